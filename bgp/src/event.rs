@@ -1,0 +1,60 @@
+//! What the speaker tells the world in one line each: the log, the API's history and the lab read these.
+
+use crate::types::{Asn, Family, PeerId};
+use serde::{Deserialize, Serialize};
+
+/// Something an operator may want to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum Event {
+    /// A session reached Established.
+    SessionUp {
+        /// Which peer.
+        peer: PeerId,
+        /// Its configured name.
+        name: String,
+        /// Its AS.
+        asn: Asn,
+    },
+    /// A session left Established.
+    SessionDown {
+        /// Which peer.
+        peer: PeerId,
+        /// Its configured name.
+        name: String,
+        /// Why, as a sentence.
+        reason: String,
+        /// Whether its routes are retained as stale (RFC 4724 §4.2).
+        retained: bool,
+    },
+    /// A connection attempt failed or an OPEN was refused.
+    SessionRefused {
+        /// Which peer.
+        peer: PeerId,
+        /// Its configured name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The peer's End-of-RIB arrived (RFC 4724 §2).
+    EndOfRib {
+        /// Which peer.
+        peer: PeerId,
+        /// For which family.
+        family: Family,
+    },
+    /// The peer reached its maximum number of prefixes.
+    MaxPrefixes {
+        /// Which peer.
+        peer: PeerId,
+        /// Its configured name.
+        name: String,
+        /// The limit.
+        limit: u32,
+    },
+    /// The first wait for every peer's End-of-RIB ended: routes may be advertised and installed.
+    Converged {
+        /// `end of rib` or `timer`.
+        cause: String,
+    },
+}

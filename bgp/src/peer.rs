@@ -1,0 +1,238 @@
+//! One peer: its configuration, at most two connections ([`crate::fsm`]), and the arbiter between them (RFC 4271 §6.8, RFC 6286).
+
+use crate::rng::Rng;
+use crate::time::{Duration, Instant};
+use crate::types::{Asn, ConnId, Family, IfIndex, PeerId, RouterId};
+use crate::wire::{Codec, Notification};
+use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// Where a peer is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Endpoint {
+    /// At a fixed address.
+    Address(IpAddr),
+    /// Whoever answers on an interface (unnumbered): the address comes by `SetRemote`.
+    Interface(String),
+}
+
+/// Which AS a peer may have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RemoteAs {
+    /// Exactly this.
+    Is(Asn),
+    /// Any but ours.
+    External,
+    /// One of these.
+    OneOf(Vec<Asn>),
+}
+
+/// How NEXT_HOP is treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NextHopRule {
+    /// RFC 4271 §5.1.3: self towards external peers (and for what we originate), unchanged towards internal ones.
+    #[default]
+    Standard,
+    /// Always ourselves on export.
+    SelfOnExport,
+    /// On import from this peer: if NEXT_HOP lies in the connected prefix that also holds the peer, keep it; otherwise the peer itself
+    /// is the next hop (Neco's receiver-side rule). Export as `Standard`.
+    PeerOnImport,
+}
+
+/// Everything configured about a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerConfig {
+    /// Unique, for people: `tor1`, `eth0`.
+    pub name: String,
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// Its AS.
+    pub remote_asn: RemoteAs,
+    /// Do not dial, only accept.
+    pub passive: bool,
+    /// Administratively down, with the shutdown communication to send (RFC 9003).
+    pub shutdown: Option<String>,
+    /// Families offered.
+    pub families: Vec<Family>,
+    /// Offered hold time in seconds: 0 or ≥ 3.
+    pub hold_time_s: u16,
+    /// Least and most wait between connection attempts, milliseconds; jittered in between.
+    pub connect_retry_ms: (u32, u32),
+    /// Restart time offered (RFC 4724); `None` = capability with no families, helper only... 0 seconds.
+    pub graceful_restart_s: Option<u16>,
+    /// The peer is our route reflection client (RFC 4456).
+    pub route_reflector_client: bool,
+    /// Next-hop treatment.
+    pub next_hop: NextHopRule,
+    /// Most prefixes over all families; one more ends the session (Cease/1, RFC 4486).
+    pub max_prefixes: Option<u32>,
+    /// Name of the import policy; `None` = RFC 8212: eBGP rejects, iBGP accepts.
+    pub import: Option<String>,
+    /// Name of the export policy; `None` likewise.
+    pub export: Option<String>,
+    /// Export only what we originate ourselves (role host: never transits), before the policy.
+    pub originated_only: bool,
+    /// Local address to dial from.
+    pub local_address: Option<IpAddr>,
+    /// More than one hop away: no TTL 1.
+    pub multihop: bool,
+}
+
+/// What is the same for all peers.
+#[derive(Clone, Copy, Debug)]
+pub struct Local {
+    /// Our AS.
+    pub asn: Asn,
+    /// Our identifier.
+    pub router_id: RouterId,
+    /// R bit of the first OPEN, F bits (RFC 4724 §3).
+    pub restarting: bool,
+}
+
+/// What an Established session agreed on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// The surviving connection.
+    pub conn: ConnId,
+    /// Our end.
+    pub local: SocketAddr,
+    /// Their end.
+    pub remote: SocketAddr,
+    /// The interface of a link-local session.
+    pub link: Option<IfIndex>,
+    /// Their AS.
+    pub remote_asn: Asn,
+    /// Their identifier.
+    pub router_id: RouterId,
+    /// Agreed hold time, seconds.
+    pub hold_time_s: u16,
+    /// For encoding and decoding.
+    pub codec: Codec,
+    /// They understand ROUTE-REFRESH (RFC 2918).
+    pub route_refresh: bool,
+    /// Their graceful restart capability (RFC 4724 §3).
+    pub graceful: Option<PeerRestart>,
+}
+
+/// The graceful restart capability as received.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerRestart {
+    /// R bit.
+    pub restarted: bool,
+    /// Restart time, seconds.
+    pub time_s: u16,
+    /// Families listed, each with its F bit.
+    pub families: Vec<(Family, bool)>,
+}
+
+/// What the arbiter is told.
+#[derive(Clone, Debug)]
+pub enum PeerInput {
+    /// Begin (or begin again) to connect.
+    Start,
+    /// End: with a NOTIFICATION, or silently.
+    Stop(Option<Notification>),
+    /// The address of an unnumbered peer.
+    Remote(Option<(Ipv6Addr, IfIndex)>),
+    /// Our dial succeeded.
+    Connected {
+        /// Which.
+        conn: ConnId,
+        /// Our end.
+        local: SocketAddr,
+    },
+    /// Our dial failed.
+    ConnectFailed {
+        /// Which.
+        conn: ConnId,
+        /// Why.
+        error: String,
+    },
+    /// They connected to us.
+    Accepted {
+        /// Which.
+        conn: ConnId,
+        /// Our end.
+        local: SocketAddr,
+        /// Their end.
+        remote: SocketAddr,
+    },
+    /// Bytes arrived.
+    Received {
+        /// On which connection.
+        conn: ConnId,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// End of file or error.
+    Closed {
+        /// Which.
+        conn: ConnId,
+    },
+    /// Carrier of the session's link was lost.
+    LinkDown,
+    /// The layer above found a fault in an UPDATE that resets the session, or wants Cease.
+    Fault(Notification),
+    /// A deadline passed.
+    Tick,
+}
+
+/// What the arbiter wants.
+#[derive(Clone, Debug)]
+pub enum PeerOutput {
+    /// Dial `remote`; ids come from the `next_conn` counter handed to `handle`.
+    Connect {
+        /// The new connection.
+        conn: ConnId,
+        /// Where to.
+        remote: SocketAddr,
+    },
+    /// Close.
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// After what is buffered.
+        flush: bool,
+    },
+    /// Control bytes wait in `poll_transmit`.
+    Writable(ConnId),
+    /// Established.
+    Up(Box<Session>),
+    /// A whole UPDATE message (header included), already length-checked; the hold timer is renewed.
+    Update(Bytes),
+    /// A ROUTE-REFRESH for a negotiated family (RFC 2918 §4).
+    Refresh(Family),
+    /// Established ended.
+    Down {
+        /// As a sentence.
+        reason: String,
+        /// Families whose routes are to be kept as stale (RFC 4724 §4.2); empty = drop all now.
+        retain: Vec<Family>,
+    },
+    /// The restart timer ran out, or the peer came back without keeping state: drop what is still stale in these.
+    FlushStale(Vec<Family>),
+    /// An attempt failed before Established.
+    Refused(String),
+}
+
+/// Counters and facts of a peer for `show neighbors`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// RFC 4271 §8.2.2 name of the further of the two connections: `Idle` … `Established`.
+    pub state: String,
+    /// Since when Established or down.
+    pub since: Instant,
+    /// Messages received, by type 1..=5 at index type-1 (OPEN, UPDATE, NOTIFICATION, KEEPALIVE, ROUTE-REFRESH).
+    pub received: [u64; 5],
+    /// Messages sent, likewise (UPDATEs are counted by the speaker).
+    pub sent: [u64; 5],
+    /// Times Established was reached.
+    pub established: u64,
+    /// Times it was left.
+    pub dropped: u64,
+    /// Why it was last left or refused.
+    pub last_error: Option<String>,
+}

@@ -1,0 +1,208 @@
+//! The speaker: all peers, one RIB. Composes [`crate::peer`] and [`crate::rib`]; this file holds the contract and dispatch.
+
+use crate::event::Event;
+use crate::peer::PeerConfig;
+use crate::policy::Policies;
+use crate::types::{Asn, ConnId, Hop, IfIndex, IpNet, PeerId, RouterId};
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+/// What the speaker is, apart from its peers.
+#[derive(Clone, Debug)]
+pub struct SpeakerConfig {
+    /// Our AS.
+    pub asn: Asn,
+    /// Our BGP identifier.
+    pub router_id: RouterId,
+    /// Cluster id for route reflection (RFC 4456); the router id unless set.
+    pub cluster_id: RouterId,
+    /// Most members of an ECMP set, 1..=64.
+    pub multipath: u8,
+    /// Advertise a prefix only after the kernel holds it (`Input::FibAck`).
+    pub advertise_after_install: bool,
+    /// At start, advertise nothing until every configured peer sent End-of-RIB or this many milliseconds passed; 0 = do not hold back.
+    pub hold_back_ms: u32,
+    /// We restarted and kept our forwarding state: set R and F bits in the first OPENs (RFC 4724 §3).
+    pub restarting: bool,
+    /// Seed of jitter and hashes.
+    pub seed: u64,
+    /// Compiled policies, by name.
+    pub policies: Arc<Policies>,
+    /// Aggregates: originated while a more specific contributor exists, with a discard route.
+    pub aggregates: Vec<IpNet>,
+}
+
+/// A range from which unknown addresses may open sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DynamicRange {
+    /// Source addresses accepted.
+    pub prefix: IpNet,
+    /// Template of the peers made (its endpoint is replaced by the source address; they are passive).
+    pub template: PeerConfig,
+    /// Most peers from this range at a time.
+    pub limit: u32,
+}
+
+/// An interface as next-hop resolution sees it. Only interfaces that are up and have carrier are listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkState {
+    /// Kernel index.
+    pub link: IfIndex,
+    /// Its addresses with prefix length (the connected prefixes), link-local ones included.
+    pub addrs: Vec<IpNet>,
+}
+
+/// A route we originate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Originate {
+    /// What is announced.
+    pub prefix: IpNet,
+    /// Standard communities to attach.
+    pub communities: Vec<u32>,
+    /// Large communities to attach (RFC 8092).
+    pub large_communities: Vec<[u32; 3]>,
+    /// Whom the route is for in explain: `node address`, `vip boot`, …
+    pub why: String,
+}
+
+/// Something happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Input {
+    /// Add a peer, or change it in place; a change that needs a new session resets only that one.
+    SetPeer {
+        /// Chosen by the caller, below 1 << 31; dynamic peers get ids from 1 << 31 up.
+        peer: PeerId,
+        /// Its whole configuration.
+        config: Box<PeerConfig>,
+    },
+    /// Remove a peer: Cease/De-configured, its routes go.
+    RemovePeer {
+        /// Which.
+        peer: PeerId,
+    },
+    /// Replace the ranges of dynamic peers; live sessions that no range covers any more are removed.
+    SetDynamicRanges(Vec<DynamicRange>),
+    /// An unnumbered peer's link-local address was learnt (or lost).
+    SetRemote {
+        /// Which peer.
+        peer: PeerId,
+        /// Where it is; `None` = nobody answers on that link.
+        remote: Option<(Ipv6Addr, IfIndex)>,
+    },
+    /// The connection asked for by `Output::Connect` stands.
+    Connected {
+        /// Which.
+        conn: ConnId,
+        /// Our end.
+        local: SocketAddr,
+    },
+    /// It could not be made.
+    ConnectFailed {
+        /// Which.
+        conn: ConnId,
+        /// The system's words.
+        error: String,
+    },
+    /// Somebody connected to us. Unknown senders get `Output::Close` at once.
+    Accepted {
+        /// Named by the driver, with [`ConnId::ACCEPTED`] set.
+        conn: ConnId,
+        /// Our end.
+        local: SocketAddr,
+        /// Their end (scope id set for link-local addresses).
+        remote: SocketAddr,
+    },
+    /// Bytes arrived.
+    Received {
+        /// On which connection.
+        conn: ConnId,
+        /// As they came: any split.
+        data: bytes::Bytes,
+    },
+    /// The connection ended (end of file, reset, …): graceful restart may start.
+    Closed {
+        /// Which.
+        conn: ConnId,
+    },
+    /// Interfaces, addresses and carrier changed: the whole picture.
+    Links(Vec<LinkState>),
+    /// Carrier was lost: sessions on this link end now, and are not retained (loss of carrier ends the helper role at once).
+    LinkDown(IfIndex),
+    /// Replace everything we originate.
+    SetOriginated(Vec<Originate>),
+    /// The kernel holds every change up to `seq`, but for those listed.
+    FibAck {
+        /// [`FibChange::seq`] of the newest change done.
+        seq: u64,
+        /// Changes that failed.
+        failed: Vec<IpNet>,
+    },
+    /// Ask a peer for its routes again and tell it ours again, or reset it.
+    Clear {
+        /// Which peer.
+        peer: PeerId,
+        /// End the session instead of refreshing.
+        hard: bool,
+    },
+    /// End everything.
+    Shutdown {
+        /// `true`: Cease / Administrative Shutdown; `false`: close without a word so that peers retain our routes (RFC 4724).
+        cease: bool,
+    },
+    /// A deadline of `next_timeout` passed, or slices of work are left.
+    Tick,
+}
+
+/// What the driver must do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Output {
+    /// Dial.
+    Connect {
+        /// The name of the connection from now on.
+        conn: ConnId,
+        /// For whom.
+        peer: PeerId,
+        /// Where to (scope id set for link-local addresses).
+        remote: SocketAddr,
+        /// From where, if it matters.
+        local: Option<IpAddr>,
+        /// Time to live / hop limit of what we send: 1 for a directly connected eBGP peer, 64 otherwise.
+        ttl: u8,
+    },
+    /// Close; `flush`: first send what `poll_transmit` still yields (a NOTIFICATION).
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// Send the rest first.
+        flush: bool,
+    },
+    /// `poll_transmit` has bytes for this connection.
+    Writable(ConnId),
+    /// For the log and the history.
+    Event(Event),
+    /// `poll_fib` has changes.
+    FibReady,
+}
+
+/// What the kernel should hold for one prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Want {
+    /// No route of ours.
+    Nothing,
+    /// Send to these (sorted, without duplicates, 1..=64).
+    Hops(Arc<[Hop]>),
+    /// Drop (an aggregate's discard route).
+    Discard,
+}
+
+/// One change of the wanted kernel state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FibChange {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// What it should be now.
+    pub want: Want,
+    /// Counts up; acknowledged by `Input::FibAck`.
+    pub seq: u64,
+}

@@ -1,0 +1,1 @@
+//! Nothing here yet: see the README of this folder.
