@@ -1,1 +1,7 @@
-//! Nothing here yet.
+//! Virtual datacenters: what is in a lab, what must be true in it, and how that is measured.
+
+pub mod draw;
+pub mod expect;
+pub mod personality;
+pub mod probe;
+pub mod verify;

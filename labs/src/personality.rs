@@ -1,0 +1,131 @@
+//! Which daemon a node runs and how it is started: weft, or BIRD, FRR or GoBGP in its place for interop.
+//!
+//! `--node spine1=bird` replaces a node's daemon; its configuration is then `NODE.bird.conf` beside the node's own
+//! `NODE.yaml`, which still says which addresses go on `lo` (weft puts them there itself, the others do not).
+
+pub mod launch;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// What runs in a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Personality {
+    /// weft itself.
+    Weft,
+    /// BIRD 2.
+    Bird,
+    /// FRR: zebra and bgpd.
+    Frr,
+    /// GoBGP; it has no forwarding table.
+    Gobgp,
+    /// No daemon: a shell, a client.
+    Plain,
+}
+
+impl Personality {
+    /// From a containerlab `image`: the last part of its path decides, without tag.
+    #[must_use]
+    pub fn of_image(image: &str) -> Self {
+        let last = image.rsplit('/').next().unwrap_or_default();
+        let name = last.split(':').next().unwrap_or_default();
+        [Self::Weft, Self::Gobgp, Self::Bird, Self::Frr]
+            .into_iter()
+            .find(|personality| name.contains(personality.name()))
+            .unwrap_or(Self::Plain)
+    }
+
+    /// The word used in files and options.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Weft => "weft",
+            Self::Bird => "bird",
+            Self::Frr => "frr",
+            Self::Gobgp => "gobgp",
+            Self::Plain => "plain",
+        }
+    }
+
+    /// The configuration of a node under this personality, given where its weft configuration is.
+    #[must_use]
+    pub fn config_file(self, weft_yaml: &Path) -> PathBuf {
+        match self {
+            Self::Weft | Self::Plain => weft_yaml.to_owned(),
+            Self::Bird => weft_yaml.with_extension("bird.conf"),
+            Self::Frr => weft_yaml.with_extension("frr.conf"),
+            Self::Gobgp => weft_yaml.with_extension("gobgp.yaml"),
+        }
+    }
+
+    /// Whether its routes can be read in the node's kernel.
+    #[must_use]
+    pub fn has_kernel_routes(self) -> bool {
+        match self {
+            Self::Weft | Self::Bird | Self::Frr => true,
+            Self::Gobgp | Self::Plain => false,
+        }
+    }
+}
+
+impl fmt::Display for Personality {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Personality {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Weft, Self::Bird, Self::Frr, Self::Gobgp, Self::Plain]
+            .into_iter()
+            .find(|personality| personality.name() == text)
+            .ok_or_else(|| format!("`{text}` is no personality: weft, bird, frr, gobgp or plain"))
+    }
+}
+
+/// Reads `NODE=PERSONALITY`.
+///
+/// # Errors
+/// When there is no `=`, or the word is unknown; the message says which.
+pub fn parse_override(text: &str) -> Result<(String, Personality), String> {
+    let (node, word) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}`: write NODE=bird, NODE=frr or NODE=gobgp"))?;
+    Ok((node.to_owned(), word.parse()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_decides_by_the_last_part_of_its_path() {
+        assert_eq!(Personality::of_image("weft"), Personality::Weft);
+        assert_eq!(
+            Personality::of_image("quay.io/frrouting/frr:8.4"),
+            Personality::Frr
+        );
+        assert_eq!(
+            Personality::of_image("example.org/bird/alpine"),
+            Personality::Plain
+        );
+        assert_eq!(Personality::of_image("osrg/gobgp"), Personality::Gobgp);
+    }
+
+    #[test]
+    fn overrides_name_what_is_wrong() {
+        assert_eq!(
+            parse_override("spine1=bird").unwrap(),
+            ("spine1".to_owned(), Personality::Bird)
+        );
+        assert!(parse_override("spine1").unwrap_err().contains("NODE=bird"));
+        assert!(
+            parse_override("spine1=junos")
+                .unwrap_err()
+                .contains("junos")
+        );
+    }
+}

@@ -1,0 +1,173 @@
+//! What to run for a personality: files to put into the node, commands that stay, commands that run once.
+//!
+//! Pure: the lab executes it. All files are for the node's own mount namespace.
+
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use crate::personality::Personality;
+
+/// Everything the lab has to do to have a node's daemon running.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Launch {
+    /// Addresses for `lo` that the daemon does not set itself.
+    pub loopback: Vec<IpNet>,
+    /// Host file, and where the node sees it.
+    pub binds: Vec<(PathBuf, PathBuf)>,
+    /// Path in the node, and content.
+    pub files: Vec<(PathBuf, String)>,
+    /// Directories the node needs, on a file system of its own.
+    pub folders: Vec<PathBuf>,
+    /// Daemons, in starting order; they stay in the foreground.
+    pub daemons: Vec<Vec<String>>,
+    /// Commands for when the daemons answer; repeated until they succeed.
+    pub then: Vec<Vec<String>>,
+}
+
+/// FRR insists on these users; in a user namespace only root exists, so both are root.
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nfrr:x:0:0:frr:/:/bin/false\n";
+const GROUP: &str = "root:x:0:\nfrr:x:0:\nfrrvty:x:0:\n";
+
+/// The part of a weft configuration that holds for every daemon.
+#[derive(Debug, Deserialize)]
+struct Addresses {
+    #[serde(default)]
+    addresses: Vec<IpNet>,
+}
+
+/// Plans a node's start.
+///
+/// `config` is the host path of the personality's configuration, `weft_yaml` the text of the node's weft configuration.
+///
+/// # Errors
+/// When `weft_yaml` is needed and no YAML; the message says where.
+pub fn plan(personality: Personality, config: &Path, weft_yaml: &str) -> Result<Launch, String> {
+    let loopback = || -> Result<Vec<IpNet>, String> {
+        let read: Addresses =
+            serde_saphyr::from_str(weft_yaml).map_err(|error| error.to_string())?;
+        Ok(read.addresses)
+    };
+    let bind = |to: &str| vec![(config.to_owned(), PathBuf::from(to))];
+    let command = |words: &[&str]| {
+        words
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect::<Vec<String>>()
+    };
+    Ok(match personality {
+        Personality::Plain => Launch::default(),
+        Personality::Weft => Launch {
+            binds: bind("/etc/weft/weft.yaml"),
+            daemons: vec![command(&["weft", "daemon"])],
+            ..Launch::default()
+        },
+        Personality::Bird => Launch {
+            loopback: loopback()?,
+            binds: bind("/etc/bird/bird.conf"),
+            folders: vec!["/run/bird".into()],
+            daemons: vec![command(&[
+                "bird",
+                "-f",
+                "-c",
+                "/etc/bird/bird.conf",
+                "-s",
+                "/run/bird/bird.ctl",
+            ])],
+            ..Launch::default()
+        },
+        Personality::Frr => Launch {
+            loopback: loopback()?,
+            binds: bind("/etc/frr/bgpd.conf"),
+            files: vec![
+                ("/etc/passwd".into(), PASSWD.to_owned()),
+                ("/etc/group".into(), GROUP.to_owned()),
+            ],
+            folders: vec!["/etc/frr".into(), "/run/frr".into(), "/var/tmp".into()],
+            daemons: vec![
+                command(&[
+                    "/usr/lib/frr/zebra",
+                    "-u",
+                    "root",
+                    "-g",
+                    "root",
+                    "-A",
+                    "127.0.0.1",
+                ]),
+                command(&[
+                    "/usr/lib/frr/bgpd",
+                    "-u",
+                    "root",
+                    "-g",
+                    "root",
+                    "-A",
+                    "127.0.0.1",
+                    "-f",
+                    "/etc/frr/bgpd.conf",
+                ]),
+            ],
+            ..Launch::default()
+        },
+        Personality::Gobgp => Launch {
+            loopback: loopback()?,
+            binds: bind("/etc/gobgp/gobgpd.yaml"),
+            folders: vec!["/etc/gobgp".into()],
+            daemons: vec![command(&[
+                "gobgpd",
+                "-t",
+                "yaml",
+                "-f",
+                "/etc/gobgp/gobgpd.yaml",
+            ])],
+            then: ["10.72.32.0/20", "10.72.48.0/24"]
+                .map(|range| command(&["gobgp", "global", "rib", "add", range, "-a", "ipv4"]))
+                .to_vec(),
+            ..Launch::default()
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_need_the_addresses_that_weft_sets_itself() {
+        let yaml = "role: spine\nasn: 64599\naddresses: [10.69.255.101/32]\npeers: {}\n";
+        let bird = plan(Personality::Bird, Path::new("spine1.bird.conf"), yaml).unwrap();
+        assert_eq!(
+            bird.loopback,
+            ["10.69.255.101/32".parse::<IpNet>().unwrap()]
+        );
+        assert!(
+            plan(Personality::Weft, Path::new("spine1.yaml"), yaml)
+                .unwrap()
+                .loopback
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn every_foreign_configuration_stands_beside_its_weft_one() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("topologies/two-racks");
+        for (node, personality) in [
+            ("spine1", Personality::Bird),
+            ("tor1", Personality::Bird),
+            ("spine1", Personality::Frr),
+            ("tor1", Personality::Frr),
+            ("spine1", Personality::Gobgp),
+        ] {
+            let yaml = folder.join(format!("{node}.yaml"));
+            let config = personality.config_file(&yaml);
+            assert!(config.is_file(), "{}", config.display());
+            let launch = plan(
+                personality,
+                &config,
+                &std::fs::read_to_string(&yaml).unwrap(),
+            )
+            .unwrap();
+            assert_eq!(launch.loopback.len(), 1);
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Checks what must be true in a running lab: kernel tables, RIBs and real packets, each polled until it holds or its
+//! time is up.
+//!
+//! The lab is seen through [`Plant`], which is all that a lab has to offer to be verified: open a socket inside a node,
+//! kill and start its daemon, move a link. [`check`] decides one expectation, [`failover`] breaks things and measures.
+#![expect(clippy::disallowed_types, reason = "deadlines are of real time")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "polls kernels and daemons with a deadline"
+)]
+
+pub mod api;
+pub mod check;
+pub mod failover;
+pub mod kernel;
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::draw::{self, NodeState};
+use crate::expect::{Expectation, What};
+use crate::verify::check::Site;
+
+/// How often unmet expectations are looked at again.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Work to be done inside a node's namespaces: opens one socket.
+pub type OpenSocket = Box<dyn FnOnce() -> io::Result<OwnedFd> + Send>;
+
+/// One end of a link: node and interface.
+pub type LinkEnd = (String, String);
+
+/// A running lab, as far as verification needs it.
+pub trait Plant {
+    /// Every node's name.
+    fn nodes(&self) -> Vec<String>;
+    /// Which daemon a node runs: `weft`, `bird`, `frr`, `gobgp`, or nothing.
+    fn personality(&self, node: &str) -> String;
+    /// Every link.
+    fn links(&self) -> Vec<[LinkEnd; 2]>;
+    /// Runs `open` on a thread inside the node's network namespace.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered, or what `open` answers.
+    fn open(&self, node: &str, open: OpenSocket) -> io::Result<OwnedFd>;
+    /// The daemon's API socket, as a path on the host.
+    fn api_socket(&self, node: &str) -> PathBuf;
+    /// Kills the node's daemon with SIGKILL.
+    ///
+    /// # Errors
+    /// When there is no such daemon.
+    fn kill_daemon(&self, node: &str) -> io::Result<()>;
+    /// Starts the node's daemon again.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    fn start_daemon(&self, node: &str) -> io::Result<()>;
+    /// Sets one interface of a node up or down.
+    ///
+    /// # Errors
+    /// When there is no such interface.
+    fn set_link(&self, node: &str, interface: &str, up: bool) -> io::Result<()>;
+}
+
+/// What to do beside the expectations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Break a switch and daemons, and measure the loss.
+    pub failover: bool,
+    /// Send 1,000 flows and look at their spread.
+    pub spread: bool,
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It held in time.
+    Passed,
+    /// It did not.
+    Failed,
+    /// It cannot be asked here.
+    Skipped,
+}
+
+/// One line of the report.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Check {
+    /// What was asked.
+    pub name: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What was there instead, or why it was skipped.
+    pub detail: String,
+    /// Seconds until it held, or until we gave up.
+    pub seconds: f64,
+}
+
+/// Everything a verification found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// One per expectation and scenario.
+    pub checks: Vec<Check>,
+    /// Seconds until the last route expectation held; `None` when one never did.
+    pub converged_s: Option<f64>,
+    /// Loss figures of the scenarios.
+    pub figures: Vec<failover::Figure>,
+    /// Share of a burst's flows on each link.
+    pub spread: Vec<failover::Share>,
+    /// The racks, drawn after convergence.
+    pub drawing: String,
+}
+
+impl Report {
+    /// Whether nothing failed.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.checks
+            .iter()
+            .all(|check| check.outcome != Outcome::Failed)
+    }
+
+    /// The report as a JUnit file, which most CI systems show test by test.
+    #[must_use]
+    pub fn junit(&self, suite: &str) -> String {
+        let count = |wanted| {
+            self.checks
+                .iter()
+                .filter(|check| check.outcome == wanted)
+                .count()
+        };
+        let mut xml = format!(
+            "<testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" skipped=\"{}\">\n",
+            escape(suite),
+            self.checks.len(),
+            count(Outcome::Failed),
+            count(Outcome::Skipped)
+        );
+        for check in &self.checks {
+            let name = escape(&check.name);
+            let detail = escape(&check.detail);
+            let inner = match check.outcome {
+                Outcome::Passed => String::new(),
+                Outcome::Failed => format!("<failure message=\"{detail}\"/>"),
+                Outcome::Skipped => format!("<skipped message=\"{detail}\"/>"),
+            };
+            xml.push_str(&format!(
+                "  <testcase name=\"{name}\" time=\"{:.3}\">{inner}</testcase>\n",
+                check.seconds
+            ));
+        }
+        xml.push_str("</testsuite>\n");
+        xml
+    }
+
+    /// The report for a person: drawing, checks that did not pass, figures.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = self.drawing.clone();
+        for check in &self.checks {
+            let mark = match check.outcome {
+                Outcome::Passed => "ok  ",
+                Outcome::Failed => "FAIL",
+                Outcome::Skipped => "skip",
+            };
+            text.push_str(&format!("{mark} {:>7.2} s  {}", check.seconds, check.name));
+            if !check.detail.is_empty() {
+                text.push_str(&format!(": {}", check.detail));
+            }
+            text.push('\n');
+        }
+        match self.converged_s {
+            Some(seconds) => text.push_str(&format!("converged after {seconds:.2} s\n")),
+            None => text.push_str("did not converge\n"),
+        }
+        text.push_str(&failover::table(&self.figures));
+        for share in &self.spread {
+            text.push_str(&format!("{share}\n"));
+        }
+        text
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('"', "&quot;")
+}
+
+/// Verifies a running lab.
+///
+/// # Errors
+/// When the lab itself cannot be asked (a namespace is gone); what is wrong *in* the lab is in the report.
+pub fn verify(
+    plant: &dyn Plant,
+    expectations: &[Expectation],
+    options: &Options,
+) -> io::Result<Report> {
+    let begin = Instant::now();
+    let site = Site::new(plant)?;
+    let checks = poll_expectations(&site, expectations, begin);
+    let mut report = Report {
+        converged_s: converged(&checks, expectations),
+        checks,
+        ..Report::default()
+    };
+    report.drawing = draw::draw(&states(&site), &plant.links());
+    let Some(path) = failover::path(expectations) else {
+        return Ok(report);
+    };
+    if options.spread {
+        failover::spread(&site, &path, &mut report)?;
+    }
+    if options.failover {
+        failover::run(&site, &path, expectations, &mut report)?;
+    }
+    Ok(report)
+}
+
+fn converged(checks: &[Check], expectations: &[Expectation]) -> Option<f64> {
+    let mut last = 0.0_f64;
+    for (check, expectation) in checks.iter().zip(expectations) {
+        if matches!(expectation.what, What::Route { .. }) {
+            if check.outcome == Outcome::Failed {
+                return None;
+            }
+            last = last.max(check.seconds);
+        }
+    }
+    Some(last)
+}
+
+/// Looks at every expectation until it holds or its own time is up.
+pub(crate) fn poll_expectations(
+    site: &Site<'_>,
+    expectations: &[Expectation],
+    begin: Instant,
+) -> Vec<Check> {
+    let mut results: Vec<Option<Check>> = vec![None; expectations.len()];
+    while results.iter().any(Option::is_none) {
+        for (expectation, result) in expectations
+            .iter()
+            .zip(&mut results)
+            .filter(|(_, result)| result.is_none())
+        {
+            let found = site.holds(expectation);
+            let elapsed = begin.elapsed();
+            let (outcome, detail) = match found {
+                check::Answer::Holds => (Outcome::Passed, String::new()),
+                check::Answer::CannotAsk(why) => (Outcome::Skipped, why),
+                check::Answer::Instead(_) if elapsed < expectation.within => continue,
+                check::Answer::Instead(instead) => (Outcome::Failed, instead),
+            };
+            let name = expectation.to_string();
+            *result = Some(Check {
+                name,
+                outcome,
+                detail,
+                seconds: elapsed.as_secs_f64(),
+            });
+        }
+        thread::sleep(POLL);
+    }
+    // An absence that held at once may stop to hold while others converge: it is asked again at the end.
+    let mut checks: Vec<Check> = results.into_iter().flatten().collect();
+    for (expectation, check) in expectations.iter().zip(&mut checks) {
+        let negative = matches!(expectation.what, What::Absent { .. } | What::Only { .. });
+        if negative
+            && check.outcome == Outcome::Passed
+            && let check::Answer::Instead(instead) = site.holds(expectation)
+        {
+            check.outcome = Outcome::Failed;
+            check.detail = instead;
+        }
+    }
+    checks
+}
+
+/// Session and route counts of every node.
+fn states(site: &Site<'_>) -> Vec<NodeState> {
+    let plant = site.plant();
+    plant
+        .nodes()
+        .into_iter()
+        .map(|name| {
+            let sessions = api::sessions(&plant.api_socket(&name)).ok();
+            let routes = site.learnt(&name).map_or(0, |routes| routes.len());
+            NodeState {
+                sessions,
+                routes,
+                personality: plant.personality(&name),
+                name,
+            }
+        })
+        .collect()
+}
+
+/// A UDP socket inside a node.
+///
+/// # Errors
+/// When the address is not the node's, or the namespace cannot be entered.
+pub fn udp(plant: &dyn Plant, node: &str, address: SocketAddr) -> io::Result<UdpSocket> {
+    let open: OpenSocket = Box::new(move || UdpSocket::bind(address).map(OwnedFd::from));
+    plant.open(node, open).map(UdpSocket::from)
+}

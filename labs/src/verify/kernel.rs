@@ -1,0 +1,282 @@
+//! What a node's kernel holds, asked over a netlink socket that was opened inside the node's network namespace.
+//!
+//! Only dumps; nothing here changes a kernel. A socket keeps the namespace it was opened in, so the questions are asked
+//! from the verifier's own thread.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the kernel's attribute enums grow; we read a few of them"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, OwnedFd};
+
+use ipnet::IpNet;
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType, RouteVia,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rustix::net::{RecvFlags, SendFlags, SocketFlags, SocketType};
+
+/// The main routing table.
+const MAIN_TABLE: u32 = 254;
+/// A dump's datagram never exceeds this (the kernel builds at most 32 KiB).
+const DATAGRAM: usize = 64 * 1024;
+
+/// One next hop: the gateway's address if it has one, and the interface.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KernelHop {
+    /// Gateway, of either family.
+    pub gateway: Option<IpAddr>,
+    /// Interface index.
+    pub link: u32,
+}
+
+/// One route of the main table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelRoute {
+    /// Where to.
+    pub prefix: IpNet,
+    /// Next hops.
+    pub hops: BTreeSet<KernelHop>,
+    /// The kernel made it itself, at boot or from an interface address; not a routing protocol.
+    pub own: bool,
+    /// Forwards packets (not unreachable, blackhole, local, …).
+    pub unicast: bool,
+}
+
+/// An interface and its packet counters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelLink {
+    /// Index.
+    pub index: u32,
+    /// Packets sent so far.
+    pub tx_packets: u64,
+}
+
+/// Opens the socket to ask with; to be called inside the namespace.
+///
+/// # Errors
+/// The system's, when the socket cannot be made.
+pub fn open() -> io::Result<OwnedFd> {
+    let fd = rustix::net::socket_with(
+        rustix::net::AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        None, // NETLINK_ROUTE is protocol 0
+    )?;
+    rustix::net::sockopt::set_socket_timeout(
+        &fd,
+        rustix::net::sockopt::Timeout::Recv,
+        Some(std::time::Duration::from_secs(5)),
+    )?;
+    Ok(fd)
+}
+
+/// The main tables of both families.
+///
+/// # Errors
+/// When the dump breaks off.
+pub fn routes(fd: impl AsFd) -> io::Result<Vec<KernelRoute>> {
+    let mut found = Vec::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut question = RouteMessage::default();
+        question.header.address_family = family;
+        for answer in dump(&fd, RouteNetlinkMessage::GetRoute(question))? {
+            if let RouteNetlinkMessage::NewRoute(message) = answer {
+                found.extend(route(&message));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Every interface's addresses, by interface index.
+///
+/// # Errors
+/// When the dump breaks off.
+pub fn addresses(fd: impl AsFd) -> io::Result<Vec<(u32, IpAddr)>> {
+    let answers = dump(
+        &fd,
+        RouteNetlinkMessage::GetAddress(AddressMessage::default()),
+    )?;
+    let mut found = Vec::new();
+    for answer in answers {
+        let RouteNetlinkMessage::NewAddress(message) = answer else {
+            continue;
+        };
+        let local = message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                AddressAttribute::Local(address) => Some(*address),
+                _ => None,
+            });
+        let address = local.or_else(|| {
+            message
+                .attributes
+                .iter()
+                .find_map(|attribute| match attribute {
+                    AddressAttribute::Address(address) => Some(*address),
+                    _ => None,
+                })
+        });
+        found.extend(address.map(|address| (message.header.index, address)));
+    }
+    Ok(found)
+}
+
+/// All interfaces by name.
+///
+/// # Errors
+/// When the dump breaks off.
+pub fn links(fd: impl AsFd) -> io::Result<BTreeMap<String, KernelLink>> {
+    let mut found = BTreeMap::new();
+    for answer in dump(&fd, RouteNetlinkMessage::GetLink(LinkMessage::default()))? {
+        let RouteNetlinkMessage::NewLink(message) = answer else {
+            continue;
+        };
+        let mut link = KernelLink {
+            index: message.header.index,
+            tx_packets: 0,
+        };
+        let mut name = String::new();
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(text) => name.clone_from(text),
+                LinkAttribute::Stats64(stats) => link.tx_packets = stats.tx_packets,
+                _ => {}
+            }
+        }
+        found.insert(name, link);
+    }
+    Ok(found)
+}
+
+fn dump(fd: impl AsFd, question: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(question));
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    rustix::net::send(&fd, &bytes, SendFlags::empty())?;
+    let mut answers = Vec::new();
+    let mut buffer = vec![0; DATAGRAM];
+    loop {
+        let (length, _) = rustix::net::recv(&fd, &mut buffer[..], RecvFlags::empty())?;
+        let mut rest = &buffer[..length];
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+                .map_err(io::Error::other)?;
+            match message.payload {
+                NetlinkPayload::Done(_) => return Ok(answers),
+                NetlinkPayload::Error(error) => return Err(error.to_io()),
+                NetlinkPayload::InnerMessage(inner) => answers.push(inner),
+                _ => {}
+            }
+            let step = usize::try_from(message.header.length)
+                .unwrap_or(usize::MAX)
+                .next_multiple_of(4);
+            rest = rest.get(step..).unwrap_or_default();
+        }
+    }
+}
+
+fn route(message: &RouteMessage) -> Option<KernelRoute> {
+    let length = message.header.destination_prefix_length;
+    let mut destination = match message.header.address_family {
+        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => return None,
+    };
+    let mut table = u32::from(message.header.table);
+    let mut hops = BTreeSet::new();
+    let (gateway, link) = hop(&message.attributes);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => destination = ip(address)?,
+            RouteAttribute::Table(number) => table = *number,
+            RouteAttribute::MultiPath(members) => {
+                for member in members {
+                    let (gateway, _) = hop(&member.attributes);
+                    hops.insert(KernelHop {
+                        gateway,
+                        link: member.interface_index,
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+    if table != MAIN_TABLE {
+        return None;
+    }
+    if let (true, Some(link)) = (hops.is_empty(), link) {
+        hops.insert(KernelHop { gateway, link });
+    }
+    let protocol = message.header.protocol;
+    Some(KernelRoute {
+        prefix: IpNet::new(destination, length).ok()?,
+        hops,
+        own: [
+            RouteProtocol::Kernel,
+            RouteProtocol::Boot,
+            RouteProtocol::Ra,
+        ]
+        .contains(&protocol),
+        unicast: message.header.kind == RouteType::Unicast,
+    })
+}
+
+fn hop(attributes: &[RouteAttribute]) -> (Option<IpAddr>, Option<u32>) {
+    let (mut gateway, mut link) = (None, None);
+    for attribute in attributes {
+        match attribute {
+            RouteAttribute::Gateway(address) => gateway = ip(address),
+            RouteAttribute::Via(RouteVia::Inet(address)) => gateway = Some(IpAddr::V4(*address)),
+            RouteAttribute::Via(RouteVia::Inet6(address)) => gateway = Some(IpAddr::V6(*address)),
+            RouteAttribute::Oif(index) => link = Some(*index),
+            _ => {}
+        }
+    }
+    (gateway, link)
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
+        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_seen_in_our_own_namespace() {
+        let fd = open().unwrap();
+        let links = links(&fd).unwrap();
+        let loopback = links.get("lo").map(|link| link.index).unwrap();
+        assert!(
+            addresses(&fd)
+                .unwrap()
+                .iter()
+                .all(|(link, address)| !address.is_loopback() || *link == loopback)
+        );
+        assert!(
+            routes(&fd)
+                .unwrap()
+                .iter()
+                .all(|route| route.prefix.prefix_len() <= 128)
+        );
+    }
+}
