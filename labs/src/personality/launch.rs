@@ -50,12 +50,6 @@ pub fn plan(personality: Personality, config: &Path, weft_yaml: &str) -> Result<
         Ok(read.addresses)
     };
     let bind = |to: &str| vec![(config.to_owned(), PathBuf::from(to))];
-    let command = |words: &[&str]| {
-        words
-            .iter()
-            .map(|word| (*word).to_owned())
-            .collect::<Vec<String>>()
-    };
     Ok(match personality {
         Personality::Plain => Launch::default(),
         Personality::Weft => Launch {
@@ -77,38 +71,7 @@ pub fn plan(personality: Personality, config: &Path, weft_yaml: &str) -> Result<
             ])],
             ..Launch::default()
         },
-        Personality::Frr => Launch {
-            loopback: loopback()?,
-            binds: bind("/etc/frr/bgpd.conf"),
-            files: vec![
-                ("/etc/passwd".into(), PASSWD.to_owned()),
-                ("/etc/group".into(), GROUP.to_owned()),
-            ],
-            folders: vec!["/etc/frr".into(), "/run/frr".into(), "/var/tmp".into()],
-            daemons: vec![
-                command(&[
-                    "/usr/lib/frr/zebra",
-                    "-u",
-                    "root",
-                    "-g",
-                    "root",
-                    "-A",
-                    "127.0.0.1",
-                ]),
-                command(&[
-                    "/usr/lib/frr/bgpd",
-                    "-u",
-                    "root",
-                    "-g",
-                    "root",
-                    "-A",
-                    "127.0.0.1",
-                    "-f",
-                    "/etc/frr/bgpd.conf",
-                ]),
-            ],
-            ..Launch::default()
-        },
+        Personality::Frr => frr(loopback()?, bind("/etc/frr/bgpd.conf")),
         Personality::Gobgp => Launch {
             loopback: loopback()?,
             binds: bind("/etc/gobgp/gobgpd.yaml"),
@@ -126,6 +89,29 @@ pub fn plan(personality: Personality, config: &Path, weft_yaml: &str) -> Result<
             ..Launch::default()
         },
     })
+}
+
+fn frr(loopback: Vec<IpNet>, binds: Vec<(PathBuf, PathBuf)>) -> Launch {
+    let as_root = ["-u", "root", "-g", "root", "-A", "127.0.0.1"];
+    let daemon = |program: &str, more: &[&str]| command(&[&[program], &as_root[..], more].concat());
+    Launch {
+        loopback,
+        binds,
+        files: vec![
+            ("/etc/passwd".into(), PASSWD.to_owned()),
+            ("/etc/group".into(), GROUP.to_owned()),
+        ],
+        folders: vec!["/etc/frr".into(), "/run/frr".into(), "/var/tmp".into()],
+        daemons: vec![
+            daemon("/usr/lib/frr/zebra", &[]),
+            daemon("/usr/lib/frr/bgpd", &["-f", "/etc/frr/bgpd.conf"]),
+        ],
+        ..Launch::default()
+    }
+}
+
+fn command(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 #[cfg(test)]

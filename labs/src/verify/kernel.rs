@@ -19,7 +19,8 @@ use netlink_packet_core::{
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteNextHopFlags, RouteProtocol,
+    RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -204,7 +205,9 @@ fn route(message: &RouteMessage) -> Option<KernelRoute> {
             RouteAttribute::Destination(address) => destination = ip(address)?,
             RouteAttribute::Table(number) => table = *number,
             RouteAttribute::MultiPath(members) => {
-                for member in members {
+                let alive =
+                    |member: &&RouteNextHop| !member.flags.contains(RouteNextHopFlags::Dead);
+                for member in members.iter().filter(alive) {
                     let (gateway, _) = hop(&member.attributes);
                     hops.insert(KernelHop {
                         gateway,
