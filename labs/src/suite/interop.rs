@@ -14,6 +14,9 @@ use crate::run::{Context, Log, find_program};
 /// `nobody` on Debian: an ordinary user without any group of note.
 const ORDINARY_UID: &str = "65534";
 
+/// Said when the stage cannot run because the command is not there.
+const NO_VERIFY: &str = "every lab check: this build of `weft-lab` has no `verify --json`";
+
 /// Peers the plant is verified with: name, program that shows it is installed, nodes that run it.
 const PEERS: [(&str, &str, &[&str]); 3] = [
     ("bird", "bird", &["spine1=bird", "tor1=bird"]),
@@ -27,6 +30,9 @@ pub(crate) fn lab(context: &Context) -> io::Result<Outcome> {
     let Some(stage) = Stage::prepare(context, &log)? else {
         return Ok(Outcome::failed("the lab's binaries do not build"));
     };
+    if !stage.can_verify(context)? {
+        return Ok(Outcome::skipped(NO_VERIFY));
+    }
     let mut outcome = Outcome::default();
     for topology in ["two-racks", "unnumbered"] {
         outcome.add(&stage.verify(context, &log, topology, &[], false)?);
@@ -61,6 +67,9 @@ pub(crate) fn interop(context: &Context) -> io::Result<Outcome> {
     let Some(stage) = Stage::prepare(context, &log)? else {
         return Ok(Outcome::failed("the lab's binaries do not build"));
     };
+    if !stage.can_verify(context)? {
+        return Ok(Outcome::skipped(NO_VERIFY));
+    }
     let mut outcome = Outcome::default();
     for (name, program, nodes) in PEERS {
         if find_program(program).is_none() {
@@ -115,6 +124,13 @@ impl Stage {
             &stage.folder.join("topologies"),
         )?;
         Ok(Some(stage))
+    }
+
+    /// Whether this build of the lab has the command at all.
+    fn can_verify(&self, context: &Context) -> io::Result<bool> {
+        let program = self.folder.join("weft-lab");
+        let help = context.command(&program, &["verify", "--help"]).output()?;
+        Ok(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("--json"))
     }
 
     /// One `weft-lab verify`; its report is counted check by check.
