@@ -1,2 +1,131 @@
-//! Skeleton.
-fn main() {}
+//! The one test command, `cargo suite`: which stages there are, in which order they run, and what the last line says.
+//!
+//! A stage is a name, a sentence and a function that answers with an [`Outcome`]. Stages never stop each other: every
+//! one runs, and the closing line `N passed, N failed, N skipped` counts tests and checks over all of them. What a
+//! stage printed is in `target/suite/STAGE.log`; its tail is shown when something failed. Nothing is skipped silently.
+#![expect(
+    clippy::print_stdout,
+    reason = "a test command talks to a person or a CI log"
+)]
+#![expect(
+    clippy::disallowed_types,
+    reason = "stages are timed by the wall clock"
+)]
+
+#[path = "../suite/count.rs"]
+mod count;
+#[path = "../suite/interop.rs"]
+mod interop;
+#[path = "../suite/packages.rs"]
+mod packages;
+#[path = "../suite/run.rs"]
+mod run;
+#[path = "../suite/stages.rs"]
+mod stages;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+
+use crate::count::Outcome;
+use crate::run::Context;
+use crate::stages::STAGES;
+
+/// Runs every check of the project; exit code 0 only when nothing failed.
+#[derive(Parser, Debug)]
+#[command(name = "cargo suite", version)]
+struct Arguments {
+    /// List the stages and stop
+    #[arg(long)]
+    list: bool,
+    /// Run only this stage (may be given several times)
+    #[arg(long = "stage", value_name = "NAME")]
+    stages: Vec<String>,
+    /// Leave this stage out (may be given several times); it counts as skipped
+    #[arg(long = "skip", value_name = "NAME")]
+    skip: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.list {
+        for stage in STAGES {
+            println!("{:<10} {}", stage.name, stage.about);
+        }
+        return ExitCode::SUCCESS;
+    }
+    for name in arguments.stages.iter().chain(&arguments.skip) {
+        if !STAGES.iter().any(|stage| stage.name == name) {
+            println!("there is no stage `{name}`; `cargo suite --list` names them all");
+            return ExitCode::from(2);
+        }
+    }
+    let context = match Context::new() {
+        Ok(context) => context,
+        Err(error) => {
+            println!("cannot prepare the suite: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    report(&run_stages(&arguments, &context))
+}
+
+/// Name, result and seconds of every stage that was asked for.
+fn run_stages(arguments: &Arguments, context: &Context) -> Vec<(&'static str, Outcome, f64)> {
+    let mut results = Vec::new();
+    for stage in STAGES {
+        if !arguments.stages.is_empty() && !arguments.stages.iter().any(|name| name == stage.name) {
+            continue;
+        }
+        println!("==> {}: {}", stage.name, stage.about);
+        let begin = Instant::now();
+        let outcome = if arguments.skip.iter().any(|name| name == stage.name) {
+            Outcome::skipped("asked for with --skip")
+        } else {
+            (stage.run)(context).unwrap_or_else(|error| Outcome::failed(error.to_string()))
+        };
+        let seconds = begin.elapsed().as_secs_f64();
+        for note in &outcome.notes {
+            println!("    {note}");
+        }
+        if outcome.failed > 0 {
+            println!(
+                "    --- tail of {} ---",
+                context.log_path(stage.name).display()
+            );
+            for line in context.tail(stage.name) {
+                println!("    {line}");
+            }
+        }
+        results.push((stage.name, outcome, seconds));
+    }
+    results
+}
+
+/// Prints the table and the closing line.
+fn report(results: &[(&'static str, Outcome, f64)]) -> ExitCode {
+    println!();
+    println!(
+        "{:<10} {:>7} {:>7} {:>8} {:>9}",
+        "stage", "passed", "failed", "skipped", "seconds"
+    );
+    let mut total = Outcome::default();
+    for (name, outcome, seconds) in results {
+        println!(
+            "{name:<10} {:>7} {:>7} {:>8} {seconds:>9.1}",
+            outcome.passed, outcome.failed, outcome.skipped
+        );
+        total.add(outcome);
+    }
+    println!();
+    println!(
+        "{} passed, {} failed, {} skipped",
+        total.passed, total.failed, total.skipped
+    );
+    if total.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,204 @@
+//! The stages that need a lab: both plants verified with real packets, and the same plant with other daemons in it.
+//!
+//! A lab runs as a child process from a copy of the binaries and topologies that everyone may read, because one of the
+//! runs is made by an ordinary user and a checkout is often below a home directory that only its owner may enter.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::count::{Outcome, verify_report};
+use crate::packages;
+use crate::run::{Context, Log, find_program};
+
+/// `nobody` on Debian: an ordinary user without any group of note.
+const ORDINARY_UID: &str = "65534";
+
+/// Peers the plant is verified with: name, program that shows it is installed, nodes that run it.
+const PEERS: [(&str, &str, &[&str]); 3] = [
+    ("bird", "bird", &["spine1=bird", "tor1=bird"]),
+    ("frr", "bgpd", &["spine1=frr", "tor1=frr"]),
+    ("gobgp", "gobgpd", &["spine1=gobgp"]),
+];
+
+/// Verifies every topology as root (if we are), and again as an ordinary user.
+pub(crate) fn lab(context: &Context) -> io::Result<Outcome> {
+    let log = context.log("lab")?;
+    let Some(stage) = Stage::prepare(context, &log)? else {
+        return Ok(Outcome::failed("the lab's binaries do not build"));
+    };
+    let mut outcome = Outcome::default();
+    for topology in ["two-racks", "unnumbered"] {
+        outcome.add(&stage.verify(context, &log, topology, &[], false)?);
+    }
+    if rustix::process::geteuid().is_root() {
+        if find_program("setpriv").is_some() {
+            outcome.add(&stage.verify(context, &log, "two-racks", &[], true)?);
+        } else {
+            outcome.add(&Outcome::skipped(
+                "two-racks as an ordinary user: `setpriv` (util-linux) is not here",
+            ));
+        }
+    } else {
+        outcome.add(&Outcome::skipped(
+            "labs as root: this run is an ordinary user's",
+        ));
+    }
+    Ok(outcome)
+}
+
+/// Verifies the plant with BIRD, FRR and GoBGP in the place of a spine and a ToR.
+pub(crate) fn interop(context: &Context) -> io::Result<Outcome> {
+    let log = context.log("interop")?;
+    let missing = || {
+        PEERS
+            .iter()
+            .any(|(_, program, _)| find_program(program).is_none())
+    };
+    if missing() && rustix::process::geteuid().is_root() && find_program("apt-get").is_some() {
+        packages::install(context, &log, &["bird2", "frr", "gobgpd", "iproute2"])?;
+    }
+    let Some(stage) = Stage::prepare(context, &log)? else {
+        return Ok(Outcome::failed("the lab's binaries do not build"));
+    };
+    let mut outcome = Outcome::default();
+    for (name, program, nodes) in PEERS {
+        if find_program(program).is_none() {
+            outcome.add(&Outcome::skipped(format!(
+                "{name}: `{program}` is not installed and could not be"
+            )));
+            continue;
+        }
+        for node in nodes {
+            outcome.add(&stage.verify(context, &log, "two-racks", &["--node", node], false)?);
+        }
+    }
+    Ok(outcome)
+}
+
+/// A directory with the binaries and topologies, removed at the end.
+struct Stage {
+    folder: PathBuf,
+}
+
+impl Stage {
+    fn prepare(context: &Context, log: &Log) -> io::Result<Option<Self>> {
+        let mut build = context.cargo(&[
+            "build",
+            "-p",
+            "weft-fabric",
+            "-p",
+            "weft-labs",
+            "--bin",
+            "weft",
+            "--bin",
+            "weft-lab",
+        ]);
+        if !log.run(&mut build)? {
+            return Ok(None);
+        }
+        let folder = std::env::temp_dir().join(format!("weft-suite-{}", std::process::id()));
+        let stage = Self { folder };
+        std::fs::create_dir_all(stage.folder.join("reports"))?;
+        std::fs::set_permissions(
+            stage.folder.join("reports"),
+            std::fs::Permissions::from_mode(0o1777),
+        )?;
+        for name in ["weft", "weft-lab"] {
+            std::fs::copy(
+                context.target.join("debug").join(name),
+                stage.folder.join(name),
+            )?;
+        }
+        copy_tree(
+            &context.root.join("labs/topologies"),
+            &stage.folder.join("topologies"),
+        )?;
+        Ok(Some(stage))
+    }
+
+    /// One `weft-lab verify`; its report is counted check by check.
+    fn verify(
+        &self,
+        context: &Context,
+        log: &Log,
+        topology: &str,
+        options: &[&str],
+        ordinary: bool,
+    ) -> io::Result<Outcome> {
+        let file = self
+            .folder
+            .join(format!("topologies/{topology}.clab.yml"))
+            .display()
+            .to_string();
+        let report = self.folder.join(format!(
+            "reports/{topology}-{}.json",
+            options.len() + usize::from(ordinary) * 10
+        ));
+        let _ = std::fs::remove_file(&report);
+        let report_text = report.display().to_string();
+        let program = self.folder.join("weft-lab").display().to_string();
+        let mut words = vec!["verify", &file, "--json", &report_text];
+        words.extend(options);
+        let mut command = if ordinary {
+            let mut all = vec![
+                "--reuid",
+                ORDINARY_UID,
+                "--regid",
+                ORDINARY_UID,
+                "--clear-groups",
+                "--no-new-privs",
+                &program,
+            ];
+            all.extend(words);
+            let mut command = context.command(Path::new("setpriv"), &all);
+            command
+                .env_remove("XDG_RUNTIME_DIR")
+                .env("HOME", &self.folder);
+            command
+        } else {
+            context.command(Path::new(&program), &words)
+        };
+        command.current_dir(&self.folder);
+        let ended_well = log.run(&mut command)?;
+        let label = format!(
+            "{topology} {}{}",
+            options.join(" "),
+            if ordinary { "as an ordinary user" } else { "" }
+        );
+        let mut outcome = match std::fs::read_to_string(&report)
+            .map_err(|e| e.to_string())
+            .and_then(|text| verify_report(&text).map_err(|e| e.to_string()))
+        {
+            Ok(outcome) => outcome,
+            Err(error) => return Ok(Outcome::failed(format!("{label}: no report: {error}"))),
+        };
+        if !ended_well && outcome.failed == 0 {
+            outcome.add(&Outcome::failed("the verify command ended with an error"));
+        }
+        for note in &mut outcome.notes {
+            *note = format!("{}: {note}", label.trim());
+        }
+        Ok(outcome)
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
