@@ -13,7 +13,7 @@ use clap::Parser;
 use weft_benches::bed::{Bed, LINKS};
 use weft_benches::case::{run_a1, run_d1};
 use weft_benches::dut::Kind;
-use weft_benches::report::{Runs, json, text};
+use weft_benches::report::{Runs, json, svg, text};
 use weft_benches::table::Table;
 
 #[derive(Debug, Parser)]
@@ -36,6 +36,9 @@ struct Arguments {
     /// Writes every run to this JSON file.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Draws the medians into this SVG file.
+    #[arg(long)]
+    svg: Option<PathBuf>,
     #[arg(long, hide = true)]
     null_router: bool,
     /// Cargo passes it.
@@ -101,6 +104,9 @@ fn main() -> Result<()> {
     println!("\n{}", text(&all));
     if let Some(path) = arguments.json {
         std::fs::write(path, json(&arguments.case, &all))?;
+    }
+    if let Some(path) = arguments.svg {
+        std::fs::write(path, svg(&arguments.case, &all))?;
     }
     Ok(())
 }

@@ -80,3 +80,39 @@ pub fn json(case: &str, all: &[Runs]) -> String {
         .collect();
     format!("{{\n  \"case\": \"{case}\",\n{}\n}}\n", daemons.join(",\n"))
 }
+
+/// A bar chart of the medians relative to the first daemon, shorter is better.
+pub fn svg(case: &str, all: &[Runs]) -> String {
+    const COLOURS: [&str; 3] = ["#888888", "#1f77b4", "#bbbbbb"];
+    let mut bars = String::new();
+    let mut y = 40;
+    let figures = all.first().and_then(|runs| runs.runs.first());
+    for (figure, _) in figures.into_iter().flatten() {
+        let widest = all
+            .iter()
+            .filter_map(|runs| runs.median(figure))
+            .fold(f64::MIN_POSITIVE, f64::max);
+        let _ = writeln!(bars, "<text x='10' y='{}'>{figure}</text>", y + 13);
+        for (number, runs) in all.iter().enumerate() {
+            let Some(value) = runs.median(figure) else {
+                continue;
+            };
+            let (width, colour) = (400.0 * value / widest, COLOURS[number % COLOURS.len()]);
+            let _ = writeln!(
+                bars,
+                "<rect x='110' y='{y}' width='{width:.1}' height='16' fill='{colour}'/>\
+                 <text x='{:.1}' y='{}'>{} {value:.3}</text>",
+                115.0 + width,
+                y + 13,
+                runs.name
+            );
+            y += 20;
+        }
+        y += 10;
+    }
+    format!(
+        "<svg xmlns='http://www.w3.org/2000/svg' width='680' height='{y}' font-family='sans-serif' font-size='13'>\n\
+         <rect width='680' height='{y}' fill='white'/>\n\
+         <text x='10' y='22' font-weight='bold'>{case}: medians, shorter is better</text>\n{bars}</svg>\n"
+    )
+}
