@@ -76,16 +76,8 @@ pub fn run_d1(bed: &Bed, kind: &Kind, dir: &Path) -> Result<Figures> {
     let listeners = [listen(0)?, listen(1)?];
     let start = Instant::now();
     let dut = kind.start(bed, dir, false)?;
-    let mut feeder = Session::new(
-        listeners[0].accept()?.0,
-        ASNS[0],
-        Ipv4Addr::from(LINKS[0].1),
-    )?;
-    let mut monitor = Session::new(
-        listeners[1].accept()?.0,
-        ASNS[1],
-        Ipv4Addr::from(LINKS[1].1),
-    )?;
+    let mut feeder = Session::new(accept(&listeners[0])?, ASNS[0], Ipv4Addr::from(LINKS[0].1))?;
+    let mut monitor = Session::new(accept(&listeners[1])?, ASNS[1], Ipv4Addr::from(LINKS[1].1))?;
     pump(&mut feeder, &mut monitor, &[], |f, m| {
         f.is_established && m.is_established
     })?;
@@ -114,6 +106,17 @@ fn dial(number: usize) -> Result<Session> {
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }
+}
+
+/// Accepts one connection, or fails after 10 s.
+fn accept(listener: &TcpListener) -> Result<TcpStream> {
+    let limit = Timespec {
+        tv_sec: 10,
+        tv_nsec: 0,
+    };
+    let ready = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&limit))?;
+    ensure!(ready == 1, "the daemon did not dial within 10 s");
+    Ok(listener.accept()?.0)
 }
 
 fn listen(number: usize) -> Result<TcpListener> {

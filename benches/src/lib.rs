@@ -1,5 +1,10 @@
 //! The load generator and the test bed of the comparisons with other BGP daemons. It encodes BGP by hand: a fault in
 //! weft's own codec cannot hide behind the same fault here.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "a load generator measures real time on real sockets"
+)]
 
 pub mod bed;
 pub mod case;
