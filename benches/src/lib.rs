@@ -1,1 +1,15 @@
-//! Nothing here yet.
+//! The load generator and the test bed of the comparisons with other BGP daemons. It encodes BGP by hand: a fault in
+//! weft's own codec cannot hide behind the same fault here.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "a load generator measures real time on real sockets"
+)]
+
+pub mod bed;
+pub mod case;
+pub mod dut;
+pub mod null;
+pub mod report;
+pub mod session;
+pub mod table;

@@ -10,6 +10,8 @@ pub mod update;
 
 pub use notification::Notification;
 
+use bytes::{BufMut, BytesMut};
+
 /// What the two OPENs agreed on and the codec must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Codec {
@@ -29,3 +31,94 @@ pub struct Codec {
 pub const HEADER_BYTES: usize = 19;
 /// Largest message without RFC 8654.
 pub const MAX_MESSAGE_BYTES: usize = 4_096;
+
+/// The five message types (RFC 4271 §4.1, RFC 2918 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// 1
+    Open,
+    /// 2
+    Update,
+    /// 3
+    Notification,
+    /// 4
+    Keepalive,
+    /// 5
+    RouteRefresh,
+}
+
+impl Kind {
+    /// Every type, in the order of the numbers.
+    pub const ALL: [Self; 5] = [
+        Self::Open,
+        Self::Update,
+        Self::Notification,
+        Self::Keepalive,
+        Self::RouteRefresh,
+    ];
+
+    /// 0 for OPEN … 4 for ROUTE-REFRESH: for arrays with one slot per type.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Open => 0,
+            Self::Update => 1,
+            Self::Notification => 2,
+            Self::Keepalive => 3,
+            Self::RouteRefresh => 4,
+        }
+    }
+
+    /// The type with this number.
+    #[must_use]
+    pub fn from_wire(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
+    }
+
+    /// The number on the wire.
+    #[must_use]
+    pub const fn to_wire(self) -> u8 {
+        match self {
+            Self::Open => 1,
+            Self::Update => 2,
+            Self::Notification => 3,
+            Self::Keepalive => 4,
+            Self::RouteRefresh => 5,
+        }
+    }
+
+    /// Least octets of a whole message (RFC 4271 §6.1).
+    #[must_use]
+    pub const fn min_length(self) -> usize {
+        match self {
+            Self::Open => 29,
+            Self::Update | Self::RouteRefresh => 23,
+            Self::Notification => 21,
+            Self::Keepalive => HEADER_BYTES,
+        }
+    }
+
+    /// Most octets of a whole message: OPEN and KEEPALIVE stay at 4,096 even with RFC 8654 (§4), and a KEEPALIVE has no body.
+    #[must_use]
+    pub const fn max_length(self) -> usize {
+        match self {
+            Self::Open => MAX_MESSAGE_BYTES,
+            Self::Update | Self::Notification => 65_535,
+            Self::Keepalive => HEADER_BYTES,
+            // RFC 2918 §3 knows only the four octets; RFC 5291 would add more, but we never offer it.
+            Self::RouteRefresh => 23,
+        }
+    }
+}
+
+/// Appends a header for a body of `body` octets.
+pub fn put_header(buf: &mut BytesMut, body: usize, kind: Kind) {
+    buf.put_bytes(0xff, 16);
+    buf.put_u16(u16::try_from(HEADER_BYTES + body).unwrap_or(u16::MAX));
+    buf.put_u8(kind.to_wire());
+}
+
+/// Appends a KEEPALIVE (RFC 4271 §4.4).
+pub fn put_keepalive(buf: &mut BytesMut) {
+    put_header(buf, 0, Kind::Keepalive);
+}

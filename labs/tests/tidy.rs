@@ -5,6 +5,8 @@
     reason = "a test that cannot read the tree has failed"
 )]
 
+#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

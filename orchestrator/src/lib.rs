@@ -1,1 +1,1 @@
-//! Nothing here yet: see the README of this folder.
+//! Empty: `weft-orchestrator` is not built yet, see this folder's README.

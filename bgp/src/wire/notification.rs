@@ -1,7 +1,11 @@
-//! NOTIFICATION (RFC 4271 §4.5, §6; RFC 4486; RFC 9003): what it says and how people read it.
+//! NOTIFICATION (RFC 4271 §4.5, §6; RFC 4486; RFC 6608; RFC 9003): what it says and how people read it.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Most octets of data that are kept of, or put into, a NOTIFICATION: never echo more than is useful.
+const DATA_MAX: usize = 256;
 
 /// A NOTIFICATION message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,6 +14,174 @@ pub struct Notification {
     pub code: u8,
     /// Error subcode.
     pub subcode: u8,
-    /// Data; never more than was received or 128 octets of our own.
+    /// Data; never more than was received, 256 octets at most.
     pub data: Bytes,
+}
+
+impl Notification {
+    /// Message Header Error (RFC 4271 §6.1).
+    pub const HEADER: u8 = 1;
+    /// OPEN Message Error (RFC 4271 §6.2).
+    pub const OPEN: u8 = 2;
+    /// UPDATE Message Error (RFC 4271 §6.3).
+    pub const UPDATE: u8 = 3;
+    /// Hold Timer Expired (RFC 4271 §6.5).
+    pub const HOLD_TIMER: u8 = 4;
+    /// Finite State Machine Error (RFC 4271 §6.6, subcodes RFC 6608).
+    pub const FSM: u8 = 5;
+    /// Cease (RFC 4271 §6.7, subcodes RFC 4486).
+    pub const CEASE: u8 = 6;
+
+    /// A NOTIFICATION without data.
+    #[must_use]
+    pub const fn new(code: u8, subcode: u8) -> Self {
+        Self {
+            code,
+            subcode,
+            data: Bytes::new(),
+        }
+    }
+
+    /// A NOTIFICATION with data, cut to 256 octets.
+    #[must_use]
+    pub fn with_data(code: u8, subcode: u8, data: &[u8]) -> Self {
+        let data = data.get(..DATA_MAX).unwrap_or(data);
+        Self {
+            code,
+            subcode,
+            data: Bytes::copy_from_slice(data),
+        }
+    }
+
+    /// Cease with a shutdown communication (RFC 9003 §2): one octet of length, then UTF-8, at most 255 octets.
+    #[must_use]
+    pub fn shutdown(subcode: u8, text: &str) -> Self {
+        let mut end = text.len().min(255);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let text = &text[..end];
+        let mut data = BytesMut::with_capacity(1 + text.len());
+        data.put_u8(u8::try_from(text.len()).unwrap_or(u8::MAX));
+        data.put_slice(text.as_bytes());
+        Self {
+            code: Self::CEASE,
+            subcode,
+            data: data.freeze(),
+        }
+    }
+
+    /// Reads the body (what follows the header), which the framer has found to be at least two octets long.
+    #[must_use]
+    pub fn decode(body: &[u8]) -> Option<Self> {
+        let (&[code, subcode], data) = body.split_first_chunk::<2>()?;
+        Some(Self::with_data(code, subcode, data))
+    }
+
+    /// Appends the whole message.
+    pub fn put(&self, buf: &mut BytesMut) {
+        super::put_header(buf, 2 + self.data.len(), super::Kind::Notification);
+        buf.put_u8(self.code);
+        buf.put_u8(self.subcode);
+        buf.put_slice(&self.data);
+    }
+
+    /// The shutdown communication, with everything that is not printable escaped (RFC 9003 §2).
+    #[must_use]
+    pub fn communication(&self) -> Option<String> {
+        // RFC 9003 §2: Administrative Shutdown and Administrative Reset carry it.
+        if self.code != Self::CEASE || !matches!(self.subcode, 2 | 4) {
+            return None;
+        }
+        let (&length, text) = self.data.split_first()?;
+        let text = text.get(..usize::from(length)).unwrap_or(text);
+        (!text.is_empty()).then(|| text.escape_ascii().to_string())
+    }
+
+    /// The registered name of code and subcode.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match (self.code, self.subcode) {
+            (1, 1) => "Connection Not Synchronized",
+            (1, 2) => "Bad Message Length",
+            (1, 3) => "Bad Message Type",
+            (1, _) => "Message Header Error",
+            (2, 1) => "Unsupported Version Number",
+            (2, 2) => "Bad Peer AS",
+            (2, 3) => "Bad BGP Identifier",
+            (2, 4) => "Unsupported Optional Parameter",
+            (2, 6) => "Unacceptable Hold Time",
+            (2, 7) => "Unsupported Capability",
+            (2, 11) => "Role Mismatch",
+            (2, _) => "OPEN Message Error",
+            (3, 1) => "Malformed Attribute List",
+            (3, 2) => "Unrecognized Well-known Attribute",
+            (3, 3) => "Missing Well-known Attribute",
+            (3, 4) => "Attribute Flags Error",
+            (3, 5) => "Attribute Length Error",
+            (3, 6) => "Invalid ORIGIN Attribute",
+            (3, 8) => "Invalid NEXT_HOP Attribute",
+            (3, 9) => "Optional Attribute Error",
+            (3, 10) => "Invalid Network Field",
+            (3, 11) => "Malformed AS_PATH",
+            (3, _) => "UPDATE Message Error",
+            (4, _) => "Hold Timer Expired",
+            (5, 1) => "Unexpected Message in OpenSent",
+            (5, 2) => "Unexpected Message in OpenConfirm",
+            (5, 3) => "Unexpected Message in Established",
+            (5, _) => "Finite State Machine Error",
+            (6, 1) => "Maximum Number of Prefixes Reached",
+            (6, 2) => "Administrative Shutdown",
+            (6, 3) => "Peer De-configured",
+            (6, 4) => "Administrative Reset",
+            (6, 5) => "Connection Rejected",
+            (6, 6) => "Other Configuration Change",
+            (6, 7) => "Connection Collision Resolution",
+            (6, 8) => "Out of Resources",
+            (6, 9) => "Hard Reset",
+            (6, 10) => "BFD Down",
+            (6, _) => "Cease",
+            (7, _) => "ROUTE-REFRESH Message Error",
+            (8, _) => "Send Hold Timer Expired",
+            _ => "Unknown Error",
+        }
+    }
+}
+
+impl fmt::Display for Notification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}/{})", self.name(), self.code, self.subcode)?;
+        match self.communication() {
+            Some(text) => write!(f, ": \"{text}\""),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shutdown_communication_survives_and_is_escaped() {
+        // RFC 9003 §2
+        let sent = Notification::shutdown(2, "rack 3 moves");
+        assert_eq!(
+            sent.to_string(),
+            "Administrative Shutdown (6/2): \"rack 3 moves\""
+        );
+        let odd = Notification::with_data(6, 2, b"\x03a\xff\n");
+        assert_eq!(odd.communication().unwrap(), "a\\xff\\n");
+        let long = Notification::shutdown(2, &"ä".repeat(200));
+        assert_eq!(long.data.len(), 1 + 254);
+    }
+
+    #[test]
+    fn data_is_bounded() {
+        assert_eq!(
+            Notification::with_data(3, 1, &[7; 4_000]).data.len(),
+            DATA_MAX
+        );
+        assert_eq!(Notification::decode(&[6]), None);
+    }
 }

@@ -1,0 +1,107 @@
+//! The test bed: two network namespaces of our own, joined by two veth pairs. The device under test lives in one, this
+//! process in the other. Both vanish with the process; nothing outside is touched.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
+use std::process::{Child, Command};
+
+use anyhow::{Context, Result, ensure};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+
+/// Addresses of the two links: (device under test, generator).
+pub const LINKS: [([u8; 4], [u8; 4]); 2] = [
+    ([10, 0, 0, 1], [10, 0, 1, 1]),
+    ([10, 1, 0, 1], [10, 1, 0, 2]),
+];
+
+/// The two namespaces.
+#[derive(Debug)]
+pub struct Bed {
+    dut: File,
+    generator: File,
+}
+
+impl Bed {
+    /// Makes both namespaces and leaves the calling thread in the generator's. Call before any other thread exists.
+    pub fn new() -> Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            become_root()?;
+        }
+        let dut = new_namespace()?;
+        ip("link set lo up")?;
+        let generator = new_namespace()?;
+        ip("link set lo up")?;
+        let path = format!("/proc/{}/fd/{}", std::process::id(), dut.as_raw_fd());
+        for (number, (_, ours)) in LINKS.iter().enumerate() {
+            let [a, b, c, d] = ours;
+            ip(&format!(
+                "link add gen{number} type veth peer name dut{number}"
+            ))?;
+            ip(&format!("link set dut{number} netns {path}"))?;
+            ip(&format!("addr add {a}.{b}.{c}.{d}/16 dev gen{number}"))?;
+            ip(&format!("link set gen{number} up"))?;
+        }
+        let bed = Self { dut, generator };
+        bed.inside_dut(|| {
+            for (number, ([a, b, c, d], _)) in LINKS.iter().enumerate() {
+                ip(&format!("addr add {a}.{b}.{c}.{d}/16 dev dut{number}"))?;
+                ip(&format!("link set dut{number} up"))?;
+            }
+            Ok(())
+        })?;
+        Ok(bed)
+    }
+
+    /// Starts a program in the namespace of the device under test.
+    pub fn spawn(&self, command: &mut Command) -> Result<Child> {
+        self.inside_dut(|| {
+            command
+                .spawn()
+                .with_context(|| format!("start {command:?}"))
+        })
+    }
+
+    /// Runs `work` with this thread in the namespace of the device under test.
+    fn inside_dut<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        move_into_link_name_space(self.dut.as_fd(), Some(LinkNameSpaceType::Network))?;
+        let result = work();
+        move_into_link_name_space(self.generator.as_fd(), Some(LinkNameSpaceType::Network))?;
+        result
+    }
+}
+
+/// Enters a new user namespace in which the caller is root, so that no privilege is needed.
+fn become_root() -> Result<()> {
+    let (uid, gid) = (
+        rustix::process::getuid().as_raw(),
+        rustix::process::getgid().as_raw(),
+    );
+    unshare(UnshareFlags::NEWUSER).context("unprivileged user namespaces are off: run as root")?;
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    std::fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
+    std::fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
+    Ok(())
+}
+
+fn new_namespace() -> Result<File> {
+    unshare(UnshareFlags::NEWNET).context("new network namespace")?;
+    Ok(File::open("/proc/thread-self/ns/net")?)
+}
+
+fn unshare(flags: UnshareFlags) -> Result<()> {
+    #[expect(unsafe_code, reason = "unshare(2) has no safe wrapper")]
+    // SAFETY: only FILES is hazardous (descriptors diverge between threads), and it is never passed.
+    unsafe {
+        unshare_unsafe(flags)?;
+    }
+    Ok(())
+}
+
+fn ip(arguments: &str) -> Result<()> {
+    let status = Command::new("ip")
+        .args(arguments.split(' '))
+        .status()
+        .context("run ip (iproute2)")?;
+    ensure!(status.success(), "ip {arguments}: {status}");
+    Ok(())
+}

@@ -1,0 +1,245 @@
+//! The attribute table of RFC 7606 §7: for each attribute the flags and lengths it must have, and what a fault costs.
+
+use crate::types::Asn;
+use crate::wire::Codec;
+use crate::wire::attrs::{AsPath, Attr, Attrs, flag, kind, with};
+
+/// What becomes of an attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is good.
+    Keep,
+    /// Attribute discard.
+    Discard,
+    /// Treat-as-withdraw, and why.
+    Withdraw(&'static str),
+    /// Session reset with this UPDATE subcode.
+    Reset(u8),
+}
+
+/// Well-known: transitive, not optional.
+const WELL_KNOWN: u8 = flag::TRANSITIVE;
+const OPTIONAL_TRANSITIVE: u8 = flag::OPTIONAL | flag::TRANSITIVE;
+
+/// The flags an attribute we know must have, but for Partial and Extended Length (RFC 7606 §3 c).
+const fn expected_flags(of: u8) -> Option<u8> {
+    match of {
+        kind::ORIGIN
+        | kind::AS_PATH
+        | kind::NEXT_HOP
+        | kind::LOCAL_PREF
+        | kind::ATOMIC_AGGREGATE => Some(WELL_KNOWN),
+        kind::MULTI_EXIT_DISC
+        | kind::ORIGINATOR_ID
+        | kind::CLUSTER_LIST
+        | kind::MP_REACH_NLRI
+        | kind::MP_UNREACH_NLRI => Some(flag::OPTIONAL),
+        kind::AGGREGATOR
+        | kind::COMMUNITIES
+        | kind::EXTENDED_COMMUNITIES
+        | kind::AS4_PATH
+        | kind::AS4_AGGREGATOR
+        | kind::LARGE_COMMUNITIES => Some(OPTIONAL_TRANSITIVE),
+        _ => None,
+    }
+}
+
+/// Whether we interpret this attribute.
+pub(super) const fn is_known(of: u8) -> bool {
+    expected_flags(of).is_some()
+}
+
+/// Judges one attribute.
+pub(super) fn attribute(attr: Attr<'_>, codec: &Codec) -> Verdict {
+    let class = attr.flags & OPTIONAL_TRANSITIVE;
+    let Some(expected) = expected_flags(attr.kind) else {
+        return match class {
+            // RFC 4271 §9
+            OPTIONAL_TRANSITIVE => Verdict::Keep,
+            flag::OPTIONAL => Verdict::Discard,
+            // RFC 4271 §6.3, RFC 7606 §3: an unrecognised well-known attribute.
+            _ => Verdict::Withdraw("unrecognised well-known attribute"),
+        };
+    };
+    if class != expected {
+        return match attr.kind {
+            // RFC 7606 §3 c, §7.6, §7.7: these two are only ever discarded. MP attributes cannot be withdrawn by themselves.
+            kind::ATOMIC_AGGREGATE | kind::AGGREGATOR | kind::AS4_PATH | kind::AS4_AGGREGATOR => {
+                Verdict::Discard
+            }
+            kind::MP_REACH_NLRI | kind::MP_UNREACH_NLRI => Verdict::Reset(4),
+            _ => Verdict::Withdraw("attribute flags error"),
+        };
+    }
+    value(attr, codec)
+}
+
+fn value(attr: Attr<'_>, codec: &Codec) -> Verdict {
+    let length = attr.value.len();
+    let words = length > 0 && length.is_multiple_of(4);
+    let held = |good: bool, why: &'static str| {
+        if good {
+            Verdict::Keep
+        } else {
+            Verdict::Withdraw(why)
+        }
+    };
+    match attr.kind {
+        // RFC 7606 §7.1
+        kind::ORIGIN => held(matches!(attr.value, [0..=2]), "ORIGIN is not 0, 1 or 2"),
+        // RFC 7606 §7.2
+        kind::AS_PATH => as_path(attr.value, codec),
+        // RFC 7606 §7.3
+        kind::NEXT_HOP => held(length == 4, "NEXT_HOP is not 4 octets long"),
+        // RFC 7606 §7.4
+        kind::MULTI_EXIT_DISC => held(length == 4, "MULTI_EXIT_DISC is not 4 octets long"),
+        // RFC 7606 §7.5, §7.9, §7.10: discarded from external peers, whatever they say.
+        kind::LOCAL_PREF | kind::ORIGINATOR_ID | kind::CLUSTER_LIST if codec.ebgp => {
+            Verdict::Discard
+        }
+        kind::LOCAL_PREF => held(length == 4, "LOCAL_PREF is not 4 octets long"),
+        kind::ORIGINATOR_ID => held(length == 4, "ORIGINATOR_ID is not 4 octets long"),
+        kind::CLUSTER_LIST => held(words, "CLUSTER_LIST is not a multiple of 4 octets"),
+        // RFC 7606 §7.6
+        kind::ATOMIC_AGGREGATE => discard_unless(length == 0),
+        // RFC 7606 §7.7; RFC 7607 §2: AS 0
+        kind::AGGREGATOR => discard_unless(aggregator(attr.value, if codec.as4 { 4 } else { 2 })),
+        // RFC 7606 §7.8
+        kind::COMMUNITIES => held(words, "COMMUNITIES is not a multiple of 4 octets"),
+        // RFC 7606 §7.14
+        kind::EXTENDED_COMMUNITIES => held(
+            length > 0 && length.is_multiple_of(8),
+            "EXTENDED COMMUNITIES is not a multiple of 8 octets",
+        ),
+        // RFC 8092 §5
+        kind::LARGE_COMMUNITIES => held(
+            length > 0 && length.is_multiple_of(12),
+            "LARGE_COMMUNITY is not a multiple of 12 octets",
+        ),
+        // RFC 6793 §6: discarded when malformed, and from speakers that have no need of them.
+        kind::AS4_PATH => discard_unless(!codec.as4 && segments(attr.value, 4).is_some()),
+        kind::AS4_AGGREGATOR => discard_unless(!codec.as4 && aggregator(attr.value, 4)),
+        _ => Verdict::Keep,
+    }
+}
+
+const fn discard_unless(good: bool) -> Verdict {
+    if good {
+        Verdict::Keep
+    } else {
+        Verdict::Discard
+    }
+}
+
+fn aggregator(value: &[u8], width: usize) -> bool {
+    value.len() == width + 4 && value.iter().take(width).any(|&octet| octet != 0)
+}
+
+fn as_path(value: &[u8], codec: &Codec) -> Verdict {
+    match segments(value, if codec.as4 { 4 } else { 2 }) {
+        None => Verdict::Withdraw("malformed AS_PATH"),
+        // RFC 5065 §5: a neighbour outside the confederation must not send these.
+        Some(Confederation::Present) if codec.ebgp => {
+            Verdict::Withdraw("confederation segment from an external peer")
+        }
+        Some(_) => Verdict::Keep,
+    }
+}
+
+/// Whether a well-formed path holds confederation segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Confederation {
+    Absent,
+    Present,
+}
+
+/// RFC 7606 §7.2: unknown segment types, empty segments and overruns are malformed; so is AS 0 (RFC 7607 §2).
+fn segments(mut value: &[u8], width: usize) -> Option<Confederation> {
+    let mut found = Confederation::Absent;
+    while let Some((&segment, rest)) = value.split_first() {
+        let (&count, rest) = rest.split_first()?;
+        let (asns, rest) = rest.split_at_checked(usize::from(count) * width)?;
+        if !(1..=4).contains(&segment) || count == 0 {
+            return None;
+        }
+        if asns
+            .chunks_exact(width)
+            .any(|asn| asn.iter().all(|&octet| octet == 0))
+        {
+            return None;
+        }
+        if segment > 2 {
+            found = Confederation::Present;
+        }
+        value = rest;
+    }
+    Some(found)
+}
+
+/// A two-octet path, already checked, with four-octet numbers.
+pub(super) fn widened(mut value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(value.len() * 2);
+    while let Some((&[segment, count], rest)) = value.split_first_chunk::<2>() {
+        let Some((asns, rest)) = rest.split_at_checked(usize::from(count) * 2) else {
+            break;
+        };
+        out.extend([segment, count]);
+        for asn in asns.as_chunks::<2>().0 {
+            out.extend([0, 0, asn[0], asn[1]]);
+        }
+        value = rest;
+    }
+    out
+}
+
+/// Puts the four-octet numbers of AS4_PATH and AS4_AGGREGATOR where AS_TRANS stands (RFC 6793 §4.2.3).
+pub(super) fn merge_as4(block: &mut Vec<u8>, path: Option<&[u8]>, aggregator: Option<&[u8]>) {
+    if let Some(current) = Attrs(block).value(kind::AGGREGATOR) {
+        if current.first_chunk::<4>() != Some(&Asn::TRANS.0.to_be_bytes()) {
+            // RFC 6793 §4.2.3: an old speaker re-aggregated, so both AS4 attributes are stale.
+            if aggregator.is_some() {
+                return;
+            }
+        } else if let Some(aggregator) = aggregator {
+            *block = with(
+                block,
+                OPTIONAL_TRANSITIVE,
+                kind::AGGREGATOR,
+                Some(aggregator),
+            );
+        }
+    }
+    let Some(tail) = path.map(AsPath) else {
+        return;
+    };
+    let current = Attrs(block).as_path();
+    let Some(mut lead) = current.hop_count().checked_sub(tail.hop_count()) else {
+        return;
+    };
+    let mut merged = Vec::with_capacity(current.0.len());
+    for segment in current.segments() {
+        if lead == 0 {
+            break;
+        }
+        // A set counts as one hop and is taken whole.
+        let taken = if segment.kind == 1 {
+            segment.len()
+        } else {
+            segment.len().min(lead)
+        };
+        lead -= if segment.kind == 1 { 1 } else { taken };
+        merged.extend([segment.kind, u8::try_from(taken).unwrap_or(u8::MAX)]);
+        merged.extend(
+            segment
+                .asns()
+                .take(taken)
+                .flat_map(|asn| asn.0.to_be_bytes()),
+        );
+    }
+    // RFC 6793 §3: confederation segments have no place in AS4_PATH and are left out.
+    for segment in tail.segments().filter(|segment| segment.kind <= 2) {
+        merged.extend([segment.kind, u8::try_from(segment.len()).unwrap_or(u8::MAX)]);
+        merged.extend(segment.asns().flat_map(|asn| asn.0.to_be_bytes()));
+    }
+    *block = with(block, WELL_KNOWN, kind::AS_PATH, Some(&merged));
+}
