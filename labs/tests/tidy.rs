@@ -1,10 +1,5 @@
 //! Holds the shape of the tree: who imports whom, how long files are, that each one says what it is for, and which
 //! RFC sections the code cites (printed as an index: `cargo test -p weft-labs --test tidy -- --nocapture`).
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot read the tree has failed"
-)]
-
 #![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
 
 use std::collections::BTreeMap;

@@ -123,7 +123,9 @@ impl Plant for Static {
             )?;
             open()
         });
-        entered.join().unwrap_or_else(|_| Err(io::Error::other("the thread died")))
+        entered
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread died")))
     }
 
     fn api_socket(&self, _: &str) -> PathBuf {

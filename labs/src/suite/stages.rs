@@ -107,8 +107,14 @@ fn docs(context: &Context) -> io::Result<Outcome> {
 
 fn unit(context: &Context) -> io::Result<Outcome> {
     let log = context.log("unit")?;
-    let ended_well =
-        log.run(&mut context.cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--", "--show-output"]))?;
+    let ended_well = log.run(&mut context.cargo(&[
+        "test",
+        "--workspace",
+        "--locked",
+        "--no-fail-fast",
+        "--",
+        "--show-output",
+    ]))?;
     Ok(libtest(&log.text(), ended_well))
 }
 
