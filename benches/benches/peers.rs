@@ -1,9 +1,5 @@
 //! Compares weft with other BGP daemons: `cargo bench -p weft-benches --bench peers -- --case a1 --dut bird,weft --runs 3`.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program for people"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -55,35 +51,20 @@ fn main() -> Result<()> {
     for name in &arguments.dut {
         kinds.push(match name.as_str() {
             "bird" => Kind::Bird,
-            "weft" => Kind::Weft(
-                arguments
-                    .weft
-                    .canonicalize()
-                    .context("no weft binary: give --weft PATH")?,
-            ),
+            "weft" => Kind::Weft(arguments.weft.canonicalize().context("no weft binary: give --weft PATH")?),
             "null" => Kind::Null,
             other => bail!("--dut {other}: not one of bird, weft, null"),
         });
     }
     let bed = Bed::new()?;
-    let table = Table::full(
-        arguments.prefixes,
-        4_200_000_001,
-        Ipv4Addr::from(LINKS[0].1),
-    );
+    let table = Table::full(arguments.prefixes, 4_200_000_001, Ipv4Addr::from(LINKS[0].1));
     println!(
         "{} prefixes, {} attribute sets, {} octets",
         table.prefixes.len(),
         table.attribute_sets,
         table.stream.len()
     );
-    let mut all: Vec<Runs> = kinds
-        .iter()
-        .map(|kind| Runs {
-            name: kind.name(),
-            runs: Vec::new(),
-        })
-        .collect();
+    let mut all: Vec<Runs> = kinds.iter().map(|kind| Runs { name: kind.name(), runs: Vec::new() }).collect();
     let dir = std::env::temp_dir().join(format!("weft-bench-{}", std::process::id()));
     for run in 0..arguments.runs {
         for (kind, runs) in kinds.iter().zip(&mut all) {
@@ -93,9 +74,7 @@ fn main() -> Result<()> {
                 "d1" => run_d1(&bed, kind, &dir),
                 other => bail!("--case {other}: not one of a1, d1"),
             }
-            .with_context(|| {
-                format!("{} run {run}; its log is in {}", kind.name(), dir.display())
-            })?;
+            .with_context(|| format!("{} run {run}; its log is in {}", kind.name(), dir.display()))?;
             println!("{} run {run}: {figures:?}", kind.name());
             runs.runs.push(figures);
             std::fs::remove_dir_all(&dir)?;

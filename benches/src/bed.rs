@@ -9,10 +9,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 /// Addresses of the two links: (device under test, generator).
-pub const LINKS: [([u8; 4], [u8; 4]); 2] = [
-    ([10, 0, 0, 1], [10, 0, 1, 1]),
-    ([10, 1, 0, 1], [10, 1, 0, 2]),
-];
+pub const LINKS: [([u8; 4], [u8; 4]); 2] = [([10, 0, 0, 1], [10, 0, 1, 1]), ([10, 1, 0, 1], [10, 1, 0, 2])];
 
 /// The two namespaces.
 #[derive(Debug)]
@@ -34,9 +31,7 @@ impl Bed {
         let path = format!("/proc/{}/fd/{}", std::process::id(), dut.as_raw_fd());
         for (number, (_, ours)) in LINKS.iter().enumerate() {
             let [a, b, c, d] = ours;
-            ip(&format!(
-                "link add gen{number} type veth peer name dut{number}"
-            ))?;
+            ip(&format!("link add gen{number} type veth peer name dut{number}"))?;
             ip(&format!("link set dut{number} netns {path}"))?;
             ip(&format!("addr add {a}.{b}.{c}.{d}/16 dev gen{number}"))?;
             ip(&format!("link set gen{number} up"))?;
@@ -54,11 +49,7 @@ impl Bed {
 
     /// Starts a program in the namespace of the device under test.
     pub fn spawn(&self, command: &mut Command) -> Result<Child> {
-        self.inside_dut(|| {
-            command
-                .spawn()
-                .with_context(|| format!("start {command:?}"))
-        })
+        self.inside_dut(|| command.spawn().with_context(|| format!("start {command:?}")))
     }
 
     /// Runs `work` with this thread in the namespace of the device under test.
@@ -72,10 +63,7 @@ impl Bed {
 
 /// Enters a new user namespace in which the caller is root, so that no privilege is needed.
 fn become_root() -> Result<()> {
-    let (uid, gid) = (
-        rustix::process::getuid().as_raw(),
-        rustix::process::getgid().as_raw(),
-    );
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     unshare(UnshareFlags::NEWUSER).context("unprivileged user namespaces are off: run as root")?;
     std::fs::write("/proc/self/setgroups", "deny")?;
     std::fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
@@ -98,10 +86,7 @@ fn unshare(flags: UnshareFlags) -> Result<()> {
 }
 
 fn ip(arguments: &str) -> Result<()> {
-    let status = Command::new("ip")
-        .args(arguments.split(' '))
-        .status()
-        .context("run ip (iproute2)")?;
+    let status = Command::new("ip").args(arguments.split(' ')).status().context("run ip (iproute2)")?;
     ensure!(status.success(), "ip {arguments}: {status}");
     Ok(())
 }

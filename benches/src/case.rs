@@ -31,21 +31,14 @@ pub fn run_a1(bed: &Bed, kind: &Kind, dir: &Path, table: &Table) -> Result<Figur
     let dut = kind.start(bed, dir, true)?;
     let mut feeder = dial(0)?;
     let mut monitor = dial(1)?;
-    pump(&mut feeder, &mut monitor, &[], |f, m| {
-        f.is_established && m.is_established
-    })?;
+    pump(&mut feeder, &mut monitor, &[], |f, m| f.is_established && m.is_established)?;
     idle(&mut feeder, &mut monitor, IDLE)?;
     let (cpu, own_cpu, start) = (dut.cpu_s()?, own_cpu_s(), Instant::now());
     let target = table.prefixes.len();
-    pump(&mut feeder, &mut monitor, &table.stream, |_, m| {
-        m.held.len() == target
-    })?;
+    pump(&mut feeder, &mut monitor, &table.stream, |_, m| m.held.len() == target)?;
     let conv_s = start.elapsed().as_secs_f64();
     let gen_cpu_s = own_cpu_s() - own_cpu;
-    ensure!(
-        monitor.held.is_same(&table.prefixes),
-        "the monitor holds other prefixes than were offered"
-    );
+    ensure!(monitor.held.is_same(&table.prefixes), "the monitor holds other prefixes than were offered");
     idle(&mut feeder, &mut monitor, QUIET)?;
     let mut figures = vec![
         ("conv_s", conv_s),
@@ -57,11 +50,7 @@ pub fn run_a1(bed: &Bed, kind: &Kind, dir: &Path, table: &Table) -> Result<Figur
         let start = Instant::now();
         drop(feeder);
         while !monitor.held.is_empty() {
-            ensure!(
-                start.elapsed() < LIMIT,
-                "the monitor still holds {} prefixes",
-                monitor.held.len()
-            );
+            ensure!(start.elapsed() < LIMIT, "the monitor still holds {} prefixes", monitor.held.len());
             wait(&[(&monitor, PollFlags::IN)])?;
             monitor.receive()?;
         }
@@ -78,13 +67,9 @@ pub fn run_d1(bed: &Bed, kind: &Kind, dir: &Path) -> Result<Figures> {
     let dut = kind.start(bed, dir, false)?;
     let mut feeder = Session::new(accept(&listeners[0])?, ASNS[0], Ipv4Addr::from(LINKS[0].1))?;
     let mut monitor = Session::new(accept(&listeners[1])?, ASNS[1], Ipv4Addr::from(LINKS[1].1))?;
-    pump(&mut feeder, &mut monitor, &[], |f, m| {
-        f.is_established && m.is_established
-    })?;
+    pump(&mut feeder, &mut monitor, &[], |f, m| f.is_established && m.is_established)?;
     let up_s = start.elapsed().as_secs_f64();
-    pump(&mut feeder, &mut monitor, &table.stream, |_, m| {
-        m.held.len() == 100
-    })?;
+    pump(&mut feeder, &mut monitor, &table.stream, |_, m| m.held.len() == 100)?;
     idle(&mut feeder, &mut monitor, IDLE)?;
     Ok(vec![("up_s", up_s), ("rss_mb", dut.memory_mb("VmRSS")?)])
 }
@@ -110,10 +95,7 @@ fn dial(number: usize) -> Result<Session> {
 
 /// Accepts one connection, or fails after 10 s.
 fn accept(listener: &TcpListener) -> Result<TcpStream> {
-    let limit = Timespec {
-        tv_sec: 10,
-        tv_nsec: 0,
-    };
+    let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
     let ready = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&limit))?;
     ensure!(ready == 1, "the daemon did not dial within 10 s");
     Ok(listener.accept()?.0)
@@ -133,22 +115,12 @@ fn pump(
     let start = Instant::now();
     let mut offset = 0;
     while !is_done(feeder, monitor) {
-        ensure!(
-            start.elapsed() < LIMIT,
-            "not done in {LIMIT:?}: the monitor holds {} prefixes",
-            monitor.held.len()
-        );
+        ensure!(start.elapsed() < LIMIT, "not done in {LIMIT:?}: the monitor holds {} prefixes", monitor.held.len());
         offset += feeder.send(stream, offset)?;
         monitor.send(&[], 0)?;
-        let wants_write = if offset < stream.len() || feeder.has_control() {
-            PollFlags::OUT
-        } else {
-            PollFlags::empty()
-        };
-        wait(&[
-            (feeder, PollFlags::IN | wants_write),
-            (monitor, PollFlags::IN),
-        ])?;
+        let wants_write =
+            if offset < stream.len() || feeder.has_control() { PollFlags::OUT } else { PollFlags::empty() };
+        wait(&[(feeder, PollFlags::IN | wants_write), (monitor, PollFlags::IN)])?;
         feeder.receive()?;
         monitor.receive()?;
     }
@@ -161,36 +133,18 @@ fn pump(
 /// Serves both sessions until `quiet` has passed without an UPDATE.
 fn idle(feeder: &mut Session, monitor: &mut Session, quiet: Duration) -> Result<()> {
     let start = Instant::now();
-    pump(feeder, monitor, &[], |_, m| {
-        m.last_update
-            .map_or(start, |last| last.max(start))
-            .elapsed()
-            > quiet
-    })
+    pump(feeder, monitor, &[], |_, m| m.last_update.map_or(start, |last| last.max(start)).elapsed() > quiet)
 }
 
 /// Waits for one of the sockets, at most 20 ms.
 fn wait(sessions: &[(&Session, PollFlags)]) -> Result<()> {
-    let mut fds: Vec<_> = sessions
-        .iter()
-        .map(|(session, flags)| PollFd::new(session.socket(), *flags))
-        .collect();
-    poll(
-        &mut fds,
-        Some(&Timespec {
-            tv_sec: 0,
-            tv_nsec: 20_000_000,
-        }),
-    )?;
+    let mut fds: Vec<_> = sessions.iter().map(|(session, flags)| PollFd::new(session.socket(), *flags)).collect();
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 20_000_000 }))?;
     Ok(())
 }
 
 /// CPU time of this process so far (s).
 fn own_cpu_s() -> f64 {
     let now = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(
-        now.tv_sec.unsigned_abs(),
-        u32::try_from(now.tv_nsec).unwrap_or(0),
-    )
-    .as_secs_f64()
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0)).as_secs_f64()
 }

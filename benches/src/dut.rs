@@ -42,12 +42,7 @@ impl Kind {
                 let config = dir.join("bird.conf");
                 fs::write(&config, bird_config(passive))?;
                 let mut command = Command::new("/usr/sbin/bird");
-                command
-                    .arg("-f")
-                    .arg("-c")
-                    .arg(config)
-                    .arg("-s")
-                    .arg(dir.join("bird.ctl"));
+                command.arg("-f").arg("-c").arg(config).arg("-s").arg(dir.join("bird.ctl"));
                 command
             }
             Self::Weft(binary) => {
@@ -64,13 +59,8 @@ impl Kind {
             }
         };
         let log = fs::File::create(dir.join("log"))?;
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        Ok(Dut {
-            child: bed.spawn(&mut command)?,
-        })
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        Ok(Dut { child: bed.spawn(&mut command)? })
     }
 }
 
@@ -88,10 +78,7 @@ impl Dut {
     /// A `kB` field of /proc/PID/status, in MB: VmHWM is the peak RSS, VmRSS the present one.
     pub fn memory_mb(&self, field: &str) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status
-            .lines()
-            .find(|line| line.starts_with(field))
-            .context("no such memory field")?;
+        let line = status.lines().find(|line| line.starts_with(field)).context("no such memory field")?;
         let Some(kilobytes) = line.split_whitespace().nth(1) else {
             bail!("{line}");
         };
@@ -108,11 +95,7 @@ impl Drop for Dut {
 }
 
 fn bird_config(passive: bool) -> String {
-    let mode = if passive {
-        "passive yes;"
-    } else {
-        "connect delay time 1; connect retry time 1;"
-    };
+    let mode = if passive { "passive yes;" } else { "connect delay time 1; connect retry time 1;" };
     format!(
         "router id 10.0.0.1;\nprotocol device {{ }}\ntemplate bgp T {{\n  {mode} hold time 180; check link yes;\n  \
          ipv4 {{ import all; export all; next hop self; }};\n}}\n\

@@ -35,10 +35,7 @@ fn greet(mut stream: TcpStream) -> Result<TcpStream> {
         let mut header = [0; HEADER_BYTES];
         stream.read_exact(&mut header)?;
         let length = usize::from(u16::from_be_bytes([header[16], header[17]]));
-        ensure!(
-            (HEADER_BYTES..=4_096).contains(&length),
-            "message of {length} octets"
-        );
+        ensure!((HEADER_BYTES..=4_096).contains(&length), "message of {length} octets");
         stream.read_exact(&mut vec![0; length - HEADER_BYTES])?;
     }
     Ok(stream)

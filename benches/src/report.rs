@@ -16,22 +16,14 @@ pub struct Runs {
 impl Runs {
     /// Median of a figure over the runs that have it.
     pub fn median(&self, figure: &str) -> Option<f64> {
-        let mut values: Vec<f64> = self
-            .runs
-            .iter()
-            .flatten()
-            .filter(|(name, _)| *name == figure)
-            .map(|(_, value)| *value)
-            .collect();
+        let mut values: Vec<f64> =
+            self.runs.iter().flatten().filter(|(name, _)| *name == figure).map(|(_, value)| *value).collect();
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
         if values.len() % 2 == 1 {
             return values.get(middle).copied();
         }
-        Some(f64::midpoint(
-            *values.get(middle.checked_sub(1)?)?,
-            *values.get(middle)?,
-        ))
+        Some(f64::midpoint(*values.get(middle.checked_sub(1)?)?, *values.get(middle)?))
     }
 }
 
@@ -68,10 +60,8 @@ pub fn json(case: &str, all: &[Runs]) -> String {
                 .runs
                 .iter()
                 .map(|run| {
-                    let fields: Vec<String> = run
-                        .iter()
-                        .map(|(name, value)| format!("\"{name}\":{value:.4}"))
-                        .collect();
+                    let fields: Vec<String> =
+                        run.iter().map(|(name, value)| format!("\"{name}\":{value:.4}")).collect();
                     format!("{{{}}}", fields.join(","))
                 })
                 .collect();
@@ -88,10 +78,7 @@ pub fn svg(case: &str, all: &[Runs]) -> String {
     let mut y = 40;
     let figures = all.first().and_then(|runs| runs.runs.first());
     for (figure, _) in figures.into_iter().flatten() {
-        let widest = all
-            .iter()
-            .filter_map(|runs| runs.median(figure))
-            .fold(f64::MIN_POSITIVE, f64::max);
+        let widest = all.iter().filter_map(|runs| runs.median(figure)).fold(f64::MIN_POSITIVE, f64::max);
         let _ = writeln!(bars, "<text x='10' y='{}'>{figure}</text>", y + 13);
         for (number, runs) in all.iter().enumerate() {
             let Some(value) = runs.median(figure) else {

@@ -111,10 +111,7 @@ impl Session {
         let mut at = 0;
         while self.filled - at >= HEADER_BYTES {
             let length = usize::from(u16::from_be_bytes([input[at + 16], input[at + 17]]));
-            ensure!(
-                (HEADER_BYTES..=4_096).contains(&length),
-                "message of {length} octets"
-            );
+            ensure!((HEADER_BYTES..=4_096).contains(&length), "message of {length} octets");
             if self.filled - at < length {
                 break;
             }
@@ -134,10 +131,7 @@ impl Session {
                 self.control.extend(keepalive());
             }
             2 => self.handle_update(&message[HEADER_BYTES..])?,
-            3 => bail!(
-                "the device sent NOTIFICATION {:?}",
-                &message[HEADER_BYTES..]
-            ),
+            3 => bail!("the device sent NOTIFICATION {:?}", &message[HEADER_BYTES..]),
             4 => self.is_established = self.open_seen,
             _ => {}
         }

@@ -42,10 +42,7 @@ pub struct PrefixSet {
 
 impl Default for PrefixSet {
     fn default() -> Self {
-        Self {
-            words: vec![0; (1 << (MAX_LENGTH + 1)) / 64],
-            len: 0,
-        }
+        Self { words: vec![0; (1 << (MAX_LENGTH + 1)) / 64], len: 0 }
     }
 }
 
@@ -128,10 +125,7 @@ impl Table {
             rest = tail;
         }
         for last in (1..groups.len()).rev() {
-            groups.swap(
-                last,
-                dice.within(0, u32::try_from(last).unwrap_or(u32::MAX)) as usize,
-            );
+            groups.swap(last, dice.within(0, u32::try_from(last).unwrap_or(u32::MAX)) as usize);
         }
         let mut table = Self {
             stream: Vec::with_capacity(count * 16),
@@ -139,8 +133,7 @@ impl Table {
             attribute_sets: groups.len(),
         };
         for (number, group) in groups.iter().enumerate() {
-            let attributes =
-                attributes(u32::try_from(number).unwrap_or(0), asn, next_hop, &mut dice);
+            let attributes = attributes(u32::try_from(number).unwrap_or(0), asn, next_hop, &mut dice);
             put_update(&mut table.stream, &attributes, group);
             for prefix in *group {
                 table.prefixes.insert(*prefix);
@@ -153,9 +146,7 @@ impl Table {
 /// Sixteen prefixes out of every /19: itself, one /20, one /21, two /22, two /23, nine /24. Every third /19 from 11.0.0.0
 /// on is used, as real tables have gaps.
 fn nested_prefixes(count: usize, dice: &mut Dice) -> Vec<Prefix> {
-    const LENGTHS: [u8; 16] = [
-        19, 20, 21, 22, 22, 23, 23, 24, 24, 24, 24, 24, 24, 24, 24, 24,
-    ];
+    const LENGTHS: [u8; 16] = [19, 20, 21, 22, 22, 23, 23, 24, 24, 24, 24, 24, 24, 24, 24, 24];
     let mut prefixes = Vec::with_capacity(count + LENGTHS.len());
     let mut block = 11_u32 << 24;
     while prefixes.len() < count {
@@ -251,11 +242,7 @@ mod tests {
     fn full_table_has_exactly_the_asked_distinct_prefixes() {
         let table = Table::full(30_000, 4_200_000_001, Ipv4Addr::new(10, 0, 1, 1));
         assert_eq!(table.prefixes.len(), 30_000);
-        assert!(
-            (4_800..5_300).contains(&table.attribute_sets),
-            "{}",
-            table.attribute_sets
-        );
+        assert!((4_800..5_300).contains(&table.attribute_sets), "{}", table.attribute_sets);
     }
 
     #[test]

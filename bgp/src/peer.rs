@@ -1,10 +1,13 @@
 //! One peer: its configuration, at most two connections ([`crate::fsm`]), and the arbiter between them (RFC 4271 §6.8, RFC 6286).
 
-use crate::rng::Rng;
-use crate::time::{Duration, Instant};
-use crate::types::{Asn, ConnId, Family, IfIndex, PeerId, RouterId};
+mod arbiter;
+
+pub use arbiter::Peer;
+
+use crate::time::Instant;
+use crate::types::{Asn, ConnId, Family, IfIndex, RouterId};
 use crate::wire::{Codec, Notification};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -236,3 +239,6 @@ pub struct PeerStatus {
     /// Why it was last left or refused.
     pub last_error: Option<String>,
 }
+
+#[cfg(test)]
+mod tests;

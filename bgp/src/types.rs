@@ -7,9 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// An autonomous system number, four octets (RFC 6793).
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Asn(pub u32);
 
@@ -119,10 +117,7 @@ impl NextHop {
     /// A next hop without a link-local part.
     #[must_use]
     pub const fn new(addr: IpAddr) -> Self {
-        Self {
-            addr,
-            link_local: None,
-        }
+        Self { addr, link_local: None }
     }
 }
 

@@ -49,13 +49,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every type, in the order of the numbers.
-    pub const ALL: [Self; 5] = [
-        Self::Open,
-        Self::Update,
-        Self::Notification,
-        Self::Keepalive,
-        Self::RouteRefresh,
-    ];
+    pub const ALL: [Self; 5] = [Self::Open, Self::Update, Self::Notification, Self::Keepalive, Self::RouteRefresh];
 
     /// 0 for OPEN … 4 for ROUTE-REFRESH: for arrays with one slot per type.
     #[must_use]

@@ -23,23 +23,14 @@ pub struct NodeState {
 
 impl NodeState {
     fn cell(&self) -> String {
-        let sessions = self
-            .sessions
-            .map_or_else(|| "?".to_owned(), |(up, all)| format!("{up}/{all}"));
+        let sessions = self.sessions.map_or_else(|| "?".to_owned(), |(up, all)| format!("{up}/{all}"));
         let mark = match self.sessions {
             Some((up, all)) if up < all => '!',
             Some(_) => '✓',
             None => '?',
         };
-        let other = if self.personality == "weft" {
-            String::new()
-        } else {
-            format!(" [{}]", self.personality)
-        };
-        format!(
-            "{}{other} {mark} {sessions} sessions, {} routes",
-            self.name, self.routes
-        )
+        let other = if self.personality == "weft" { String::new() } else { format!(" [{}]", self.personality) };
+        format!("{}{other} {mark} {sessions} sessions, {} routes", self.name, self.routes)
     }
 }
 
@@ -52,43 +43,23 @@ pub fn draw(nodes: &[NodeState], links: &[[LinkEnd; 2]]) -> String {
         if is_above(&node.name) {
             text.push_str(&format!("    {}\n", node.cell()));
         } else if !is_switch(&node.name) {
-            let switches =
-                links
-                    .iter()
-                    .filter_map(|[a, b]| match (a.0 == node.name, b.0 == node.name) {
-                        (true, _) => Some(b.0.as_str()),
-                        (_, true) => Some(a.0.as_str()),
-                        _ => None,
-                    });
-            racks
-                .entry(switches.filter(|name| is_switch(name)).collect())
-                .or_default()
-                .push(node);
+            let switches = links.iter().filter_map(|[a, b]| match (a.0 == node.name, b.0 == node.name) {
+                (true, _) => Some(b.0.as_str()),
+                (_, true) => Some(a.0.as_str()),
+                _ => None,
+            });
+            racks.entry(switches.filter(|name| is_switch(name)).collect()).or_default().push(node);
         }
     }
     for (number, (switches, servers)) in racks.iter().enumerate() {
-        let head = nodes
-            .iter()
-            .filter(|node| switches.contains(node.name.as_str()))
-            .map(NodeState::cell);
+        let head = nodes.iter().filter(|node| switches.contains(node.name.as_str())).map(NodeState::cell);
         let body = servers.iter().map(|node| format!("   {}", node.cell()));
         let lines: Vec<String> = head.chain(body).collect();
-        let width = lines
-            .iter()
-            .map(|line| line.chars().count())
-            .max()
-            .unwrap_or(0)
-            .max(12);
+        let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0).max(12);
         let title = format!(" rack {number} ");
-        text.push_str(&format!(
-            "┌─{title}{}┐\n",
-            "─".repeat(width + 1 - title.chars().count())
-        ));
+        text.push_str(&format!("┌─{title}{}┐\n", "─".repeat(width + 1 - title.chars().count())));
         for line in lines {
-            text.push_str(&format!(
-                "│ {line}{} │\n",
-                " ".repeat(width - line.chars().count())
-            ));
+            text.push_str(&format!("│ {line}{} │\n", " ".repeat(width - line.chars().count())));
         }
         text.push_str(&format!("└{}┘\n", "─".repeat(width + 2)));
     }
@@ -96,9 +67,7 @@ pub fn draw(nodes: &[NodeState], links: &[[LinkEnd; 2]]) -> String {
 }
 
 fn is_above(name: &str) -> bool {
-    ["spine", "border", "core"]
-        .iter()
-        .any(|stem| name.starts_with(stem))
+    ["spine", "border", "core"].iter().any(|stem| name.starts_with(stem))
 }
 
 fn is_switch(name: &str) -> bool {
@@ -110,12 +79,7 @@ mod tests {
     use super::*;
 
     fn node(name: &str, sessions: Option<(usize, usize)>) -> NodeState {
-        NodeState {
-            name: name.to_owned(),
-            personality: "weft".to_owned(),
-            sessions,
-            routes: 7,
-        }
+        NodeState { name: name.to_owned(), personality: "weft".to_owned(), sessions, routes: 7 }
     }
 
     #[test]
@@ -126,12 +90,8 @@ mod tests {
             [end("tor1", "eth3"), end("node1", "eth0")],
             [end("tor2", "eth3"), end("node1", "eth1")],
         ];
-        let nodes = [
-            node("spine1", Some((1, 1))),
-            node("tor1", Some((1, 2))),
-            node("tor2", None),
-            node("node1", Some((2, 2))),
-        ];
+        let nodes =
+            [node("spine1", Some((1, 1))), node("tor1", Some((1, 2))), node("tor2", None), node("node1", Some((2, 2)))];
         let expected = "    spine1 ✓ 1/1 sessions, 7 routes\n\
                         ┌─ rack 0 ─────────────────────────┐\n\
                         │ tor1 ! 1/2 sessions, 7 routes    │\n\
@@ -139,11 +99,7 @@ mod tests {
                         │    node1 ✓ 2/2 sessions, 7 routes │\n\
                         └──────────────────────────────────┘\n";
         let drawn = draw(&nodes, &links);
-        let widths: BTreeSet<usize> = drawn
-            .lines()
-            .skip(1)
-            .map(|line| line.chars().count())
-            .collect();
+        let widths: BTreeSet<usize> = drawn.lines().skip(1).map(|line| line.chars().count()).collect();
         assert_eq!(widths.len(), 1, "{drawn}");
         assert_eq!(drawn.lines().count(), expected.lines().count());
         assert!(drawn.contains("│ tor1 ! 1/2 sessions, 7 routes"), "{drawn}");

@@ -65,12 +65,7 @@ pub enum What {
 impl fmt::Display for Expectation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
-            What::Route {
-                at,
-                route,
-                via,
-                paths,
-            } => {
+            What::Route { at, route, via, paths } => {
                 write!(f, "{at}: {route}")?;
                 if !via.is_empty() {
                     write!(f, " via {}", names(via))?;
@@ -113,31 +108,17 @@ impl TryFrom<Line> for Expectation {
     fn try_from(line: Line) -> Result<Self, String> {
         let within = line.within.unwrap_or(WITHIN);
         let detail = line.via.is_some() || line.paths.is_some();
-        let what = match (
-            line.at,
-            line.from,
-            line.route,
-            line.only,
-            line.absent,
-            line.ping,
-        ) {
-            (Some(at), None, Some(route), None, None, None) if line.loss.is_none() => What::Route {
-                at,
-                route,
-                via: line.via.unwrap_or_default(),
-                paths: line.paths,
-            },
-            (Some(at), None, None, Some(only), None, None) if !detail && line.loss.is_none() => {
-                What::Only { at, only }
+        let what = match (line.at, line.from, line.route, line.only, line.absent, line.ping) {
+            (Some(at), None, Some(route), None, None, None) if line.loss.is_none() => {
+                What::Route { at, route, via: line.via.unwrap_or_default(), paths: line.paths }
             }
+            (Some(at), None, None, Some(only), None, None) if !detail && line.loss.is_none() => What::Only { at, only },
             (Some(at), None, None, None, Some(absent), None) if !detail && line.loss.is_none() => {
                 What::Absent { at, absent }
             }
-            (None, Some(from), None, None, None, Some(ping)) if !detail => What::Ping {
-                from,
-                ping,
-                loss: line.loss.unwrap_or(0),
-            },
+            (None, Some(from), None, None, None, Some(ping)) if !detail => {
+                What::Ping { from, ping, loss: line.loss.unwrap_or(0) }
+            }
             _ => {
                 return Err("an expectation is one of {at, route, via?, paths?}, {at, only}, {at, absent}, \
                             {from, ping, loss?}, each with `within?`"
@@ -156,10 +137,8 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
     } else {
         (text.strip_suffix('s').unwrap_or(&text), 1_000)
     };
-    let number: u64 = digits
-        .trim()
-        .parse()
-        .map_err(|_| D::Error::custom(format!("`{text}` is no duration: write 3s or 500ms")))?;
+    let number: u64 =
+        digits.trim().parse().map_err(|_| D::Error::custom(format!("`{text}` is no duration: write 3s or 500ms")))?;
     Ok(Some(Duration::from_millis(number.saturating_mul(unit_ms))))
 }
 
@@ -183,11 +162,7 @@ mod tests {
         assert!(read("{at: node1, rout: 10.0.0.0/8}").is_err());
         assert!(read("{at: node1, ping: node2}").is_err());
         assert!(read("{at: node1, absent: 10.0.0.0/8, via: [tor1]}").is_err());
-        assert!(
-            read("{at: node1, route: 10.0.0.0/8, within: soon}")
-                .unwrap_err()
-                .contains("soon")
-        );
+        assert!(read("{at: node1, route: 10.0.0.0/8, within: soon}").unwrap_err().contains("soon"));
     }
 
     #[test]

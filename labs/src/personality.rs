@@ -91,9 +91,8 @@ impl FromStr for Personality {
 /// # Errors
 /// When there is no `=`, or the word is unknown; the message says which.
 pub fn parse_override(text: &str) -> Result<(String, Personality), String> {
-    let (node, word) = text
-        .split_once('=')
-        .ok_or_else(|| format!("`{text}`: write NODE=bird, NODE=frr or NODE=gobgp"))?;
+    let (node, word) =
+        text.split_once('=').ok_or_else(|| format!("`{text}`: write NODE=bird, NODE=frr or NODE=gobgp"))?;
     Ok((node.to_owned(), word.parse()?))
 }
 
@@ -104,28 +103,15 @@ mod tests {
     #[test]
     fn an_image_decides_by_the_last_part_of_its_path() {
         assert_eq!(Personality::of_image("weft"), Personality::Weft);
-        assert_eq!(
-            Personality::of_image("quay.io/frrouting/frr:8.4"),
-            Personality::Frr
-        );
-        assert_eq!(
-            Personality::of_image("example.org/bird/alpine"),
-            Personality::Plain
-        );
+        assert_eq!(Personality::of_image("quay.io/frrouting/frr:8.4"), Personality::Frr);
+        assert_eq!(Personality::of_image("example.org/bird/alpine"), Personality::Plain);
         assert_eq!(Personality::of_image("osrg/gobgp"), Personality::Gobgp);
     }
 
     #[test]
     fn overrides_name_what_is_wrong() {
-        assert_eq!(
-            parse_override("spine1=bird").unwrap(),
-            ("spine1".to_owned(), Personality::Bird)
-        );
+        assert_eq!(parse_override("spine1=bird").unwrap(), ("spine1".to_owned(), Personality::Bird));
         assert!(parse_override("spine1").unwrap_err().contains("NODE=bird"));
-        assert!(
-            parse_override("spine1=junos")
-                .unwrap_err()
-                .contains("junos")
-        );
+        assert!(parse_override("spine1=junos").unwrap_err().contains("junos"));
     }
 }

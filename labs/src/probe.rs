@@ -5,10 +5,7 @@
 //! the verifier. Sequence numbers, not clocks, say what was lost: at one packet per millisecond the longest run of
 //! missing numbers is the outage in milliseconds.
 #![expect(clippy::disallowed_types, reason = "measures real time")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "paces real packets and receives them in threads"
-)]
+#![expect(clippy::disallowed_methods, reason = "paces real packets and receives them in threads")]
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -65,9 +62,7 @@ pub fn ping(open: Open<'_>, from: &End, to: &End) -> io::Result<(u64, u64)> {
     let mut back = std::collections::BTreeSet::new();
     let mut receive = |limit: Instant| {
         let mut buffer = [0; 64];
-        while back.len() < usize::try_from(PING_COUNT).unwrap_or(usize::MAX)
-            && Instant::now() < limit
-        {
+        while back.len() < usize::try_from(PING_COUNT).unwrap_or(usize::MAX) && Instant::now() < limit {
             match near.recv_from(&mut buffer) {
                 Ok((8, _)) => back.insert(u64::from_be_bytes(first_eight(&buffer))),
                 Ok(_) => false,
@@ -144,33 +139,20 @@ impl Flows {
         for (sockets, targets) in ends.into_iter().zip([targets_b, targets_a]) {
             let sockets = Arc::new(sockets);
             let (stop_send, send_from) = (Arc::clone(&stop), Arc::clone(&sockets));
-            senders.push(thread::spawn(move || {
-                send_all(&send_from, &targets, &stop_send)
-            }));
+            senders.push(thread::spawn(move || send_all(&send_from, &targets, &stop_send)));
             let stop_receive = Arc::clone(&stop);
             receivers.push(thread::spawn(move || receive_all(&sockets, &stop_receive)));
         }
-        Ok(Self {
-            stop,
-            senders,
-            receivers,
-        })
+        Ok(Self { stop, senders, receivers })
     }
 
     /// Ends the flows; the losses of each flow from a to b, then of each from b to a.
     #[must_use]
     pub fn stop(self) -> Vec<Loss> {
         self.stop.store(true, Ordering::Relaxed);
-        let sent: Vec<Vec<u64>> = self
-            .senders
-            .into_iter()
-            .filter_map(|thread| thread.join().ok())
-            .collect();
-        let mut seen: Vec<Vec<Vec<bool>>> = self
-            .receivers
-            .into_iter()
-            .filter_map(|thread| thread.join().ok())
-            .collect();
+        let sent: Vec<Vec<u64>> = self.senders.into_iter().filter_map(|thread| thread.join().ok()).collect();
+        let mut seen: Vec<Vec<Vec<bool>>> =
+            self.receivers.into_iter().filter_map(|thread| thread.join().ok()).collect();
         seen.reverse(); // what a sent is counted at b
         let mut losses = Vec::new();
         for (sent, seen) in sent.iter().zip(&seen) {
@@ -204,8 +186,7 @@ fn receive_all(sockets: &[UdpSocket], stop: &AtomicBool) -> Vec<Vec<bool>> {
     loop {
         for (socket, seen) in sockets.iter().zip(&mut seen) {
             while let Ok((8, _)) = socket.recv_from(&mut buffer) {
-                let number =
-                    usize::try_from(u64::from_be_bytes(first_eight(&buffer))).unwrap_or(usize::MAX);
+                let number = usize::try_from(u64::from_be_bytes(first_eight(&buffer))).unwrap_or(usize::MAX);
                 if number >= MAX_PACKETS {
                     continue;
                 }
@@ -215,9 +196,7 @@ fn receive_all(sockets: &[UdpSocket], stop: &AtomicBool) -> Vec<Vec<bool>> {
                 seen[number] = true;
             }
         }
-        if stop.load(Ordering::Relaxed)
-            && Instant::now() > *end.get_or_insert_with(|| Instant::now() + DRAIN)
-        {
+        if stop.load(Ordering::Relaxed) && Instant::now() > *end.get_or_insert_with(|| Instant::now() + DRAIN) {
             return seen;
         }
         thread::sleep(PERIOD / 2);
@@ -231,10 +210,7 @@ fn first_eight(buffer: &[u8; 64]) -> [u8; 8] {
 }
 
 fn loss(sent: u64, seen: &[bool]) -> Loss {
-    let mut loss = Loss {
-        sent,
-        ..Loss::default()
-    };
+    let mut loss = Loss { sent, ..Loss::default() };
     let mut run = 0;
     for number in 0..usize::try_from(sent).unwrap_or(0) {
         if seen.get(number).copied().unwrap_or(false) {
@@ -276,18 +252,12 @@ mod tests {
     }
 
     fn end(last: u8) -> End {
-        End {
-            node: format!("n{last}"),
-            address: IpAddr::from([127, 0, 0, last]),
-        }
+        End { node: format!("n{last}"), address: IpAddr::from([127, 0, 0, last]) }
     }
 
     #[test]
     fn an_answered_ping_loses_nothing() {
-        assert_eq!(
-            ping(&open, &end(1), &end(2)).unwrap(),
-            (PING_COUNT, PING_COUNT)
-        );
+        assert_eq!(ping(&open, &end(1), &end(2)).unwrap(), (PING_COUNT, PING_COUNT));
     }
 
     #[test]
@@ -305,14 +275,7 @@ mod tests {
     #[test]
     fn the_longest_run_of_missing_numbers_is_the_outage() {
         let found = loss(6, &[true, false, false, true, false]);
-        assert_eq!(
-            found,
-            Loss {
-                sent: 6,
-                received: 2,
-                longest_run: 2
-            }
-        );
+        assert_eq!(found, Loss { sent: 6, received: 2, longest_run: 2 });
         assert_eq!(found.lost(), 4);
     }
 }

@@ -4,10 +4,7 @@
 //! The lab is seen through [`Plant`], which is all that a lab has to offer to be verified: open a socket inside a node,
 //! kill and start its daemon, move a link. [`check`] decides one expectation, [`failover`] breaks things and measures.
 #![expect(clippy::disallowed_types, reason = "deadlines are of real time")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "polls kernels and daemons with a deadline"
-)]
+#![expect(clippy::disallowed_methods, reason = "polls kernels and daemons with a deadline")]
 
 pub mod api;
 pub mod check;
@@ -121,20 +118,13 @@ impl Report {
     /// Whether nothing failed.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.checks
-            .iter()
-            .all(|check| check.outcome != Outcome::Failed)
+        self.checks.iter().all(|check| check.outcome != Outcome::Failed)
     }
 
     /// The report as a JUnit file, which most CI systems show test by test.
     #[must_use]
     pub fn junit(&self, suite: &str) -> String {
-        let count = |wanted| {
-            self.checks
-                .iter()
-                .filter(|check| check.outcome == wanted)
-                .count()
-        };
+        let count = |wanted| self.checks.iter().filter(|check| check.outcome == wanted).count();
         let mut xml = format!(
             "<testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" skipped=\"{}\">\n",
             escape(suite),
@@ -150,10 +140,7 @@ impl Report {
                 Outcome::Failed => format!("<failure message=\"{detail}\"/>"),
                 Outcome::Skipped => format!("<skipped message=\"{detail}\"/>"),
             };
-            xml.push_str(&format!(
-                "  <testcase name=\"{name}\" time=\"{:.3}\">{inner}</testcase>\n",
-                check.seconds
-            ));
+            xml.push_str(&format!("  <testcase name=\"{name}\" time=\"{:.3}\">{inner}</testcase>\n", check.seconds));
         }
         xml.push_str("</testsuite>\n");
         xml
@@ -188,28 +175,18 @@ impl Report {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
 
 /// Verifies a running lab.
 ///
 /// # Errors
 /// When the lab itself cannot be asked (a namespace is gone); what is wrong *in* the lab is in the report.
-pub fn verify(
-    plant: &dyn Plant,
-    expectations: &[Expectation],
-    options: &Options,
-) -> io::Result<Report> {
+pub fn verify(plant: &dyn Plant, expectations: &[Expectation], options: &Options) -> io::Result<Report> {
     let begin = Instant::now();
     let site = Site::new(plant)?;
     let checks = poll_expectations(&site, expectations, begin);
-    let mut report = Report {
-        converged_s: converged(&checks, expectations),
-        checks,
-        ..Report::default()
-    };
+    let mut report = Report { converged_s: converged(&checks, expectations), checks, ..Report::default() };
     report.drawing = draw::draw(&states(&site), &plant.links());
     let Some(path) = failover::path(expectations) else {
         return Ok(report);
@@ -237,18 +214,10 @@ fn converged(checks: &[Check], expectations: &[Expectation]) -> Option<f64> {
 }
 
 /// Looks at every expectation until it holds or its own time is up.
-pub(crate) fn poll_expectations(
-    site: &Site<'_>,
-    expectations: &[Expectation],
-    begin: Instant,
-) -> Vec<Check> {
+pub(crate) fn poll_expectations(site: &Site<'_>, expectations: &[Expectation], begin: Instant) -> Vec<Check> {
     let mut results: Vec<Option<Check>> = vec![None; expectations.len()];
     while results.iter().any(Option::is_none) {
-        for (expectation, result) in expectations
-            .iter()
-            .zip(&mut results)
-            .filter(|(_, result)| result.is_none())
-        {
+        for (expectation, result) in expectations.iter().zip(&mut results).filter(|(_, result)| result.is_none()) {
             let found = site.holds(expectation);
             let elapsed = begin.elapsed();
             let (outcome, detail) = match found {
@@ -258,12 +227,7 @@ pub(crate) fn poll_expectations(
                 check::Answer::Instead(instead) => (Outcome::Failed, instead),
             };
             let name = expectation.to_string();
-            *result = Some(Check {
-                name,
-                outcome,
-                detail,
-                seconds: elapsed.as_secs_f64(),
-            });
+            *result = Some(Check { name, outcome, detail, seconds: elapsed.as_secs_f64() });
         }
         thread::sleep(POLL);
     }
@@ -291,12 +255,7 @@ fn states(site: &Site<'_>) -> Vec<NodeState> {
         .map(|name| {
             let sessions = api::sessions(&plant.api_socket(&name)).ok();
             let routes = site.learnt(&name).map_or(0, |routes| routes.len());
-            NodeState {
-                sessions,
-                routes,
-                personality: plant.personality(&name),
-                name,
-            }
+            NodeState { sessions, routes, personality: plant.personality(&name), name }
         })
         .collect()
 }

@@ -14,27 +14,12 @@ const IMPORTS: [(&str, &[&str]); 6] = [
     ("fabric", &["weft-bgp"]),
     ("netboot", &[]),
     ("orchestrator", &["weft-fabric", "weft-netboot"]),
-    (
-        "labs",
-        &[
-            "weft-bgp",
-            "weft-fabric",
-            "weft-netboot",
-            "weft-orchestrator",
-        ],
-    ),
+    ("labs", &["weft-bgp", "weft-fabric", "weft-netboot", "weft-orchestrator"]),
     ("benches", &["weft-bgp", "weft-fabric"]),
 ];
 
 /// What bgp may never depend on: it is the protocol alone.
-const IMPURE: [&str; 6] = [
-    "tokio",
-    "libc",
-    "socket2",
-    "rustix",
-    "netlink-sys",
-    "rtnetlink",
-];
+const IMPURE: [&str; 6] = ["tokio", "libc", "socket2", "rustix", "netlink-sys", "rtnetlink"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -47,11 +32,7 @@ fn sources() -> Vec<(String, String)> {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if path.is_dir() {
                 if name != "target" && !name.starts_with('.') {
                     folders.push(path);
@@ -70,10 +51,7 @@ fn sources() -> Vec<(String, String)> {
 /// Lines of a file up to its trailing `mod tests`.
 fn lines_without_tests(text: &str) -> usize {
     let lines: Vec<&str> = text.lines().collect();
-    lines
-        .iter()
-        .position(|line| line.starts_with("#[cfg(test)]"))
-        .unwrap_or(lines.len())
+    lines.iter().position(|line| line.starts_with("#[cfg(test)]")).unwrap_or(lines.len())
 }
 
 /// Names in the `[dependencies]` table of a manifest.
@@ -109,15 +87,9 @@ fn crates_import_only_what_the_architecture_allows() {
 
 #[test]
 fn every_file_says_first_what_it_is_for() {
-    let silent: Vec<String> = sources()
-        .into_iter()
-        .filter(|(_, text)| !text.starts_with("//!"))
-        .map(|(path, _)| path)
-        .collect();
-    assert!(
-        silent.is_empty(),
-        "these do not begin with `//!`: {silent:#?}"
-    );
+    let silent: Vec<String> =
+        sources().into_iter().filter(|(_, text)| !text.starts_with("//!")).map(|(path, _)| path).collect();
+    assert!(silent.is_empty(), "these do not begin with `//!`: {silent:#?}");
 }
 
 #[test]
@@ -134,25 +106,14 @@ fn no_file_is_longer_than_a_reviewer_can_hold() {
 
 #[test]
 fn modules_have_no_mod_rs() {
-    let old: Vec<String> = sources()
-        .into_iter()
-        .filter(|(path, _)| path.ends_with("/mod.rs"))
-        .map(|(path, _)| path)
-        .collect();
+    let old: Vec<String> =
+        sources().into_iter().filter(|(path, _)| path.ends_with("/mod.rs")).map(|(path, _)| path).collect();
     assert!(old.is_empty(), "name them after the module: {old:#?}");
 }
 
 #[test]
 fn only_io_names_sockets_files_and_the_runtime() {
-    let effects = [
-        "tokio::",
-        "socket2::",
-        "rustix::",
-        "libc::",
-        "netlink_sys::",
-        "std::net::TcpStream",
-        "std::fs::",
-    ];
+    let effects = ["tokio::", "socket2::", "rustix::", "libc::", "netlink_sys::", "std::net::TcpStream", "std::fs::"];
     let mut wrong = Vec::new();
     for (path, text) in sources() {
         let pure_crate = path.starts_with("bgp/src/") || path.starts_with("fabric/src/");
@@ -172,8 +133,7 @@ fn only_io_names_sockets_files_and_the_runtime() {
 
 /// Channels are plumbing between the two sides; `config::load` reads the one file it is asked for.
 fn allowed_effect(path: &str, code: &str) -> bool {
-    code.contains("tokio::sync")
-        || (path.starts_with("fabric/src/config") && code.contains("std::fs::"))
+    code.contains("tokio::sync") || (path.starts_with("fabric/src/config") && code.contains("std::fs::"))
 }
 
 #[test]
@@ -189,27 +149,15 @@ fn rfc_citations_have_an_index() {
                 let section = piece
                     .split_once('§')
                     .filter(|(before, _)| before.trim().chars().all(|c| c.is_ascii_digit()))
-                    .map_or("", |(_, after)| {
-                        after
-                            .split([' ', ',', ')', ';', ':', '`', '"'])
-                            .next()
-                            .unwrap_or("")
-                    });
+                    .map_or("", |(_, after)| after.split([' ', ',', ')', ';', ':', '`', '"']).next().unwrap_or(""));
                 let section = section.trim_end_matches('.').to_owned();
-                index
-                    .entry((rfc, section))
-                    .or_default()
-                    .push(format!("{path}:{}", number + 1));
+                index.entry((rfc, section)).or_default().push(format!("{path}:{}", number + 1));
             }
         }
     }
     assert!(!index.is_empty(), "the code cites no RFC");
     for ((rfc, section), places) in &index {
-        let section = if section.is_empty() {
-            String::new()
-        } else {
-            format!(" §{section}")
-        };
+        let section = if section.is_empty() { String::new() } else { format!(" §{section}") };
         println!("RFC {rfc}{section}: {}", places.join(" "));
     }
 }

@@ -1,10 +1,7 @@
 //! The verifier against a plant whose truth is known: two servers, two routers between them, static routes.
 //!
 //! Namespaces are made with `ip netns`, so this needs root; an ordinary user's run says that it was skipped.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a plant that cannot be built has failed the test"
-)]
+#![expect(clippy::unwrap_used, reason = "a plant that cannot be built has failed the test")]
 #![expect(clippy::print_stdout, reason = "a skip is said aloud")]
 #![expect(clippy::disallowed_methods, reason = "a thread per namespace entry")]
 
@@ -23,9 +20,7 @@ struct Static {
 
 impl Static {
     fn build(name: &str) -> Self {
-        let plant = Self {
-            prefix: format!("weft-verify-{}{name}-", std::process::id()),
-        };
+        let plant = Self { prefix: format!("weft-verify-{}{name}-", std::process::id()) };
         for node in plant.nodes() {
             ip(&format!("netns add {}{node}", plant.prefix));
             plant.ip(&node, "link set lo up");
@@ -38,23 +33,14 @@ impl Static {
                 a.1, plant.prefix, a.0, b.1, plant.prefix, b.0
             ));
             for (end, last) in [(&a, 1), (&b, 2)] {
-                plant.ip(
-                    &end.0,
-                    &format!("addr add 10.9.{number}.{last}/30 dev {}", end.1),
-                );
+                plant.ip(&end.0, &format!("addr add 10.9.{number}.{last}/30 dev {}", end.1));
                 plant.ip(&end.0, &format!("link set {} up", end.1));
             }
         }
         plant.ip("a", "addr add 10.8.0.1/32 dev lo");
         plant.ip("b", "addr add 10.8.0.2/32 dev lo");
-        plant.ip(
-            "a",
-            "route add 10.8.0.2/32 proto static nexthop via 10.9.0.2 nexthop via 10.9.1.2",
-        );
-        plant.ip(
-            "b",
-            "route add 10.8.0.1/32 proto static nexthop via 10.9.2.2 nexthop via 10.9.3.2",
-        );
+        plant.ip("a", "route add 10.8.0.2/32 proto static nexthop via 10.9.0.2 nexthop via 10.9.1.2");
+        plant.ip("b", "route add 10.8.0.1/32 proto static nexthop via 10.9.2.2 nexthop via 10.9.3.2");
         plant.ip("r1", "route add 10.8.0.1/32 proto static via 10.9.0.1");
         plant.ip("r1", "route add 10.8.0.2/32 proto static via 10.9.2.1");
         plant.ip("r2", "route add 10.8.0.1/32 proto static via 10.9.1.1");
@@ -67,27 +53,19 @@ impl Static {
     }
 
     fn sysctl(&self, node: &str, setting: &str) {
-        ip(&format!(
-            "netns exec {}{node} sysctl -q -w {setting}",
-            self.prefix
-        ));
+        ip(&format!("netns exec {}{node} sysctl -q -w {setting}", self.prefix));
     }
 }
 
 fn ip(words: &str) {
-    let status = Command::new("ip")
-        .args(words.split_whitespace())
-        .status()
-        .unwrap();
+    let status = Command::new("ip").args(words.split_whitespace()).status().unwrap();
     assert!(status.success(), "ip {words}");
 }
 
 impl Drop for Static {
     fn drop(&mut self) {
         for node in self.nodes() {
-            let _ = Command::new("ip")
-                .args(["netns", "del", &format!("{}{node}", self.prefix)])
-                .status();
+            let _ = Command::new("ip").args(["netns", "del", &format!("{}{node}", self.prefix)]).status();
         }
     }
 }
@@ -102,9 +80,7 @@ impl Plant for Static {
     }
 
     fn links(&self) -> Vec<[LinkEnd; 2]> {
-        let link = |a: &str, x: &str, b: &str, y: &str| {
-            [(a.to_owned(), x.to_owned()), (b.to_owned(), y.to_owned())]
-        };
+        let link = |a: &str, x: &str, b: &str, y: &str| [(a.to_owned(), x.to_owned()), (b.to_owned(), y.to_owned())];
         vec![
             link("a", "eth0", "r1", "eth0"),
             link("a", "eth1", "r2", "eth0"),
@@ -117,15 +93,10 @@ impl Plant for Static {
         let namespace = std::fs::File::open(format!("/run/netns/{}{node}", self.prefix))?;
         let entered = std::thread::spawn(move || {
             let kind = rustix::thread::LinkNameSpaceType::Network;
-            rustix::thread::move_into_link_name_space(
-                std::os::fd::AsFd::as_fd(&namespace),
-                Some(kind),
-            )?;
+            rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(kind))?;
             open()
         });
-        entered
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the thread died")))
+        entered.join().unwrap_or_else(|_| Err(io::Error::other("the thread died")))
     }
 
     fn api_socket(&self, _: &str) -> PathBuf {
@@ -141,10 +112,7 @@ impl Plant for Static {
     }
 
     fn set_link(&self, node: &str, interface: &str, up: bool) -> io::Result<()> {
-        self.ip(
-            node,
-            &format!("link set {interface} {}", if up { "up" } else { "down" }),
-        );
+        self.ip(node, &format!("link set {interface} {}", if up { "up" } else { "down" }));
         Ok(())
     }
 }
@@ -177,29 +145,14 @@ fn a_true_plant_passes_and_its_flows_spread_and_survive_a_router() {
          {at: a, absent: 10.8.0.3/32}
          {from: a, ping: b, loss: 0}",
     );
-    let report = verify(
-        &plant,
-        &list,
-        &Options {
-            failover: true,
-            spread: true,
-        },
-    )
-    .unwrap();
+    let report = verify(&plant, &list, &Options { failover: true, spread: true }).unwrap();
     println!("{}", report.text());
     // Static routes send packets into a returning link before its carrier is up: that loss is the kernel's.
-    let bad = report
-        .checks
-        .iter()
-        .filter(|check| check.outcome != Outcome::Passed && check.name != "r1 returns");
+    let bad = report.checks.iter().filter(|check| check.outcome != Outcome::Passed && check.name != "r1 returns");
     assert_eq!(bad.count(), 0, "{}", report.text());
     let dies = report.figures.first().unwrap();
     assert!(dies.event == "r1 dies" && dies.sent > 10_000, "{dies:?}");
-    assert!(
-        report.junit("static").contains("tests=\"10\""),
-        "{}",
-        report.junit("static")
-    );
+    assert!(report.junit("static").contains("tests=\"10\""), "{}", report.junit("static"));
 }
 
 #[test]
@@ -218,11 +171,7 @@ fn what_is_false_is_reported_with_what_is_there_instead() {
         );
         verify(&plant, &list, &Options::default()).unwrap()
     };
-    let details: Vec<&str> = report
-        .checks
-        .iter()
-        .map(|check| check.detail.as_str())
-        .collect();
+    let details: Vec<&str> = report.checks.iter().map(|check| check.detail.as_str()).collect();
     assert_eq!(
         details,
         [
@@ -233,11 +182,6 @@ fn what_is_false_is_reported_with_what_is_there_instead() {
             "2 paths",
         ]
     );
-    assert!(
-        report
-            .checks
-            .iter()
-            .all(|check| check.outcome == Outcome::Failed)
-    );
+    assert!(report.checks.iter().all(|check| check.outcome == Outcome::Failed));
     assert_eq!(report.converged_s, None);
 }

@@ -89,10 +89,7 @@ impl<'a> Attrs<'a> {
     /// The value of one attribute.
     #[must_use]
     pub fn value(self, kind: u8) -> Option<&'a [u8]> {
-        self.iter()
-            .take_while(|attr| attr.kind <= kind)
-            .find(|attr| attr.kind == kind)
-            .map(|attr| attr.value)
+        self.iter().take_while(|attr| attr.kind <= kind).find(|attr| attr.kind == kind).map(|attr| attr.value)
     }
 
     fn number(self, kind: u8) -> Option<u32> {
@@ -102,9 +99,7 @@ impl<'a> Attrs<'a> {
     /// ORIGIN: 0 IGP, 1 EGP, 2 INCOMPLETE.
     #[must_use]
     pub fn origin(self) -> u8 {
-        self.value(kind::ORIGIN)
-            .and_then(|value| value.first().copied())
-            .unwrap_or(2)
+        self.value(kind::ORIGIN).and_then(|value| value.first().copied()).unwrap_or(2)
     }
 
     /// AS_PATH; empty if absent.
@@ -159,11 +154,7 @@ impl<'a> Attrs<'a> {
 
 /// Big-endian 32-bit words.
 fn words(bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
-    bytes
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|word| u32::from_be_bytes(*word))
+    bytes.as_chunks::<4>().0.iter().map(|word| u32::from_be_bytes(*word))
 }
 
 /// One attribute of a block.
@@ -264,11 +255,7 @@ pub struct Segment<'a> {
 impl<'a> Segment<'a> {
     /// The AS numbers, left to right.
     pub fn asns(self) -> impl DoubleEndedIterator<Item = Asn> + 'a {
-        self.bytes
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|word| Asn(u32::from_be_bytes(*word)))
+        self.bytes.as_chunks::<4>().0.iter().map(|word| Asn(u32::from_be_bytes(*word)))
     }
 
     /// How many numbers.
@@ -312,9 +299,7 @@ impl<'a> AsPath<'a> {
     /// The neighbouring AS: the first of the path, if that is in a sequence (RFC 4271 §9.1.2.2 c).
     #[must_use]
     pub fn first_as(self) -> Option<Asn> {
-        let first = self
-            .segments()
-            .find(|segment| segment.kind <= AS_SEQUENCE)?;
+        let first = self.segments().find(|segment| segment.kind <= AS_SEQUENCE)?;
         (first.kind == AS_SEQUENCE).then(|| first.asns().next())?
     }
 
@@ -328,8 +313,7 @@ impl<'a> AsPath<'a> {
     /// Whether `asn` occurs anywhere.
     #[must_use]
     pub fn contains(self, asn: Asn) -> bool {
-        self.segments()
-            .any(|segment| segment.asns().any(|member| member == asn))
+        self.segments().any(|segment| segment.asns().any(|member| member == asn))
     }
 
     /// Whether there is no AS in it.
@@ -417,36 +401,20 @@ mod tests {
     fn prepending_opens_a_new_sequence_only_when_it_must() {
         // RFC 4271 §5.1.2 b
         let short = path(&[(2, &[7])]);
-        assert_eq!(
-            AsPath(&short).prepended(Asn(6), 2),
-            path(&[(2, &[6, 6, 7])])
-        );
+        assert_eq!(AsPath(&short).prepended(Asn(6), 2), path(&[(2, &[6, 6, 7])]));
         let full = path(&[(2, &[7; 255])]);
         let longer = AsPath(&full).prepended(Asn(6), 1);
         assert_eq!(AsPath(&longer).hop_count(), 256);
         let set = path(&[(1, &[7])]);
-        assert_eq!(
-            AsPath(&set).prepended(Asn(6), 1),
-            path(&[(2, &[6]), (1, &[7])])
-        );
+        assert_eq!(AsPath(&set).prepended(Asn(6), 1), path(&[(2, &[6]), (1, &[7])]));
     }
 
     #[test]
     fn attributes_are_replaced_added_and_removed_in_order() {
         let mut block = Vec::new();
         put(&mut block, flag::TRANSITIVE, kind::ORIGIN, &[0]);
-        put(
-            &mut block,
-            flag::TRANSITIVE,
-            kind::LOCAL_PREF,
-            &[0, 0, 0, 100],
-        );
-        let block = with(
-            &block,
-            flag::OPTIONAL,
-            kind::MULTI_EXIT_DISC,
-            Some(&[0, 0, 0, 5]),
-        );
+        put(&mut block, flag::TRANSITIVE, kind::LOCAL_PREF, &[0, 0, 0, 100]);
+        let block = with(&block, flag::OPTIONAL, kind::MULTI_EXIT_DISC, Some(&[0, 0, 0, 5]));
         let kinds: Vec<_> = Attrs(&block).iter().map(|attr| attr.kind).collect();
         assert_eq!(kinds, [1, 4, 5]);
         assert_eq!(Attrs(&block).med(), Some(5));

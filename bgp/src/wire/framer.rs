@@ -14,10 +14,7 @@ impl Framer {
     /// A framer that accepts messages of at most `max_message` octets.
     #[must_use]
     pub fn new(max_message: usize) -> Self {
-        Self {
-            buffer: BytesMut::new(),
-            max_message,
-        }
+        Self { buffer: BytesMut::new(), max_message }
     }
 
     /// Accept larger messages from now on (RFC 8654 §4, after both OPENs).
@@ -91,11 +88,7 @@ mod tests {
         assert_eq!(fault(&message(20, 4)), (1, 2), "KEEPALIVE is 19 octets");
         assert_eq!(fault(&message(28, 1)), (1, 2), "OPEN is at least 29");
         assert_eq!(fault(&message(22, 2)), (1, 2), "UPDATE is at least 23");
-        assert_eq!(
-            fault(&message(20, 3)),
-            (1, 2),
-            "NOTIFICATION is at least 21"
-        );
+        assert_eq!(fault(&message(20, 3)), (1, 2), "NOTIFICATION is at least 21");
         assert_eq!(fault(&message(4_097, 2)), (1, 2));
         assert_eq!(fault(&message(19, 9)), (1, 3));
         assert_eq!(fault(&message(19, 0)), (1, 3));

@@ -35,22 +35,14 @@ impl Notification {
     /// A NOTIFICATION without data.
     #[must_use]
     pub const fn new(code: u8, subcode: u8) -> Self {
-        Self {
-            code,
-            subcode,
-            data: Bytes::new(),
-        }
+        Self { code, subcode, data: Bytes::new() }
     }
 
     /// A NOTIFICATION with data, cut to 256 octets.
     #[must_use]
     pub fn with_data(code: u8, subcode: u8, data: &[u8]) -> Self {
         let data = data.get(..DATA_MAX).unwrap_or(data);
-        Self {
-            code,
-            subcode,
-            data: Bytes::copy_from_slice(data),
-        }
+        Self { code, subcode, data: Bytes::copy_from_slice(data) }
     }
 
     /// Cease with a shutdown communication (RFC 9003 §2): one octet of length, then UTF-8, at most 255 octets.
@@ -64,11 +56,7 @@ impl Notification {
         let mut data = BytesMut::with_capacity(1 + text.len());
         data.put_u8(u8::try_from(text.len()).unwrap_or(u8::MAX));
         data.put_slice(text.as_bytes());
-        Self {
-            code: Self::CEASE,
-            subcode,
-            data: data.freeze(),
-        }
+        Self { code: Self::CEASE, subcode, data: data.freeze() }
     }
 
     /// Reads the body (what follows the header), which the framer has found to be at least two octets long.
@@ -166,10 +154,7 @@ mod tests {
     fn shutdown_communication_survives_and_is_escaped() {
         // RFC 9003 §2
         let sent = Notification::shutdown(2, "rack 3 moves");
-        assert_eq!(
-            sent.to_string(),
-            "Administrative Shutdown (6/2): \"rack 3 moves\""
-        );
+        assert_eq!(sent.to_string(), "Administrative Shutdown (6/2): \"rack 3 moves\"");
         let odd = Notification::with_data(6, 2, b"\x03a\xff\n");
         assert_eq!(odd.communication().unwrap(), "a\\xff\\n");
         let long = Notification::shutdown(2, &"ä".repeat(200));
@@ -178,10 +163,7 @@ mod tests {
 
     #[test]
     fn data_is_bounded() {
-        assert_eq!(
-            Notification::with_data(3, 1, &[7; 4_000]).data.len(),
-            DATA_MAX
-        );
+        assert_eq!(Notification::with_data(3, 1, &[7; 4_000]).data.len(), DATA_MAX);
         assert_eq!(Notification::decode(&[6]), None);
     }
 }

@@ -53,31 +53,14 @@ impl Open {
     pub fn decode(message: &[u8]) -> Result<Self, Notification> {
         let malformed = || Notification::new(Notification::OPEN, 0);
         let body = message.get(HEADER_BYTES..).unwrap_or_default();
-        let Some((
-            &[
-                version,
-                as_high,
-                as_low,
-                hold_high,
-                hold_low,
-                i1,
-                i2,
-                i3,
-                i4,
-                length,
-            ],
-            rest,
-        )) = body.split_first_chunk::<10>()
+        let Some((&[version, as_high, as_low, hold_high, hold_low, i1, i2, i3, i4, length], rest)) =
+            body.split_first_chunk::<10>()
         else {
             return Err(malformed());
         };
         if version != VERSION {
             // RFC 4271 §6.2: data = the largest version we support.
-            return Err(Notification::with_data(
-                Notification::OPEN,
-                1,
-                &[0, VERSION],
-            ));
+            return Err(Notification::with_data(Notification::OPEN, 1, &[0, VERSION]));
         }
         let hold_time_s = u16::from_be_bytes([hold_high, hold_low]);
         if matches!(hold_time_s, 1 | 2) {
@@ -118,10 +101,7 @@ impl Open {
                 let length = usize::from(u16::from_be_bytes([*high, *low]));
                 (true, exactly(inner, length).ok_or_else(malformed)?)
             }
-            _ => (
-                false,
-                exactly(rest, usize::from(length)).ok_or_else(malformed)?,
-            ),
+            _ => (false, exactly(rest, usize::from(length)).ok_or_else(malformed)?),
         };
         while let Some((&kind, after)) = rest.split_first() {
             let (length, after) = if extended {
@@ -146,9 +126,7 @@ impl Open {
         let malformed = || Notification::new(Notification::OPEN, 0);
         while let Some((&kind, after)) = rest.split_first() {
             let (&length, after) = after.split_first().ok_or_else(malformed)?;
-            let (value, after) = after
-                .split_at_checked(usize::from(length))
-                .ok_or_else(malformed)?;
+            let (value, after) = after.split_at_checked(usize::from(length)).ok_or_else(malformed)?;
             self.read_capability(kind, value);
             rest = after;
         }
@@ -311,11 +289,7 @@ mod tests {
         assert_eq!(code(&zero), 2, "RFC 7607 §2");
         assert_eq!(code(&raw(2, &[1, 0])), 4);
         assert_eq!(code(&raw(4, &[2, 2, 1])), 0);
-        assert_eq!(
-            code(&raw(4, &[2, 2, 1, 4])),
-            0,
-            "capability beyond its parameter"
-        );
+        assert_eq!(code(&raw(4, &[2, 2, 1, 4])), 0, "capability beyond its parameter");
     }
 
     #[test]

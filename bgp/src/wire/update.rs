@@ -61,11 +61,7 @@ fn reset(subcode: u8) -> Fault {
 ///
 /// # Errors
 /// When the prefixes cannot be located or read (RFC 7606 §3 j, §5.3, §5.4), the session must be reset.
-pub fn decode<'a>(
-    message: &'a [u8],
-    codec: &Codec,
-    block: &mut Vec<u8>,
-) -> Result<Update<'a>, Fault> {
+pub fn decode<'a>(message: &'a [u8], codec: &Codec, block: &mut Vec<u8>) -> Result<Update<'a>, Fault> {
     block.clear();
     let body = message.get(HEADER_BYTES..).unwrap_or_default();
     // RFC 4271 §6.3: lengths that exceed the message are a Malformed Attribute List.
@@ -75,24 +71,13 @@ pub fn decode<'a>(
     if !nlri::check(Family::Ipv4Unicast, withdrawn) || !nlri::check(Family::Ipv4Unicast, nlri) {
         return Err(reset(10));
     }
-    let mut update = Update {
-        withdrawn,
-        nlri,
-        ..Update::default()
-    };
+    let mut update = Update { withdrawn, nlri, ..Update::default() };
     if body.len() == 4 {
         // RFC 4724 §2: an UPDATE with nothing in it.
         update.end_of_rib = Some(Family::Ipv4Unicast);
         return Ok(update);
     }
-    let mut reader = Reader {
-        codec,
-        update,
-        seen: [0; 4],
-        sorted: true,
-        last: 0,
-        as4: As4::default(),
-    };
+    let mut reader = Reader { codec, update, seen: [0; 4], sorted: true, last: 0, as4: As4::default() };
     reader.read(attributes, block)?;
     reader.finish(block)
 }
@@ -123,7 +108,7 @@ struct Reader<'a, 'c> {
 impl<'a> Reader<'a, '_> {
     fn read(&mut self, attributes: &'a [u8], block: &mut Vec<u8>) -> Result<(), Fault> {
         let mut walk = AttrIter::new(attributes);
-        while let Some(attr) = walk.next() {
+        for attr in walk.by_ref() {
             if self.mark(attr.kind) {
                 // RFC 7606 §3 g: a second MP attribute resets; of others, all but the first are discarded.
                 if matches!(attr.kind, kind::MP_REACH_NLRI | kind::MP_UNREACH_NLRI) {
@@ -173,10 +158,7 @@ impl<'a> Reader<'a, '_> {
         }
         match attr.kind {
             kind::NEXT_HOP => {
-                self.update.next_hop = attr
-                    .value
-                    .first_chunk::<4>()
-                    .map(|octets| Ipv4Addr::from(*octets));
+                self.update.next_hop = attr.value.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets));
             }
             kind::MP_REACH_NLRI => self.update.mp_reach = mp_reach(attr.value, self.codec)?,
             kind::MP_UNREACH_NLRI => self.update.mp_unreach = mp_unreach(attr.value, self.codec)?,
@@ -197,11 +179,7 @@ impl<'a> Reader<'a, '_> {
         self.sorted &= attr.kind > self.last;
         self.last = attr.kind;
         // RFC 4271 §9: an unrecognised optional transitive attribute is passed on with the Partial bit.
-        let partial = if check::is_known(attr.kind) {
-            0
-        } else {
-            flag::PARTIAL
-        };
+        let partial = if check::is_known(attr.kind) { 0 } else { flag::PARTIAL };
         attrs::put(block, attr.flags | partial, attr.kind, value);
     }
 
@@ -218,11 +196,8 @@ impl<'a> Reader<'a, '_> {
         if !self.codec.as4 {
             check::merge_as4(block, self.as4.path, self.as4.aggregator);
         }
-        let announces = !self.update.nlri.is_empty()
-            || self
-                .update
-                .mp_reach
-                .is_some_and(|reach| !reach.nlri.is_empty());
+        let announces =
+            !self.update.nlri.is_empty() || self.update.mp_reach.is_some_and(|reach| !reach.nlri.is_empty());
         if announces {
             self.check_mandatory();
         } else if let Some((kind, _)) = self.update.withdraw {
@@ -267,20 +242,14 @@ fn mp_reach<'a>(value: &'a [u8], codec: &Codec) -> Result<Option<MpReach<'a>>, F
     if !codec.families[family.index()] {
         return Ok(None);
     }
-    let (hop, rest) = rest
-        .split_at_checked(usize::from(length))
-        .ok_or_else(fault)?;
+    let (hop, rest) = rest.split_at_checked(usize::from(length)).ok_or_else(fault)?;
     let (_reserved, nlri) = rest.split_first().ok_or_else(fault)?;
     // RFC 7606 §7.11: a next hop of a length that the family does not know resets.
     let next_hop = next_hop(hop, family, codec).ok_or_else(fault)?;
     if !nlri::check(family, nlri) {
         return Err(fault());
     }
-    Ok(Some(MpReach {
-        family,
-        next_hop,
-        nlri,
-    }))
+    Ok(Some(MpReach { family, next_hop, nlri }))
 }
 
 /// All encodings in use: 4 octets; 16 (global or link-local); 32 (global, `::` or link-local, then link-local).
@@ -299,10 +268,7 @@ fn next_hop(octets: &[u8], family: Family, codec: &Codec) -> Option<NextHop> {
         Some(second) => Some(Ipv6Addr::from(*second)).filter(Ipv6Addr::is_unicast_link_local),
         None => Some(first).filter(Ipv6Addr::is_unicast_link_local),
     };
-    (halves.len() <= 2).then_some(NextHop {
-        addr: IpAddr::V6(first),
-        link_local,
-    })
+    (halves.len() <= 2).then_some(NextHop { addr: IpAddr::V6(first), link_local })
 }
 
 /// MP_UNREACH_NLRI (RFC 4760 §4).

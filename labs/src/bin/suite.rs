@@ -3,14 +3,8 @@
 //! A stage is a name, a sentence and a function that answers with an [`Outcome`]. Stages never stop each other: every
 //! one runs, and the closing line `N passed, N failed, N skipped` counts tests and checks over all of them. What a
 //! stage printed is in `target/suite/STAGE.log`; its tail is shown when something failed. Nothing is skipped silently.
-#![expect(
-    clippy::print_stdout,
-    reason = "a test command talks to a person or a CI log"
-)]
-#![expect(
-    clippy::disallowed_types,
-    reason = "stages are timed by the wall clock"
-)]
+#![expect(clippy::print_stdout, reason = "a test command talks to a person or a CI log")]
+#![expect(clippy::disallowed_types, reason = "stages are timed by the wall clock")]
 
 #[path = "../suite/count.rs"]
 mod count;
@@ -90,10 +84,7 @@ fn run_stages(arguments: &Arguments, context: &Context) -> Vec<(&'static str, Ou
             println!("    {note}");
         }
         if outcome.failed > 0 {
-            println!(
-                "    --- tail of {} ---",
-                context.log_path(stage.name).display()
-            );
+            println!("    --- tail of {} ---", context.log_path(stage.name).display());
             for line in context.tail(stage.name) {
                 println!("    {line}");
             }
@@ -106,26 +97,13 @@ fn run_stages(arguments: &Arguments, context: &Context) -> Vec<(&'static str, Ou
 /// Prints the table and the closing line.
 fn report(results: &[(&'static str, Outcome, f64)]) -> ExitCode {
     println!();
-    println!(
-        "{:<10} {:>7} {:>7} {:>8} {:>9}",
-        "stage", "passed", "failed", "skipped", "seconds"
-    );
+    println!("{:<10} {:>7} {:>7} {:>8} {:>9}", "stage", "passed", "failed", "skipped", "seconds");
     let mut total = Outcome::default();
     for (name, outcome, seconds) in results {
-        println!(
-            "{name:<10} {:>7} {:>7} {:>8} {seconds:>9.1}",
-            outcome.passed, outcome.failed, outcome.skipped
-        );
+        println!("{name:<10} {:>7} {:>7} {:>8} {seconds:>9.1}", outcome.passed, outcome.failed, outcome.skipped);
         total.add(outcome);
     }
     println!();
-    println!(
-        "{} passed, {} failed, {} skipped",
-        total.passed, total.failed, total.skipped
-    );
-    if total.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    println!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.skipped);
+    if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

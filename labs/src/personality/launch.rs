@@ -45,8 +45,7 @@ struct Addresses {
 /// When `weft_yaml` is needed and no YAML; the message says where.
 pub fn plan(personality: Personality, config: &Path, weft_yaml: &str) -> Result<Launch, String> {
     let loopback = || -> Result<Vec<IpNet>, String> {
-        let read: Addresses =
-            serde_saphyr::from_str(weft_yaml).map_err(|error| error.to_string())?;
+        let read: Addresses = serde_saphyr::from_str(weft_yaml).map_err(|error| error.to_string())?;
         Ok(read.addresses)
     };
     let bind = |to: &str| vec![(config.to_owned(), PathBuf::from(to))];
@@ -61,14 +60,7 @@ pub fn plan(personality: Personality, config: &Path, weft_yaml: &str) -> Result<
             loopback: loopback()?,
             binds: bind("/etc/bird/bird.conf"),
             folders: vec!["/run/bird".into()],
-            daemons: vec![command(&[
-                "bird",
-                "-f",
-                "-c",
-                "/etc/bird/bird.conf",
-                "-s",
-                "/run/bird/bird.ctl",
-            ])],
+            daemons: vec![command(&["bird", "-f", "-c", "/etc/bird/bird.conf", "-s", "/run/bird/bird.ctl"])],
             ..Launch::default()
         },
         Personality::Frr => frr(loopback()?, bind("/etc/frr/bgpd.conf")),
@@ -76,13 +68,7 @@ pub fn plan(personality: Personality, config: &Path, weft_yaml: &str) -> Result<
             loopback: loopback()?,
             binds: bind("/etc/gobgp/gobgpd.yaml"),
             folders: vec!["/etc/gobgp".into()],
-            daemons: vec![command(&[
-                "gobgpd",
-                "-t",
-                "yaml",
-                "-f",
-                "/etc/gobgp/gobgpd.yaml",
-            ])],
+            daemons: vec![command(&["gobgpd", "-t", "yaml", "-f", "/etc/gobgp/gobgpd.yaml"])],
             then: ["10.72.32.0/20", "10.72.48.0/24"]
                 .map(|range| command(&["gobgp", "global", "rib", "add", range, "-a", "ipv4"]))
                 .to_vec(),
@@ -97,15 +83,9 @@ fn frr(loopback: Vec<IpNet>, binds: Vec<(PathBuf, PathBuf)>) -> Launch {
     Launch {
         loopback,
         binds,
-        files: vec![
-            ("/etc/passwd".into(), PASSWD.to_owned()),
-            ("/etc/group".into(), GROUP.to_owned()),
-        ],
+        files: vec![("/etc/passwd".into(), PASSWD.to_owned()), ("/etc/group".into(), GROUP.to_owned())],
         folders: vec!["/etc/frr".into(), "/run/frr".into(), "/var/tmp".into()],
-        daemons: vec![
-            daemon("/usr/lib/frr/zebra", &[]),
-            daemon("/usr/lib/frr/bgpd", &["-f", "/etc/frr/bgpd.conf"]),
-        ],
+        daemons: vec![daemon("/usr/lib/frr/zebra", &[]), daemon("/usr/lib/frr/bgpd", &["-f", "/etc/frr/bgpd.conf"])],
         ..Launch::default()
     }
 }
@@ -122,16 +102,8 @@ mod tests {
     fn others_need_the_addresses_that_weft_sets_itself() {
         let yaml = "role: spine\nasn: 64599\naddresses: [10.69.255.101/32]\npeers: {}\n";
         let bird = plan(Personality::Bird, Path::new("spine1.bird.conf"), yaml).unwrap();
-        assert_eq!(
-            bird.loopback,
-            ["10.69.255.101/32".parse::<IpNet>().unwrap()]
-        );
-        assert!(
-            plan(Personality::Weft, Path::new("spine1.yaml"), yaml)
-                .unwrap()
-                .loopback
-                .is_empty()
-        );
+        assert_eq!(bird.loopback, ["10.69.255.101/32".parse::<IpNet>().unwrap()]);
+        assert!(plan(Personality::Weft, Path::new("spine1.yaml"), yaml).unwrap().loopback.is_empty());
     }
 
     #[test]
@@ -147,12 +119,7 @@ mod tests {
             let yaml = folder.join(format!("{node}.yaml"));
             let config = personality.config_file(&yaml);
             assert!(config.is_file(), "{}", config.display());
-            let launch = plan(
-                personality,
-                &config,
-                &std::fs::read_to_string(&yaml).unwrap(),
-            )
-            .unwrap();
+            let launch = plan(personality, &config, &std::fs::read_to_string(&yaml).unwrap()).unwrap();
             assert_eq!(launch.loopback.len(), 1);
         }
     }

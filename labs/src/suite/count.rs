@@ -16,37 +16,22 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// One check that held.
     pub(crate) fn passed() -> Self {
-        Self {
-            passed: 1,
-            ..Self::default()
-        }
+        Self { passed: 1, ..Self::default() }
     }
 
     /// One check that failed.
     pub(crate) fn failed(why: impl Into<String>) -> Self {
-        Self {
-            failed: 1,
-            notes: vec![format!("FAILED: {}", why.into())],
-            ..Self::default()
-        }
+        Self { failed: 1, notes: vec![format!("FAILED: {}", why.into())], ..Self::default() }
     }
 
     /// One check that could not run.
     pub(crate) fn skipped(why: impl Into<String>) -> Self {
-        Self {
-            skipped: 1,
-            notes: vec![format!("SKIPPED: {}", why.into())],
-            ..Self::default()
-        }
+        Self { skipped: 1, notes: vec![format!("SKIPPED: {}", why.into())], ..Self::default() }
     }
 
     /// A check by its result.
     pub(crate) fn check(held: bool, what: impl Into<String>) -> Self {
-        if held {
-            Self::passed()
-        } else {
-            Self::failed(what)
-        }
+        if held { Self::passed() } else { Self::failed(what) }
     }
 
     /// Adds counts and notes of another outcome.
@@ -87,9 +72,7 @@ pub(crate) fn libtest(log: &str, ended_well: bool) -> Outcome {
         }
     }
     if !ended_well && outcome.failed == 0 {
-        outcome.add(&Outcome::failed(
-            "the test command ended with an error before a test could fail",
-        ));
+        outcome.add(&Outcome::failed("the test command ended with an error before a test could fail"));
     }
     outcome
 }
@@ -120,10 +103,7 @@ mod tests {
                    test a::b ... FAILED\n\
                    test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n";
         let outcome = libtest(log, false);
-        assert_eq!(
-            (outcome.passed, outcome.failed, outcome.skipped),
-            (15, 1, 1)
-        );
+        assert_eq!((outcome.passed, outcome.failed, outcome.skipped), (15, 1, 1));
     }
 
     #[test]
@@ -133,7 +113,8 @@ mod tests {
 
     #[test]
     fn a_verify_report_counts_each_check() {
-        let json = r#"{"checks":[{"name":"a","outcome":"passed"},{"name":"b","outcome":"failed","detail":"no route"}]}"#;
+        let json =
+            r#"{"checks":[{"name":"a","outcome":"passed"},{"name":"b","outcome":"failed","detail":"no route"}]}"#;
         let outcome = verify_report(json).unwrap();
         assert_eq!((outcome.passed, outcome.failed), (1, 1));
         assert_eq!(outcome.notes, ["FAILED: b: no route"]);

@@ -41,14 +41,10 @@ pub(crate) fn lab(context: &Context) -> io::Result<Outcome> {
         if find_program("setpriv").is_some() {
             outcome.add(&stage.verify(context, &log, "two-racks", &[], true)?);
         } else {
-            outcome.add(&Outcome::skipped(
-                "two-racks as an ordinary user: `setpriv` (util-linux) is not here",
-            ));
+            outcome.add(&Outcome::skipped("two-racks as an ordinary user: `setpriv` (util-linux) is not here"));
         }
     } else {
-        outcome.add(&Outcome::skipped(
-            "labs as root: this run is an ordinary user's",
-        ));
+        outcome.add(&Outcome::skipped("labs as root: this run is an ordinary user's"));
     }
     Ok(outcome)
 }
@@ -56,11 +52,7 @@ pub(crate) fn lab(context: &Context) -> io::Result<Outcome> {
 /// Verifies the plant with BIRD, FRR and GoBGP in the place of a spine and a ToR.
 pub(crate) fn interop(context: &Context) -> io::Result<Outcome> {
     let log = context.log("interop")?;
-    let missing = || {
-        PEERS
-            .iter()
-            .any(|(_, program, _)| find_program(program).is_none())
-    };
+    let missing = || PEERS.iter().any(|(_, program, _)| find_program(program).is_none());
     if missing() && rustix::process::geteuid().is_root() && find_program("apt-get").is_some() {
         packages::install(context, &log, &["bird2", "frr", "gobgpd", "iproute2"])?;
     }
@@ -73,9 +65,7 @@ pub(crate) fn interop(context: &Context) -> io::Result<Outcome> {
     let mut outcome = Outcome::default();
     for (name, program, nodes) in PEERS {
         if find_program(program).is_none() {
-            outcome.add(&Outcome::skipped(format!(
-                "{name}: `{program}` is not installed and could not be"
-            )));
+            outcome.add(&Outcome::skipped(format!("{name}: `{program}` is not installed and could not be")));
             continue;
         }
         for node in nodes {
@@ -92,37 +82,19 @@ struct Stage {
 
 impl Stage {
     fn prepare(context: &Context, log: &Log) -> io::Result<Option<Self>> {
-        let mut build = context.cargo(&[
-            "build",
-            "-p",
-            "weft-fabric",
-            "-p",
-            "weft-labs",
-            "--bin",
-            "weft",
-            "--bin",
-            "weft-lab",
-        ]);
+        let mut build =
+            context.cargo(&["build", "-p", "weft-fabric", "-p", "weft-labs", "--bin", "weft", "--bin", "weft-lab"]);
         if !log.run(&mut build)? {
             return Ok(None);
         }
         let folder = std::env::temp_dir().join(format!("weft-suite-{}", std::process::id()));
         let stage = Self { folder };
         std::fs::create_dir_all(stage.folder.join("reports"))?;
-        std::fs::set_permissions(
-            stage.folder.join("reports"),
-            std::fs::Permissions::from_mode(0o1777),
-        )?;
+        std::fs::set_permissions(stage.folder.join("reports"), std::fs::Permissions::from_mode(0o1777))?;
         for name in ["weft", "weft-lab"] {
-            std::fs::copy(
-                context.target.join("debug").join(name),
-                stage.folder.join(name),
-            )?;
+            std::fs::copy(context.target.join("debug").join(name), stage.folder.join(name))?;
         }
-        copy_tree(
-            &context.root.join("labs/topologies"),
-            &stage.folder.join("topologies"),
-        )?;
+        copy_tree(&context.root.join("labs/topologies"), &stage.folder.join("topologies"))?;
         Ok(Some(stage))
     }
 
@@ -142,46 +114,27 @@ impl Stage {
         options: &[&str],
         ordinary: bool,
     ) -> io::Result<Outcome> {
-        let file = self
-            .folder
-            .join(format!("topologies/{topology}.clab.yml"))
-            .display()
-            .to_string();
-        let report = self.folder.join(format!(
-            "reports/{topology}-{}.json",
-            options.len() + usize::from(ordinary) * 10
-        ));
+        let file = self.folder.join(format!("topologies/{topology}.clab.yml")).display().to_string();
+        let report =
+            self.folder.join(format!("reports/{topology}-{}.json", options.len() + usize::from(ordinary) * 10));
         let _ = std::fs::remove_file(&report);
         let report_text = report.display().to_string();
         let program = self.folder.join("weft-lab").display().to_string();
         let mut words = vec!["verify", &file, "--json", &report_text];
         words.extend(options);
         let mut command = if ordinary {
-            let mut all = vec![
-                "--reuid",
-                ORDINARY_UID,
-                "--regid",
-                ORDINARY_UID,
-                "--clear-groups",
-                "--no-new-privs",
-                &program,
-            ];
+            let mut all =
+                vec!["--reuid", ORDINARY_UID, "--regid", ORDINARY_UID, "--clear-groups", "--no-new-privs", &program];
             all.extend(words);
             let mut command = context.command(Path::new("setpriv"), &all);
-            command
-                .env_remove("XDG_RUNTIME_DIR")
-                .env("HOME", &self.folder);
+            command.env_remove("XDG_RUNTIME_DIR").env("HOME", &self.folder);
             command
         } else {
             context.command(Path::new(&program), &words)
         };
         command.current_dir(&self.folder);
         let ended_well = log.run(&mut command)?;
-        let label = format!(
-            "{topology} {}{}",
-            options.join(" "),
-            if ordinary { "as an ordinary user" } else { "" }
-        );
+        let label = format!("{topology} {}{}", options.join(" "), if ordinary { "as an ordinary user" } else { "" });
         let mut outcome = match std::fs::read_to_string(&report)
             .map_err(|e| e.to_string())
             .and_then(|text| verify_report(&text).map_err(|e| e.to_string()))

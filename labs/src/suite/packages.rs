@@ -12,13 +12,7 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 pub(crate) fn install(context: &Context, log: &Log, packages: &[&str]) -> io::Result<bool> {
     let _policy = NoServices::new()?;
     let apt = Path::new("apt-get");
-    let mut arguments = vec![
-        "install",
-        "--yes",
-        "--no-install-recommends",
-        "-o",
-        "Dpkg::Options::=--force-confold",
-    ];
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold"];
     arguments.extend(packages);
     let mut command = context.command(apt, &arguments);
     command.env("DEBIAN_FRONTEND", "noninteractive");

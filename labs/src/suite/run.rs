@@ -1,8 +1,5 @@
 //! Runs a stage's commands: output goes straight into `target/suite/STAGE.log`, and each command has a deadline.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "waits for child processes; the suite has no event loop"
-)]
+#![expect(clippy::disallowed_methods, reason = "waits for child processes; the suite has no event loop")]
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -37,12 +34,9 @@ impl Context {
         let root = start
             .ancestors()
             .find(|folder| folder.join("Cargo.lock").is_file())
-            .ok_or_else(|| {
-                io::Error::other("not inside the workspace: run `cargo suite` in the checkout")
-            })?
+            .ok_or_else(|| io::Error::other("not inside the workspace: run `cargo suite` in the checkout"))?
             .to_owned();
-        let target = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| root.join("target"), |dir| root.join(dir));
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
         let logs = target.join("suite");
         std::fs::create_dir_all(&logs)?;
         Ok(Self { root, target, logs })
@@ -65,11 +59,7 @@ impl Context {
         let text = std::fs::read(self.log_path(stage)).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
-        lines
-            .iter()
-            .skip(lines.len().saturating_sub(TAIL_LINES))
-            .map(|line| (*line).to_owned())
-            .collect()
+        lines.iter().skip(lines.len().saturating_sub(TAIL_LINES)).map(|line| (*line).to_owned()).collect()
     }
 
     /// A cargo command at the workspace root.
@@ -81,17 +71,9 @@ impl Context {
     /// Any command at the workspace root.
     pub(crate) fn command(&self, program: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .current_dir(&self.root)
-            .env("CARGO_TARGET_DIR", &self.target);
+        command.args(arguments).current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
         // The suite's own `cargo run` sets these; tests must not see another package's.
-        for name in [
-            "CARGO_MANIFEST_DIR",
-            "CARGO_PKG_NAME",
-            "CARGO_PKG_VERSION",
-            "CARGO_MANIFEST_PATH",
-        ] {
+        for name in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION", "CARGO_MANIFEST_PATH"] {
             command.env_remove(name);
         }
         command
@@ -108,21 +90,9 @@ impl Log {
     /// Runs a command to its end; both streams go to the log. True when it ended with success.
     pub(crate) fn run(&self, command: &mut Command) -> io::Result<bool> {
         let mut file = OpenOptions::new().append(true).open(&self.path)?;
-        let words: Vec<_> = command
-            .get_args()
-            .map(|word| word.to_string_lossy())
-            .collect();
-        writeln!(
-            file,
-            "$ {} {}",
-            command.get_program().to_string_lossy(),
-            words.join(" ")
-        )?;
-        command
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file.try_clone()?)
-            .process_group(0);
+        let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
+        writeln!(file, "$ {} {}", command.get_program().to_string_lossy(), words.join(" "))?;
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file.try_clone()?).process_group(0);
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(error) => {
@@ -138,12 +108,8 @@ impl Log {
             }
             if Instant::now() > deadline {
                 writeln!(file, "stopped: longer than {} s", COMMAND_LIMIT.as_secs())?;
-                if let Some(group) = i32::try_from(child.id())
-                    .ok()
-                    .and_then(rustix::process::Pid::from_raw)
-                {
-                    let _ =
-                        rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+                if let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+                    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
                 }
                 child.wait()?;
                 return Ok(false);

@@ -20,46 +20,18 @@ pub(crate) struct Stage {
 
 /// Every stage, in running order: cheap and likely to fail first.
 pub(crate) const STAGES: &[Stage] = &[
-    Stage {
-        name: "fmt",
-        about: "every file is formatted by rustfmt",
-        run: fmt,
-    },
-    Stage {
-        name: "clippy",
-        about: "no lint warns, in any target",
-        run: clippy,
-    },
-    Stage {
-        name: "docs",
-        about: "rustdoc has no warning",
-        run: docs,
-    },
-    Stage {
-        name: "unit",
-        about: "cargo test of the whole workspace",
-        run: unit,
-    },
-    Stage {
-        name: "deny",
-        about: "licences, bans, sources and advisories of all dependencies",
-        run: deny,
-    },
-    Stage {
-        name: "static",
-        about: "the daemon links into one static file that runs",
-        run: static_binary,
-    },
+    Stage { name: "fmt", about: "every file is formatted by rustfmt", run: fmt },
+    Stage { name: "clippy", about: "no lint warns, in any target", run: clippy },
+    Stage { name: "docs", about: "rustdoc has no warning", run: docs },
+    Stage { name: "unit", about: "cargo test of the whole workspace", run: unit },
+    Stage { name: "deny", about: "licences, bans, sources and advisories of all dependencies", run: deny },
+    Stage { name: "static", about: "the daemon links into one static file that runs", run: static_binary },
     Stage {
         name: "lab",
         about: "both plants in network namespaces, as root and as an ordinary user",
         run: interop::lab,
     },
-    Stage {
-        name: "interop",
-        about: "the plant with BIRD, FRR and GoBGP in it",
-        run: interop::interop,
-    },
+    Stage { name: "interop", about: "the plant with BIRD, FRR and GoBGP in it", run: interop::interop },
 ];
 
 /// Pinned: the same checks everywhere.
@@ -68,33 +40,19 @@ const CARGO_DENY: &str = "cargo-deny@0.20.2";
 fn fmt(context: &Context) -> io::Result<Outcome> {
     let log = context.log("fmt")?;
     if !log.run(&mut context.cargo(&["fmt", "--version"]))? {
-        return Ok(Outcome::skipped(
-            "rustfmt is not installed: `rustup component add rustfmt`",
-        ));
+        return Ok(Outcome::skipped("rustfmt is not installed: `rustup component add rustfmt`"));
     }
     let held = log.run(&mut context.cargo(&["fmt", "--all", "--check"]))?;
-    Ok(Outcome::check(
-        held,
-        "some files are not formatted: run `cargo fmt --all`",
-    ))
+    Ok(Outcome::check(held, "some files are not formatted: run `cargo fmt --all`"))
 }
 
 fn clippy(context: &Context) -> io::Result<Outcome> {
     let log = context.log("clippy")?;
     if !log.run(&mut context.cargo(&["clippy", "--version"]))? {
-        return Ok(Outcome::skipped(
-            "clippy is not installed: `rustup component add clippy`",
-        ));
+        return Ok(Outcome::skipped("clippy is not installed: `rustup component add clippy`"));
     }
-    let held = log.run(&mut context.cargo(&[
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ]))?;
+    let held =
+        log.run(&mut context.cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
     Ok(Outcome::check(held, "clippy warns"))
 }
 
@@ -107,14 +65,8 @@ fn docs(context: &Context) -> io::Result<Outcome> {
 
 fn unit(context: &Context) -> io::Result<Outcome> {
     let log = context.log("unit")?;
-    let ended_well = log.run(&mut context.cargo(&[
-        "test",
-        "--workspace",
-        "--locked",
-        "--no-fail-fast",
-        "--",
-        "--show-output",
-    ]))?;
+    let ended_well =
+        log.run(&mut context.cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--", "--show-output"]))?;
     Ok(libtest(&log.text(), ended_well))
 }
 
@@ -129,20 +81,15 @@ fn deny(context: &Context) -> io::Result<Outcome> {
     } else {
         let root = tools.display().to_string();
         // Its own target directory, so that its dependencies and ours do not rebuild each other.
-        let mut install = context.cargo(&[
-            "install", "--locked", "--debug", CARGO_DENY, "--root", &root,
-        ]);
+        let mut install = context.cargo(&["install", "--locked", "--debug", CARGO_DENY, "--root", &root]);
         install.env("CARGO_TARGET_DIR", tools.join("build"));
         if !log.run(&mut install)? {
-            return Ok(Outcome::skipped(format!(
-                "{CARGO_DENY} could not be installed: see deny.log"
-            )));
+            return Ok(Outcome::skipped(format!("{CARGO_DENY} could not be installed: see deny.log")));
         }
         own
     };
     let mut outcome = Outcome::default();
-    let gates =
-        log.run(&mut context.command(&program, &["check", "bans", "licenses", "sources"]))?;
+    let gates = log.run(&mut context.command(&program, &["check", "bans", "licenses", "sources"]))?;
     outcome.add(&Outcome::check(gates, "a dependency breaks .deny.toml"));
     let before = log.text().len();
     if log.run(&mut context.command(&program, &["check", "advisories"]))? {
@@ -150,9 +97,7 @@ fn deny(context: &Context) -> io::Result<Outcome> {
     } else if log.text()[before..].contains("advisories FAILED") {
         outcome.add(&Outcome::failed("a dependency has an open advisory"));
     } else {
-        outcome.add(&Outcome::skipped(
-            "the advisory database could not be fetched: see deny.log",
-        ));
+        outcome.add(&Outcome::skipped("the advisory database could not be fetched: see deny.log"));
     }
     Ok(outcome)
 }
@@ -165,33 +110,18 @@ fn static_binary(context: &Context) -> io::Result<Outcome> {
     }
     let path = context.target.join("x86_64-unknown-linux-gnu/release/weft");
     let interpreter = needs_interpreter(&std::fs::read(&path)?);
-    outcome.add(&Outcome::check(
-        interpreter == Some(false),
-        "the binary asks for a dynamic loader (PT_INTERP)",
-    ));
-    let runs = log.run(
-        context
-            .command(Path::new(&path), &["--version"])
-            .env_clear(),
-    )?;
+    outcome.add(&Outcome::check(interpreter == Some(false), "the binary asks for a dynamic loader (PT_INTERP)"));
+    let runs = log.run(context.command(Path::new(&path), &["--version"]).env_clear())?;
     outcome.add(&Outcome::check(runs, "`weft --version` does not run"));
     let size = std::fs::metadata(&path)?.len();
-    outcome.notes.push(format!(
-        "weft: {}.{} MB, static",
-        size / 1_000_000,
-        size % 1_000_000 / 100_000
-    ));
+    outcome.notes.push(format!("weft: {}.{} MB, static", size / 1_000_000, size % 1_000_000 / 100_000));
     Ok(outcome)
 }
 
 /// Whether a 64-bit little-endian ELF file has a PT_INTERP program header; `None` when it is no such file.
 fn needs_interpreter(elf: &[u8]) -> Option<bool> {
     const PT_INTERP: u32 = 3;
-    let u16_at = |at: usize| {
-        Some(usize::from(u16::from_le_bytes(
-            elf.get(at..at + 2)?.try_into().ok()?,
-        )))
-    };
+    let u16_at = |at: usize| Some(usize::from(u16::from_le_bytes(elf.get(at..at + 2)?.try_into().ok()?)));
     if !elf.starts_with(&[0x7f, b'E', b'L', b'F', 2, 1]) {
         return None;
     }

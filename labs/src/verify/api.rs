@@ -21,10 +21,7 @@ pub fn sessions(socket: &Path) -> io::Result<(usize, usize)> {
     let answer = request(socket, "/v1/neighbors")?;
     let mut states = Vec::new();
     collect(&answer, "state", &mut states);
-    let established = states
-        .iter()
-        .filter(|state| state.eq_ignore_ascii_case("established"))
-        .count();
+    let established = states.iter().filter(|state| state.eq_ignore_ascii_case("established")).count();
     Ok((established, states.len()))
 }
 
@@ -74,9 +71,7 @@ pub fn request(socket: &Path, target: &str) -> io::Result<Value> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;
-    stream.write_all(
-        format!("GET {target} HTTP/1.1\r\nHost: weft\r\nConnection: close\r\n\r\n").as_bytes(),
-    )?;
+    stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: weft\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
     parse(&answer)
@@ -84,21 +79,14 @@ pub fn request(socket: &Path, target: &str) -> io::Result<Value> {
 
 fn parse(answer: &[u8]) -> io::Result<Value> {
     let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-    let end = answer
-        .windows(4)
-        .position(|four| four == b"\r\n\r\n")
-        .ok_or_else(|| wrong("no end of headers"))?;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or_else(|| wrong("no end of headers"))?;
     let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
     let status = head.split_whitespace().nth(1).unwrap_or("none");
     if status != "200" {
         return Err(wrong(&format!("status {status}")));
     }
     let body = &answer[end + 4..];
-    let body = if head.contains("transfer-encoding: chunked") {
-        unchunk(body)
-    } else {
-        body.to_vec()
-    };
+    let body = if head.contains("transfer-encoding: chunked") { unchunk(body) } else { body.to_vec() };
     serde_json::from_slice(&body).map_err(io::Error::other)
 }
 
@@ -107,12 +95,8 @@ fn unchunk(mut body: &[u8]) -> Vec<u8> {
     let mut whole = Vec::new();
     while let Some(line) = body.windows(2).position(|two| two == b"\r\n") {
         let size = String::from_utf8_lossy(&body[..line]);
-        let size =
-            usize::from_str_radix(size.split(';').next().unwrap_or("").trim(), 16).unwrap_or(0);
-        let Some(chunk) = body
-            .get(line + 2..(line + 2).saturating_add(size))
-            .filter(|_| size > 0)
-        else {
+        let size = usize::from_str_radix(size.split(';').next().unwrap_or("").trim(), 16).unwrap_or(0);
+        let Some(chunk) = body.get(line + 2..(line + 2).saturating_add(size)).filter(|_| size > 0) else {
             break;
         };
         whole.extend_from_slice(chunk);
@@ -136,9 +120,7 @@ mod tests {
 
     #[test]
     fn a_route_is_found_wherever_the_answer_holds_it() {
-        let answer: Value =
-            serde_json::from_str(r#"{"routes":[{"prefix":"10.0.0.0/8","installed":true}]}"#)
-                .unwrap();
+        let answer: Value = serde_json::from_str(r#"{"routes":[{"prefix":"10.0.0.0/8","installed":true}]}"#).unwrap();
         assert_eq!(find_route(&answer, "10.0.0.0/8"), Some(true));
         assert_eq!(find_route(&answer, "11.0.0.0/8"), None);
     }

@@ -33,9 +33,7 @@ pub struct Site<'a> {
 
 impl std::fmt::Debug for Site<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Site")
-            .field("owners", &self.owners)
-            .finish_non_exhaustive()
+        f.debug_struct("Site").field("owners", &self.owners).finish_non_exhaustive()
     }
 }
 
@@ -45,12 +43,7 @@ impl<'a> Site<'a> {
     /// # Errors
     /// When a namespace cannot be entered.
     pub fn new(plant: &'a dyn Plant) -> io::Result<Self> {
-        let mut site = Self {
-            plant,
-            sockets: BTreeMap::new(),
-            far_ends: BTreeMap::new(),
-            owners: BTreeMap::new(),
-        };
+        let mut site = Self { plant, sockets: BTreeMap::new(), far_ends: BTreeMap::new(), owners: BTreeMap::new() };
         for [a, b] in plant.links() {
             site.far_ends.insert(a.clone(), b.0.clone());
             site.far_ends.insert(b, a.0);
@@ -78,9 +71,7 @@ impl<'a> Site<'a> {
     /// # Errors
     /// When there is no such node.
     pub fn netlink(&self, node: &str) -> io::Result<&OwnedFd> {
-        self.sockets
-            .get(node)
-            .ok_or_else(|| io::Error::other(format!("there is no node `{node}` in this lab")))
+        self.sockets.get(node).ok_or_else(|| io::Error::other(format!("there is no node `{node}` in this lab")))
     }
 
     /// The address that a node's packets carry: the first routable one of `lo`.
@@ -92,15 +83,10 @@ impl<'a> Site<'a> {
         let loopback = kernel::links(socket)?.get("lo").map(|link| link.index);
         let address = kernel::addresses(socket)?
             .into_iter()
-            .find(|(link, address)| {
-                Some(*link) == loopback && address.is_ipv4() && !address.is_loopback()
-            })
+            .find(|(link, address)| Some(*link) == loopback && address.is_ipv4() && !address.is_loopback())
             .map(|(_, address)| address)
             .ok_or_else(|| io::Error::other(format!("{node} has no address of its own on lo")))?;
-        Ok(End {
-            node: node.to_owned(),
-            address,
-        })
+        Ok(End { node: node.to_owned(), address })
     }
 
     /// Routes of a node that a routing protocol put there and that forward packets.
@@ -117,12 +103,7 @@ impl<'a> Site<'a> {
     #[must_use]
     pub fn holds(&self, expectation: &Expectation) -> Answer {
         let answer = match &expectation.what {
-            What::Route {
-                at,
-                route,
-                via,
-                paths,
-            } => self.route(at, *route, via, *paths),
+            What::Route { at, route, via, paths } => self.route(at, *route, via, *paths),
             What::Only { at, only } => self.only(at, only),
             What::Absent { at, absent } => self.absent(at, *absent),
             What::Ping { from, ping, loss } => self.ping(from, ping, *loss),
@@ -130,29 +111,17 @@ impl<'a> Site<'a> {
         answer.unwrap_or_else(|error| Answer::Instead(error.to_string()))
     }
 
-    fn route(
-        &self,
-        at: &str,
-        prefix: IpNet,
-        via: &BTreeSet<String>,
-        paths: Option<usize>,
-    ) -> io::Result<Answer> {
+    fn route(&self, at: &str, prefix: IpNet, via: &BTreeSet<String>, paths: Option<usize>) -> io::Result<Answer> {
         if let Some(why) = self.no_kernel_routes(at) {
             return Ok(why);
         }
         let routes = self.learnt(at)?;
         let Some(route) = routes.iter().find(|route| route.prefix == prefix) else {
-            return Ok(Answer::Instead(format!(
-                "the kernel has no {prefix} ({} other routes)",
-                routes.len()
-            )));
+            return Ok(Answer::Instead(format!("the kernel has no {prefix} ({} other routes)", routes.len())));
         };
         let next = self.next_nodes(at, &route.hops)?;
         if !via.is_empty() && next != *via {
-            return Ok(Answer::Instead(format!(
-                "via {}",
-                next.into_iter().collect::<Vec<_>>().join(", ")
-            )));
+            return Ok(Answer::Instead(format!("via {}", next.into_iter().collect::<Vec<_>>().join(", "))));
         }
         if let Some(paths) = paths
             && route.hops.len() != paths
@@ -163,14 +132,10 @@ impl<'a> Site<'a> {
             match api::installed(&self.plant.api_socket(at), prefix)? {
                 Some(true) => {}
                 Some(false) => {
-                    return Ok(Answer::Instead(
-                        "in the kernel, but the RIB says not installed".to_owned(),
-                    ));
+                    return Ok(Answer::Instead("in the kernel, but the RIB says not installed".to_owned()));
                 }
                 None => {
-                    return Ok(Answer::Instead(
-                        "in the kernel, but not in the RIB".to_owned(),
-                    ));
+                    return Ok(Answer::Instead("in the kernel, but not in the RIB".to_owned()));
                 }
             }
         }
@@ -182,12 +147,7 @@ impl<'a> Site<'a> {
             return Ok(why);
         }
         let found: BTreeSet<IpNet> = self.learnt(at)?.iter().map(|route| route.prefix).collect();
-        let list = |set: Vec<&IpNet>| {
-            set.iter()
-                .map(|net| net.to_string())
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
+        let list = |set: Vec<&IpNet>| set.iter().map(|net| net.to_string()).collect::<Vec<_>>().join(", ");
         let surplus = list(found.difference(only).collect());
         let missing = list(only.difference(&found).collect());
         Ok(if found == *only {
@@ -199,20 +159,11 @@ impl<'a> Site<'a> {
 
     fn absent(&self, at: &str, prefix: IpNet) -> io::Result<Answer> {
         let there = self.learnt(at)?.iter().any(|route| route.prefix == prefix);
-        Ok(if there {
-            Answer::Instead(format!("the kernel has {prefix}"))
-        } else {
-            Answer::Holds
-        })
+        Ok(if there { Answer::Instead(format!("the kernel has {prefix}")) } else { Answer::Holds })
     }
 
     fn ping(&self, from: &str, to: &str, loss: u8) -> io::Result<Answer> {
-        if let Some(blind) = self
-            .plant
-            .nodes()
-            .iter()
-            .find(|node| self.plant.personality(node) == "gobgp")
-        {
+        if let Some(blind) = self.plant.nodes().iter().find(|node| self.plant.personality(node) == "gobgp") {
             return Ok(Answer::CannotAsk(format!(
                 "{blind} runs GoBGP, which forwards nothing: equal paths lose packets"
             )));
@@ -229,8 +180,7 @@ impl<'a> Site<'a> {
 
     /// GoBGP has no forwarding table: nothing can be read in its kernel.
     fn no_kernel_routes(&self, at: &str) -> Option<Answer> {
-        (self.plant.personality(at) == "gobgp")
-            .then(|| Answer::CannotAsk("GoBGP keeps no kernel routes".to_owned()))
+        (self.plant.personality(at) == "gobgp").then(|| Answer::CannotAsk("GoBGP keeps no kernel routes".to_owned()))
     }
 
     /// The nodes that these next hops lead to: owner of the gateway's address, else whoever is at the link's far end.
@@ -239,18 +189,10 @@ impl<'a> Site<'a> {
         let mut nodes = BTreeSet::new();
         for hop in hops {
             let owner = hop.gateway.and_then(|gateway| self.owners.get(&gateway));
-            let interface = links
-                .iter()
-                .find(|(_, link)| link.index == hop.link)
-                .map(|(name, _)| name.clone());
+            let interface = links.iter().find(|(_, link)| link.index == hop.link).map(|(name, _)| name.clone());
             let interface = interface.unwrap_or_default();
             let far_end = || self.far_ends.get(&(at.to_owned(), interface.clone()));
-            nodes.insert(
-                owner
-                    .or_else(far_end)
-                    .cloned()
-                    .unwrap_or_else(|| format!("?{interface}")),
-            );
+            nodes.insert(owner.or_else(far_end).cloned().unwrap_or_else(|| format!("?{interface}")));
         }
         Ok(nodes)
     }

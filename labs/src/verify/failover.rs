@@ -1,10 +1,7 @@
 //! Breaks things in a running lab and measures, with flows of a packet per millisecond, what the servers lose; and looks
 //! how 1,000 flows spread over equal links.
 #![expect(clippy::disallowed_types, reason = "measures real time")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "lets flows run for a while before and after each event"
-)]
+#![expect(clippy::disallowed_methods, reason = "lets flows run for a while before and after each event")]
 
 use std::fmt;
 use std::io;
@@ -59,15 +56,9 @@ pub fn path(expectations: &[Expectation]) -> Option<Path> {
         };
         let victim = expectations.iter().find_map(|other| match &other.what {
             What::Route { at, via, .. } if at == from && via.len() > 1 => via.first().cloned(),
-            What::Route { .. } | What::Only { .. } | What::Absent { .. } | What::Ping { .. } => {
-                None
-            }
+            What::Route { .. } | What::Only { .. } | What::Absent { .. } | What::Ping { .. } => None,
         })?;
-        Some(Path {
-            from: from.clone(),
-            to: ping.clone(),
-            victim,
-        })
+        Some(Path { from: from.clone(), to: ping.clone(), victim })
     })
 }
 
@@ -111,69 +102,37 @@ pub fn table(figures: &[Figure]) -> String {
 ///
 /// # Errors
 /// When the lab cannot be asked or changed.
-pub fn run(
-    site: &Site<'_>,
-    path: &Path,
-    expectations: &[Expectation],
-    report: &mut Report,
-) -> io::Result<()> {
+pub fn run(site: &Site<'_>, path: &Path, expectations: &[Expectation], report: &mut Report) -> io::Result<()> {
     let plant = site.plant();
     let victim = &path.victim;
     let far_ends: Vec<(String, String)> = plant
         .links()
         .into_iter()
-        .filter_map(|[a, b]| {
-            if a.0 == *victim {
-                Some(b)
-            } else {
-                (b.0 == *victim).then_some(a)
-            }
-        })
+        .filter_map(|[a, b]| if a.0 == *victim { Some(b) } else { (b.0 == *victim).then_some(a) })
         .collect();
-    measure(
-        site,
-        path,
-        report,
-        (&format!("{victim} dies"), SWITCH_LIMIT_MS),
-        || {
-            for (node, interface) in &far_ends {
-                plant.set_link(node, interface, false)?;
-            }
-            plant.kill_daemon(victim)?;
-            thread::sleep(AFTER_LOSS);
-            Ok(())
-        },
-    )?;
+    measure(site, path, report, (&format!("{victim} dies"), SWITCH_LIMIT_MS), || {
+        for (node, interface) in &far_ends {
+            plant.set_link(node, interface, false)?;
+        }
+        plant.kill_daemon(victim)?;
+        thread::sleep(AFTER_LOSS);
+        Ok(())
+    })?;
     let settle = || settle(site, expectations);
-    measure(
-        site,
-        path,
-        report,
-        (&format!("{victim} returns"), DAEMON_LIMIT_MS),
-        || {
-            for (node, interface) in &far_ends {
-                plant.set_link(node, interface, true)?;
-            }
-            plant.start_daemon(victim)?;
-            settle()
-        },
-    )?;
+    measure(site, path, report, (&format!("{victim} returns"), DAEMON_LIMIT_MS), || {
+        for (node, interface) in &far_ends {
+            plant.set_link(node, interface, true)?;
+        }
+        plant.start_daemon(victim)?;
+        settle()
+    })?;
     for node in [&path.from, victim] {
-        measure(
-            site,
-            path,
-            report,
-            (
-                &format!("daemon of {node} killed and restarted"),
-                DAEMON_LIMIT_MS,
-            ),
-            || {
-                plant.kill_daemon(node)?;
-                thread::sleep(DEAD);
-                plant.start_daemon(node)?;
-                settle()
-            },
-        )?;
+        measure(site, path, report, (&format!("daemon of {node} killed and restarted"), DAEMON_LIMIT_MS), || {
+            plant.kill_daemon(node)?;
+            thread::sleep(DEAD);
+            plant.start_daemon(node)?;
+            settle()
+        })?;
     }
     Ok(())
 }
@@ -184,10 +143,7 @@ fn settle(site: &Site<'_>, expectations: &[Expectation]) -> io::Result<()> {
     let routes: Vec<Expectation> = expectations.iter().filter(is_route).cloned().collect();
     for check in poll_expectations(site, &routes, Instant::now()) {
         if check.outcome == Outcome::Failed {
-            return Err(io::Error::other(format!(
-                "not as before: {}: {}",
-                check.name, check.detail
-            )));
+            return Err(io::Error::other(format!("not as before: {}: {}", check.name, check.detail)));
         }
     }
     thread::sleep(AFTER_RETURN);
@@ -212,40 +168,18 @@ fn measure(
         event: event.to_owned(),
         sent: losses.iter().map(|loss| loss.sent).sum(),
         lost: losses.iter().map(probe::Loss::lost).sum(),
-        outage_ms: losses
-            .iter()
-            .map(|loss| loss.longest_run)
-            .max()
-            .unwrap_or(0),
-        hit: (
-            losses.iter().filter(|loss| loss.lost() > 0).count(),
-            losses.len(),
-        ),
+        outage_ms: losses.iter().map(|loss| loss.longest_run).max().unwrap_or(0),
+        hit: (losses.iter().filter(|loss| loss.lost() > 0).count(), losses.len()),
     };
     let (outcome, detail) = match acted {
         Err(error) => (Outcome::Failed, error.to_string()),
-        Ok(()) if figure.outage_ms > limit_ms => (
-            Outcome::Failed,
-            format!(
-                "a flow was out for {} ms, at most {limit_ms} is allowed",
-                figure.outage_ms
-            ),
-        ),
-        Ok(()) => (
-            Outcome::Passed,
-            format!(
-                "longest outage {} ms, {} packets lost",
-                figure.outage_ms, figure.lost
-            ),
-        ),
+        Ok(()) if figure.outage_ms > limit_ms => {
+            (Outcome::Failed, format!("a flow was out for {} ms, at most {limit_ms} is allowed", figure.outage_ms))
+        }
+        Ok(()) => (Outcome::Passed, format!("longest outage {} ms, {} packets lost", figure.outage_ms, figure.lost)),
     };
     let seconds = begin.elapsed().as_secs_f64();
-    report.checks.push(Check {
-        name: event.to_owned(),
-        outcome,
-        detail,
-        seconds,
-    });
+    report.checks.push(Check { name: event.to_owned(), outcome, detail, seconds });
     report.figures.push(figure);
     Ok(())
 }
@@ -265,11 +199,7 @@ pub struct Share {
 
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "spread {:<8} {:<6} {:>7} packets {:>3} %",
-            self.node, self.interface, self.packets, self.percent
-        )
+        write!(f, "spread {:<8} {:<6} {:>7} packets {:>3} %", self.node, self.interface, self.packets, self.percent)
     }
 }
 
@@ -291,10 +221,7 @@ pub fn spread(site: &Site<'_>, path: &Path, report: &mut Report) -> io::Result<(
     for (node, before) in nodes.iter().zip(&before) {
         let after = kernel::links(site.netlink(node)?)?;
         let routes = site.learnt(node)?;
-        let Some(route) = routes
-            .iter()
-            .find(|route| route.prefix.addr() == to.address)
-        else {
+        let Some(route) = routes.iter().find(|route| route.prefix.addr() == to.address) else {
             continue;
         };
         let mut counts = Vec::new();
@@ -314,30 +241,14 @@ pub fn spread(site: &Site<'_>, path: &Path, report: &mut Report) -> io::Result<(
             if percent.abs_diff(fair) * 100 > fair * SHARE_TOLERANCE {
                 uneven.push(format!("{node} {interface} has {percent} %"));
             }
-            report.spread.push(Share {
-                node: node.clone(),
-                interface,
-                packets,
-                percent,
-            });
+            report.spread.push(Share { node: node.clone(), interface, packets, percent });
         }
     }
     let good = uneven.is_empty() && !report.spread.is_empty();
     report.checks.push(Check {
-        name: format!(
-            "{} flows from {} to {} spread over equal links",
-            BURST.0, path.from, path.to
-        ),
-        outcome: if good {
-            Outcome::Passed
-        } else {
-            Outcome::Failed
-        },
-        detail: if report.spread.is_empty() {
-            "no node used several links".to_owned()
-        } else {
-            uneven.join(", ")
-        },
+        name: format!("{} flows from {} to {} spread over equal links", BURST.0, path.from, path.to),
+        outcome: if good { Outcome::Passed } else { Outcome::Failed },
+        detail: if report.spread.is_empty() { "no node used several links".to_owned() } else { uneven.join(", ") },
         seconds: begin.elapsed().as_secs_f64(),
     });
     Ok(())

@@ -2,10 +2,7 @@
 //!
 //! Only dumps; nothing here changes a kernel. A socket keeps the namespace it was opened in, so the questions are asked
 //! from the verifier's own thread.
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "the kernel's attribute enums grow; we read a few of them"
-)]
+#![expect(clippy::wildcard_enum_match_arm, reason = "the kernel's attribute enums grow; we read a few of them")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -13,14 +10,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use ipnet::IpNet;
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteNextHopFlags, RouteProtocol,
-    RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteNextHopFlags, RouteProtocol, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -103,30 +97,21 @@ pub fn routes(fd: impl AsFd) -> io::Result<Vec<KernelRoute>> {
 /// # Errors
 /// When the dump breaks off.
 pub fn addresses(fd: impl AsFd) -> io::Result<Vec<(u32, IpAddr)>> {
-    let answers = dump(
-        &fd,
-        RouteNetlinkMessage::GetAddress(AddressMessage::default()),
-    )?;
+    let answers = dump(&fd, RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
     let mut found = Vec::new();
     for answer in answers {
         let RouteNetlinkMessage::NewAddress(message) = answer else {
             continue;
         };
-        let local = message
-            .attributes
-            .iter()
-            .find_map(|attribute| match attribute {
-                AddressAttribute::Local(address) => Some(*address),
-                _ => None,
-            });
+        let local = message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Local(address) => Some(*address),
+            _ => None,
+        });
         let address = local.or_else(|| {
-            message
-                .attributes
-                .iter()
-                .find_map(|attribute| match attribute {
-                    AddressAttribute::Address(address) => Some(*address),
-                    _ => None,
-                })
+            message.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Address(address) => Some(*address),
+                _ => None,
+            })
         });
         found.extend(address.map(|address| (message.header.index, address)));
     }
@@ -143,10 +128,7 @@ pub fn links(fd: impl AsFd) -> io::Result<BTreeMap<String, KernelLink>> {
         let RouteNetlinkMessage::NewLink(message) = answer else {
             continue;
         };
-        let mut link = KernelLink {
-            index: message.header.index,
-            tx_packets: 0,
-        };
+        let mut link = KernelLink { index: message.header.index, tx_packets: 0 };
         let mut name = String::new();
         for attribute in &message.attributes {
             match attribute {
@@ -174,17 +156,14 @@ fn dump(fd: impl AsFd, question: RouteNetlinkMessage) -> io::Result<Vec<RouteNet
         let (length, _) = rustix::net::recv(&fd, &mut buffer[..], RecvFlags::empty())?;
         let mut rest = &buffer[..length];
         while !rest.is_empty() {
-            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
-                .map_err(io::Error::other)?;
+            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
             match message.payload {
                 NetlinkPayload::Done(_) => return Ok(answers),
                 NetlinkPayload::Error(error) => return Err(error.to_io()),
                 NetlinkPayload::InnerMessage(inner) => answers.push(inner),
                 _ => {}
             }
-            let step = usize::try_from(message.header.length)
-                .unwrap_or(usize::MAX)
-                .next_multiple_of(4);
+            let step = usize::try_from(message.header.length).unwrap_or(usize::MAX).next_multiple_of(4);
             rest = rest.get(step..).unwrap_or_default();
         }
     }
@@ -205,14 +184,10 @@ fn route(message: &RouteMessage) -> Option<KernelRoute> {
             RouteAttribute::Destination(address) => destination = ip(address)?,
             RouteAttribute::Table(number) => table = *number,
             RouteAttribute::MultiPath(members) => {
-                let alive =
-                    |member: &&RouteNextHop| !member.flags.contains(RouteNextHopFlags::Dead);
+                let alive = |member: &&RouteNextHop| !member.flags.contains(RouteNextHopFlags::Dead);
                 for member in members.iter().filter(alive) {
                     let (gateway, _) = hop(&member.attributes);
-                    hops.insert(KernelHop {
-                        gateway,
-                        link: member.interface_index,
-                    });
+                    hops.insert(KernelHop { gateway, link: member.interface_index });
                 }
             }
             _ => {}
@@ -228,12 +203,7 @@ fn route(message: &RouteMessage) -> Option<KernelRoute> {
     Some(KernelRoute {
         prefix: IpNet::new(destination, length).ok()?,
         hops,
-        own: [
-            RouteProtocol::Kernel,
-            RouteProtocol::Boot,
-            RouteProtocol::Ra,
-        ]
-        .contains(&protocol),
+        own: [RouteProtocol::Kernel, RouteProtocol::Boot, RouteProtocol::Ra].contains(&protocol),
         unicast: message.header.kind == RouteType::Unicast,
     })
 }
@@ -269,17 +239,7 @@ mod tests {
         let fd = open().unwrap();
         let links = links(&fd).unwrap();
         let loopback = links.get("lo").map(|link| link.index).unwrap();
-        assert!(
-            addresses(&fd)
-                .unwrap()
-                .iter()
-                .all(|(link, address)| !address.is_loopback() || *link == loopback)
-        );
-        assert!(
-            routes(&fd)
-                .unwrap()
-                .iter()
-                .all(|route| route.prefix.prefix_len() <= 128)
-        );
+        assert!(addresses(&fd).unwrap().iter().all(|(link, address)| !address.is_loopback() || *link == loopback));
+        assert!(routes(&fd).unwrap().iter().all(|route| route.prefix.prefix_len() <= 128));
     }
 }

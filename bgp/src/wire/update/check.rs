@@ -24,11 +24,7 @@ const OPTIONAL_TRANSITIVE: u8 = flag::OPTIONAL | flag::TRANSITIVE;
 /// The flags an attribute we know must have, but for Partial and Extended Length (RFC 7606 §3 c).
 const fn expected_flags(of: u8) -> Option<u8> {
     match of {
-        kind::ORIGIN
-        | kind::AS_PATH
-        | kind::NEXT_HOP
-        | kind::LOCAL_PREF
-        | kind::ATOMIC_AGGREGATE => Some(WELL_KNOWN),
+        kind::ORIGIN | kind::AS_PATH | kind::NEXT_HOP | kind::LOCAL_PREF | kind::ATOMIC_AGGREGATE => Some(WELL_KNOWN),
         kind::MULTI_EXIT_DISC
         | kind::ORIGINATOR_ID
         | kind::CLUSTER_LIST
@@ -64,9 +60,7 @@ pub(super) fn attribute(attr: Attr<'_>, codec: &Codec) -> Verdict {
     if class != expected {
         return match attr.kind {
             // RFC 7606 §3 c, §7.6, §7.7: these two are only ever discarded. MP attributes cannot be withdrawn by themselves.
-            kind::ATOMIC_AGGREGATE | kind::AGGREGATOR | kind::AS4_PATH | kind::AS4_AGGREGATOR => {
-                Verdict::Discard
-            }
+            kind::ATOMIC_AGGREGATE | kind::AGGREGATOR | kind::AS4_PATH | kind::AS4_AGGREGATOR => Verdict::Discard,
             kind::MP_REACH_NLRI | kind::MP_UNREACH_NLRI => Verdict::Reset(4),
             _ => Verdict::Withdraw("attribute flags error"),
         };
@@ -78,11 +72,7 @@ fn value(attr: Attr<'_>, codec: &Codec) -> Verdict {
     let length = attr.value.len();
     let words = length > 0 && length.is_multiple_of(4);
     let held = |good: bool, why: &'static str| {
-        if good {
-            Verdict::Keep
-        } else {
-            Verdict::Withdraw(why)
-        }
+        if good { Verdict::Keep } else { Verdict::Withdraw(why) }
     };
     match attr.kind {
         // RFC 7606 §7.1
@@ -94,9 +84,7 @@ fn value(attr: Attr<'_>, codec: &Codec) -> Verdict {
         // RFC 7606 §7.4
         kind::MULTI_EXIT_DISC => held(length == 4, "MULTI_EXIT_DISC is not 4 octets long"),
         // RFC 7606 §7.5, §7.9, §7.10: discarded from external peers, whatever they say.
-        kind::LOCAL_PREF | kind::ORIGINATOR_ID | kind::CLUSTER_LIST if codec.ebgp => {
-            Verdict::Discard
-        }
+        kind::LOCAL_PREF | kind::ORIGINATOR_ID | kind::CLUSTER_LIST if codec.ebgp => Verdict::Discard,
         kind::LOCAL_PREF => held(length == 4, "LOCAL_PREF is not 4 octets long"),
         kind::ORIGINATOR_ID => held(length == 4, "ORIGINATOR_ID is not 4 octets long"),
         kind::CLUSTER_LIST => held(words, "CLUSTER_LIST is not a multiple of 4 octets"),
@@ -107,15 +95,13 @@ fn value(attr: Attr<'_>, codec: &Codec) -> Verdict {
         // RFC 7606 §7.8
         kind::COMMUNITIES => held(words, "COMMUNITIES is not a multiple of 4 octets"),
         // RFC 7606 §7.14
-        kind::EXTENDED_COMMUNITIES => held(
-            length > 0 && length.is_multiple_of(8),
-            "EXTENDED COMMUNITIES is not a multiple of 8 octets",
-        ),
+        kind::EXTENDED_COMMUNITIES => {
+            held(length > 0 && length.is_multiple_of(8), "EXTENDED COMMUNITIES is not a multiple of 8 octets")
+        }
         // RFC 8092 §5
-        kind::LARGE_COMMUNITIES => held(
-            length > 0 && length.is_multiple_of(12),
-            "LARGE_COMMUNITY is not a multiple of 12 octets",
-        ),
+        kind::LARGE_COMMUNITIES => {
+            held(length > 0 && length.is_multiple_of(12), "LARGE_COMMUNITY is not a multiple of 12 octets")
+        }
         // RFC 6793 §6: discarded when malformed, and from speakers that have no need of them.
         kind::AS4_PATH => discard_unless(!codec.as4 && segments(attr.value, 4).is_some()),
         kind::AS4_AGGREGATOR => discard_unless(!codec.as4 && aggregator(attr.value, 4)),
@@ -124,11 +110,7 @@ fn value(attr: Attr<'_>, codec: &Codec) -> Verdict {
 }
 
 const fn discard_unless(good: bool) -> Verdict {
-    if good {
-        Verdict::Keep
-    } else {
-        Verdict::Discard
-    }
+    if good { Verdict::Keep } else { Verdict::Discard }
 }
 
 fn aggregator(value: &[u8], width: usize) -> bool {
@@ -139,9 +121,7 @@ fn as_path(value: &[u8], codec: &Codec) -> Verdict {
     match segments(value, if codec.as4 { 4 } else { 2 }) {
         None => Verdict::Withdraw("malformed AS_PATH"),
         // RFC 5065 §5: a neighbour outside the confederation must not send these.
-        Some(Confederation::Present) if codec.ebgp => {
-            Verdict::Withdraw("confederation segment from an external peer")
-        }
+        Some(Confederation::Present) if codec.ebgp => Verdict::Withdraw("confederation segment from an external peer"),
         Some(_) => Verdict::Keep,
     }
 }
@@ -162,10 +142,7 @@ fn segments(mut value: &[u8], width: usize) -> Option<Confederation> {
         if !(1..=4).contains(&segment) || count == 0 {
             return None;
         }
-        if asns
-            .chunks_exact(width)
-            .any(|asn| asn.iter().all(|&octet| octet == 0))
-        {
+        if asns.chunks_exact(width).any(|asn| asn.iter().all(|&octet| octet == 0)) {
             return None;
         }
         if segment > 2 {
@@ -201,12 +178,7 @@ pub(super) fn merge_as4(block: &mut Vec<u8>, path: Option<&[u8]>, aggregator: Op
                 return;
             }
         } else if let Some(aggregator) = aggregator {
-            *block = with(
-                block,
-                OPTIONAL_TRANSITIVE,
-                kind::AGGREGATOR,
-                Some(aggregator),
-            );
+            *block = with(block, OPTIONAL_TRANSITIVE, kind::AGGREGATOR, Some(aggregator));
         }
     }
     let Some(tail) = path.map(AsPath) else {
@@ -222,19 +194,10 @@ pub(super) fn merge_as4(block: &mut Vec<u8>, path: Option<&[u8]>, aggregator: Op
             break;
         }
         // A set counts as one hop and is taken whole.
-        let taken = if segment.kind == 1 {
-            segment.len()
-        } else {
-            segment.len().min(lead)
-        };
+        let taken = if segment.kind == 1 { segment.len() } else { segment.len().min(lead) };
         lead -= if segment.kind == 1 { 1 } else { taken };
         merged.extend([segment.kind, u8::try_from(taken).unwrap_or(u8::MAX)]);
-        merged.extend(
-            segment
-                .asns()
-                .take(taken)
-                .flat_map(|asn| asn.0.to_be_bytes()),
-        );
+        merged.extend(segment.asns().take(taken).flat_map(|asn| asn.0.to_be_bytes()));
     }
     // RFC 6793 §3: confederation segments have no place in AS4_PATH and are left out.
     for segment in tail.segments().filter(|segment| segment.kind <= 2) {

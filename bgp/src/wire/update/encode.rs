@@ -28,11 +28,7 @@ pub fn put_announce<I: Iterator<Item = IpNet>>(
         },
     );
     let classic = family == Family::Ipv4Unicast && next_hop.addr.is_ipv4();
-    let hop = if classic {
-        Vec::new()
-    } else {
-        hop_octets(next_hop)
-    };
+    let hop = if classic { Vec::new() } else { hop_octets(next_hop) };
     // MP_REACH_NLRI: flags, type, two octets of length, AFI, SAFI, next hop length, next hop, reserved.
     let mp_head = if classic { 0 } else { 4 + 4 + hop.len() + 1 };
     let fixed = HEADER_BYTES + 4 + attributes.len() + mp_head;
@@ -79,8 +75,7 @@ pub fn put_withdraw<I: Iterator<Item = IpNet>>(
     put_header(buf, 0, Kind::Update);
     let count = if family == Family::Ipv4Unicast {
         buf.put_u16(0);
-        let (count, octets) =
-            put_prefixes(buf, family, codec.max_message - HEADER_BYTES - 4, prefixes);
+        let (count, octets) = put_prefixes(buf, family, codec.max_message - HEADER_BYTES - 4, prefixes);
         set_u16(buf, start + HEADER_BYTES, octets);
         buf.put_u16(0);
         count
@@ -88,8 +83,7 @@ pub fn put_withdraw<I: Iterator<Item = IpNet>>(
         buf.put_u16(0);
         buf.put_u16(0);
         put_mp_unreach_head(buf, family);
-        let (count, octets) =
-            put_prefixes(buf, family, codec.max_message - HEADER_BYTES - 11, prefixes);
+        let (count, octets) = put_prefixes(buf, family, codec.max_message - HEADER_BYTES - 11, prefixes);
         set_u16(buf, start + HEADER_BYTES + 2, 7 + octets);
         set_u16(buf, start + HEADER_BYTES + 6, 3 + octets);
         count
@@ -132,9 +126,9 @@ fn put_prefixes<I: Iterator<Item = IpNet>>(
     prefixes: &mut Peekable<I>,
 ) -> (usize, usize) {
     let (mut count, mut octets) = (0, 0);
-    while let Some(prefix) = prefixes.next_if(|prefix| {
-        Family::of(prefix) == family && octets + nlri::encoded_len(prefix) <= room
-    }) {
+    while let Some(prefix) =
+        prefixes.next_if(|prefix| Family::of(prefix) == family && octets + nlri::encoded_len(prefix) <= room)
+    {
         octets += nlri::encoded_len(&prefix);
         nlri::put(&prefix, buf);
         count += 1;
@@ -168,12 +162,7 @@ fn attributes(codec: &Codec, block: &[u8], next_hop: Option<[u8; 4]>) -> Vec<u8>
         }
         match attr.kind {
             kind::AS_PATH | kind::AGGREGATOR if !codec.as4 => {
-                put(
-                    &mut out,
-                    attr.flags,
-                    attr.kind,
-                    &narrowed(attr.kind, attr.value),
-                );
+                put(&mut out, attr.flags, attr.kind, &narrowed(attr.kind, attr.value));
             }
             _ => put(&mut out, attr.flags, attr.kind, attr.value),
         }
@@ -212,23 +201,13 @@ fn put_as4(out: &mut Vec<u8>, block: &[u8]) {
     let path = attrs.as_path();
     let wide = |asn: Asn| asn.0 > u32::from(u16::MAX);
     if path.segments().any(|segment| segment.asns().any(wide)) {
-        put(
-            out,
-            flag::OPTIONAL | flag::TRANSITIVE,
-            kind::AS4_PATH,
-            path.0,
-        );
+        put(out, flag::OPTIONAL | flag::TRANSITIVE, kind::AS4_PATH, path.0);
     }
     if let Some(value) = attrs.value(kind::AGGREGATOR)
         && let Some(asn) = value.first_chunk::<4>()
         && wide(Asn(u32::from_be_bytes(*asn)))
     {
-        put(
-            out,
-            flag::OPTIONAL | flag::TRANSITIVE,
-            kind::AS4_AGGREGATOR,
-            value,
-        );
+        put(out, flag::OPTIONAL | flag::TRANSITIVE, kind::AS4_AGGREGATOR, value);
     }
 }
 

@@ -5,17 +5,9 @@ use crate::types::IpNet;
 use bytes::BytesMut;
 use proptest::prelude::*;
 
-const EBGP: Codec = Codec {
-    as4: true,
-    ebgp: true,
-    families: [true, true],
-    extended_next_hop: true,
-    max_message: 4_096,
-};
-const IBGP: Codec = Codec {
-    ebgp: false,
-    ..EBGP
-};
+const EBGP: Codec =
+    Codec { as4: true, ebgp: true, families: [true, true], extended_next_hop: true, max_message: 4_096 };
+const IBGP: Codec = Codec { ebgp: false, ..EBGP };
 const OLD: Codec = Codec { as4: false, ..EBGP };
 
 fn message(withdrawn: &[u8], attributes: &[(u8, u8, &[u8])], nlri: &[u8]) -> Vec<u8> {
@@ -54,36 +46,17 @@ fn reaction(codec: &Codec, extra: (u8, u8, &[u8])) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, clippy::type_complexity, reason = "one table, one row per section")]
 fn each_attribute_has_the_reaction_of_rfc_7606_section_7() {
     let table: &[(&str, &Codec, (u8, u8, &[u8]), &str)] = &[
         ("§7.1 value", &IBGP, (0x40, 1, &[3]), "withdraw"),
         ("§7.1 length", &IBGP, (0x40, 1, &[0, 0]), "withdraw"),
         ("§7.1 flags", &IBGP, (0xc0, 1, &[0]), "withdraw"),
-        (
-            "§7.2 overrun",
-            &IBGP,
-            (0x40, 2, &[2, 2, 0, 0, 0, 1]),
-            "withdraw",
-        ),
-        (
-            "§7.2 type",
-            &IBGP,
-            (0x40, 2, &[5, 1, 0, 0, 0, 1]),
-            "withdraw",
-        ),
+        ("§7.2 overrun", &IBGP, (0x40, 2, &[2, 2, 0, 0, 0, 1]), "withdraw"),
+        ("§7.2 type", &IBGP, (0x40, 2, &[5, 1, 0, 0, 0, 1]), "withdraw"),
         ("§7.2 empty segment", &IBGP, (0x40, 2, &[2, 0]), "withdraw"),
-        (
-            "RFC 7607 AS 0",
-            &IBGP,
-            (0x40, 2, &[2, 1, 0, 0, 0, 0]),
-            "withdraw",
-        ),
-        (
-            "RFC 5065 from outside",
-            &EBGP,
-            (0x40, 2, &[3, 1, 0, 0, 0, 1]),
-            "withdraw",
-        ),
+        ("RFC 7607 AS 0", &IBGP, (0x40, 2, &[2, 1, 0, 0, 0, 0]), "withdraw"),
+        ("RFC 5065 from outside", &EBGP, (0x40, 2, &[3, 1, 0, 0, 0, 1]), "withdraw"),
         ("§7.3", &IBGP, (0x40, 3, &[1, 2, 3]), "withdraw"),
         ("§7.4", &IBGP, (0x80, 4, &[1]), "withdraw"),
         ("§7.5 internal", &IBGP, (0x40, 5, &[1]), "withdraw"),
@@ -96,39 +69,16 @@ fn each_attribute_has_the_reaction_of_rfc_7606_section_7() {
         ("§7.9 external", &EBGP, (0x80, 9, &[1]), "discard"),
         ("§7.10 internal", &IBGP, (0x80, 10, &[1]), "withdraw"),
         ("§7.10 external", &EBGP, (0x80, 10, &[1]), "discard"),
-        (
-            "§7.11",
-            &IBGP,
-            (0x80, 14, &[0, 2, 1, 5, 1, 2, 3, 4, 5, 0]),
-            "reset 3/9",
-        ),
+        ("§7.11", &IBGP, (0x80, 14, &[0, 2, 1, 5, 1, 2, 3, 4, 5, 0]), "reset 3/9"),
         ("§7.14", &IBGP, (0xc0, 16, &[1, 2, 3, 4]), "withdraw"),
         ("RFC 8092 §5", &IBGP, (0xc0, 32, &[0; 11]), "withdraw"),
-        (
-            "RFC 6793 §6",
-            &EBGP,
-            (0xc0, 17, &[2, 1, 0, 0, 0, 1]),
-            "discard",
-        ),
-        (
-            "RFC 4271 §9 non-transitive",
-            &IBGP,
-            (0x80, 99, &[1]),
-            "discard",
-        ),
+        ("RFC 6793 §6", &EBGP, (0xc0, 17, &[2, 1, 0, 0, 0, 1]), "discard"),
+        ("RFC 4271 §9 non-transitive", &IBGP, (0x80, 99, &[1]), "discard"),
         ("RFC 4271 §9 transitive", &IBGP, (0xc0, 99, &[1]), "keep"),
-        (
-            "RFC 4271 §6.3 well-known",
-            &IBGP,
-            (0x40, 99, &[1]),
-            "withdraw",
-        ),
+        ("RFC 4271 §6.3 well-known", &IBGP, (0x40, 99, &[1]), "withdraw"),
     ];
     for (section, codec, extra, expected) in table {
-        let codec = Codec {
-            ebgp: codec.ebgp,
-            ..**codec
-        };
+        let codec = Codec { ebgp: codec.ebgp, ..**codec };
         assert_eq!(reaction(&codec, *extra), *expected, "{section}");
     }
 }
@@ -137,10 +87,7 @@ fn each_attribute_has_the_reaction_of_rfc_7606_section_7() {
 fn a_missing_mandatory_attribute_is_treated_as_withdraw() {
     // RFC 7606 §3 d
     for missing in [1, 2, 3, 5] {
-        let all: Vec<_> = [ORIGIN, PATH, HOP, PREF]
-            .into_iter()
-            .filter(|attr| attr.1 != missing)
-            .collect();
+        let all: Vec<_> = [ORIGIN, PATH, HOP, PREF].into_iter().filter(|attr| attr.1 != missing).collect();
         let bytes = message(&[], &all, NET);
         let update = decode(&bytes, &IBGP, &mut Vec::new()).unwrap();
         assert_eq!(update.withdraw.map(|(kind, _)| kind), Some(missing));
@@ -163,10 +110,7 @@ fn prefixes_that_cannot_be_read_reset() {
         Ok(_) => (0, 0),
     };
     assert_eq!(fault(&message(&[33, 1, 1, 1, 1, 1], &[], &[])), (3, 10));
-    assert_eq!(
-        fault(&message(&[], &[ORIGIN, PATH, HOP], &[24, 1])),
-        (3, 10)
-    );
+    assert_eq!(fault(&message(&[], &[ORIGIN, PATH, HOP], &[24, 1])), (3, 10));
     let mut long = message(&[], &[ORIGIN], &[]);
     long[HEADER_BYTES + 3] = 200;
     assert_eq!(fault(&long), (3, 1), "RFC 4271 §6.3");
@@ -191,18 +135,12 @@ fn end_of_rib_is_exactly_empty() {
     for family in Family::ALL {
         let mut buf = BytesMut::new();
         put_end_of_rib(&mut buf, family);
-        assert_eq!(
-            usize::from(u16::from_be_bytes([buf[16], buf[17]])),
-            buf.len()
-        );
+        assert_eq!(usize::from(u16::from_be_bytes([buf[16], buf[17]])), buf.len());
         let update = decode(&buf, &EBGP, &mut Vec::new()).unwrap();
         assert_eq!(update.end_of_rib, Some(family));
     }
     let bytes = message(&[], &[ORIGIN], &[]);
-    assert_eq!(
-        decode(&bytes, &EBGP, &mut Vec::new()).unwrap().end_of_rib,
-        None
-    );
+    assert_eq!(decode(&bytes, &EBGP, &mut Vec::new()).unwrap().end_of_rib, None);
 }
 
 #[test]
@@ -248,10 +186,7 @@ fn every_next_hop_encoding_is_read() {
             assert_eq!(hop.link_local.is_some(), has_local, "{octets:?}");
         }
     }
-    let strict = Codec {
-        extended_next_hop: false,
-        ..EBGP
-    };
+    let strict = Codec { extended_next_hop: false, ..EBGP };
     assert_eq!(next_hop(&global, Family::Ipv4Unicast, &strict), None);
     assert_eq!(next_hop(&global[..15], Family::Ipv6Unicast, &EBGP), None);
 }
@@ -264,17 +199,7 @@ fn an_attribute_block_that_leaves_no_room_is_refused_not_looped() {
     let mut prefixes = [net].into_iter().peekable();
     let mut buf = BytesMut::new();
     let hop = NextHop::new("10.0.0.1".parse().unwrap());
-    assert_eq!(
-        put_announce(
-            &mut buf,
-            &EBGP,
-            Family::Ipv4Unicast,
-            &block,
-            &hop,
-            &mut prefixes
-        ),
-        0
-    );
+    assert_eq!(put_announce(&mut buf, &EBGP, Family::Ipv4Unicast, &block, &hop, &mut prefixes), 0);
     assert!(buf.is_empty());
     assert_eq!(prefixes.next(), Some(net));
 }
@@ -283,14 +208,8 @@ fn nets(family: Family, seeds: &[u32]) -> Vec<IpNet> {
     seeds
         .iter()
         .map(|&seed| match family {
-            Family::Ipv4Unicast => IpNet::new(IpAddr::V4(Ipv4Addr::from(seed)), 24)
-                .unwrap()
-                .trunc(),
-            Family::Ipv6Unicast => {
-                IpNet::new(IpAddr::V6(Ipv6Addr::from(u128::from(seed) << 64)), 64)
-                    .unwrap()
-                    .trunc()
-            }
+            Family::Ipv4Unicast => IpNet::new(IpAddr::V4(Ipv4Addr::from(seed)), 24).unwrap().trunc(),
+            Family::Ipv6Unicast => IpNet::new(IpAddr::V6(Ipv6Addr::from(u128::from(seed) << 64)), 64).unwrap().trunc(),
         })
         .collect()
 }

@@ -1,0 +1,607 @@
+//! The arbiter of a peer: when to dial, which of two connections lives (RFC 4271 §6.8, RFC 6286 §2.3), and what graceful restart
+//! keeps when the session ends (RFC 4724 §4.2, §5).
+
+use super::{Endpoint, Local, PeerConfig, PeerInput, PeerOutput, PeerRestart, PeerStatus, Session};
+use crate::fsm::{ConnEvent, Connection, Direction, End};
+use crate::rng::Rng;
+use crate::time::{Duration, Instant};
+use crate::types::{ConnId, Family, IfIndex, PeerId};
+use crate::wire::open::Open;
+use crate::wire::{HEADER_BYTES, Kind, Notification};
+use bytes::BytesMut;
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+/// The BGP port.
+const PORT: u16 = 179;
+/// A dial that neither succeeds nor fails is given up after this.
+const DIAL_LIMIT: Duration = Duration::from_secs(5);
+/// Stale routes of a peer that is back are dropped after this even without its End-of-RIB (RFC 4724 §4.2, "Selection_Deferral"-like bound).
+const STALE_LIMIT: Duration = Duration::from_secs(120);
+/// Connections whose last bytes wait for the socket; older ones are forgotten.
+const CLOSING_MAX: usize = 4;
+
+/// One peer. See [`PeerInput`] and [`PeerOutput`].
+#[derive(Debug)]
+pub struct Peer {
+    id: PeerId,
+    config: PeerConfig,
+    local: Local,
+    /// At most one per direction, or two during a collision.
+    conns: Vec<Connection>,
+    dialling: Option<(ConnId, Instant)>,
+    retry_at: Option<Instant>,
+    remote: Option<(Ipv6Addr, IfIndex)>,
+    started: bool,
+    closing: Vec<(ConnId, BytesMut)>,
+    output: VecDeque<PeerOutput>,
+    /// Families kept as stale, and until when.
+    stale: Option<(Vec<Family>, Instant)>,
+    since: Instant,
+    established: u64,
+    dropped: u64,
+    last_error: Option<String>,
+    past_received: [u64; 5],
+    past_sent: [u64; 5],
+}
+
+/// What `handle` needs beside the peer.
+struct Context<'a> {
+    now: Instant,
+    rng: &'a mut Rng,
+    next_conn: &'a mut u64,
+}
+
+impl Peer {
+    /// A peer that does nothing before [`PeerInput::Start`].
+    #[must_use]
+    pub fn new(id: PeerId, config: PeerConfig, local: Local) -> Self {
+        Self {
+            id,
+            config,
+            local,
+            conns: Vec::new(),
+            dialling: None,
+            retry_at: None,
+            remote: None,
+            started: false,
+            closing: Vec::new(),
+            output: VecDeque::new(),
+            stale: None,
+            since: Instant::ZERO,
+            established: 0,
+            dropped: 0,
+            last_error: None,
+            past_received: [0; 5],
+            past_sent: [0; 5],
+        }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> PeerId {
+        self.id
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub const fn config(&self) -> &PeerConfig {
+        &self.config
+    }
+
+    /// The Established session.
+    #[must_use]
+    pub fn session(&self) -> Option<&Session> {
+        self.conns.iter().find(|conn| conn.is_established())?.session()
+    }
+
+    /// Whether a connection is this peer's.
+    #[must_use]
+    pub fn owns(&self, conn: ConnId) -> bool {
+        self.dialling.is_some_and(|(id, _)| id == conn)
+            || self.conns.iter().any(|own| own.id == conn)
+            || self.closing.iter().any(|(id, _)| *id == conn)
+    }
+
+    /// The R bit is no longer to be set.
+    pub const fn set_restarting(&mut self, restarting: bool) {
+        self.local.restarting = restarting;
+    }
+
+    /// Something happened. `next_conn` is the counter of dialled connections that all peers share.
+    pub fn handle(&mut self, now: Instant, input: PeerInput, rng: &mut Rng, next_conn: &mut u64) {
+        let mut context = Context { now, rng, next_conn };
+        match input {
+            PeerInput::Start => {
+                self.started = true;
+                self.dial(&mut context);
+            }
+            PeerInput::Stop(notification) => self.stop(now, notification),
+            PeerInput::Remote(remote) => self.on_remote(remote, &mut context),
+            PeerInput::Connected { conn, local } => self.on_connected(conn, local, now),
+            PeerInput::ConnectFailed { conn, error } => {
+                if self.dialling.take_if(|(id, _)| *id == conn).is_some() {
+                    self.refused(format!("connect failed: {error}"));
+                    self.schedule(&mut context);
+                }
+            }
+            PeerInput::Accepted { conn, local, remote } => self.on_accepted(conn, (local, remote), now),
+            PeerInput::Received { conn, data } => {
+                if let Some(own) = self.conns.iter_mut().find(|own| own.id == conn) {
+                    own.push(&data);
+                }
+                self.drain(conn, &mut context);
+            }
+            PeerInput::Closed { conn } => {
+                self.closing.retain(|(id, _)| *id != conn);
+                if self.conns.iter().any(|own| own.id == conn) {
+                    self.end(conn, &End::Lost, &mut context);
+                }
+            }
+            PeerInput::LinkDown => self.on_link_down(&mut context),
+            PeerInput::Fault(notification) => self.on_fault(notification, &mut context),
+            PeerInput::Tick => self.on_tick(&mut context),
+        }
+        self.mark_writable();
+    }
+
+    /// What must be done.
+    pub fn poll(&mut self) -> Option<PeerOutput> {
+        self.output.pop_front()
+    }
+
+    /// Control messages for a connection.
+    pub fn poll_transmit(&mut self, conn: ConnId, buf: &mut BytesMut) {
+        if let Some(own) = self.conns.iter_mut().find(|own| own.id == conn) {
+            buf.unsplit(own.out.split());
+        } else if let Some(at) = self.closing.iter().position(|(id, _)| *id == conn) {
+            buf.unsplit(self.closing.swap_remove(at).1);
+        }
+    }
+
+    /// When to call with `Tick`, and for what.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
+        let retry = self.retry_at.map(|at| (at, "connect retry"));
+        let dial = self.dialling.map(|(_, at)| (at, "dial limit"));
+        let stale = self.stale.as_ref().map(|(_, at)| (*at, "restart timer"));
+        let conns = self.conns.iter().filter_map(Connection::next_timeout);
+        conns.chain(retry).chain(dial).chain(stale).min()
+    }
+
+    /// Ask for the peer's routes again (RFC 2918); false if it cannot.
+    pub fn request_refresh(&mut self, family: Family) -> bool {
+        let Some(conn) = self.conns.iter_mut().find(|conn| conn.is_established()) else {
+            return false;
+        };
+        let able =
+            conn.session().is_some_and(|session| session.route_refresh && session.codec.families[family.index()]);
+        if able {
+            conn.send_refresh(family);
+            let id = conn.id;
+            self.output.push_back(PeerOutput::Writable(id));
+        }
+        able
+    }
+
+    /// A new configuration. Only what the OPEN or the transport depends on ends a session: true then.
+    pub fn set_config(&mut self, now: Instant, config: PeerConfig, rng: &mut Rng, next_conn: &mut u64) -> bool {
+        let old = std::mem::replace(&mut self.config, config);
+        let new = &self.config;
+        let same = old.endpoint == new.endpoint
+            && old.remote_asn == new.remote_asn
+            && old.shutdown == new.shutdown
+            && old.families == new.families
+            && old.hold_time_s == new.hold_time_s
+            && old.graceful_restart_s == new.graceful_restart_s
+            && old.local_address == new.local_address
+            && old.multihop == new.multihop;
+        if same {
+            return false;
+        }
+        // RFC 4486 §4: Other Configuration Change, or the shutdown the operator asked for.
+        let notification = new
+            .shutdown
+            .as_deref()
+            .map_or_else(|| Notification::new(Notification::CEASE, 6), |text| Notification::shutdown(2, text));
+        let started = self.started;
+        self.stop(now, Some(notification));
+        self.started = started;
+        let mut context = Context { now, rng, next_conn };
+        self.dial(&mut context);
+        self.mark_writable();
+        true
+    }
+
+    /// Facts for `show neighbors`.
+    #[must_use]
+    pub fn status(&self) -> PeerStatus {
+        let rank = |name: &str| ["OpenSent", "OpenConfirm", "Established"].iter().position(|state| *state == name);
+        let furthest = self.conns.iter().map(Connection::state_name).max_by_key(|name| rank(name));
+        let idle = if self.config.shutdown.is_some() || !self.started {
+            "Idle"
+        } else if self.dialling.is_some() {
+            "Connect"
+        } else {
+            "Active"
+        };
+        let mut status = PeerStatus {
+            state: furthest.unwrap_or(idle).to_owned(),
+            since: self.since,
+            received: self.past_received,
+            sent: self.past_sent,
+            established: self.established,
+            dropped: self.dropped,
+            last_error: self.last_error.clone(),
+        };
+        for conn in &self.conns {
+            add(&mut status.received, conn.received);
+            add(&mut status.sent, conn.sent);
+        }
+        status
+    }
+
+    /// Where to dial.
+    fn target(&self) -> Option<SocketAddr> {
+        match self.config.endpoint {
+            Endpoint::Address(address) => Some(SocketAddr::new(address, PORT)),
+            Endpoint::Interface(_) => {
+                let (address, link) = self.remote?;
+                Some(SocketAddr::V6(SocketAddrV6::new(address, PORT, 0, link.0)))
+            }
+        }
+    }
+
+    fn dial(&mut self, context: &mut Context<'_>) {
+        let busy = self.dialling.is_some()
+            || self.conns.iter().any(|conn| conn.direction == Direction::Dialled || conn.is_established());
+        if !self.started || self.config.passive || self.config.shutdown.is_some() || busy {
+            return;
+        }
+        let Some(remote) = self.target() else {
+            return;
+        };
+        let conn = ConnId(*context.next_conn);
+        *context.next_conn += 1;
+        self.retry_at = None;
+        self.dialling = Some((conn, context.now + DIAL_LIMIT));
+        self.output.push_back(PeerOutput::Connect { conn, remote });
+    }
+
+    /// Somewhere between the least and the most wait (RFC 4271 §10: jittered).
+    fn schedule(&mut self, context: &mut Context<'_>) {
+        let (least, most) = self.config.connect_retry_ms;
+        let spread = u64::from(most.saturating_sub(least)) + 1;
+        let wait = u64::from(least) + context.rng.next_u64() % spread;
+        self.retry_at = Some(context.now + Duration::from_millis(wait));
+    }
+
+    pub(super) fn our_open(&self) -> Open {
+        let restarting = self.local.restarting;
+        Open {
+            asn: self.local.asn,
+            hold_time_s: self.config.hold_time_s,
+            router_id: self.local.router_id,
+            as4: true,
+            families: self.config.families.clone(),
+            extended_next_hop: true,
+            route_refresh: true,
+            graceful: self.config.graceful_restart_s.map(|time_s| PeerRestart {
+                restarted: restarting,
+                time_s,
+                // RFC 4724 §3: the F bit says that forwarding state was kept over this restart.
+                families: self.config.families.iter().map(|&family| (family, restarting)).collect(),
+            }),
+        }
+    }
+
+    fn on_remote(&mut self, remote: Option<(Ipv6Addr, IfIndex)>, context: &mut Context<'_>) {
+        let changed = self.remote != remote;
+        self.remote = remote;
+        if changed && let Some((conn, _)) = self.dialling.take() {
+            self.output.push_back(PeerOutput::Close { conn, flush: false });
+        }
+        if changed && remote.is_some() {
+            self.dial(context);
+        }
+    }
+
+    fn on_connected(&mut self, conn: ConnId, local: SocketAddr, now: Instant) {
+        let Some(remote) = self.target().filter(|_| self.dialling.is_some_and(|(id, _)| id == conn)) else {
+            self.output.push_back(PeerOutput::Close { conn, flush: false });
+            return;
+        };
+        self.dialling = None;
+        if self.conns.iter().any(|own| own.session().is_some()) {
+            // We already answered an OPEN of theirs: a second connection could only collide with it.
+            self.output.push_back(PeerOutput::Close { conn, flush: false });
+            return;
+        }
+        let open = self.our_open();
+        self.conns.push(Connection::new(now, conn, Direction::Dialled, (local, remote), open));
+    }
+
+    fn on_accepted(&mut self, conn: ConnId, ends: (SocketAddr, SocketAddr), now: Instant) {
+        if !self.started || self.config.shutdown.is_some() {
+            self.output.push_back(PeerOutput::Close { conn, flush: false });
+            return;
+        }
+        // A second one from the same side while the first is not yet Established: the newest counts.
+        let older = self.conns.iter().find(|own| own.direction == Direction::Accepted && !own.is_established());
+        if let Some(older) = older.map(|own| own.id) {
+            self.remove(older);
+            self.output.push_back(PeerOutput::Close { conn: older, flush: false });
+        }
+        let open = self.our_open();
+        self.conns.push(Connection::new(now, conn, Direction::Accepted, ends, open));
+    }
+
+    /// Handles every whole message that waits on a connection.
+    fn drain(&mut self, conn: ConnId, context: &mut Context<'_>) {
+        loop {
+            let Some(own) = self.conns.iter_mut().find(|own| own.id == conn) else {
+                return;
+            };
+            let Some(event) = own.next_event(context.now, &self.config, &self.local) else {
+                return;
+            };
+            match event {
+                ConnEvent::Opened => self.on_opened(conn, context),
+                ConnEvent::Established => self.on_established(conn, context),
+                ConnEvent::Update(message) => self.output.push_back(PeerOutput::Update(message)),
+                ConnEvent::Refresh(family) => self.output.push_back(PeerOutput::Refresh(family)),
+                ConnEvent::Ended(end) => self.end(conn, &end, context),
+            }
+        }
+    }
+
+    /// Collision detection (RFC 4271 §6.8): when an OPEN came, look at the other connection.
+    fn on_opened(&mut self, conn: ConnId, context: &mut Context<'_>) {
+        let Some(session) = self.conns.iter().find(|own| own.id == conn).and_then(Connection::session).cloned() else {
+            return;
+        };
+        // RFC 4271 §6.8 lets us look at OpenSent too once the peer's identifier is known, and this OPEN told it. That leaves no
+        // moment in which the two ends could each give up the other's connection.
+        let other = self.conns.iter().find(|own| own.id != conn);
+        if let Some(other) = other {
+            let (other_id, other_up, other_direction) = (other.id, other.is_established(), other.direction);
+            let graceful = other.session().is_some_and(|session| session.graceful.is_some());
+            if other_up && graceful {
+                // RFC 4724 §5: the peer restarted and its old connection is dead, though we were not told.
+                self.end(other_id, &End::Lost, context);
+                self.output.push_back(PeerOutput::Close { conn: other_id, flush: false });
+            } else {
+                // RFC 6286 §2.3: the higher identifier's connection lives; of equal ones, the higher AS's.
+                let ours = (self.local.router_id, self.local.asn);
+                let keep_dialled = ours > (session.router_id, session.remote_asn);
+                let other_wins = other_up || (other_direction == Direction::Dialled) == keep_dialled;
+                let loser = if other_wins { conn } else { other_id };
+                self.close(loser, Notification::new(Notification::CEASE, 7));
+                if other_wins {
+                    return;
+                }
+            }
+        }
+        if let Some(own) = self.conns.iter_mut().find(|own| own.id == conn) {
+            own.confirm(context.now);
+        }
+    }
+
+    fn on_established(&mut self, conn: ConnId, context: &Context<'_>) {
+        let Some(session) = self.conns.iter().find(|own| own.id == conn).and_then(Connection::session).cloned() else {
+            return;
+        };
+        let others: Vec<_> = self.conns.iter().map(|own| own.id).filter(|&id| id != conn).collect();
+        for other in others {
+            self.close(other, Notification::new(Notification::CEASE, 7));
+        }
+        if let Some((dial, _)) = self.dialling.take() {
+            self.output.push_back(PeerOutput::Close { conn: dial, flush: false });
+        }
+        self.retry_at = None;
+        self.since = context.now;
+        self.established += 1;
+        self.local.restarting = false;
+        let lost = self.not_kept(&session, context.now);
+        self.output.push_back(PeerOutput::Up(Box::new(session)));
+        if !lost.is_empty() {
+            self.output.push_back(PeerOutput::FlushStale(lost));
+        }
+    }
+
+    /// Of the families kept as stale, those whose forwarding state the peer did not keep (RFC 4724 §4.2); the rest wait for End-of-RIB.
+    fn not_kept(&mut self, session: &Session, now: Instant) -> Vec<Family> {
+        let Some((stale, _)) = self.stale.take() else {
+            return Vec::new();
+        };
+        let kept = |family: &Family| {
+            session.graceful.as_ref().is_some_and(|graceful| graceful.families.contains(&(*family, true)))
+        };
+        let (wait, lost): (Vec<_>, Vec<_>) = stale.into_iter().partition(kept);
+        if !wait.is_empty() {
+            self.stale = Some((wait, now + STALE_LIMIT));
+        }
+        lost
+    }
+
+    /// The speaker swept the stale routes of a family on End-of-RIB.
+    pub fn swept(&mut self, family: Family) {
+        if let Some((families, _)) = &mut self.stale {
+            families.retain(|stale| *stale != family);
+            if families.is_empty() {
+                self.stale = None;
+            }
+        }
+    }
+
+    fn on_fault(&mut self, notification: Notification, context: &mut Context<'_>) {
+        let Some(own) = self.conns.iter_mut().find(|own| own.is_established()) else {
+            return;
+        };
+        let conn = own.id;
+        if let ConnEvent::Ended(end) = own.fail(notification) {
+            self.end(conn, &end, context);
+        }
+    }
+
+    /// Carrier is gone: nothing can be sent, nothing is retained, and nobody is dialled before something changes.
+    fn on_link_down(&mut self, context: &mut Context<'_>) {
+        if let Some((conn, _)) = self.dialling.take() {
+            self.output.push_back(PeerOutput::Close { conn, flush: false });
+        }
+        let conns: Vec<_> = self.conns.iter().map(|own| (own.id, own.is_established())).collect();
+        for (conn, up) in conns {
+            self.remove(conn);
+            self.output.push_back(PeerOutput::Close { conn, flush: false });
+            if up {
+                self.down(context.now, "carrier lost".to_owned(), Vec::new());
+            }
+        }
+        if let Some((families, _)) = self.stale.take() {
+            self.output.push_back(PeerOutput::FlushStale(families));
+        }
+        self.schedule(context);
+    }
+
+    fn on_tick(&mut self, context: &mut Context<'_>) {
+        let now = context.now;
+        for conn in self.conns.iter().map(|own| own.id).collect::<Vec<_>>() {
+            let event = self.conns.iter_mut().find(|own| own.id == conn).and_then(|own| own.tick(now));
+            if let Some(ConnEvent::Ended(end)) = event {
+                self.end(conn, &end, context);
+            }
+        }
+        if let Some((conn, _)) = self.dialling.take_if(|(_, at)| *at <= now) {
+            self.output.push_back(PeerOutput::Close { conn, flush: false });
+            self.refused("connect timed out".to_owned());
+            self.schedule(context);
+        }
+        if let Some((families, _)) = self.stale.take_if(|(_, at)| *at <= now) {
+            self.output.push_back(PeerOutput::FlushStale(families));
+        }
+        if self.retry_at.take_if(|at| *at <= now).is_some() {
+            self.dial(context);
+        }
+    }
+
+    /// Ends everything: with a NOTIFICATION, or silently so that a graceful peer retains our routes.
+    fn stop(&mut self, now: Instant, notification: Option<Notification>) {
+        self.started = false;
+        self.retry_at = None;
+        if let Some((conn, _)) = self.dialling.take() {
+            self.output.push_back(PeerOutput::Close { conn, flush: false });
+        }
+        for (conn, up) in self.conns.iter().map(|own| (own.id, own.is_established())).collect::<Vec<_>>() {
+            match &notification {
+                Some(notification) => self.close(conn, notification.clone()),
+                None => {
+                    self.remove(conn);
+                    self.output.push_back(PeerOutput::Close { conn, flush: false });
+                }
+            }
+            if up {
+                let why = notification.as_ref().map_or_else(|| "stopped".to_owned(), |sent| format!("sent {sent}"));
+                self.down(now, why, Vec::new());
+            }
+        }
+        if let Some((families, _)) = self.stale.take() {
+            self.output.push_back(PeerOutput::FlushStale(families));
+        }
+    }
+
+    /// A connection is over.
+    fn end(&mut self, conn: ConnId, end: &End, context: &mut Context<'_>) {
+        let Some(own) = self.conns.iter().find(|own| own.id == conn) else {
+            return;
+        };
+        let session = own.last_session().cloned();
+        let (reason, flush) = match end {
+            End::Sent(notification) => (format!("sent {notification}"), true),
+            End::Received(notification) => (format!("received {notification}"), false),
+            End::Lost => ("connection lost".to_owned(), false),
+        };
+        self.remove_keeping_output(conn, flush);
+        if *end != End::Lost {
+            self.output.push_back(PeerOutput::Close { conn, flush });
+        }
+        if let Some(session) = session {
+            // RFC 4724 §4.2: only a session that ended without a NOTIFICATION is restarted gracefully.
+            let retain = match (end, session.graceful) {
+                (End::Lost, Some(graceful)) if self.config.graceful_restart_s.is_some() && graceful.time_s > 0 => {
+                    let families: Vec<_> = graceful.families.iter().map(|(family, _)| *family).collect();
+                    let until = context.now + Duration::from_secs(u64::from(graceful.time_s));
+                    self.stale = (!families.is_empty()).then(|| (families.clone(), until));
+                    families
+                }
+                _ => Vec::new(),
+            };
+            self.down(context.now, reason, retain);
+        } else {
+            self.refused(reason);
+        }
+        if self.started && self.conns.is_empty() {
+            self.schedule(context);
+        }
+    }
+
+    fn down(&mut self, now: Instant, reason: String, retain: Vec<Family>) {
+        self.dropped += 1;
+        self.since = now;
+        self.last_error = Some(reason.clone());
+        self.output.push_back(PeerOutput::Down { reason, retain });
+    }
+
+    fn refused(&mut self, reason: String) {
+        self.last_error = Some(reason.clone());
+        self.output.push_back(PeerOutput::Refused(reason));
+    }
+
+    /// Sends a NOTIFICATION on a connection and closes it.
+    fn close(&mut self, conn: ConnId, notification: Notification) {
+        if let Some(own) = self.conns.iter_mut().find(|own| own.id == conn) {
+            own.fail(notification);
+            self.remove_keeping_output(conn, true);
+            self.output.push_back(PeerOutput::Close { conn, flush: true });
+        }
+    }
+
+    fn remove(&mut self, conn: ConnId) {
+        self.remove_keeping_output(conn, false);
+    }
+
+    fn remove_keeping_output(&mut self, conn: ConnId, keep: bool) {
+        let Some(at) = self.conns.iter().position(|own| own.id == conn) else {
+            return;
+        };
+        let own = self.conns.swap_remove(at);
+        add(&mut self.past_received, own.received);
+        add(&mut self.past_sent, own.sent);
+        if keep && own.out.len() >= HEADER_BYTES {
+            if self.closing.len() >= CLOSING_MAX {
+                self.closing.remove(0);
+            }
+            self.closing.push((conn, own.out));
+        }
+    }
+
+    /// Says once per `handle` which connections have bytes.
+    fn mark_writable(&mut self) {
+        for conn in &self.conns {
+            if !conn.out.is_empty() {
+                self.output.push_back(PeerOutput::Writable(conn.id));
+            }
+        }
+    }
+
+    /// The address dialled from or to, for people.
+    #[must_use]
+    pub fn remote_address(&self) -> Option<IpAddr> {
+        self.session().map(|session| session.remote.ip()).or_else(|| self.target().map(|target| target.ip()))
+    }
+}
+
+fn add(total: &mut [u64; 5], part: [u64; 5]) {
+    for kind in Kind::ALL {
+        total[kind.index()] += part[kind.index()];
+    }
+}
