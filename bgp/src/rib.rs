@@ -2,3 +2,5 @@
 
 pub mod attrs;
 pub mod decide;
+pub mod nexthop;
+pub mod table;

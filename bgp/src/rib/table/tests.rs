@@ -1,0 +1,145 @@
+//! The incremental table equals one made from scratch; readers see the last state once.
+
+use super::*;
+use crate::speaker::LinkState;
+use crate::types::{IfIndex, NextHop};
+use crate::wire::attrs::{AsPath, kind, put};
+use proptest::prelude::*;
+
+fn table() -> Table {
+    let mut table = Table::new(1, 64);
+    let net = "192.0.2.254/24".parse().unwrap();
+    table.hops.set_links(vec![LinkState { link: IfIndex(2), addrs: vec![net] }]);
+    for peer in 1..5_u8 {
+        let address = IpAddr::from([192, 0, 2, peer]);
+        table
+            .set_peer(PeerId(peer.into()), PeerFacts { ebgp: true, router_id: RouterId::new(10, 0, 0, peer), address });
+    }
+    table
+}
+
+fn announce(table: &mut Table, prefix: &str, peer: u8, length: usize) {
+    let mut block = Vec::new();
+    put(&mut block, 0x40, kind::ORIGIN, &[0]);
+    let path = (0..length).fold(Vec::new(), |path, _| AsPath(&path).prepended(crate::types::Asn(65_000), 1));
+    put(&mut block, 0x40, kind::AS_PATH, &path);
+    let attrs = table.attrs.intern(&block);
+    let hop = table.hops.intern(NextHop::new(IpAddr::from([192, 0, 2, peer])), None);
+    let path = Path { peer: PeerId(peer.into()), attrs, hop, since_s: 0, stale: false };
+    table.insert(prefix.parse().unwrap(), path);
+}
+
+fn changes(table: &Table, cursor: &mut u64) -> Vec<String> {
+    let mut out = Vec::new();
+    while let Some(slot) = table.next_change(cursor) {
+        out.push(table.entry(slot).unwrap().prefix.to_string());
+    }
+    out
+}
+
+#[test]
+fn ten_changes_cost_a_slow_reader_one() {
+    let mut table = table();
+    let (mut slow, mut quick) = (0, 0);
+    for length in 1..=10 {
+        announce(&mut table, "10.0.0.0/8", 1, length);
+        assert_eq!(changes(&table, &mut quick), ["10.0.0.0/8"]);
+    }
+    announce(&mut table, "11.0.0.0/8", 1, 1);
+    assert_eq!(changes(&table, &mut slow), ["10.0.0.0/8", "11.0.0.0/8"]);
+    assert_eq!(changes(&table, &mut slow), [""; 0]);
+}
+
+#[test]
+fn the_same_route_again_is_no_change() {
+    let mut table = table();
+    announce(&mut table, "10.0.0.0/8", 1, 1);
+    let mut cursor = table.log_end();
+    announce(&mut table, "10.0.0.0/8", 1, 1);
+    assert_eq!(changes(&table, &mut cursor), [""; 0]);
+    assert_eq!(table.attrs.len(), 1);
+}
+
+#[test]
+fn equal_paths_make_one_set_and_a_lost_link_empties_it() {
+    let mut table = table();
+    announce(&mut table, "10.0.0.0/8", 1, 2);
+    announce(&mut table, "10.0.0.0/8", 2, 2);
+    announce(&mut table, "10.0.0.0/8", 3, 3);
+    let prefix = "10.0.0.0/8".parse().unwrap();
+    let gateways = |table: &Table| {
+        let hops = table.get(&prefix).unwrap().hops.clone();
+        hops.map(|hops| hops.iter().map(|hop| hop.gateway.to_string()).collect::<Vec<_>>())
+    };
+    assert_eq!(gateways(&table).unwrap(), ["192.0.2.1", "192.0.2.2"]);
+    let changed = table.hops.set_links(Vec::new());
+    table.hops_changed(&changed);
+    assert_eq!(gateways(&table), None);
+    assert_eq!(table.get(&prefix).unwrap().best, None);
+}
+
+#[test]
+fn a_withdrawn_prefix_lives_until_every_reader_heard_of_it() {
+    let mut table = table();
+    announce(&mut table, "10.0.0.0/8", 1, 1);
+    let mut cursor = table.log_end();
+    assert!(table.remove(&"10.0.0.0/8".parse().unwrap(), PeerId(1)));
+    assert_eq!(table.len(), 1);
+    assert_eq!(changes(&table, &mut cursor), ["10.0.0.0/8"]);
+    table.trim(cursor);
+    assert!(table.is_empty());
+    assert!(table.attrs.is_empty());
+    announce(&mut table, "12.0.0.0/8", 1, 1);
+    assert_eq!(changes(&table, &mut cursor), ["12.0.0.0/8"], "the slot is used again");
+}
+
+#[test]
+fn the_longest_covering_prefix_is_found() {
+    let mut table = table();
+    for prefix in ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16"] {
+        announce(&mut table, prefix, 1, 1);
+    }
+    let covering = |target: &str| table.covering(&target.parse().unwrap()).unwrap().prefix.to_string();
+    assert_eq!(covering("10.1.2.3/32"), "10.1.0.0/16");
+    assert_eq!(covering("10.2.2.3/32"), "10.0.0.0/8");
+    assert_eq!(covering("11.0.0.1/32"), "0.0.0.0/0");
+}
+
+proptest! {
+    #[test]
+    fn incremental_equals_from_scratch(steps in proptest::collection::vec((0_u8..4, 1_u8..5, 0_usize..4), 1..80)) {
+        let prefix = |at: u8| format!("10.{at}.0.0/16");
+        let mut incremental = table();
+        let mut held = BTreeMap::new();
+        let (mut cursor, mut seen) = (0, BTreeMap::new());
+        for (at, peer, length) in steps {
+            if length == 0 {
+                incremental.remove(&prefix(at).parse().unwrap(), PeerId(peer.into()));
+                held.remove(&(at, peer));
+            } else {
+                announce(&mut incremental, &prefix(at), peer, length);
+                held.insert((at, peer), length);
+            }
+            if length == 2 {
+                while let Some(slot) = incremental.next_change(&mut cursor) {
+                    let entry = incremental.entry(slot).unwrap();
+                    seen.insert(entry.prefix, (entry.best, entry.hops.clone()));
+                }
+                incremental.trim(cursor);
+            }
+        }
+        let mut scratch = table();
+        for ((at, peer), length) in held {
+            announce(&mut scratch, &prefix(at), peer, length);
+        }
+        let state = |table: &Table| table.after(None).filter(|entry| entry.best.is_some())
+            .map(|entry| (entry.prefix, (entry.best, entry.hops.clone()))).collect::<BTreeMap<_, _>>();
+        prop_assert_eq!(state(&incremental), state(&scratch));
+        while let Some(slot) = incremental.next_change(&mut cursor) {
+            let entry = incremental.entry(slot).unwrap();
+            seen.insert(entry.prefix, (entry.best, entry.hops.clone()));
+        }
+        seen.retain(|_, (best, _)| best.is_some());
+        prop_assert_eq!(seen, state(&scratch), "what a reader saw");
+    }
+}
