@@ -1,4 +1,13 @@
-//! The speaker: all peers, one RIB. Composes [`crate::peer`] and [`crate::rib`]; this file holds the contract and dispatch.
+//! The speaker: all peers, one RIB. Composes [`crate::peer`] and [`crate::rib`]. This file is the contract with the driver; the
+//! machine is in `speaker/machine`, what is told to whom in `speaker/export`, what is taken from whom in `speaker/import`.
+
+mod answers;
+mod export;
+mod import;
+mod machine;
+
+pub use answers::{NeighborInfo, PathInfo, RouteInfo};
+pub use machine::Speaker;
 
 use crate::event::Event;
 use crate::peer::PeerConfig;

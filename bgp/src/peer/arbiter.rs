@@ -593,6 +593,15 @@ impl Peer {
         }
     }
 
+    /// Whether an unnumbered peer may be the one that connected from here.
+    #[must_use]
+    pub fn is_at(&self, remote: SocketAddr) -> bool {
+        let SocketAddr::V6(from) = remote else {
+            return false;
+        };
+        self.remote.is_some_and(|(address, link)| *from.ip() == address && from.scope_id() == link.0)
+    }
+
     /// The address dialled from or to, for people.
     #[must_use]
     pub fn remote_address(&self) -> Option<IpAddr> {

@@ -110,28 +110,37 @@ impl Table {
         self.peers.insert(peer, facts);
     }
 
-    /// Adds or replaces the path of a peer.
-    pub fn insert(&mut self, prefix: IpNet, path: Path) {
+    /// Adds or replaces the path of a peer; whether it had none before.
+    pub fn insert(&mut self, prefix: IpNet, path: Path) -> bool {
         let slot = match self.index.get(&prefix) {
             Some(&slot) => slot,
             None => self.allocate(prefix),
         };
         let Some(entry) = self.slots[slot as usize].as_mut() else {
-            return;
+            return false;
         };
+        let before = entry.paths.len();
         match entry.paths.iter_mut().find(|own| own.peer == path.peer) {
             Some(own) => {
                 let old = std::mem::replace(own, path);
                 self.attrs.release(old.attrs);
                 if old.attrs == path.attrs && old.hop == path.hop {
                     // The same route again: nothing downstream may notice (and a stale mark is gone).
-                    return;
+                    return false;
                 }
             }
             None => entry.paths.push(path),
         }
+        let new = entry.paths.len() > before;
         let replaced = entry.best == Some(path.peer);
         self.rank(slot, replaced);
+        new
+    }
+
+    /// How many slots there are, free ones included: for walks in slices.
+    #[must_use]
+    pub fn slots(&self) -> SlotId {
+        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
     }
 
     /// Removes the path of a peer; whether there was one.
@@ -273,6 +282,12 @@ impl Table {
     #[must_use]
     pub fn get(&self, prefix: &IpNet) -> Option<&Entry> {
         self.slots[*self.index.get(prefix)? as usize].as_ref()
+    }
+
+    /// The slot of a prefix.
+    #[must_use]
+    pub fn slot(&self, prefix: &IpNet) -> Option<SlotId> {
+        self.index.get(prefix).copied()
     }
 
     /// The entry of a slot.

@@ -1,0 +1,643 @@
+//! The machine: who our peers are, what happens to their routes as sessions come and go, and what the kernel is asked for.
+
+use super::export::Out;
+use super::{DynamicRange, FibChange, Input, LinkState, Originate, Output, SpeakerConfig, Want};
+use crate::event::Event;
+use crate::peer::{Endpoint, Local, Peer, PeerConfig, PeerInput, PeerOutput, Session};
+use crate::policy::Policies;
+use crate::rib::attrs::AttrsId;
+use crate::rib::table::{LOCAL, Path, PeerFacts, SlotId, Table};
+use crate::rng::Rng;
+use crate::time::{Duration, Instant};
+use crate::types::{ConnId, Family, IpNet, NextHop, PeerId};
+use crate::wire::Notification;
+use crate::wire::attrs::{flag, kind, put};
+use bytes::BytesMut;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// First id of dynamic peers; configured ones are below.
+const DYNAMIC: u32 = 1 << 31;
+/// Prefixes looked at in one slice of a walk over a lost peer's routes.
+const SLICE: u32 = 20_000;
+/// Removed peers whose NOTIFICATION the socket has not taken yet; beyond this they end without a word.
+const LAST_WORDS: usize = 256;
+
+/// A peer and what is known of it beyond its session.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) peer: Peer,
+    pub(super) out: Out,
+    /// The newest Established session, kept while its routes are.
+    pub(super) last: Option<Session>,
+    /// Paths in the table, by family.
+    pub(super) held: [u64; 2],
+    pub(super) rejected: u64,
+    pub(super) faults: u64,
+    pub(super) updates: u64,
+    /// Families whose End-of-RIB came in this session.
+    pub(super) ended: Vec<Family>,
+    pub(super) dynamic: bool,
+}
+
+/// A walk over the paths of one peer, in slices.
+#[derive(Debug)]
+struct Sweep {
+    peer: PeerId,
+    families: Vec<Family>,
+    only_stale: bool,
+    next: SlotId,
+}
+
+/// A BGP speaker. See [`Input`], [`Output`] and the verbs below.
+#[derive(Debug)]
+pub struct Speaker {
+    pub(super) config: SpeakerConfig,
+    pub(super) members: BTreeMap<PeerId, Member>,
+    pub(super) table: Table,
+    pub(super) scratch: Vec<u8>,
+    conns: BTreeMap<ConnId, PeerId>,
+    last_words: BTreeMap<ConnId, BytesMut>,
+    ranges: Vec<DynamicRange>,
+    originated: BTreeSet<IpNet>,
+    sweeps: VecDeque<Sweep>,
+    output: VecDeque<Output>,
+    rng: Rng,
+    next_conn: u64,
+    next_dynamic: u32,
+    /// Cursor of the kernel side, the newest change it acknowledged, and whether it was told to look.
+    fib_cursor: u64,
+    fib_acked: u64,
+    fib_sent: u64,
+    fib_signalled: bool,
+    in_kernel: Vec<u64>,
+    converged: bool,
+    hold_back_until: Option<Instant>,
+}
+
+impl Speaker {
+    /// A speaker without peers.
+    #[must_use]
+    pub fn new(config: SpeakerConfig) -> Self {
+        Self {
+            table: Table::new(config.seed, config.multipath),
+            rng: Rng::new(config.seed),
+            converged: config.hold_back_ms == 0,
+            config,
+            members: BTreeMap::new(),
+            scratch: Vec::new(),
+            conns: BTreeMap::new(),
+            last_words: BTreeMap::new(),
+            ranges: Vec::new(),
+            originated: BTreeSet::new(),
+            sweeps: VecDeque::new(),
+            output: VecDeque::new(),
+            next_conn: 0,
+            next_dynamic: DYNAMIC,
+            fib_cursor: 0,
+            fib_acked: 0,
+            fib_sent: 0,
+            fib_signalled: false,
+            in_kernel: Vec::new(),
+            hold_back_until: None,
+        }
+    }
+
+    /// Something happened.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        if self.hold_back_until.is_none() && !self.converged {
+            self.hold_back_until = Some(now + Duration::from_millis(u64::from(self.config.hold_back_ms)));
+        }
+        match input {
+            Input::SetPeer { peer, config } => self.set_peer(now, peer, *config, false),
+            Input::RemovePeer { peer } => self.remove_peer(now, peer),
+            Input::SetDynamicRanges(ranges) => self.set_ranges(now, ranges),
+            Input::SetRemote { peer, remote } => self.give(now, peer, PeerInput::Remote(remote)),
+            Input::Connected { conn, local } => self.give_conn(now, conn, PeerInput::Connected { conn, local }),
+            Input::ConnectFailed { conn, error } => {
+                self.give_conn(now, conn, PeerInput::ConnectFailed { conn, error });
+                self.conns.remove(&conn);
+            }
+            Input::Accepted { conn, local, remote } => self.on_accepted(now, conn, local, remote),
+            Input::Received { conn, data } => self.give_conn(now, conn, PeerInput::Received { conn, data }),
+            Input::Closed { conn } => {
+                self.give_conn(now, conn, PeerInput::Closed { conn });
+                self.conns.remove(&conn);
+            }
+            Input::Links(links) => self.set_links(links),
+            Input::LinkDown(link) => {
+                let on_link =
+                    |member: &&Member| member.last.as_ref().is_some_and(|last| self.link_of(last) == Some(link));
+                let hit: Vec<_> = self.members.values().filter(on_link).map(|member| member.peer.id()).collect();
+                for peer in hit {
+                    self.give(now, peer, PeerInput::LinkDown);
+                }
+            }
+            Input::SetOriginated(routes) => self.set_originated(now, &routes),
+            Input::FibAck { seq, failed: _ } => self.fib_acked = self.fib_acked.max(seq),
+            Input::Clear { peer, hard } => self.clear(now, peer, hard),
+            Input::Shutdown { cease } => {
+                let notification = cease.then(|| Notification::shutdown(2, "weft stops"));
+                for peer in self.members.keys().copied().collect::<Vec<_>>() {
+                    self.give(now, peer, PeerInput::Stop(notification.clone()));
+                }
+            }
+            Input::Tick => self.tick(now),
+        }
+        self.after();
+    }
+
+    /// What must be done.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.output.pop_front()
+    }
+
+    /// Bytes for a connection: control messages first, then up to about `limit` octets of routes; true if more waits.
+    pub fn poll_transmit(&mut self, _now: Instant, conn: ConnId, buf: &mut BytesMut, limit: usize) -> bool {
+        if let Some(words) = self.last_words.remove(&conn) {
+            buf.unsplit(words);
+        }
+        let Some(id) = self.conns.get(&conn).copied() else {
+            return false;
+        };
+        let Some(mut member) = self.members.remove(&id) else {
+            return false;
+        };
+        member.peer.poll_transmit(conn, buf);
+        let current = member.peer.session().is_some_and(|session| session.conn == conn);
+        let more = current && self.converged && self.fill(&mut member, buf, limit);
+        self.members.insert(id, member);
+        self.trim();
+        more
+    }
+
+    /// Changes for the kernel, the latest state of each prefix once.
+    pub fn poll_fib(&mut self, max: usize) -> Vec<FibChange> {
+        let mut changes = Vec::new();
+        self.fib_signalled = false;
+        while changes.len() < max {
+            let Some(slot) = self.table.next_change(&mut self.fib_cursor) else {
+                break;
+            };
+            let seq = self.fib_cursor;
+            let Some(entry) = self.table.entry(slot) else {
+                continue;
+            };
+            let held = set_bit(&mut self.in_kernel, slot, entry.hops.is_some());
+            let want = match &entry.hops {
+                Some(hops) => Want::Hops(Arc::clone(hops)),
+                None if held => Want::Nothing,
+                None => continue,
+            };
+            self.fib_sent = seq;
+            changes.push(FibChange { prefix: entry.prefix, want, seq });
+        }
+        self.trim();
+        changes
+    }
+
+    /// When to call with `Tick`, and for what.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
+        if !self.sweeps.is_empty() {
+            return Some((Instant::ZERO, "routes of a lost session"));
+        }
+        let peers = self.members.values().filter_map(|member| member.peer.next_timeout());
+        let hold_back = self.hold_back_until.filter(|_| !self.converged).map(|at| (at, "hold back"));
+        peers.chain(hold_back).min()
+    }
+
+    /// Replaces the policies.
+    pub fn set_policies(&mut self, policies: Arc<Policies>) {
+        if self.config.policies == policies {
+            return;
+        }
+        self.config.policies = policies;
+        for member in self.members.values_mut() {
+            member.out.restart();
+            for family in Family::ALL {
+                member.peer.request_refresh(family);
+            }
+        }
+        self.after();
+    }
+
+    /// Up to where the log may be told to peers: everything, or what the kernel has acknowledged.
+    pub(super) fn readable(&self) -> u64 {
+        if !self.config.advertise_after_install {
+            return self.table.log_end();
+        }
+        if self.fib_acked >= self.fib_sent { self.fib_cursor } else { self.fib_acked }
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        self.output.push_back(Output::Event(event));
+    }
+
+    pub(super) fn fault(&mut self, now: Instant, peer: PeerId, notification: Notification) {
+        self.give(now, peer, PeerInput::Fault(notification));
+    }
+
+    /// The interface of a session with a directly connected peer.
+    fn link_of(&self, session: &Session) -> Option<crate::types::IfIndex> {
+        session.link.or_else(|| Some(self.table.hops.connected(session.local.ip())?.0))
+    }
+
+    fn set_peer(&mut self, now: Instant, id: PeerId, config: PeerConfig, dynamic: bool) {
+        if let Some(member) = self.members.get_mut(&id) {
+            let old = member.peer.config().clone();
+            if old == config {
+                return;
+            }
+            let import = old.import != config.import;
+            let reset = member.peer.set_config(now, config, &mut self.rng, &mut self.next_conn);
+            if !reset {
+                member.out.restart();
+                if import {
+                    for family in Family::ALL {
+                        member.peer.request_refresh(family);
+                    }
+                }
+            }
+        } else {
+            let restarting = self.config.restarting && !self.converged;
+            let local = Local { asn: self.config.asn, router_id: self.config.router_id, restarting };
+            let member = Member {
+                peer: Peer::new(id, config, local),
+                out: Out::default(),
+                last: None,
+                held: [0; 2],
+                rejected: 0,
+                faults: 0,
+                updates: 0,
+                ended: Vec::new(),
+                dynamic,
+            };
+            self.members.insert(id, member);
+            self.give(now, id, PeerInput::Start);
+        }
+        self.drain(now, id);
+    }
+
+    fn remove_peer(&mut self, now: Instant, id: PeerId) {
+        // RFC 4486 §4: Peer De-configured.
+        self.give(now, id, PeerInput::Stop(Some(Notification::new(Notification::CEASE, 3))));
+        self.sweep_now(id, &Family::ALL, false);
+        if let Some(mut member) = self.members.remove(&id) {
+            for (conn, _) in self.conns.iter().filter(|(_, peer)| **peer == id) {
+                let mut words = BytesMut::new();
+                member.peer.poll_transmit(*conn, &mut words);
+                if !words.is_empty() && self.last_words.len() < LAST_WORDS {
+                    self.last_words.insert(*conn, words);
+                }
+            }
+        }
+        self.conns.retain(|_, peer| *peer != id);
+    }
+
+    fn set_ranges(&mut self, now: Instant, ranges: Vec<DynamicRange>) {
+        self.ranges = ranges;
+        let uncovered = |member: &&Member| match member.peer.config().endpoint {
+            Endpoint::Address(address) => !self.ranges.iter().any(|range| range.prefix.contains(&address)),
+            Endpoint::Interface(_) => true,
+        };
+        let gone: Vec<_> = self
+            .members
+            .values()
+            .filter(|member| member.dynamic)
+            .filter(uncovered)
+            .map(|member| member.peer.id())
+            .collect();
+        for peer in gone {
+            self.remove_peer(now, peer);
+        }
+    }
+
+    fn on_accepted(&mut self, now: Instant, conn: ConnId, local: SocketAddr, remote: SocketAddr) {
+        let id = self.peer_at(remote).or_else(|| self.dynamic_peer(now, remote.ip()));
+        match id {
+            Some(id) => {
+                self.conns.insert(conn, id);
+                self.give(now, id, PeerInput::Accepted { conn, local, remote });
+            }
+            None => self.output.push_back(Output::Close { conn, flush: false }),
+        }
+    }
+
+    /// The configured peer at an address (and, for a link-local one, on its interface).
+    fn peer_at(&self, remote: SocketAddr) -> Option<PeerId> {
+        let matches = |member: &&Member| match member.peer.config().endpoint {
+            Endpoint::Address(address) => address == remote.ip(),
+            Endpoint::Interface(_) => member.peer.is_at(remote),
+        };
+        self.members.values().find(matches).map(|member| member.peer.id())
+    }
+
+    fn dynamic_peer(&mut self, now: Instant, address: IpAddr) -> Option<PeerId> {
+        let range = self.ranges.iter().find(|range| range.prefix.contains(&address))?;
+        let in_range = |member: &&Member| {
+            member.dynamic
+                && matches!(member.peer.config().endpoint, Endpoint::Address(at) if range.prefix.contains(&at))
+        };
+        let used = self.members.values().filter(in_range).count();
+        if used >= range.limit as usize {
+            return None;
+        }
+        let config = PeerConfig {
+            name: address.to_string(),
+            endpoint: Endpoint::Address(address),
+            passive: true,
+            ..range.template.clone()
+        };
+        let id = PeerId(self.next_dynamic);
+        self.next_dynamic += 1;
+        self.set_peer(now, id, config, true);
+        Some(id)
+    }
+
+    fn set_links(&mut self, links: Vec<LinkState>) {
+        let changed = self.table.hops.set_links(links);
+        if !changed.is_empty() {
+            self.table.hops_changed(&changed);
+        }
+    }
+
+    fn set_originated(&mut self, now: Instant, routes: &[Originate]) {
+        let wanted: BTreeSet<_> = routes.iter().map(|route| route.prefix.trunc()).collect();
+        for gone in self.originated.difference(&wanted) {
+            self.table.remove(gone, LOCAL);
+        }
+        for route in routes {
+            let attrs = self.originated_block(route);
+            let hop = self.table.hops.intern(NextHop::new(IpAddr::V4(self.config.router_id)), None);
+            let since_s = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
+            self.table.insert(route.prefix.trunc(), Path { peer: LOCAL, attrs, hop, since_s, stale: false });
+        }
+        self.originated = wanted;
+    }
+
+    fn originated_block(&mut self, route: &Originate) -> AttrsId {
+        let mut block = Vec::new();
+        put(&mut block, flag::TRANSITIVE, kind::ORIGIN, &[0]);
+        put(&mut block, flag::TRANSITIVE, kind::AS_PATH, &[]);
+        let optional = flag::OPTIONAL | flag::TRANSITIVE;
+        if !route.communities.is_empty() {
+            let value: Vec<_> = route.communities.iter().flat_map(|word| word.to_be_bytes()).collect();
+            put(&mut block, optional, kind::COMMUNITIES, &value);
+        }
+        if !route.large_communities.is_empty() {
+            let words = route.large_communities.iter().flatten();
+            let value: Vec<_> = words.flat_map(|word| word.to_be_bytes()).collect();
+            put(&mut block, optional, kind::LARGE_COMMUNITIES, &value);
+        }
+        self.table.attrs.intern(&block)
+    }
+
+    fn clear(&mut self, now: Instant, id: PeerId, hard: bool) {
+        if hard {
+            // RFC 4486 §4: Administrative Reset.
+            self.fault(now, id, Notification::new(Notification::CEASE, 4));
+        } else if let Some(member) = self.members.get_mut(&id) {
+            member.out.restart();
+            for family in Family::ALL {
+                member.peer.request_refresh(family);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        for peer in self.members.keys().copied().collect::<Vec<_>>() {
+            let due = self.members.get(&peer).and_then(|member| member.peer.next_timeout());
+            if due.is_some_and(|(at, _)| at <= now) {
+                self.give(now, peer, PeerInput::Tick);
+            }
+        }
+        if let Some(mut sweep) = self.sweeps.pop_front()
+            && !self.sweep_slice(&mut sweep, SLICE)
+        {
+            self.sweeps.push_front(sweep);
+        }
+        if !self.converged && self.hold_back_until.is_some_and(|at| at <= now) {
+            self.converge("timer");
+        }
+    }
+
+    fn give_conn(&mut self, now: Instant, conn: ConnId, input: PeerInput) {
+        if let Some(&peer) = self.conns.get(&conn) {
+            self.give(now, peer, input);
+        }
+    }
+
+    fn give(&mut self, now: Instant, id: PeerId, input: PeerInput) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.peer.handle(now, input, &mut self.rng, &mut self.next_conn);
+        }
+        self.drain(now, id);
+    }
+
+    /// Acts on what a peer reports.
+    fn drain(&mut self, now: Instant, id: PeerId) {
+        while let Some(output) = self.members.get_mut(&id).and_then(|member| member.peer.poll()) {
+            match output {
+                PeerOutput::Connect { conn, remote } => self.on_connect(id, conn, remote),
+                PeerOutput::Close { conn, flush } => {
+                    if !flush {
+                        self.conns.remove(&conn);
+                    }
+                    self.output.push_back(Output::Close { conn, flush });
+                }
+                PeerOutput::Writable(conn) => self.output.push_back(Output::Writable(conn)),
+                PeerOutput::Up(session) => self.on_up(id, *session),
+                PeerOutput::Update(message) => {
+                    if let Some(member) = self.members.get_mut(&id) {
+                        member.updates += 1;
+                    }
+                    self.on_update(now, id, &message);
+                }
+                PeerOutput::Refresh(_) => {
+                    if let Some(member) = self.members.get_mut(&id) {
+                        member.out.restart();
+                    }
+                }
+                PeerOutput::Down { reason, retain } => self.on_down(id, reason, &retain),
+                PeerOutput::FlushStale(families) => {
+                    self.sweeps.push_back(Sweep { peer: id, families, only_stale: true, next: 0 });
+                }
+                PeerOutput::Refused(reason) => {
+                    let name = self.name(id);
+                    self.event(Event::SessionRefused { peer: id, name, reason });
+                }
+            }
+        }
+    }
+
+    fn name(&self, id: PeerId) -> String {
+        self.members.get(&id).map_or_else(String::new, |member| member.peer.config().name.clone())
+    }
+
+    fn on_connect(&mut self, id: PeerId, conn: ConnId, remote: SocketAddr) {
+        self.conns.insert(conn, id);
+        let Some(config) = self.members.get(&id).map(|member| member.peer.config()) else {
+            return;
+        };
+        // RFC 4271 §5.1.3: an external peer is on the link unless it is said to be farther away.
+        let internal = config.remote_asn == crate::peer::RemoteAs::Is(self.config.asn);
+        let ttl = if internal || config.multihop { 64 } else { 1 };
+        let local = config.local_address;
+        self.output.push_back(Output::Connect { conn, peer: id, remote, local, ttl });
+    }
+
+    fn on_up(&mut self, id: PeerId, session: Session) {
+        // Whatever was to be dropped of an earlier session goes before the first route of this one.
+        self.finish_sweeps(id);
+        let facts = PeerFacts { ebgp: session.codec.ebgp, router_id: session.router_id, address: session.remote.ip() };
+        self.table.set_peer(id, facts);
+        let families: Vec<_> =
+            Family::ALL.into_iter().filter(|family| session.codec.families[family.index()]).collect();
+        let cursor = self.readable();
+        let asn = session.remote_asn;
+        if let Some(member) = self.members.get_mut(&id) {
+            member.out = Out::new(cursor, families);
+            member.ended.clear();
+            member.last = Some(session);
+        }
+        let name = self.name(id);
+        self.event(Event::SessionUp { peer: id, name, asn });
+        self.check_converged();
+    }
+
+    fn on_down(&mut self, id: PeerId, reason: String, retain: &[Family]) {
+        let name = self.name(id);
+        self.event(Event::SessionDown { peer: id, name, reason, retained: !retain.is_empty() });
+        for prefix in self.prefixes_of(id, retain) {
+            self.table.set_stale(&prefix, id, true);
+        }
+        let families: Vec<_> = Family::ALL.into_iter().filter(|family| !retain.contains(family)).collect();
+        self.sweeps.push_back(Sweep { peer: id, families, only_stale: false, next: 0 });
+        if let Some(member) = self.members.get_mut(&id) {
+            member.out = Out::default();
+        }
+    }
+
+    fn prefixes_of(&self, id: PeerId, families: &[Family]) -> Vec<IpNet> {
+        let of_peer = |prefix: &IpNet| families.contains(&Family::of(prefix));
+        let held = self.table.after(None).filter(|entry| entry.paths.iter().any(|path| path.peer == id));
+        held.map(|entry| entry.prefix).filter(of_peer).collect()
+    }
+
+    /// RFC 4724 §4.2: what the peer did not announce again is gone.
+    pub(super) fn on_end_of_rib(&mut self, id: PeerId, family: Family) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.peer.swept(family);
+            if !member.ended.contains(&family) {
+                member.ended.push(family);
+            }
+        }
+        self.sweeps.push_back(Sweep { peer: id, families: vec![family], only_stale: true, next: 0 });
+        self.event(Event::EndOfRib { peer: id, family });
+        self.check_converged();
+    }
+
+    /// Every configured peer is Established and said all it has (or cannot say so).
+    fn check_converged(&mut self) {
+        let finished = |member: &Member| {
+            member.peer.session().is_some_and(|session| {
+                // RFC 4724 §4.1: a peer that restarts too is not waited for; one without the capability sends no End-of-RIB.
+                let waits = session.graceful.as_ref().is_some_and(|graceful| !graceful.restarted);
+                !waits
+                    || Family::ALL
+                        .iter()
+                        .all(|family| !session.codec.families[family.index()] || member.ended.contains(family))
+            })
+        };
+        if !self.converged && self.members.values().filter(|member| !member.dynamic).all(finished) {
+            self.converge("end of rib");
+        }
+    }
+
+    fn converge(&mut self, cause: &str) {
+        self.converged = true;
+        self.event(Event::Converged { cause: cause.to_owned() });
+    }
+
+    fn finish_sweeps(&mut self, id: PeerId) {
+        let (mine, others) = std::mem::take(&mut self.sweeps).into_iter().partition(|sweep| sweep.peer == id);
+        self.sweeps = others;
+        let mine: VecDeque<Sweep> = mine;
+        for mut sweep in mine {
+            self.sweep_slice(&mut sweep, SlotId::MAX);
+        }
+    }
+
+    fn sweep_now(&mut self, id: PeerId, families: &[Family], only_stale: bool) {
+        self.finish_sweeps(id);
+        let mut sweep = Sweep { peer: id, families: families.to_vec(), only_stale, next: 0 };
+        self.sweep_slice(&mut sweep, SlotId::MAX);
+    }
+
+    /// Removes paths over `count` slots; true when the walk is done.
+    fn sweep_slice(&mut self, sweep: &mut Sweep, count: SlotId) -> bool {
+        let end = sweep.next.saturating_add(count).min(self.table.slots());
+        for slot in sweep.next..end {
+            let Some(entry) = self.table.entry(slot) else {
+                continue;
+            };
+            let prefix = entry.prefix;
+            let hit = |path: &Path| path.peer == sweep.peer && (path.stale || !sweep.only_stale);
+            if !sweep.families.contains(&Family::of(&prefix)) || !entry.paths.iter().any(hit) {
+                continue;
+            }
+            if self.table.remove(&prefix, sweep.peer)
+                && let Some(member) = self.members.get_mut(&sweep.peer)
+            {
+                let held = &mut member.held[Family::of(&prefix).index()];
+                *held = held.saturating_sub(1);
+            }
+        }
+        sweep.next = end;
+        end == self.table.slots()
+    }
+
+    /// After every input: who has something to read, and whether the kernel has.
+    fn after(&mut self) {
+        let readable = self.readable();
+        if self.converged {
+            for member in self.members.values() {
+                if let Some(session) = member.peer.session()
+                    && member.out.is_behind(readable)
+                {
+                    self.output.push_back(Output::Writable(session.conn));
+                }
+            }
+        }
+        if self.fib_cursor < self.table.log_end() && !self.fib_signalled {
+            self.fib_signalled = true;
+            self.output.push_back(Output::FibReady);
+        }
+    }
+
+    /// Forgets the part of the log that everybody has read.
+    fn trim(&mut self) {
+        let established = self.members.values().filter(|member| member.peer.session().is_some());
+        let least = established.map(|member| member.out.cursor).chain([self.fib_cursor]).min();
+        self.table.trim(least.unwrap_or(self.fib_cursor));
+    }
+}
+
+/// Sets a bit and answers what it was.
+fn set_bit(bits: &mut Vec<u64>, at: SlotId, value: bool) -> bool {
+    let word = at as usize / 64;
+    if bits.len() <= word {
+        bits.resize(word + 1, 0);
+    }
+    let mask = 1 << (at % 64);
+    let was = bits[word] & mask != 0;
+    if was != value {
+        bits[word] ^= mask;
+    }
+    was
+}
+
+#[cfg(test)]
+mod tests;

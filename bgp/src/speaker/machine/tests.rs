@@ -1,0 +1,343 @@
+//! Speakers joined by pipes on virtual time: what arrives, what is passed on, what is left after a loss.
+
+use super::*;
+use crate::peer::{NextHopRule, RemoteAs};
+use crate::types::{Asn, IfIndex, RouterId};
+
+/// Speakers, and for each connection where its other end is.
+struct Net {
+    now: Instant,
+    speakers: Vec<Speaker>,
+    far: BTreeMap<(usize, ConnId), (usize, ConnId)>,
+    accepted: u64,
+    updates: u64,
+}
+
+/// Every speaker `n` has address 192.0.2.n on one shared link, and originates 10.n.0.0/16.
+fn address(at: usize) -> IpAddr {
+    IpAddr::from([192, 0, 2, u8::try_from(at).unwrap()])
+}
+
+fn config(to: usize, asn: u32, passive: bool) -> PeerConfig {
+    PeerConfig {
+        name: format!("r{to}"),
+        endpoint: Endpoint::Address(address(to)),
+        remote_asn: RemoteAs::Is(Asn(asn)),
+        passive,
+        shutdown: None,
+        families: Family::ALL.to_vec(),
+        hold_time_s: 9,
+        connect_retry_ms: (1_000, 2_000),
+        graceful_restart_s: Some(30),
+        route_reflector_client: false,
+        next_hop: NextHopRule::Standard,
+        max_prefixes: None,
+        import: Some("accept-all".to_owned()),
+        export: Some("accept-all".to_owned()),
+        originated_only: false,
+        local_address: None,
+        multihop: false,
+    }
+}
+
+impl Net {
+    fn new(asns: &[u32]) -> Self {
+        let mut net = Self {
+            now: Instant::ZERO,
+            speakers: Vec::new(),
+            far: BTreeMap::new(),
+            accepted: ConnId::ACCEPTED,
+            updates: 0,
+        };
+        for (at, asn) in (1_u8..).zip(asns) {
+            let router_id = RouterId::new(10, 0, 0, at);
+            let mut speaker = Speaker::new(SpeakerConfig {
+                asn: Asn(*asn),
+                router_id,
+                cluster_id: router_id,
+                multipath: 64,
+                advertise_after_install: false,
+                hold_back_ms: 0,
+                restarting: false,
+                seed: u64::from(at),
+                policies: Arc::new(Policies::default()),
+                aggregates: Vec::new(),
+            });
+            let net24 = IpNet::new(address(usize::from(at)), 24).unwrap();
+            speaker.handle(Instant::ZERO, Input::Links(vec![LinkState { link: IfIndex(2), addrs: vec![net24] }]));
+            let route = Originate {
+                prefix: format!("10.{at}.0.0/16").parse().unwrap(),
+                communities: Vec::new(),
+                large_communities: Vec::new(),
+                why: "test".to_owned(),
+            };
+            speaker.handle(Instant::ZERO, Input::SetOriginated(vec![route]));
+            net.speakers.push(speaker);
+        }
+        net
+    }
+
+    /// Joins `a` and `b` (numbered from 1); `b` dials. The closures change the configurations.
+    fn join(&mut self, a: usize, b: usize, change: impl Fn(&mut PeerConfig, &mut PeerConfig)) {
+        let asn = |at: usize| self.speakers[at - 1].config.asn.0;
+        let (mut at_a, mut at_b) = (config(b, asn(b), true), config(a, asn(a), false));
+        change(&mut at_a, &mut at_b);
+        for (at, to, config) in [(a, b, at_a), (b, a, at_b)] {
+            let peer = PeerId(u32::try_from(to).unwrap());
+            self.give(at - 1, Input::SetPeer { peer, config: Box::new(config) });
+        }
+        self.settle();
+    }
+
+    fn give(&mut self, at: usize, input: Input) {
+        self.speakers[at].handle(self.now, input);
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..500 {
+            let mut quiet = true;
+            for at in 0..self.speakers.len() {
+                while let Some(output) = self.speakers[at].poll() {
+                    quiet = false;
+                    self.act(at, output);
+                }
+            }
+            if quiet {
+                return;
+            }
+        }
+        panic!("does not settle");
+    }
+
+    fn act(&mut self, at: usize, output: Output) {
+        match output {
+            Output::Connect { conn, remote, .. } => {
+                let to = (0..self.speakers.len()).find(|&to| address(to + 1) == remote.ip()).unwrap();
+                let far = ConnId(self.accepted);
+                self.accepted += 1;
+                self.far.insert((at, conn), (to, far));
+                self.far.insert((to, far), (at, conn));
+                let (from, target) = (SocketAddr::new(address(at + 1), 40_000), SocketAddr::new(address(to + 1), 179));
+                self.give(at, Input::Connected { conn, local: from });
+                self.give(to, Input::Accepted { conn: far, local: target, remote: from });
+            }
+            Output::Writable(conn) => self.transfer(at, conn),
+            Output::Close { conn, flush } => {
+                if flush {
+                    self.transfer(at, conn);
+                }
+                self.cut(at, conn, false);
+            }
+            Output::Event(_) => {}
+            Output::FibReady => {
+                let changes = self.speakers[at].poll_fib(usize::MAX);
+                if let Some(last) = changes.last() {
+                    self.give(at, Input::FibAck { seq: last.seq, failed: Vec::new() });
+                }
+            }
+        }
+    }
+
+    fn transfer(&mut self, at: usize, conn: ConnId) {
+        loop {
+            let mut buf = BytesMut::new();
+            let more = self.speakers[at].poll_transmit(self.now, conn, &mut buf, 10_000);
+            if let Some(&(to, far)) = self.far.get(&(at, conn)).filter(|_| !buf.is_empty()) {
+                self.updates += 1;
+                self.give(to, Input::Received { conn: far, data: buf.freeze() });
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn cut(&mut self, at: usize, conn: ConnId, both: bool) {
+        if let Some((to, far)) = self.far.remove(&(at, conn)) {
+            self.far.remove(&(to, far));
+            self.give(to, Input::Closed { conn: far });
+            if both {
+                self.give(at, Input::Closed { conn });
+            }
+        }
+    }
+
+    fn run(&mut self, seconds: u64) {
+        let end = self.now + Duration::from_secs(seconds);
+        while let Some((at, _)) = self.speakers.iter().filter_map(Speaker::next_timeout).min() {
+            if at > end {
+                break;
+            }
+            self.now = at.max(self.now);
+            for speaker in 0..self.speakers.len() {
+                self.give(speaker, Input::Tick);
+            }
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    /// What a speaker (from 1) knows: prefix, then each path's AS_PATH and next hop.
+    fn routes(&self, at: usize) -> Vec<String> {
+        let line = |route: crate::speaker::RouteInfo| {
+            let used = route.paths.iter().filter(|path| path.used);
+            let paths: Vec<_> = used.map(|path| format!("[{}] {}", path.as_path, path.next_hop)).collect();
+            format!("{} {}", route.prefix, paths.join(" + "))
+        };
+        let learnt = self.speakers[at - 1].routes(None, 1_000).into_iter().filter(|route| !route.hops.is_empty());
+        learnt.map(line).collect()
+    }
+}
+
+#[test]
+fn external_routes_get_the_as_in_front_and_the_next_hop_of_the_teller() {
+    // RFC 4271 §5.1.2, §5.1.3
+    let mut net = Net::new(&[65_001, 65_002, 65_003]);
+    net.join(1, 2, |_, _| {});
+    net.join(2, 3, |_, _| {});
+    assert_eq!(net.routes(3), ["10.1.0.0/16 [65002 65001] 192.0.2.2", "10.2.0.0/16 [65002] 192.0.2.2"]);
+    assert_eq!(net.routes(1), ["10.2.0.0/16 [65002] 192.0.2.2", "10.3.0.0/16 [65002 65003] 192.0.2.2"]);
+}
+
+#[test]
+fn without_a_policy_external_peers_get_and_give_nothing() {
+    // RFC 8212 §3
+    let mut net = Net::new(&[65_001, 65_002]);
+    net.join(1, 2, |a, _| {
+        a.import = None;
+        a.export = None;
+    });
+    assert_eq!(net.routes(1), [""; 0]);
+    assert_eq!(net.routes(2), [""; 0]);
+}
+
+#[test]
+fn internal_routes_are_reflected_to_and_from_clients_only() {
+    // RFC 4456 §6: 2 is a reflector, 1 its client, 3 and 4 are not.
+    let mut net = Net::new(&[65_000; 4]);
+    net.join(2, 1, |reflector, _| reflector.route_reflector_client = true);
+    net.join(2, 3, |_, _| {});
+    net.join(2, 4, |_, _| {});
+    assert_eq!(net.routes(1).len(), 3, "a client hears everybody");
+    assert_eq!(net.routes(3), ["10.1.0.0/16 [] 192.0.2.1", "10.2.0.0/16 [] 192.0.2.2"]);
+}
+
+#[test]
+fn a_role_that_never_transits_tells_only_its_own() {
+    let mut net = Net::new(&[65_001, 65_002, 65_003]);
+    net.join(1, 2, |_, host| host.originated_only = true);
+    net.join(3, 2, |_, host| host.originated_only = true);
+    assert_eq!(net.routes(1), ["10.2.0.0/16 [65002] 192.0.2.2"]);
+    assert_eq!(net.routes(2).len(), 2);
+}
+
+#[test]
+fn equal_paths_over_two_peers_are_used_together() {
+    let mut net = Net::new(&[65_001, 65_002, 65_002, 65_004]);
+    net.join(2, 1, |_, _| {});
+    net.join(3, 1, |_, _| {});
+    net.join(2, 4, |_, _| {});
+    net.join(3, 4, |_, _| {});
+    assert_eq!(net.routes(4)[0], "10.1.0.0/16 [65002 65001] 192.0.2.2 + [65002 65001] 192.0.2.3");
+}
+
+#[test]
+fn a_notification_withdraws_and_a_lost_connection_keeps_until_the_restart_time() {
+    // RFC 4724 §4.2
+    let mut net = Net::new(&[65_001, 65_002]);
+    net.join(1, 2, |_, _| {});
+    net.give(1, Input::Clear { peer: PeerId(1), hard: true });
+    net.settle();
+    net.run(0);
+    assert_eq!(net.routes(1), [""; 0]);
+    net.run(5);
+    assert_eq!(net.routes(1).len(), 1, "back again");
+    net.give(1, Input::Shutdown { cease: false });
+    net.settle();
+    net.run(29);
+    assert_eq!(net.routes(1).len(), 1, "retained");
+    assert!(net.speakers[0].routes(None, 10).iter().any(|route| route.paths.iter().any(|path| path.stale)));
+    net.run(3);
+    assert_eq!(net.routes(1), [""; 0], "the restart time is over");
+}
+
+#[test]
+fn what_a_restarted_peer_does_not_announce_again_is_swept_at_its_end_of_rib() {
+    // RFC 4724 §4.2
+    let mut net = Net::new(&[65_001, 65_002]);
+    net.join(1, 2, |_, _| {});
+    net.speakers[1].config.restarting = true;
+    let peer = net.speakers[1].members.get_mut(&PeerId(1)).unwrap();
+    peer.peer.set_restarting(true);
+    let conn = peer.peer.session().unwrap().conn;
+    net.cut(1, conn, true);
+    net.settle();
+    net.give(1, Input::SetOriginated(Vec::new()));
+    assert_eq!(net.routes(1).len(), 1, "stale but used");
+    net.run(5);
+    assert_eq!(net.routes(1), [""; 0]);
+    assert_eq!(net.speakers[0].neighbors(net.now)[0].prefixes_received, [0, 0]);
+}
+
+#[test]
+fn the_maximum_of_prefixes_ends_the_session() {
+    // RFC 4486 §4
+    let mut net = Net::new(&[65_001, 65_002]);
+    net.join(1, 2, |a, _| a.max_prefixes = Some(0));
+    net.run(0);
+    assert_eq!(net.routes(1), [""; 0]);
+    let neighbor = &net.speakers[1].neighbors(net.now)[0];
+    assert!(neighbor.last_error.as_ref().unwrap().contains("(6/1)"), "{neighbor:?}");
+}
+
+#[test]
+fn nothing_is_told_before_the_kernel_holds_it() {
+    let mut net = Net::new(&[65_001, 65_002, 65_003]);
+    net.speakers[1].config.advertise_after_install = true;
+    net.join(2, 3, |_, _| {});
+    let peer = PeerId(1);
+    let member = config(1, 65_001, true);
+    net.give(1, Input::SetPeer { peer, config: Box::new(member) });
+    net.speakers[1].fib_signalled = true; // the kernel side does not answer
+    net.join(2, 1, |_, _| {});
+    assert_eq!(net.routes(3), ["10.2.0.0/16 [65002] 192.0.2.2"]);
+    net.speakers[1].fib_signalled = false;
+    net.give(1, Input::Tick);
+    net.settle();
+    assert_eq!(net.routes(3).len(), 2);
+}
+
+#[test]
+fn an_unknown_sender_is_closed_and_a_range_takes_up_to_its_limit() {
+    let mut net = Net::new(&[65_001, 65_002, 65_003]);
+    let range = DynamicRange {
+        prefix: "192.0.2.0/24".parse().unwrap(),
+        template: PeerConfig { remote_asn: RemoteAs::External, ..config(0, 0, true) },
+        limit: 1,
+    };
+    for (at, conn) in [(2, 0), (3, 1)] {
+        let peer = PeerId(1);
+        net.give(at - 1, Input::SetPeer { peer, config: Box::new(config(1, 65_001, false)) });
+        if conn == 0 {
+            net.settle();
+            assert_eq!(net.speakers[0].neighbors(net.now).len(), 0);
+            net.give(0, Input::SetDynamicRanges(vec![range.clone()]));
+            net.run(6);
+        }
+    }
+    net.run(6);
+    let names: Vec<_> = net.speakers[0].neighbors(net.now).into_iter().map(|neighbor| neighbor.name).collect();
+    assert_eq!(names, ["192.0.2.2"]);
+    assert_eq!(net.routes(1).len(), 1);
+}
+
+#[test]
+fn a_lost_next_hop_withdraws_everywhere() {
+    // RFC 4271 §9.1.2.1
+    let mut net = Net::new(&[65_001, 65_002, 65_003]);
+    net.join(1, 2, |_, _| {});
+    net.join(2, 3, |_, _| {});
+    net.give(1, Input::Links(Vec::new()));
+    net.settle();
+    assert_eq!(net.routes(3), ["10.2.0.0/16 [65002] 192.0.2.2"]);
+}
