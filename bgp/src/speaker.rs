@@ -5,6 +5,7 @@ mod answers;
 mod export;
 mod import;
 mod machine;
+mod sessions;
 
 pub use answers::{NeighborInfo, PathInfo, RouteInfo};
 pub use machine::Speaker;

@@ -1,16 +1,15 @@
 //! The arbiter of a peer: when to dial, which of two connections lives (RFC 4271 §6.8, RFC 6286 §2.3), and what graceful restart
 //! keeps when the session ends (RFC 4724 §4.2, §5).
 
-use super::{Endpoint, Local, PeerConfig, PeerInput, PeerOutput, PeerRestart, PeerStatus, Session};
+use super::{Endpoint, Local, PeerConfig, PeerInput, PeerOutput, Session};
 use crate::fsm::{ConnEvent, Connection, Direction, End};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::types::{ConnId, Family, IfIndex, PeerId};
-use crate::wire::open::Open;
 use crate::wire::{HEADER_BYTES, Kind, Notification};
 use bytes::BytesMut;
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// The BGP port.
 const PORT: u16 = 179;
@@ -24,25 +23,25 @@ const CLOSING_MAX: usize = 4;
 /// One peer. See [`PeerInput`] and [`PeerOutput`].
 #[derive(Debug)]
 pub struct Peer {
-    id: PeerId,
-    config: PeerConfig,
-    local: Local,
+    pub(super) id: PeerId,
+    pub(super) config: PeerConfig,
+    pub(super) local: Local,
     /// At most one per direction, or two during a collision.
-    conns: Vec<Connection>,
-    dialling: Option<(ConnId, Instant)>,
-    retry_at: Option<Instant>,
-    remote: Option<(Ipv6Addr, IfIndex)>,
-    started: bool,
-    closing: Vec<(ConnId, BytesMut)>,
-    output: VecDeque<PeerOutput>,
+    pub(super) conns: Vec<Connection>,
+    pub(super) dialling: Option<(ConnId, Instant)>,
+    pub(super) retry_at: Option<Instant>,
+    pub(super) remote: Option<(Ipv6Addr, IfIndex)>,
+    pub(super) started: bool,
+    pub(super) closing: Vec<(ConnId, BytesMut)>,
+    pub(super) output: VecDeque<PeerOutput>,
     /// Families kept as stale, and until when.
-    stale: Option<(Vec<Family>, Instant)>,
-    since: Instant,
-    established: u64,
-    dropped: u64,
-    last_error: Option<String>,
-    past_received: [u64; 5],
-    past_sent: [u64; 5],
+    pub(super) stale: Option<(Vec<Family>, Instant)>,
+    pub(super) since: Instant,
+    pub(super) established: u64,
+    pub(super) dropped: u64,
+    pub(super) last_error: Option<String>,
+    pub(super) past_received: [u64; 5],
+    pub(super) past_sent: [u64; 5],
 }
 
 /// What `handle` needs beside the peer.
@@ -213,36 +212,8 @@ impl Peer {
         true
     }
 
-    /// Facts for `show neighbors`.
-    #[must_use]
-    pub fn status(&self) -> PeerStatus {
-        let rank = |name: &str| ["OpenSent", "OpenConfirm", "Established"].iter().position(|state| *state == name);
-        let furthest = self.conns.iter().map(Connection::state_name).max_by_key(|name| rank(name));
-        let idle = if self.config.shutdown.is_some() || !self.started {
-            "Idle"
-        } else if self.dialling.is_some() {
-            "Connect"
-        } else {
-            "Active"
-        };
-        let mut status = PeerStatus {
-            state: furthest.unwrap_or(idle).to_owned(),
-            since: self.since,
-            received: self.past_received,
-            sent: self.past_sent,
-            established: self.established,
-            dropped: self.dropped,
-            last_error: self.last_error.clone(),
-        };
-        for conn in &self.conns {
-            add(&mut status.received, conn.received);
-            add(&mut status.sent, conn.sent);
-        }
-        status
-    }
-
     /// Where to dial.
-    fn target(&self) -> Option<SocketAddr> {
+    pub(super) fn target(&self) -> Option<SocketAddr> {
         match self.config.endpoint {
             Endpoint::Address(address) => Some(SocketAddr::new(address, PORT)),
             Endpoint::Interface(_) => {
@@ -274,25 +245,6 @@ impl Peer {
         let spread = u64::from(most.saturating_sub(least)) + 1;
         let wait = u64::from(least) + context.rng.next_u64() % spread;
         self.retry_at = Some(context.now + Duration::from_millis(wait));
-    }
-
-    pub(super) fn our_open(&self) -> Open {
-        let restarting = self.local.restarting;
-        Open {
-            asn: self.local.asn,
-            hold_time_s: self.config.hold_time_s,
-            router_id: self.local.router_id,
-            as4: true,
-            families: self.config.families.clone(),
-            extended_next_hop: true,
-            route_refresh: true,
-            graceful: self.config.graceful_restart_s.map(|time_s| PeerRestart {
-                restarted: restarting,
-                time_s,
-                // RFC 4724 §3: the F bit says that forwarding state was kept over this restart.
-                families: self.config.families.iter().map(|&family| (family, restarting)).collect(),
-            }),
-        }
     }
 
     fn on_remote(&mut self, remote: Option<(Ipv6Addr, IfIndex)>, context: &mut Context<'_>) {
@@ -592,24 +544,9 @@ impl Peer {
             }
         }
     }
-
-    /// Whether an unnumbered peer may be the one that connected from here.
-    #[must_use]
-    pub fn is_at(&self, remote: SocketAddr) -> bool {
-        let SocketAddr::V6(from) = remote else {
-            return false;
-        };
-        self.remote.is_some_and(|(address, link)| *from.ip() == address && from.scope_id() == link.0)
-    }
-
-    /// The address dialled from or to, for people.
-    #[must_use]
-    pub fn remote_address(&self) -> Option<IpAddr> {
-        self.session().map(|session| session.remote.ip()).or_else(|| self.target().map(|target| target.ip()))
-    }
 }
 
-fn add(total: &mut [u64; 5], part: [u64; 5]) {
+pub(super) fn add(total: &mut [u64; 5], part: [u64; 5]) {
     for kind in Kind::ALL {
         total[kind.index()] += part[kind.index()];
     }

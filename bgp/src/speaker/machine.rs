@@ -1,12 +1,13 @@
 //! The machine: who our peers are, what happens to their routes as sessions come and go, and what the kernel is asked for.
 
 use super::export::Out;
+use super::sessions::Sweep;
 use super::{DynamicRange, FibChange, Input, LinkState, Originate, Output, SpeakerConfig, Want};
 use crate::event::Event;
-use crate::peer::{Endpoint, Local, Peer, PeerConfig, PeerInput, PeerOutput, Session};
+use crate::peer::{Endpoint, Local, Peer, PeerConfig, PeerInput, Session};
 use crate::policy::Policies;
 use crate::rib::attrs::AttrsId;
-use crate::rib::table::{LOCAL, Path, PeerFacts, SlotId, Table};
+use crate::rib::table::{LOCAL, Path, SlotId, Table};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::types::{ConnId, Family, IpNet, NextHop, PeerId};
@@ -19,8 +20,6 @@ use std::sync::Arc;
 
 /// First id of dynamic peers; configured ones are below.
 const DYNAMIC: u32 = 1 << 31;
-/// Prefixes looked at in one slice of a walk over a lost peer's routes.
-const SLICE: u32 = 20_000;
 /// Removed peers whose NOTIFICATION the socket has not taken yet; beyond this they end without a word.
 const LAST_WORDS: usize = 256;
 
@@ -41,15 +40,6 @@ pub(super) struct Member {
     pub(super) dynamic: bool,
 }
 
-/// A walk over the paths of one peer, in slices.
-#[derive(Debug)]
-struct Sweep {
-    peer: PeerId,
-    families: Vec<Family>,
-    only_stale: bool,
-    next: SlotId,
-}
-
 /// A BGP speaker. See [`Input`], [`Output`] and the verbs below.
 #[derive(Debug)]
 pub struct Speaker {
@@ -57,12 +47,12 @@ pub struct Speaker {
     pub(super) members: BTreeMap<PeerId, Member>,
     pub(super) table: Table,
     pub(super) scratch: Vec<u8>,
-    conns: BTreeMap<ConnId, PeerId>,
+    pub(super) conns: BTreeMap<ConnId, PeerId>,
     last_words: BTreeMap<ConnId, BytesMut>,
     ranges: Vec<DynamicRange>,
     originated: BTreeSet<IpNet>,
-    sweeps: VecDeque<Sweep>,
-    output: VecDeque<Output>,
+    pub(super) sweeps: VecDeque<Sweep>,
+    pub(super) output: VecDeque<Output>,
     rng: Rng,
     next_conn: u64,
     next_dynamic: u32,
@@ -72,7 +62,7 @@ pub struct Speaker {
     fib_sent: u64,
     fib_signalled: bool,
     in_kernel: Vec<u64>,
-    converged: bool,
+    pub(super) converged: bool,
     hold_back_until: Option<Instant>,
 }
 
@@ -413,11 +403,7 @@ impl Speaker {
                 self.give(now, peer, PeerInput::Tick);
             }
         }
-        if let Some(mut sweep) = self.sweeps.pop_front()
-            && !self.sweep_slice(&mut sweep, SLICE)
-        {
-            self.sweeps.push_front(sweep);
-        }
+        self.sweep();
         if !self.converged && self.hold_back_until.is_some_and(|at| at <= now) {
             self.converge("timer");
         }
@@ -429,174 +415,11 @@ impl Speaker {
         }
     }
 
-    fn give(&mut self, now: Instant, id: PeerId, input: PeerInput) {
+    pub(super) fn give(&mut self, now: Instant, id: PeerId, input: PeerInput) {
         if let Some(member) = self.members.get_mut(&id) {
             member.peer.handle(now, input, &mut self.rng, &mut self.next_conn);
         }
         self.drain(now, id);
-    }
-
-    /// Acts on what a peer reports.
-    fn drain(&mut self, now: Instant, id: PeerId) {
-        while let Some(output) = self.members.get_mut(&id).and_then(|member| member.peer.poll()) {
-            match output {
-                PeerOutput::Connect { conn, remote } => self.on_connect(id, conn, remote),
-                PeerOutput::Close { conn, flush } => {
-                    if !flush {
-                        self.conns.remove(&conn);
-                    }
-                    self.output.push_back(Output::Close { conn, flush });
-                }
-                PeerOutput::Writable(conn) => self.output.push_back(Output::Writable(conn)),
-                PeerOutput::Up(session) => self.on_up(id, *session),
-                PeerOutput::Update(message) => {
-                    if let Some(member) = self.members.get_mut(&id) {
-                        member.updates += 1;
-                    }
-                    self.on_update(now, id, &message);
-                }
-                PeerOutput::Refresh(_) => {
-                    if let Some(member) = self.members.get_mut(&id) {
-                        member.out.restart();
-                    }
-                }
-                PeerOutput::Down { reason, retain } => self.on_down(id, reason, &retain),
-                PeerOutput::FlushStale(families) => {
-                    self.sweeps.push_back(Sweep { peer: id, families, only_stale: true, next: 0 });
-                }
-                PeerOutput::Refused(reason) => {
-                    let name = self.name(id);
-                    self.event(Event::SessionRefused { peer: id, name, reason });
-                }
-            }
-        }
-    }
-
-    fn name(&self, id: PeerId) -> String {
-        self.members.get(&id).map_or_else(String::new, |member| member.peer.config().name.clone())
-    }
-
-    fn on_connect(&mut self, id: PeerId, conn: ConnId, remote: SocketAddr) {
-        self.conns.insert(conn, id);
-        let Some(config) = self.members.get(&id).map(|member| member.peer.config()) else {
-            return;
-        };
-        // RFC 4271 §5.1.3: an external peer is on the link unless it is said to be farther away.
-        let internal = config.remote_asn == crate::peer::RemoteAs::Is(self.config.asn);
-        let ttl = if internal || config.multihop { 64 } else { 1 };
-        let local = config.local_address;
-        self.output.push_back(Output::Connect { conn, peer: id, remote, local, ttl });
-    }
-
-    fn on_up(&mut self, id: PeerId, session: Session) {
-        // Whatever was to be dropped of an earlier session goes before the first route of this one.
-        self.finish_sweeps(id);
-        let facts = PeerFacts { ebgp: session.codec.ebgp, router_id: session.router_id, address: session.remote.ip() };
-        self.table.set_peer(id, facts);
-        let families: Vec<_> =
-            Family::ALL.into_iter().filter(|family| session.codec.families[family.index()]).collect();
-        let cursor = self.readable();
-        let asn = session.remote_asn;
-        if let Some(member) = self.members.get_mut(&id) {
-            member.out = Out::new(cursor, families);
-            member.ended.clear();
-            member.last = Some(session);
-        }
-        let name = self.name(id);
-        self.event(Event::SessionUp { peer: id, name, asn });
-        self.check_converged();
-    }
-
-    fn on_down(&mut self, id: PeerId, reason: String, retain: &[Family]) {
-        let name = self.name(id);
-        self.event(Event::SessionDown { peer: id, name, reason, retained: !retain.is_empty() });
-        for prefix in self.prefixes_of(id, retain) {
-            self.table.set_stale(&prefix, id, true);
-        }
-        let families: Vec<_> = Family::ALL.into_iter().filter(|family| !retain.contains(family)).collect();
-        self.sweeps.push_back(Sweep { peer: id, families, only_stale: false, next: 0 });
-        if let Some(member) = self.members.get_mut(&id) {
-            member.out = Out::default();
-        }
-    }
-
-    fn prefixes_of(&self, id: PeerId, families: &[Family]) -> Vec<IpNet> {
-        let of_peer = |prefix: &IpNet| families.contains(&Family::of(prefix));
-        let held = self.table.after(None).filter(|entry| entry.paths.iter().any(|path| path.peer == id));
-        held.map(|entry| entry.prefix).filter(of_peer).collect()
-    }
-
-    /// RFC 4724 §4.2: what the peer did not announce again is gone.
-    pub(super) fn on_end_of_rib(&mut self, id: PeerId, family: Family) {
-        if let Some(member) = self.members.get_mut(&id) {
-            member.peer.swept(family);
-            if !member.ended.contains(&family) {
-                member.ended.push(family);
-            }
-        }
-        self.sweeps.push_back(Sweep { peer: id, families: vec![family], only_stale: true, next: 0 });
-        self.event(Event::EndOfRib { peer: id, family });
-        self.check_converged();
-    }
-
-    /// Every configured peer is Established and said all it has (or cannot say so).
-    fn check_converged(&mut self) {
-        let finished = |member: &Member| {
-            member.peer.session().is_some_and(|session| {
-                // RFC 4724 §4.1: a peer that restarts too is not waited for; one without the capability sends no End-of-RIB.
-                let waits = session.graceful.as_ref().is_some_and(|graceful| !graceful.restarted);
-                !waits
-                    || Family::ALL
-                        .iter()
-                        .all(|family| !session.codec.families[family.index()] || member.ended.contains(family))
-            })
-        };
-        if !self.converged && self.members.values().filter(|member| !member.dynamic).all(finished) {
-            self.converge("end of rib");
-        }
-    }
-
-    fn converge(&mut self, cause: &str) {
-        self.converged = true;
-        self.event(Event::Converged { cause: cause.to_owned() });
-    }
-
-    fn finish_sweeps(&mut self, id: PeerId) {
-        let (mine, others) = std::mem::take(&mut self.sweeps).into_iter().partition(|sweep| sweep.peer == id);
-        self.sweeps = others;
-        let mine: VecDeque<Sweep> = mine;
-        for mut sweep in mine {
-            self.sweep_slice(&mut sweep, SlotId::MAX);
-        }
-    }
-
-    fn sweep_now(&mut self, id: PeerId, families: &[Family], only_stale: bool) {
-        self.finish_sweeps(id);
-        let mut sweep = Sweep { peer: id, families: families.to_vec(), only_stale, next: 0 };
-        self.sweep_slice(&mut sweep, SlotId::MAX);
-    }
-
-    /// Removes paths over `count` slots; true when the walk is done.
-    fn sweep_slice(&mut self, sweep: &mut Sweep, count: SlotId) -> bool {
-        let end = sweep.next.saturating_add(count).min(self.table.slots());
-        for slot in sweep.next..end {
-            let Some(entry) = self.table.entry(slot) else {
-                continue;
-            };
-            let prefix = entry.prefix;
-            let hit = |path: &Path| path.peer == sweep.peer && (path.stale || !sweep.only_stale);
-            if !sweep.families.contains(&Family::of(&prefix)) || !entry.paths.iter().any(hit) {
-                continue;
-            }
-            if self.table.remove(&prefix, sweep.peer)
-                && let Some(member) = self.members.get_mut(&sweep.peer)
-            {
-                let held = &mut member.held[Family::of(&prefix).index()];
-                *held = held.saturating_sub(1);
-            }
-        }
-        sweep.next = end;
-        end == self.table.slots()
     }
 
     /// After every input: who has something to read, and whether the kernel has.
