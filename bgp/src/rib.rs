@@ -1,1 +1,4 @@
-//! Being written.
+//! The routing table and what stands on it: interned attributes and the decision process. Knows no session and no socket.
+
+pub mod attrs;
+pub mod decide;

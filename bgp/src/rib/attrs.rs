@@ -1,0 +1,123 @@
+//! Interned attribute blocks: equal blocks are stored once and named by a small id.
+
+use foldhash::SharedSeed;
+use foldhash::fast::SeedableRandomState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher;
+
+/// The name of an interned block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttrsId(u32);
+
+/// One block and how many paths hold it.
+#[derive(Debug)]
+struct Slot {
+    block: Box<[u8]>,
+    holders: u32,
+}
+
+/// All blocks of a speaker. The hash is seeded, so that no peer can craft collisions.
+#[derive(Debug)]
+pub struct AttrsTable {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    index: HashTable<u32>,
+    hasher: SeedableRandomState,
+}
+
+impl AttrsTable {
+    /// An empty table whose hash order depends on `seed` alone.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            hasher: SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()),
+        }
+    }
+
+    /// The id of `block`, with one more holder.
+    pub fn intern(&mut self, block: &[u8]) -> AttrsId {
+        let hash = self.hasher.hash_one(block);
+        let slots = &self.slots;
+        if let Some(&at) = self.index.find(hash, |&at| slots.get(at as usize).is_some_and(|slot| &*slot.block == block))
+        {
+            self.hold(AttrsId(at));
+            return AttrsId(at);
+        }
+        let slot = Slot { block: block.into(), holders: 1 };
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.slots[at as usize] = slot;
+                at
+            }
+            None => {
+                self.slots.push(slot);
+                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        self.index.insert_unique(hash, at, |&at| hasher.hash_one(&*slots[at as usize].block));
+        AttrsId(at)
+    }
+
+    /// One more holder.
+    pub fn hold(&mut self, id: AttrsId) {
+        self.slots[id.0 as usize].holders += 1;
+    }
+
+    /// One holder less; the last one frees the block.
+    pub fn release(&mut self, id: AttrsId) {
+        let slot = &mut self.slots[id.0 as usize];
+        slot.holders -= 1;
+        if slot.holders == 0 {
+            let block = std::mem::take(&mut slot.block);
+            let hash = self.hasher.hash_one(&*block);
+            if let Ok(entry) = self.index.find_entry(hash, |&at| at == id.0) {
+                entry.remove();
+            }
+            self.free.push(id.0);
+        }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn block(&self, id: AttrsId) -> &[u8] {
+        &self.slots[id.0 as usize].block
+    }
+
+    /// How many distinct blocks are held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_blocks_share_and_the_last_holder_frees() {
+        let mut table = AttrsTable::new(1);
+        let a = table.intern(b"one");
+        assert_eq!(table.intern(b"one"), a);
+        let b = table.intern(b"two");
+        assert_ne!(a, b);
+        table.release(a);
+        assert_eq!(table.len(), 2);
+        table.release(a);
+        assert_eq!(table.len(), 1);
+        assert_eq!(table.block(b), b"two");
+        let c = table.intern(b"three");
+        assert_eq!(c, a, "the slot is used again");
+        assert_eq!(table.intern(b"two"), b);
+    }
+}
