@@ -9,8 +9,6 @@
 
 mod discovery;
 mod reload;
-#[cfg(test)]
-mod tests;
 
 pub use crate::config::NodeConfig;
 use crate::link::LinkInfo;
