@@ -1,1 +1,9 @@
-//! Nothing here yet.
+//! The weft daemon: BGP to the host, kernel routes over netlink, and the commands that inspect it.
+//!
+//! Logic is pure and lives anywhere; effects live in [`io`] and `main.rs`.
+
+pub mod config;
+pub mod io;
+pub mod link;
+pub mod node;
+pub mod ra;

@@ -1,0 +1,246 @@
+//! The file as written: one struct per YAML section, unknown keys refused. Meaning is given in [`super::node`].
+
+use super::role::Role;
+use super::value::{Community, LargeCommunity, Listen, RemoteAsn, Retry};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use weft_bgp::types::Family;
+
+/// A whole configuration file.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Decides the defaults; without it RFC 8212 holds.
+    pub role: Option<Role>,
+    /// Our AS.
+    pub asn: u32,
+    /// BGP identifier; the first IPv4 address of `addresses` unless set.
+    pub router_id: Option<Ipv4Addr>,
+    /// Cluster id for route reflection (RFC 4456); the router id unless set.
+    pub cluster_id: Option<Ipv4Addr>,
+    /// Name in answers and metrics; the system's unless set.
+    pub hostname: Option<String>,
+    /// Put on `lo` and originated; the first of each family is the preferred source.
+    #[serde(default)]
+    pub addresses: Vec<IpNet>,
+    /// Interfaces with an unnumbered external peer each.
+    #[serde(default)]
+    pub uplinks: Vec<String>,
+    /// Peers by name.
+    #[serde(default)]
+    pub peers: BTreeMap<String, Peer>,
+    /// Settings shared by peers, by name.
+    #[serde(default)]
+    pub groups: BTreeMap<String, Peer>,
+    /// Ranges from which unknown addresses may open sessions.
+    #[serde(default)]
+    pub listen: Vec<Range>,
+    /// Prefix sets and rules, read by `weft_bgp::policy`.
+    #[serde(default)]
+    pub policy: serde_json::Value,
+    /// Routes we announce beside `addresses`.
+    #[serde(default)]
+    pub originate: Vec<Announce>,
+    /// Announced while a more specific contributor exists.
+    #[serde(default)]
+    pub aggregates: Vec<IpNet>,
+    /// Kernel routes.
+    #[serde(default)]
+    pub fib: Fib,
+    /// Where the daemon answers.
+    #[serde(default)]
+    pub api: Api,
+    /// Session timers.
+    #[serde(default)]
+    pub timers: Timers,
+    /// Restart time offered (RFC 4724 §3), seconds; 0 = only help others to restart. Default 120.
+    pub graceful_restart_s: Option<u16>,
+    /// What SIGTERM means.
+    #[serde(default)]
+    pub on_sigterm: OnSigterm,
+    /// Service addresses: refused by name, this version has none.
+    pub vips: Option<serde_json::Value>,
+    /// Announcing foreign kernel routes: refused by name, this version does not.
+    pub import_kernel: Option<serde_json::Value>,
+    /// The text this was read from, so that contradictions are shown in it.
+    #[serde(skip)]
+    pub source: Source,
+}
+
+/// Where a configuration came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// Name of the file.
+    pub file: String,
+    /// Its content.
+    pub text: String,
+}
+
+/// A peer, or a group of settings that peers and ranges name. What a peer leaves out its group says, then the role.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// Where the peer is; not in groups.
+    pub address: Option<IpAddr>,
+    /// On which link it answers (unnumbered); not in groups.
+    pub interface: Option<String>,
+    /// Its AS.
+    pub remote_asn: Option<RemoteAsn>,
+    /// The group whose settings it takes; not in groups.
+    pub group: Option<String>,
+    /// Only accept, never dial.
+    pub passive: Option<bool>,
+    /// Keep the session down; the text goes to the peer (RFC 9003).
+    pub shutdown: Option<Shutdown>,
+    /// Families offered: both on unnumbered links, the address's own otherwise.
+    pub families: Option<Vec<FamilyName>>,
+    /// Hold time offered, seconds.
+    pub hold_s: Option<u16>,
+    /// Wait between connection attempts, milliseconds.
+    pub connect_retry_ms: Option<Retry>,
+    /// Restart time offered, seconds.
+    pub graceful_restart_s: Option<u16>,
+    /// Reflect routes to it (RFC 4456).
+    pub route_reflector_client: Option<bool>,
+    /// Next-hop treatment.
+    pub next_hop: Option<NextHop>,
+    /// Most prefixes it may send.
+    pub max_prefixes: Option<u32>,
+    /// Import policy.
+    pub import: Option<String>,
+    /// Export policy.
+    pub export: Option<String>,
+    /// Tell it only what we originate.
+    pub originated_only: Option<bool>,
+    /// Address to dial from.
+    pub local_address: Option<IpAddr>,
+    /// More than one hop away.
+    pub multihop: Option<bool>,
+}
+
+/// `shutdown: true` or `shutdown: "being moved"`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "expected true, false or a text for the peer")]
+pub enum Shutdown {
+    /// Without a text, or not at all.
+    Is(bool),
+    /// With a text.
+    Because(String),
+}
+
+/// A family as people write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FamilyName {
+    /// IPv4 unicast.
+    Ipv4,
+    /// IPv6 unicast.
+    Ipv6,
+}
+
+impl From<FamilyName> for Family {
+    fn from(name: FamilyName) -> Self {
+        match name {
+            FamilyName::Ipv4 => Self::Ipv4Unicast,
+            FamilyName::Ipv6 => Self::Ipv6Unicast,
+        }
+    }
+}
+
+/// Next-hop treatment as people write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NextHop {
+    /// RFC 4271 §5.1.3.
+    Standard,
+    /// Ourselves, in everything told to this peer.
+    #[serde(rename = "self")]
+    Me,
+    /// The peer, in everything it tells, unless its next hop is on the link shared with it.
+    Peer,
+}
+
+/// One entry of `listen`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Range {
+    /// Source addresses accepted.
+    pub prefix: IpNet,
+    /// Their AS.
+    pub remote_asn: Option<RemoteAsn>,
+    /// Their settings.
+    pub group: Option<String>,
+    /// Most peers at a time; 256 unless set.
+    pub limit: Option<u32>,
+}
+
+/// One entry of `originate`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Announce {
+    /// What is announced.
+    pub prefix: IpNet,
+    /// Standard communities.
+    #[serde(default)]
+    pub communities: Vec<Community>,
+    /// Large communities.
+    #[serde(default)]
+    pub large_communities: Vec<LargeCommunity>,
+}
+
+/// Section `fib`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fib {
+    /// Program the kernel; default true.
+    pub install: Option<bool>,
+    /// Most next hops per route, 1..=64; default 64.
+    pub multipath: Option<u8>,
+    /// Leave routes behind when the daemon ends for a restart; default true.
+    pub keep_on_exit: Option<bool>,
+    /// Metric of all our routes; default 77.
+    pub metric: Option<u32>,
+    /// Routing protocol number that marks our routes; default 193.
+    pub protocol: Option<u8>,
+    /// Kernel table; default 254 (main).
+    pub table: Option<u32>,
+    /// Ranges for which a last-resort unreachable route is held.
+    #[serde(default)]
+    pub unreachable: Vec<IpNet>,
+}
+
+/// Section `api`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    /// Unix socket; default `/run/weft/weft.sock`.
+    pub socket: Option<PathBuf>,
+    /// Metrics and health; default `127.0.0.1:9179`, `false` for none.
+    pub http: Option<Listen>,
+}
+
+/// Section `timers`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timers {
+    /// Hold time offered, seconds: 0 or 3..; default 9.
+    pub hold_s: Option<u16>,
+    /// Wait between connection attempts, milliseconds; default [1000, 2000].
+    pub connect_retry_ms: Option<Retry>,
+    /// Longest wait for End-of-RIB at start, milliseconds; the role decides unless set.
+    pub hold_back_ms: Option<u32>,
+}
+
+/// What SIGTERM means to the daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnSigterm {
+    /// Close without a word and keep the routes: peers keep theirs for the restart time (RFC 4724).
+    #[default]
+    Restart,
+    /// Cease, withdraw, remove the routes.
+    Stop,
+}

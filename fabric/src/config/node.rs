@@ -1,0 +1,338 @@
+//! What the node runs on: a [`Config`] with every default filled in and every contradiction refused.
+
+use super::file::{Config, Fib, OnSigterm};
+use super::peer;
+use super::role::{Defaults, Role};
+use super::{ConfigError, Fault, locate};
+use ipnet::IpNet;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use weft_bgp::peer::{Endpoint, PeerConfig};
+use weft_bgp::policy::Policies;
+use weft_bgp::speaker::{DynamicRange, Originate, SpeakerConfig};
+use weft_bgp::types::Asn;
+
+/// Metrics of the kernel's own routes and of DHCP and RA defaults: a route of equal prefix and metric would be overwritten.
+const FOREIGN_METRICS: [u32; 5] = [0, 20, 32, 100, 1024];
+/// Protocol numbers up to `static` belong to the kernel and to administrators (rtnetlink(7)).
+const FIRST_OWN_PROTOCOL: u8 = 5;
+/// The kernel's nexthop groups hold more; an ECMP set of ours holds 64.
+const MAX_MULTIPATH: u8 = 64;
+/// First of our nexthop ids: above what other software counts up from 1.
+const NEXTHOP_BASE: u32 = 0xF000_0000;
+/// How many nexthop ids are ours.
+const NEXTHOP_COUNT: u32 = 0x0100_0000;
+
+/// Everything a node needs to know.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Name in answers and metrics; empty if the file says none.
+    pub hostname: String,
+    /// What it is in the fabric.
+    pub role: Option<Role>,
+    /// AS, identifier, multipath, aggregates, compiled policies. `seed` follows from AS and identifier: the driver replaces it by true
+    /// randomness, and sets `restarting`.
+    pub speaker: SpeakerConfig,
+    /// Policies as written.
+    pub policy: serde_json::Value,
+    /// Configured peers, by name in ascending order.
+    pub peers: Vec<PeerConfig>,
+    /// Ranges of peers that are not configured one by one.
+    pub dynamic: Vec<DynamicRange>,
+    /// Addresses for `lo`.
+    pub addresses: Vec<IpNet>,
+    /// All we announce: `addresses` first, then `originate`.
+    pub originate: Vec<Originate>,
+    /// The kernel's side.
+    pub fib: FibConfig,
+    /// Where the daemon answers.
+    pub api: ApiConfig,
+    /// What SIGTERM means.
+    pub on_sigterm: OnSigterm,
+}
+
+/// How routes go into the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FibConfig {
+    /// False: the kernel is left alone and every change counts as installed at once.
+    pub install: bool,
+    /// Kernel table.
+    pub table: u32,
+    /// Metric of all our routes.
+    pub metric: u32,
+    /// Routing protocol number that marks what is ours.
+    pub protocol: u8,
+    /// First nexthop id of ours.
+    pub nexthop_base: u32,
+    /// How many nexthop ids are ours.
+    pub nexthop_count: u32,
+    /// Preferred source of IPv4 routes.
+    pub prefer_source_v4: Option<Ipv4Addr>,
+    /// Preferred source of IPv6 routes.
+    pub prefer_source_v6: Option<Ipv6Addr>,
+    /// Leave routes behind on exit.
+    pub keep_on_exit: bool,
+    /// Last-resort unreachable routes.
+    pub unreachable: Vec<IpNet>,
+}
+
+/// Where the daemon answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiConfig {
+    /// Unix socket.
+    pub socket: PathBuf,
+    /// Metrics and health; `None` = nowhere.
+    pub http: Option<SocketAddr>,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self { socket: PathBuf::from("/run/weft/weft.sock"), http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9179))) }
+    }
+}
+
+impl NodeConfig {
+    /// Interfaces on which we look for unnumbered peers by router discovery.
+    pub fn unnumbered_links(&self) -> impl Iterator<Item = &str> {
+        self.peers.iter().filter_map(|peer| match &peer.endpoint {
+            Endpoint::Interface(name) => Some(name.as_str()),
+            Endpoint::Address(_) => None,
+        })
+    }
+}
+
+/// Collects faults while a configuration is built.
+#[derive(Debug)]
+pub(super) struct Faults<'a> {
+    text: &'a str,
+    found: Vec<Fault>,
+}
+
+impl Faults<'_> {
+    /// Notes a fault of the field at `path`.
+    pub(super) fn add(&mut self, path: &str, message: impl Into<String>, remedy: impl Into<String>) {
+        self.found.push(Fault {
+            field: path.to_owned(),
+            at: locate::locate(self.text, path),
+            message: message.into(),
+            remedy: Some(remedy.into()),
+        });
+    }
+}
+
+impl Config {
+    /// Fills in the defaults of the role and checks the whole.
+    ///
+    /// # Errors
+    /// All contradictions of the file at once.
+    pub fn node(&self) -> Result<NodeConfig, Box<ConfigError>> {
+        let mut faults = Faults { text: &self.source.text, found: Vec::new() };
+        self.check_unsupported(&mut faults);
+        let router_id = self.router_id(&mut faults);
+        let defaults = Defaults::of(self.role);
+        let node = NodeConfig {
+            hostname: self.hostname.clone().unwrap_or_default(),
+            role: self.role,
+            speaker: self.speaker(router_id, &defaults),
+            policy: self.policy.clone(),
+            peers: peer::peers(self, &mut faults),
+            dynamic: peer::ranges(self, &mut faults),
+            addresses: self.checked_addresses(&mut faults),
+            originate: self.originated(&mut faults),
+            fib: self.fib(&mut faults),
+            api: self.api(),
+            on_sigterm: self.on_sigterm,
+        };
+        if faults.found.is_empty() {
+            return Ok(node);
+        }
+        let mut found = faults.found;
+        found.sort_by_key(|fault| fault.at);
+        Err(ConfigError::new(&self.source.file, &self.source.text, found))
+    }
+
+    fn check_unsupported(&self, faults: &mut Faults<'_>) {
+        for (field, present, remedy) in [
+            (
+                "vips",
+                self.vips.is_some(),
+                "put the service address under `addresses`; it is then announced as long as the daemon runs",
+            ),
+            ("import_kernel", self.import_kernel.is_some(), "name the prefixes under `originate`"),
+        ] {
+            if present {
+                faults.add(field, "not in this version", remedy);
+            }
+        }
+        if self.asn == 0 || self.asn == u32::MAX {
+            faults.add(
+                "asn",
+                format!("AS {} is reserved (RFC 7607, RFC 7300)", self.asn),
+                "write your AS, for a private plant one of 4200000000..=4294967294",
+            );
+        }
+    }
+
+    fn router_id(&self, faults: &mut Faults<'_>) -> Ipv4Addr {
+        let first = self.addresses.iter().find_map(|net| match net {
+            IpNet::V4(net) => Some(net.addr()),
+            IpNet::V6(_) => None,
+        });
+        let Some(id) = self.router_id.or(first) else {
+            faults.add(
+                "router_id",
+                "no IPv4 address to take it from",
+                "add `router_id: 10.0.0.1` with an address unique in the fabric",
+            );
+            return Ipv4Addr::UNSPECIFIED;
+        };
+        // RFC 6286 §2.1: any value but zero.
+        if id.is_unspecified() {
+            faults.add("router_id", "0.0.0.0 is no BGP identifier (RFC 6286 §2.1)", "write an address of this node");
+        }
+        id
+    }
+
+    fn speaker(&self, router_id: Ipv4Addr, defaults: &Defaults) -> SpeakerConfig {
+        SpeakerConfig {
+            asn: Asn(self.asn),
+            router_id,
+            cluster_id: self.cluster_id.unwrap_or(router_id),
+            multipath: self.fib.multipath.unwrap_or(MAX_MULTIPATH),
+            advertise_after_install: defaults.advertise_after_install,
+            hold_back_ms: self.timers.hold_back_ms.unwrap_or(defaults.hold_back_ms),
+            restarting: false,
+            seed: u64::from(self.asn) << 32 | u64::from(router_id.to_bits()),
+            policies: Arc::new(Policies::default()),
+            aggregates: self.aggregates.iter().map(IpNet::trunc).collect(),
+        }
+    }
+
+    fn checked_addresses(&self, faults: &mut Faults<'_>) -> Vec<IpNet> {
+        let mut seen = BTreeSet::new();
+        for (index, net) in self.addresses.iter().enumerate() {
+            let path = format!("addresses[{index}]");
+            if net.prefix_len() != net.max_prefix_len() {
+                let host = IpNet::from(net.addr());
+                faults.add(
+                    &path,
+                    format!("{net} is a range, and `lo` takes single addresses"),
+                    format!("write {host}; a range is announced under `originate`"),
+                );
+            }
+            if !seen.insert(*net) {
+                faults.add(&path, format!("{net} is listed twice"), "remove one");
+            }
+        }
+        self.addresses.clone()
+    }
+
+    fn originated(&self, faults: &mut Faults<'_>) -> Vec<Originate> {
+        let mut all: Vec<Originate> = self
+            .addresses
+            .iter()
+            .map(|prefix| Originate {
+                prefix: *prefix,
+                communities: Vec::new(),
+                large_communities: Vec::new(),
+                why: "node address".to_owned(),
+            })
+            .collect();
+        for (index, entry) in self.originate.iter().enumerate() {
+            let path = format!("originate[{index}].prefix");
+            check_host_bits(entry.prefix, &path, faults);
+            if all.iter().any(|other| other.prefix == entry.prefix) {
+                faults.add(&path, format!("{} is announced already", entry.prefix), "remove it here");
+            }
+            all.push(Originate {
+                prefix: entry.prefix,
+                communities: entry.communities.iter().map(|value| value.0).collect(),
+                large_communities: entry.large_communities.iter().map(|value| value.0).collect(),
+                why: "configured".to_owned(),
+            });
+        }
+        for (index, prefix) in self.aggregates.iter().enumerate() {
+            check_host_bits(*prefix, &format!("aggregates[{index}]"), faults);
+        }
+        all
+    }
+
+    fn fib(&self, faults: &mut Faults<'_>) -> FibConfig {
+        check_fib(&self.fib, faults);
+        let mut v4 = None;
+        let mut v6 = None;
+        for net in &self.addresses {
+            match net.addr() {
+                IpAddr::V4(addr) => v4 = v4.or(Some(addr)),
+                IpAddr::V6(addr) => v6 = v6.or(Some(addr)),
+            }
+        }
+        FibConfig {
+            install: self.fib.install.unwrap_or(true),
+            table: self.fib.table.unwrap_or(254),
+            metric: self.fib.metric.unwrap_or(77),
+            protocol: self.fib.protocol.unwrap_or(193),
+            nexthop_base: NEXTHOP_BASE,
+            nexthop_count: NEXTHOP_COUNT,
+            prefer_source_v4: v4,
+            prefer_source_v6: v6,
+            keep_on_exit: self.fib.keep_on_exit.unwrap_or(true),
+            unreachable: self.fib.unreachable.clone(),
+        }
+    }
+
+    fn api(&self) -> ApiConfig {
+        let default = ApiConfig::default();
+        ApiConfig {
+            socket: self.api.socket.clone().unwrap_or(default.socket),
+            http: self.api.http.map_or(default.http, |listen| listen.0),
+        }
+    }
+}
+
+fn check_fib(fib: &Fib, faults: &mut Faults<'_>) {
+    if let Some(metric) = fib.metric
+        && FOREIGN_METRICS.contains(&metric)
+    {
+        faults.add(
+            "fib.metric",
+            format!("{metric} is used by the kernel or by DHCP and RA, whose routes would be overwritten"),
+            "leave it out (77), or choose one that nobody else uses",
+        );
+    }
+    if let Some(protocol) = fib.protocol
+        && protocol < FIRST_OWN_PROTOCOL
+    {
+        faults.add(
+            "fib.protocol",
+            format!("{protocol} marks routes of the kernel or of an administrator"),
+            "leave it out (193), or choose one of 5..=255 that no other daemon uses",
+        );
+    }
+    if let Some(table) = fib.table
+        && (table == 0 || table == 255)
+    {
+        faults.add("fib.table", format!("table {table} is the kernel's own"), "leave it out (254, main)");
+    }
+    if let Some(multipath) = fib.multipath
+        && !(1..=MAX_MULTIPATH).contains(&multipath)
+    {
+        faults.add("fib.multipath", format!("{multipath} is not within 1..=64"), "leave it out (64)");
+    }
+    for (index, prefix) in fib.unreachable.iter().enumerate() {
+        check_host_bits(*prefix, &format!("fib.unreachable[{index}]"), faults);
+    }
+}
+
+/// A prefix with bits beyond its length is a slip in the address or in the length: which, only its author knows.
+pub(super) fn check_host_bits(prefix: IpNet, path: &str, faults: &mut Faults<'_>) {
+    if prefix.trunc() != prefix {
+        faults.add(
+            path,
+            format!("{prefix} has bits set beyond its length"),
+            format!("write {} or {}", prefix.trunc(), IpNet::from(prefix.addr())),
+        );
+    }
+}

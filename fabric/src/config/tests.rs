@@ -1,0 +1,142 @@
+//! Golden files: `tests/configs/bad/*.yaml` with the words an operator reads, and what a full file becomes.
+
+use super::{Config, NodeConfig, Role, parse};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use weft_bgp::peer::{Endpoint, NextHopRule, RemoteAs};
+use weft_bgp::types::Asn;
+
+fn crate_dir() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn yaml_files(dir: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "yaml"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn node_of(path: &Path) -> NodeConfig {
+    let text = fs::read_to_string(path).unwrap();
+    let config = parse(&path.display().to_string(), &text).unwrap_or_else(|e| panic!("{e}"));
+    config.node().unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn node_from(text: &str) -> NodeConfig {
+    parse("weft.yaml", text).unwrap().node().unwrap()
+}
+
+#[test]
+fn bad_files_are_answered_with_line_field_and_remedy() {
+    let mut all = String::new();
+    for path in yaml_files(&crate_dir().join("tests/configs/bad")) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let error = parse(name, &text).and_then(|config: Config| config.node()).expect_err(name);
+        write!(all, "{error}\n\n").unwrap();
+    }
+    insta::assert_snapshot!("bad", all);
+}
+
+#[test]
+fn every_key_arrives_where_it_belongs() {
+    let node = node_of(&crate_dir().join("tests/configs/every-key.yaml"));
+    let mut text = format!("{} {:?} {:?}\n", node.hostname, node.role, node.on_sigterm);
+    for peer in &node.peers {
+        writeln!(text, "{peer:?}").unwrap();
+    }
+    for range in &node.dynamic {
+        writeln!(text, "{range:?}").unwrap();
+    }
+    for route in &node.originate {
+        writeln!(text, "{route:?}").unwrap();
+    }
+    writeln!(text, "{:?}\n{:?}", node.fib, node.api).unwrap();
+    let speaker = &node.speaker;
+    writeln!(
+        text,
+        "{} {} cluster {} multipath {} hold back {} ms, after install {}, aggregates {:?}",
+        speaker.asn,
+        speaker.router_id,
+        speaker.cluster_id,
+        speaker.multipath,
+        speaker.hold_back_ms,
+        speaker.advertise_after_install,
+        speaker.aggregates
+    )
+    .unwrap();
+    insta::assert_snapshot!("every-key", text);
+}
+
+#[test]
+fn every_topology_parses() {
+    let topologies = crate_dir().join("../labs/topologies");
+    let mut count = 0;
+    for entry in fs::read_dir(topologies).unwrap() {
+        let dir = entry.unwrap().path();
+        if dir.is_dir() {
+            for file in yaml_files(&dir) {
+                // Other daemons' files carry their name before the ending.
+                if !file.file_stem().unwrap().to_str().unwrap().contains('.') {
+                    node_of(&file);
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert!(count >= 22, "{count}");
+}
+
+#[test]
+fn a_host_never_transits_and_takes_a_default_and_loopbacks_only() {
+    let node = node_from("role: host\nasn: 4200000104\naddresses: [10.69.0.4/32]\nuplinks: [eth0, eth1]\n");
+    assert_eq!(node.role, Some(Role::Host));
+    assert_eq!(node.peers.len(), 2);
+    assert_eq!(node.unnumbered_links().collect::<Vec<_>>(), ["eth0", "eth1"]);
+    for peer in &node.peers {
+        assert!(peer.originated_only);
+        assert_eq!(peer.remote_asn, RemoteAs::External);
+        assert_eq!(peer.max_prefixes, Some(10_000));
+        assert_eq!(peer.import.as_deref(), Some("accept-all"));
+        assert_eq!(peer.families.len(), 2);
+        assert_eq!(peer.connect_retry_ms, (1_000, 2_000));
+    }
+    assert_eq!(node.fib.prefer_source_v4, Some("10.69.0.4".parse().unwrap()));
+    assert_eq!(node.originate.len(), 1);
+}
+
+#[test]
+fn without_a_role_rfc_8212_holds() {
+    let node = node_from("asn: 1\nrouter_id: 10.0.0.1\npeers: {a: {address: 10.0.0.2, remote_asn: external}}\n");
+    assert_eq!(node.peers[0].import, None);
+    assert_eq!(node.peers[0].export, None);
+}
+
+#[test]
+fn internal_peers_of_a_host_become_the_next_hop() {
+    let node = node_from(
+        "role: host\nasn: 64600\naddresses: [10.69.0.4/32]\npeers: {tor1: {address: 10.69.0.65, remote_asn: internal}}\n",
+    );
+    assert_eq!(node.peers[0].next_hop, NextHopRule::PeerOnImport);
+    assert_eq!(node.peers[0].remote_asn, RemoteAs::Is(Asn(64_600)));
+    assert_eq!(node.peers[0].endpoint, Endpoint::Address("10.69.0.65".parse().unwrap()));
+}
+
+#[test]
+fn switches_advertise_after_install_and_spines_are_next_hop() {
+    let tor = node_from(
+        "role: tor\nasn: 64600\naddresses: [10.69.255.1/32]\nlisten: [{prefix: 10.69.0.64/26, remote_asn: 64600}]\n",
+    );
+    assert!(tor.speaker.advertise_after_install && tor.speaker.hold_back_ms > 0);
+    assert!(tor.dynamic[0].template.passive);
+    assert_eq!(tor.dynamic[0].template.next_hop, NextHopRule::Standard);
+    let spine = node_from(
+        "role: spine\nasn: 64599\naddresses: [10.69.255.101/32]\npeers: {tor1: {address: 10.72.1.1, remote_asn: 64600}}\n",
+    );
+    assert_eq!(spine.peers[0].next_hop, NextHopRule::SelfOnExport);
+}

@@ -1,0 +1,37 @@
+//! The daemon's clock: turns the system's monotonic time into [`Instant`]s and deadlines back into the runtime's.
+
+use weft_bgp::time::{Duration, Instant};
+
+/// Counts from the start of the daemon.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: tokio::time::Instant,
+}
+
+impl Clock {
+    /// Starts at zero.
+    #[must_use]
+    pub fn start() -> Self {
+        Self { start: tokio::time::Instant::now() }
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        Instant(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The runtime's name for a point in time.
+    #[must_use]
+    pub fn deadline(&self, at: Instant) -> tokio::time::Instant {
+        self.start + Duration::from_nanos(at.0)
+    }
+}
+
+/// True randomness for jitter and hash seeds.
+#[must_use]
+pub fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // The standard library's hasher keys come from the system's randomness.
+    std::hash::RandomState::new().build_hasher().finish()
+}

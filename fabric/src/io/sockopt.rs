@@ -1,0 +1,60 @@
+//! Sockets made the way a router wants them: options are set here, before a connection or a listener leaves this file.
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// Internetwork control, what routers mark their own protocols with (RFC 4594 §3.2: CS6).
+const CS6: u32 = 0xC0;
+/// A rack that comes back dials all at once.
+const BACKLOG: u32 = 1_024;
+
+/// A listening socket; a v6 one takes v6 only, so that the pair does not collide.
+///
+/// # Errors
+/// What the system says: no permission for the port, address in use.
+pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    // Accepted sockets inherit both, so that the handshake is already marked.
+    mark(&SockRef::from(&socket), addr.ip())?;
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Dials. Cancel it by dropping the future.
+///
+/// # Errors
+/// What the system says.
+pub async fn connect(remote: SocketAddr, local: Option<IpAddr>, ttl: u8) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(remote), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    mark(&SockRef::from(&socket), remote.ip())?;
+    match remote {
+        SocketAddr::V4(_) => socket.set_ttl_v4(u32::from(ttl))?,
+        SocketAddr::V6(_) => socket.set_unicast_hops_v6(u32::from(ttl))?,
+    }
+    socket.set_tcp_nodelay(true)?;
+    if let Some(local) = local {
+        socket.bind(&SocketAddr::new(local, 0).into())?;
+    }
+    TcpSocket::from_std_stream(socket.into()).connect(remote).await
+}
+
+fn mark(socket: &SockRef<'_>, addr: IpAddr) -> io::Result<()> {
+    match addr {
+        IpAddr::V4(_) => socket.set_tos_v4(CS6),
+        IpAddr::V6(_) => socket.set_tclass_v6(CS6),
+    }
+}
+
+/// Our end is done sending; the other may read what is under way.
+pub fn finish(stream: &TcpStream) {
+    // An error means that the connection is gone already, which is what was wanted.
+    let _ = SockRef::from(stream).shutdown(std::net::Shutdown::Write);
+}

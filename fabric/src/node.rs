@@ -1,0 +1,318 @@
+//! The node: BGP speaker, links and neighbour discovery as one machine. What to originate, which peers exist, which link-local
+//! address an unnumbered peer has, and what a reload changes are decided here; sockets, clocks and the kernel are `io`'s.
+//!
+//! ```text
+//! links ──▶ ra ──▶ SetRemote ─┐                      ┌──▶ Connect / Close / Writable ──▶ sockets
+//! links ───────────▶ Links ───┼──▶ weft_bgp::Speaker ┼──▶ FibReady ──▶ poll_fib ──▶ Fib ──▶ FibAck
+//! config ──▶ SetPeer, originate ┘                    └──▶ Event ──▶ log, history
+//! ```
+
+mod discovery;
+mod reload;
+
+pub use crate::config::NodeConfig;
+use crate::link::LinkInfo;
+use crate::ra;
+use bytes::BytesMut;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv6Addr;
+use weft_bgp::event::Event;
+use weft_bgp::speaker::{self, FibChange, LinkState, Speaker};
+use weft_bgp::time::Instant;
+use weft_bgp::types::{ConnId, IfIndex, IpNet, PeerId};
+
+/// Events kept for people who ask later what happened.
+const HISTORY: usize = 512;
+
+/// Something happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Interfaces as they are now: the whole picture. Peers start with the first of these.
+    Links(Vec<LinkInfo>),
+    /// Carrier or administrative state of an interface was lost; the picture follows.
+    LinkDown(IfIndex),
+    /// A router advertisement came on a link of `Output::RaLinks` with hop limit 255.
+    RouterAdvertisement {
+        /// On which link.
+        link: IfIndex,
+        /// From whom.
+        from: Ipv6Addr,
+        /// Its router lifetime.
+        lifetime_s: u16,
+    },
+    /// A router solicitation likewise.
+    RouterSolicitation {
+        /// On which link.
+        link: IfIndex,
+        /// From whom; may be `::`.
+        from: Ipv6Addr,
+    },
+    /// A connection was made, failed, yielded bytes or ended; a peer is to be cleared.
+    Bgp(speaker::Input),
+    /// The kernel holds every change up to `seq`, but for those listed.
+    FibAck {
+        /// [`FibChange::seq`] of the newest change done.
+        seq: u64,
+        /// Changes that failed.
+        failed: Vec<IpNet>,
+    },
+    /// A new configuration.
+    Reload(Box<NodeConfig>),
+    /// The end.
+    Shutdown {
+        /// `true`: tell the peers and take the addresses away; `false`: a restart is meant, keep everything (RFC 4724).
+        cease: bool,
+    },
+    /// A deadline of `next_timeout` passed.
+    Tick,
+}
+
+/// What must be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Output {
+    /// For the sockets; only `Connect`, `Close` and `Writable` come this way.
+    Bgp(speaker::Output),
+    /// Send a router advertisement with lifetime 0.
+    SendRa {
+        /// On which link.
+        link: IfIndex,
+    },
+    /// Send a router solicitation.
+    SendRs {
+        /// On which link.
+        link: IfIndex,
+    },
+    /// The links to listen on for router advertisements and solicitations: the whole picture.
+    RaLinks(Vec<IfIndex>),
+    /// Put an address on the loopback interface.
+    AddAddress(IpNet),
+    /// Take one away.
+    RemoveAddress(IpNet),
+    /// `poll_fib` has changes.
+    FibReady,
+    /// For the log; also in [`Node::history`].
+    Event(Event),
+}
+
+/// A node. See [`Input`] and [`Output`].
+#[derive(Debug)]
+pub struct Node {
+    config: NodeConfig,
+    speaker: Speaker,
+    ra: ra::Ra,
+    ra_links: Vec<IfIndex>,
+    links: Vec<LinkInfo>,
+    /// Peers start with the first picture of the links, so that no dial is wasted on a link that is not there.
+    started: bool,
+    stopped: bool,
+    peers: BTreeMap<String, PeerId>,
+    next_peer: u32,
+    established: BTreeSet<PeerId>,
+    output: VecDeque<Output>,
+    history: VecDeque<(Instant, Event)>,
+}
+
+impl Node {
+    /// A node that waits for the first [`Input::Links`].
+    #[must_use]
+    pub fn new(config: NodeConfig, now: Instant) -> Self {
+        let mut node = Self {
+            speaker: Speaker::new(config.speaker.clone()),
+            ra: ra::Ra::new(config.speaker.seed),
+            ra_links: Vec::new(),
+            links: Vec::new(),
+            started: false,
+            stopped: false,
+            peers: BTreeMap::new(),
+            next_peer: 1,
+            established: BTreeSet::new(),
+            output: VecDeque::new(),
+            history: VecDeque::new(),
+            config,
+        };
+        node.speaker.handle(now, speaker::Input::SetOriginated(node.config.originate.clone()));
+        node.pump(now);
+        node
+    }
+
+    /// Something happened.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Links(links) => self.set_links(now, links),
+            Input::LinkDown(link) => self.link_down(now, link),
+            Input::RouterAdvertisement { link, from, lifetime_s } => {
+                self.ra.handle(now, ra::Input::Advertisement { link, from, lifetime_s });
+            }
+            Input::RouterSolicitation { link, from } => self.ra.handle(now, ra::Input::Solicitation { link, from }),
+            Input::Bgp(input) => self.bgp(now, input),
+            Input::FibAck { seq, failed } => self.speaker.handle(now, speaker::Input::FibAck { seq, failed }),
+            Input::Reload(config) => self.reload(now, *config),
+            Input::Shutdown { cease } => self.shutdown(now, cease),
+            Input::Tick => {
+                if self.ra.next_timeout().is_some_and(|(at, _)| at <= now) {
+                    self.ra.handle(now, ra::Input::Tick);
+                }
+                if self.speaker.next_timeout().is_some_and(|(at, _)| at <= now) {
+                    self.speaker.handle(now, speaker::Input::Tick);
+                }
+            }
+        }
+        self.pump(now);
+    }
+
+    /// What must be done.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.output.pop_front()
+    }
+
+    /// Bytes for a connection, about `limit` of them; true if more is waiting.
+    pub fn poll_transmit(&mut self, now: Instant, conn: ConnId, buf: &mut BytesMut, limit: usize) -> bool {
+        self.speaker.poll_transmit(now, conn, buf, limit)
+    }
+
+    /// At most `max` changes for the kernel.
+    pub fn poll_fib(&mut self, max: usize) -> Vec<FibChange> {
+        self.speaker.poll_fib(max)
+    }
+
+    /// When to call with [`Input::Tick`], and who asked.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.speaker.next_timeout().into_iter().chain(self.ra.next_timeout()).min()
+    }
+
+    /// Peers, RIB and counters.
+    #[must_use]
+    pub const fn speaker(&self) -> &Speaker {
+        &self.speaker
+    }
+
+    /// Interfaces as last seen.
+    #[must_use]
+    pub fn links(&self) -> &[LinkInfo] {
+        &self.links
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub const fn config(&self) -> &NodeConfig {
+        &self.config
+    }
+
+    /// The last events, oldest first.
+    pub fn history(&self) -> impl DoubleEndedIterator<Item = &(Instant, Event)> {
+        self.history.iter()
+    }
+
+    /// The neighbour found on a link of an unnumbered peer.
+    #[must_use]
+    pub fn neighbour(&self, link: IfIndex) -> Option<Ipv6Addr> {
+        self.ra.neighbour(link)
+    }
+
+    /// The id of a configured peer.
+    #[must_use]
+    pub fn peer(&self, name: &str) -> Option<PeerId> {
+        self.peers.get(name).copied()
+    }
+
+    fn set_links(&mut self, now: Instant, links: Vec<LinkInfo>) {
+        self.links = links;
+        if self.stopped {
+            return;
+        }
+        self.tell_links(now);
+        if !self.started {
+            self.started = true;
+            self.start_peers(now);
+        }
+        self.want_addresses();
+        self.watch(now);
+    }
+
+    fn link_down(&mut self, now: Instant, link: IfIndex) {
+        for known in self.links.iter_mut().filter(|known| known.index == link) {
+            known.carrier = false;
+        }
+        // The sessions first: what they leave behind is decided before the next hops are resolved again.
+        self.speaker.handle(now, speaker::Input::LinkDown(link));
+        self.tell_links(now);
+        self.watch(now);
+    }
+
+    /// Next-hop resolution sees links that can carry packets, with addresses that are ours for sure (RFC 4862 §5.4).
+    fn tell_links(&mut self, now: Instant) {
+        let usable = self.links.iter().filter(|link| link.is_usable() && !link.loopback);
+        let states = usable.map(|link| LinkState {
+            link: link.index,
+            addrs: link.addrs.iter().filter(|addr| !addr.tentative).map(|addr| addr.net).collect(),
+        });
+        let states = states.collect();
+        self.speaker.handle(now, speaker::Input::Links(states));
+    }
+
+    /// Asks for addresses of ours that no interface has, also when somebody took them away.
+    fn want_addresses(&mut self) {
+        for &net in &self.config.addresses {
+            let has = |link: &LinkInfo| link.addrs.iter().any(|addr| addr.net.addr() == net.addr());
+            if !self.links.iter().any(has) {
+                self.output.push_back(Output::AddAddress(net));
+            }
+        }
+    }
+
+    fn bgp(&mut self, now: Instant, input: speaker::Input) {
+        if let speaker::Input::Accepted { remote, .. } = &input {
+            self.caller(now, *remote);
+            // The address must have reached the peer before the connection does.
+            self.pump(now);
+        }
+        self.speaker.handle(now, input);
+    }
+
+    fn shutdown(&mut self, now: Instant, cease: bool) {
+        self.stopped = true;
+        self.ra.handle(now, ra::Input::Links(Vec::new()));
+        while self.ra.poll().is_some() {}
+        self.speaker.handle(now, speaker::Input::Shutdown { cease });
+        if cease {
+            self.output.extend(self.config.addresses.iter().copied().map(Output::RemoveAddress));
+        }
+    }
+
+    /// Carries what one part wants to the other until neither wants anything.
+    fn pump(&mut self, now: Instant) {
+        loop {
+            if let Some(wanted) = self.ra.poll() {
+                self.discovered(now, wanted);
+            } else if let Some(wanted) = self.speaker.poll() {
+                match wanted {
+                    speaker::Output::Event(event) => self.note(now, event),
+                    speaker::Output::FibReady => self.output.push_back(Output::FibReady),
+                    speaker::Output::Connect { .. } | speaker::Output::Close { .. } | speaker::Output::Writable(_) => {
+                        self.output.push_back(Output::Bgp(wanted));
+                    }
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn note(&mut self, now: Instant, event: Event) {
+        match &event {
+            Event::SessionUp { peer, .. } => self.session(now, *peer, true),
+            Event::SessionDown { peer, .. } => self.session(now, *peer, false),
+            Event::SessionRefused { .. }
+            | Event::EndOfRib { .. }
+            | Event::MaxPrefixes { .. }
+            | Event::Converged { .. } => {}
+        }
+        if self.history.len() >= HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back((now, event.clone()));
+        self.output.push_back(Output::Event(event));
+    }
+}

@@ -1,0 +1,100 @@
+//! Unnumbered peers of a node: which links the discovery engine runs on, and which peer an answer belongs to.
+
+use super::{Node, Output};
+use crate::link::LinkInfo;
+use crate::ra;
+use std::net::{Ipv6Addr, SocketAddr};
+use weft_bgp::peer::Endpoint;
+use weft_bgp::speaker;
+use weft_bgp::time::Instant;
+use weft_bgp::types::{IfIndex, IpNet, PeerId};
+
+impl Node {
+    /// Runs discovery on the usable links of interface peers, and only there: an advertisement on a link that faces containers
+    /// or strangers would make us their router.
+    pub(super) fn watch(&mut self, now: Instant) {
+        let wanted = self.config.peers.iter().filter(|peer| peer.shutdown.is_none()).filter_map(|peer| {
+            let Endpoint::Interface(name) = &peer.endpoint else {
+                return None;
+            };
+            let link = self.links.iter().find(|link| link.name == *name && link.is_usable())?;
+            let own = ready_link_locals(link);
+            (!own.is_empty()).then_some(ra::RaLink { link: link.index, own })
+        });
+        let wanted: Vec<_> = wanted.collect();
+        let links: Vec<IfIndex> = wanted.iter().map(|ra| ra.link).collect();
+        if links != self.ra_links {
+            self.ra_links.clone_from(&links);
+            self.output.push_back(Output::RaLinks(links));
+        }
+        self.ra.handle(now, ra::Input::Links(wanted));
+        for link in self.ra_links.clone() {
+            if self.peer_on(link).is_some_and(|peer| self.established.contains(&peer)) {
+                self.ra.handle(now, ra::Input::Session { link, up: true });
+            }
+        }
+    }
+
+    /// The engine wants something.
+    pub(super) fn discovered(&mut self, now: Instant, wanted: ra::Output) {
+        match wanted {
+            ra::Output::Advertise(link) => self.output.push_back(Output::SendRa { link }),
+            ra::Output::Solicit(link) => self.output.push_back(Output::SendRs { link }),
+            ra::Output::Neighbour { link, addr } => {
+                if let Some(peer) = self.peer_on(link) {
+                    let remote = addr.map(|addr| (addr, link));
+                    self.speaker.handle(now, speaker::Input::SetRemote { peer, remote });
+                }
+            }
+        }
+    }
+
+    /// Who calls from a link-local address is the neighbour, if none is known on that link.
+    pub(super) fn caller(&mut self, now: Instant, remote: SocketAddr) {
+        if let SocketAddr::V6(remote) = remote
+            && remote.ip().is_unicast_link_local()
+        {
+            let link = IfIndex(remote.scope_id());
+            self.ra.handle(now, ra::Input::Connection { link, from: *remote.ip() });
+        }
+    }
+
+    /// A session came up or went down: discovery on its link must know.
+    pub(super) fn session(&mut self, now: Instant, peer: PeerId, up: bool) {
+        if up {
+            self.established.insert(peer);
+        } else {
+            self.established.remove(&peer);
+        }
+        let link = self.ra_links.iter().copied().find(|link| self.peer_on(*link) == Some(peer));
+        if let Some(link) = link {
+            self.ra.handle(now, ra::Input::Session { link, up });
+        }
+    }
+
+    /// Tells a peer that was just made or changed what is already known about its link.
+    pub(super) fn remind(&mut self, now: Instant, peer: PeerId, interface: &str) {
+        let link = self.links.iter().find(|link| link.name == interface).map(|link| link.index);
+        if let Some((link, addr)) = link.and_then(|link| Some((link, self.ra.neighbour(link)?))) {
+            self.speaker.handle(now, speaker::Input::SetRemote { peer, remote: Some((addr, link)) });
+        }
+    }
+
+    /// The peer configured on a link.
+    fn peer_on(&self, link: IfIndex) -> Option<PeerId> {
+        let name = &self.links.iter().find(|known| known.index == link)?.name;
+        let peer = self.config.peers.iter().find(|peer| peer.endpoint == Endpoint::Interface(name.clone()))?;
+        self.peers.get(&peer.name).copied()
+    }
+}
+
+/// Link-local addresses that are ours for sure (RFC 4862 §5.4).
+fn ready_link_locals(link: &LinkInfo) -> Vec<Ipv6Addr> {
+    let ready = link.addrs.iter().filter(|addr| addr.link_local && !addr.tentative);
+    ready
+        .filter_map(|addr| match addr.net {
+            IpNet::V6(net) => Some(net.addr()),
+            IpNet::V4(_) => None,
+        })
+        .collect()
+}

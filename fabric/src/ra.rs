@@ -1,0 +1,374 @@
+//! Who is at the other end of an unnumbered link: router advertisements and solicitations (RFC 4861) on the uplinks of
+//! interface peers, as one machine. Knows links, addresses and time; not sockets, not BGP.
+//!
+//! ```text
+//! link up ──▶ solicit + advertise, thrice in the first second ──▶ advertise every 3–4 s (and solicit while nobody is known)
+//! heard   ──▶ a new neighbour is told at once who we are ──▶ silent too long and no session ──▶ lost, solicit again
+//! ```
+//! Our advertisements carry a router lifetime of 0: nobody shall take a default route from them (RFC 4861 §6.2.3).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv6Addr;
+use weft_bgp::rng::Rng;
+use weft_bgp::time::{Duration, Instant};
+use weft_bgp::types::IfIndex;
+
+/// Advertisements sent in quick succession when a link comes up (RFC 4861 §6.2.4, MAX_INITIAL_RTR_ADVERTISEMENTS).
+const INITIAL: u8 = 3;
+/// Between those. Differs from RFC 4861 §6.2.4: 16 s there, because nothing is on this link but the two of us.
+const INITIAL_INTERVAL: Duration = Duration::from_millis(300);
+/// Between later ones, jittered down to 3 s, the least that RFC 4861 §6.2.1 allows for MinRtrAdvInterval.
+const INTERVAL: Duration = Duration::from_secs(4);
+/// Least time between two advertisements. Differs from RFC 4861 §6.2.6 (3 s, and a random delay before each answer), because a session
+/// waits for the answer and there are two parties, not a LAN.
+const LEAST_GAP: Duration = Duration::from_millis(100);
+/// A neighbour that says nothing for three of our intervals is lost, unless its own lifetime is longer.
+const ABSENCE: Duration = Duration::from_secs(12);
+/// A different address takes the place of one that is silent for this long.
+const REPLACE_AFTER: Duration = Duration::from_secs(4);
+
+/// A link to run on: up, with carrier and a link-local address of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RaLink {
+    /// Which.
+    pub link: IfIndex,
+    /// Our own addresses there; packets from these are our own, looped back.
+    pub own: Vec<Ipv6Addr>,
+}
+
+/// Something happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The links to run on: the whole picture.
+    Links(Vec<RaLink>),
+    /// A router advertisement came, its hop limit checked.
+    Advertisement {
+        /// On which link.
+        link: IfIndex,
+        /// From whom.
+        from: Ipv6Addr,
+        /// Its router lifetime.
+        lifetime_s: u16,
+    },
+    /// A router solicitation came, its hop limit checked.
+    Solicitation {
+        /// On which link.
+        link: IfIndex,
+        /// From whom; `::` tells us nothing but that somebody is there.
+        from: Ipv6Addr,
+    },
+    /// The neighbour opened a TCP connection to us: it is there.
+    Connection {
+        /// On which link.
+        link: IfIndex,
+        /// From whom.
+        from: Ipv6Addr,
+    },
+    /// A session with the neighbour is up: while it is, silence does not matter.
+    Session {
+        /// On which link.
+        link: IfIndex,
+        /// Up, or down again.
+        up: bool,
+    },
+    /// A deadline passed.
+    Tick,
+}
+
+/// What must be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send an advertisement with router lifetime 0 to all nodes.
+    Advertise(IfIndex),
+    /// Send a solicitation to all routers.
+    Solicit(IfIndex),
+    /// The neighbour on this link became known, changed or was lost.
+    Neighbour {
+        /// On which link.
+        link: IfIndex,
+        /// Its link-local address.
+        addr: Option<Ipv6Addr>,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Neighbour {
+    addr: Ipv6Addr,
+    heard: Instant,
+    until: Instant,
+}
+
+#[derive(Debug)]
+struct Link {
+    own: Vec<Ipv6Addr>,
+    neighbour: Option<Neighbour>,
+    session: bool,
+    /// Quick ones still to send.
+    initial: u8,
+    sent: Option<Instant>,
+    next: Instant,
+}
+
+/// The engine. See [`Input`] and [`Output`].
+#[derive(Debug)]
+pub struct Ra {
+    links: BTreeMap<IfIndex, Link>,
+    rng: Rng,
+    output: VecDeque<Output>,
+}
+
+impl Ra {
+    /// An engine without links.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self { links: BTreeMap::new(), rng: Rng::new(seed), output: VecDeque::new() }
+    }
+
+    /// Something happened.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Links(links) => self.set_links(now, links),
+            Input::Advertisement { link, from, lifetime_s } => self.heard(now, link, from, lifetime_s),
+            Input::Solicitation { link, from } => {
+                if self.links.get(&link).is_some_and(|own| !own.own.contains(&from)) {
+                    self.heard(now, link, from, 0);
+                    self.answer(now, link);
+                }
+            }
+            Input::Connection { link, from } => self.heard(now, link, from, 0),
+            Input::Session { link, up } => {
+                if let Some(own) = self.links.get_mut(&link) {
+                    own.session = up;
+                    if let Some(neighbour) = own.neighbour.as_mut().filter(|_| !up) {
+                        // It was there until now: let it come back under the same address before it counts as lost.
+                        neighbour.until = neighbour.until.max(now + ABSENCE);
+                    }
+                }
+            }
+            Input::Tick => self.tick(now),
+        }
+    }
+
+    /// What must be done.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.output.pop_front()
+    }
+
+    /// When to call with [`Input::Tick`].
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
+        let advertise = self.links.values().map(|link| (link.next, "router advertisement"));
+        let lost = self.links.values().filter(|link| !link.session).filter_map(|link| link.neighbour);
+        advertise.chain(lost.map(|neighbour| (neighbour.until, "neighbour lost"))).min()
+    }
+
+    /// The neighbour known on a link.
+    #[must_use]
+    pub fn neighbour(&self, link: IfIndex) -> Option<Ipv6Addr> {
+        self.links.get(&link)?.neighbour.map(|neighbour| neighbour.addr)
+    }
+
+    fn set_links(&mut self, now: Instant, links: Vec<RaLink>) {
+        let gone: Vec<IfIndex> =
+            self.links.keys().copied().filter(|link| !links.iter().any(|new| new.link == *link)).collect();
+        for link in gone {
+            if self.links.remove(&link).is_some_and(|old| old.neighbour.is_some()) {
+                self.output.push_back(Output::Neighbour { link, addr: None });
+            }
+        }
+        for new in links {
+            if let Some(known) = self.links.get_mut(&new.link) {
+                known.own = new.own;
+                continue;
+            }
+            let fresh = Link { own: new.own, neighbour: None, session: false, initial: INITIAL, sent: None, next: now };
+            self.links.insert(new.link, fresh);
+        }
+        self.tick(now);
+    }
+
+    /// Somebody is there: learn the address (RFC 4861 §6.1.2: only link-local sources count).
+    fn heard(&mut self, now: Instant, index: IfIndex, from: Ipv6Addr, lifetime_s: u16) {
+        let Some(link) = self.links.get_mut(&index) else {
+            return;
+        };
+        if !from.is_unicast_link_local() || link.own.contains(&from) {
+            return;
+        }
+        let until = now + ABSENCE.max(Duration::from_secs(u64::from(lifetime_s)));
+        if let Some(known) = &mut link.neighbour {
+            if known.addr == from {
+                known.heard = now;
+                known.until = known.until.max(until);
+                return;
+            }
+            if link.session || now.since(known.heard) < REPLACE_AFTER {
+                return;
+            }
+        }
+        link.neighbour = Some(Neighbour { addr: from, heard: now, until });
+        self.output.push_back(Output::Neighbour { link: index, addr: Some(from) });
+        self.answer(now, index);
+    }
+
+    /// Advertise now, or as soon as the least gap allows.
+    fn answer(&mut self, now: Instant, index: IfIndex) {
+        if let Some(link) = self.links.get_mut(&index) {
+            let earliest = link.sent.map_or(now, |sent| sent + LEAST_GAP);
+            link.next = link.next.min(earliest.max(now));
+        }
+        self.tick(now);
+    }
+
+    fn tick(&mut self, now: Instant) {
+        for (&index, link) in &mut self.links {
+            if !link.session && link.neighbour.take_if(|known| known.until <= now).is_some() {
+                self.output.push_back(Output::Neighbour { link: index, addr: None });
+                link.initial = INITIAL;
+                link.next = now;
+            }
+            if link.next > now {
+                continue;
+            }
+            if link.neighbour.is_none() {
+                self.output.push_back(Output::Solicit(index));
+            }
+            self.output.push_back(Output::Advertise(index));
+            link.initial = link.initial.saturating_sub(1);
+            link.sent = Some(now);
+            let interval = if link.initial > 0 { INITIAL_INTERVAL } else { INTERVAL };
+            link.next = now + self.rng.jitter(interval);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINK: IfIndex = IfIndex(2);
+    const OWN: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+    const PEER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+    const OTHER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 3);
+
+    fn at(millis: u64) -> Instant {
+        Instant(millis * 1_000_000)
+    }
+
+    fn up() -> Ra {
+        let mut ra = Ra::new(1);
+        ra.handle(at(0), Input::Links(vec![RaLink { link: LINK, own: vec![OWN] }]));
+        ra
+    }
+
+    fn drain(ra: &mut Ra) -> Vec<Output> {
+        std::iter::from_fn(|| ra.poll()).collect()
+    }
+
+    /// Runs to `until`, with the times at which each output came.
+    fn run(ra: &mut Ra, until: Instant) -> Vec<(Instant, Output)> {
+        let mut seen = Vec::new();
+        while let Some((when, _)) = ra.next_timeout().filter(|(when, _)| *when <= until) {
+            ra.handle(when, Input::Tick);
+            seen.extend(drain(ra).into_iter().map(|output| (when, output)));
+        }
+        seen
+    }
+
+    #[test]
+    fn a_link_that_comes_up_is_solicited_and_advertised_at_once() {
+        assert_eq!(drain(&mut up()), [Output::Solicit(LINK), Output::Advertise(LINK)]);
+    }
+
+    #[test]
+    fn three_advertisements_in_the_first_second_then_one_every_three_to_four() {
+        let mut ra = up();
+        drain(&mut ra);
+        ra.handle(at(0), Input::Advertisement { link: LINK, from: PEER, lifetime_s: 0 });
+        ra.handle(at(0), Input::Session { link: LINK, up: true });
+        drain(&mut ra);
+        let times: Vec<Instant> = run(&mut ra, at(20_000)).into_iter().map(|(when, _)| when).collect();
+        assert!(times.iter().filter(|when| **when < at(1_000)).count() >= 2, "{times:?}");
+        let later: Vec<_> = times.windows(2).skip(2).map(|pair| pair[1].since(pair[0])).collect();
+        assert!(!later.is_empty());
+        for gap in later {
+            assert!(gap >= Duration::from_secs(3) && gap <= Duration::from_secs(4), "{gap:?}");
+        }
+    }
+
+    #[test]
+    fn a_new_neighbour_is_told_who_we_are() {
+        let mut ra = up();
+        drain(&mut ra);
+        ra.handle(at(5_000), Input::Tick);
+        drain(&mut ra);
+        ra.handle(at(6_000), Input::Advertisement { link: LINK, from: PEER, lifetime_s: 0 });
+        let told = Output::Neighbour { link: LINK, addr: Some(PEER) };
+        assert_eq!(drain(&mut ra), [told, Output::Advertise(LINK)]);
+        ra.handle(at(6_500), Input::Advertisement { link: LINK, from: PEER, lifetime_s: 0 });
+        assert_eq!(drain(&mut ra), [], "known already");
+    }
+
+    #[test]
+    fn a_solicitation_is_answered_at_once_but_not_in_a_storm() {
+        let mut ra = up();
+        drain(&mut ra);
+        let asked = Input::Solicitation { link: LINK, from: Ipv6Addr::UNSPECIFIED };
+        ra.handle(at(200), asked.clone());
+        assert_eq!(drain(&mut ra), [Output::Solicit(LINK), Output::Advertise(LINK)], "nobody is known by `::`");
+        for _ in 0..100 {
+            ra.handle(at(201), asked.clone());
+        }
+        assert_eq!(drain(&mut ra), []);
+        assert!(ra.next_timeout().is_some_and(|(when, _)| when <= at(300)), "answered after the least gap");
+    }
+
+    #[test]
+    fn our_own_packets_and_global_sources_are_ignored() {
+        let mut ra = up();
+        drain(&mut ra);
+        for from in [OWN, "2001:db8::1".parse().unwrap(), Ipv6Addr::UNSPECIFIED] {
+            ra.handle(at(10), Input::Advertisement { link: LINK, from, lifetime_s: 1800 });
+        }
+        ra.handle(at(10), Input::Solicitation { link: LINK, from: OWN });
+        assert_eq!(drain(&mut ra), []);
+    }
+
+    #[test]
+    fn a_silent_neighbour_is_lost_only_without_a_session() {
+        let mut ra = up();
+        ra.handle(at(0), Input::Advertisement { link: LINK, from: PEER, lifetime_s: 0 });
+        ra.handle(at(0), Input::Session { link: LINK, up: true });
+        let lost = Output::Neighbour { link: LINK, addr: None };
+        assert!(run(&mut ra, at(60_000)).iter().all(|(_, output)| *output != lost));
+        ra.handle(at(60_000), Input::Session { link: LINK, up: false });
+        let seen = run(&mut ra, at(80_000));
+        let when = seen.iter().find(|(_, output)| *output == lost).map(|(when, _)| *when);
+        assert_eq!(when, Some(at(72_000)));
+        assert!(seen.contains(&(at(72_000), Output::Solicit(LINK))), "asks again at once");
+    }
+
+    #[test]
+    fn another_address_replaces_a_silent_one_but_never_a_session() {
+        let mut ra = up();
+        ra.handle(at(0), Input::Advertisement { link: LINK, from: PEER, lifetime_s: 1800 });
+        ra.handle(at(1_000), Input::Advertisement { link: LINK, from: OTHER, lifetime_s: 0 });
+        assert_eq!(ra.neighbour(LINK), Some(PEER));
+        ra.handle(at(5_000), Input::Session { link: LINK, up: true });
+        ra.handle(at(5_000), Input::Advertisement { link: LINK, from: OTHER, lifetime_s: 0 });
+        assert_eq!(ra.neighbour(LINK), Some(PEER));
+        ra.handle(at(5_001), Input::Session { link: LINK, up: false });
+        ra.handle(at(5_002), Input::Advertisement { link: LINK, from: OTHER, lifetime_s: 0 });
+        assert_eq!(ra.neighbour(LINK), Some(OTHER));
+    }
+
+    #[test]
+    fn a_link_that_goes_down_forgets_its_neighbour() {
+        let mut ra = up();
+        ra.handle(at(0), Input::Connection { link: LINK, from: PEER });
+        drain(&mut ra);
+        ra.handle(at(1), Input::Links(Vec::new()));
+        assert_eq!(drain(&mut ra), [Output::Neighbour { link: LINK, addr: None }]);
+        assert_eq!(ra.next_timeout(), None);
+    }
+}
