@@ -20,11 +20,7 @@ impl AddrInfo {
     /// An address that is ready for use.
     #[must_use]
     pub fn new(net: IpNet) -> Self {
-        Self {
-            net,
-            tentative: false,
-            link_local: is_link_local(net.addr()),
-        }
+        Self { net, tentative: false, link_local: is_link_local(net.addr()) }
     }
 }
 

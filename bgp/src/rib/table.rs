@@ -169,6 +169,14 @@ impl Table {
         }
     }
 
+    /// Another bound on ECMP sets: every prefix is ranked again.
+    pub fn set_multipath(&mut self, multipath: u8) {
+        self.multipath = usize::from(multipath.clamp(1, 64));
+        for slot in 0..self.slots() {
+            self.rank(slot, false);
+        }
+    }
+
     /// Ranks again every prefix with a path through one of these next hops.
     pub fn hops_changed(&mut self, changed: &[HopId]) {
         for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {

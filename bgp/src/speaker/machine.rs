@@ -198,6 +198,30 @@ impl Speaker {
         peers.chain(hold_back).min()
     }
 
+    /// Replaces what the speaker is. A new AS or identifier ends every session and begins them again (RFC 4486 §4, Other
+    /// Configuration Change); anything else is applied in place.
+    pub fn set_config(&mut self, now: Instant, config: SpeakerConfig) {
+        let same = self.config.asn == config.asn && self.config.router_id == config.router_id;
+        let multipath = self.config.multipath != config.multipath;
+        let policies = Arc::clone(&config.policies);
+        let old = std::mem::replace(&mut self.config, config);
+        self.config.policies = old.policies;
+        self.set_policies(policies);
+        if multipath {
+            self.table.set_multipath(self.config.multipath);
+        }
+        if !same {
+            let peers: Vec<_> = self.members.iter().map(|(id, member)| (*id, member.peer.config().clone())).collect();
+            for (id, config) in peers {
+                self.remove_peer(now, id);
+                if id.0 < DYNAMIC {
+                    self.set_peer(now, id, config, false);
+                }
+            }
+        }
+        self.after();
+    }
+
     /// Replaces the policies.
     pub fn set_policies(&mut self, policies: Arc<Policies>) {
         if self.config.policies == policies {
