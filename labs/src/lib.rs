@@ -4,4 +4,5 @@ pub mod draw;
 pub mod expect;
 pub mod personality;
 pub mod probe;
+pub mod topology;
 pub mod verify;

@@ -1,0 +1,318 @@
+//! The shape of a `*.clab.yml` file: containerlab's keys, strictly, and our own `weft:` and `expect:`.
+//!
+//! A key that containerlab has and we do not is one of two: [`Unsupported`] stops with a sentence at its line, because
+//! the lab would not be what its author meant; [`Ignored`] has no meaning without containers and only warns.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use serde::de::{Error as _, IgnoredAny};
+use serde::{Deserialize, Deserializer};
+use serde_saphyr::Spanned;
+
+use super::TopologyError;
+use crate::expect::Expectation;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) name: Spanned<String>,
+    pub(super) prefix: Option<String>,
+    pub(super) mgmt: Option<IgnoredAny>,
+    pub(super) settings: Option<IgnoredAny>,
+    pub(super) topology: Body,
+    #[serde(default)]
+    pub(super) weft: Extension,
+    #[serde(default)]
+    pub(super) expect: Vec<Expectation>,
+    #[serde(rename = "faults")]
+    pub(super) _faults: Option<Unsupported>,
+}
+
+/// `topology:`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Body {
+    #[serde(default)]
+    pub(super) defaults: Node,
+    #[serde(default)]
+    pub(super) kinds: BTreeMap<String, Node>,
+    #[serde(default)]
+    pub(super) groups: BTreeMap<String, Node>,
+    pub(super) nodes: BTreeMap<String, Spanned<Option<Node>>>,
+    #[serde(default)]
+    pub(super) links: Vec<Spanned<Link>>,
+}
+
+/// A node, or what nodes inherit.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct Node {
+    pub(super) kind: Option<Spanned<String>>,
+    pub(super) group: Option<String>,
+    pub(super) image: Option<String>,
+    pub(super) hostname: Option<String>,
+    pub(super) binds: Vec<Spanned<String>>,
+    pub(super) exec: Vec<Spanned<String>>,
+    pub(super) entrypoint: Option<Spanned<String>>,
+    pub(super) cmd: Option<Spanned<String>>,
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) sysctls: BTreeMap<String, Spanned<String>>,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) network_mode: Option<Spanned<String>>,
+    // without a container these say nothing
+    license: Option<IgnoredAny>,
+    r#type: Option<IgnoredAny>,
+    position: Option<IgnoredAny>,
+    certificate: Option<IgnoredAny>,
+    credentials: Option<IgnoredAny>,
+    runtime: Option<IgnoredAny>,
+    image_pull_policy: Option<IgnoredAny>,
+    shm_size: Option<IgnoredAny>,
+    devices: Option<IgnoredAny>,
+    security_opts: Option<IgnoredAny>,
+    components: Option<IgnoredAny>,
+    extras: Option<IgnoredAny>,
+    privileged: Option<IgnoredAny>,
+    cap_add: Option<IgnoredAny>,
+    restart_policy: Option<IgnoredAny>,
+    mgmt_ipv4: Option<IgnoredAny>,
+    mgmt_ipv6: Option<IgnoredAny>,
+    ports: Option<IgnoredAny>,
+    aliases: Option<IgnoredAny>,
+    config: Option<IgnoredAny>,
+    auto_remove: Option<IgnoredAny>,
+    cgroupns_mode: Option<IgnoredAny>,
+    cgroup_parent: Option<IgnoredAny>,
+    pid_mode: Option<IgnoredAny>,
+    cpu: Option<IgnoredAny>,
+    cpu_set: Option<IgnoredAny>,
+    memory: Option<IgnoredAny>,
+    user: Option<IgnoredAny>,
+    dns: Option<IgnoredAny>,
+    link_apply_mode: Option<IgnoredAny>,
+    // these would change the lab
+    #[serde(rename = "startup-config")]
+    _startup_config: Option<Unsupported>,
+    #[serde(rename = "enforce-startup-config")]
+    _enforce_startup_config: Option<Unsupported>,
+    #[serde(rename = "suppress-startup-config")]
+    _suppress_startup_config: Option<Unsupported>,
+    #[serde(rename = "stages")]
+    _stages: Option<Unsupported>,
+    #[serde(rename = "healthcheck")]
+    _healthcheck: Option<Unsupported>,
+    #[serde(rename = "startup-delay")]
+    _startup_delay: Option<Unsupported>,
+    #[serde(rename = "volumes")]
+    _volumes: Option<Unsupported>,
+    #[serde(rename = "tmpfs")]
+    _tmpfs: Option<Unsupported>,
+    #[serde(rename = "env-files")]
+    _env_files: Option<Unsupported>,
+}
+
+impl Node {
+    /// Keys that are there and do nothing.
+    pub(super) fn ignored(&self) -> Vec<&'static str> {
+        [
+            (&self.license, "license"),
+            (&self.r#type, "type"),
+            (&self.position, "position"),
+            (&self.certificate, "certificate"),
+            (&self.credentials, "credentials"),
+            (&self.runtime, "runtime"),
+            (&self.image_pull_policy, "image-pull-policy"),
+            (&self.shm_size, "shm-size"),
+            (&self.devices, "devices"),
+            (&self.security_opts, "security-opts"),
+            (&self.components, "components"),
+            (&self.extras, "extras"),
+            (&self.privileged, "privileged"),
+            (&self.cap_add, "cap-add"),
+            (&self.restart_policy, "restart-policy"),
+            (&self.mgmt_ipv4, "mgmt-ipv4"),
+            (&self.mgmt_ipv6, "mgmt-ipv6"),
+            (&self.ports, "ports"),
+            (&self.aliases, "aliases"),
+            (&self.config, "config"),
+            (&self.auto_remove, "auto-remove"),
+            (&self.cgroupns_mode, "cgroupns-mode"),
+            (&self.cgroup_parent, "cgroup-parent"),
+            (&self.pid_mode, "pid-mode"),
+            (&self.cpu, "cpu"),
+            (&self.cpu_set, "cpu-set"),
+            (&self.memory, "memory"),
+            (&self.user, "user"),
+            (&self.dns, "dns"),
+            (&self.link_apply_mode, "link-apply-mode"),
+        ]
+        .into_iter()
+        .filter_map(|(value, name)| value.is_some().then_some(name))
+        .collect()
+    }
+}
+
+/// A link in either form: brief (`endpoints: ["a:eth1", "b:eth1"]`) or `type: veth` with mappings as endpoints.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Link {
+    #[serde(rename = "type")]
+    pub(super) kind: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) endpoints: Vec<Spanned<End>>,
+    pub(super) mtu: Option<u32>,
+    #[serde(default)]
+    pub(super) ipv4: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) ipv6: Vec<Spanned<String>>,
+    #[serde(rename = "labels")]
+    _labels: Option<IgnoredAny>,
+    #[serde(rename = "vars")]
+    _vars: Option<IgnoredAny>,
+    // of the types that are not veth
+    #[serde(rename = "endpoint")]
+    _endpoint: Option<IgnoredAny>,
+    #[serde(rename = "host-interface")]
+    _host_interface: Option<IgnoredAny>,
+    #[serde(rename = "mode")]
+    _mode: Option<IgnoredAny>,
+    #[serde(rename = "remote")]
+    _remote: Option<IgnoredAny>,
+    #[serde(rename = "vni")]
+    _vni: Option<IgnoredAny>,
+    #[serde(rename = "dst-port")]
+    _dst_port: Option<IgnoredAny>,
+    #[serde(rename = "src-port")]
+    _src_port: Option<IgnoredAny>,
+    #[serde(rename = "parent-interface")]
+    _parent_interface: Option<IgnoredAny>,
+}
+
+/// One end, in either form.
+#[derive(Debug, Default)]
+pub(super) struct End {
+    pub(super) node: String,
+    pub(super) interface: String,
+    pub(super) mac: Option<String>,
+    pub(super) ipv4: Option<String>,
+    pub(super) ipv6: Option<String>,
+}
+
+/// The mapping form of an end.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EndMap {
+    node: String,
+    interface: String,
+    mac: Option<String>,
+    ipv4: Option<String>,
+    ipv6: Option<String>,
+    #[serde(rename = "vars")]
+    _vars: Option<IgnoredAny>,
+}
+
+impl<'de> Deserialize<'de> for End {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = End;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("\"node:interface\" or {node, interface, mac?, ipv4?, ipv6?}")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<End, E> {
+                let (node, interface) =
+                    text.split_once(':').ok_or_else(|| E::custom(format!("`{text}`: write \"node:interface\"")))?;
+                Ok(End { node: node.to_owned(), interface: interface.to_owned(), ..End::default() })
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<End, A::Error> {
+                let end = EndMap::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(End { node: end.node, interface: end.interface, mac: end.mac, ipv4: end.ipv4, ipv6: end.ipv6 })
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// `weft:`, which containerlab does not read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Extension {
+    #[serde(default)]
+    pub(super) nodes: BTreeMap<String, Spanned<NodeExtension>>,
+}
+
+/// What a node has beyond containerlab's file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NodeExtension {
+    #[serde(default)]
+    pub(super) addresses: BTreeMap<String, Vec<IpNet>>,
+    #[serde(default)]
+    pub(super) bridges: BTreeMap<String, BridgeExtension>,
+}
+
+/// A bridge inside a node.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BridgeExtension {
+    pub(super) ports: Vec<String>,
+    pub(super) address: Option<IpNet>,
+    #[serde(default)]
+    pub(super) addresses: Vec<IpNet>,
+}
+
+/// A key of containerlab that would change the lab and that this program does not know how to honour.
+#[derive(Debug, Clone)]
+pub(super) struct Unsupported;
+
+impl<'de> Deserialize<'de> for Unsupported {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(D::Error::custom("weft-lab does not support this key yet; remove it or run the file with containerlab"))
+    }
+}
+
+/// Something wrong, and where.
+#[derive(Debug)]
+pub(super) struct Fault {
+    line: u64,
+    column: u64,
+    field: String,
+    message: String,
+}
+
+impl Fault {
+    /// At a value of the file.
+    pub(super) fn new<T>(place: &Spanned<T>, field: impl Into<String>, message: impl Into<String>) -> Self {
+        let location = place.referenced;
+        Self { line: location.line(), column: location.column(), field: field.into(), message: message.into() }
+    }
+
+    /// As the public error, in this file.
+    pub(super) fn at(self, path: &std::path::Path) -> TopologyError {
+        let Self { line, column, field, message } = self;
+        TopologyError::Invalid { path: path.to_owned(), line, column, field, message }
+    }
+}
+
+/// Reads the text; the first fault has its line and field.
+pub(super) fn read(text: &str) -> Result<File, Fault> {
+    let mut field = String::new();
+    serde_saphyr::with_deserializer_from_str(text, |deserializer| {
+        serde_path_to_error::deserialize(deserializer).map_err(|error| {
+            // `Spanned` shows up in the path as a field of its own.
+            field = error.path().to_string().replace(".value", "");
+            error.into_inner()
+        })
+    })
+    .map_err(|error| {
+        let location = error.location();
+        let whole = error.without_snippet().to_string();
+        // The location is printed once, in front.
+        let message = whole.split(" at line ").next().unwrap_or(&whole).to_owned();
+        let (line, column) = location.map_or((1, 1), |location| (location.line(), location.column()));
+        let field = if field == "." { String::new() } else { field };
+        Fault { line, column, field, message }
+    })
+}

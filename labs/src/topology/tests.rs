@@ -1,0 +1,111 @@
+//! Topology files that are read, and those that are refused with line and field.
+
+use std::path::Path;
+
+use super::*;
+
+fn parse(text: &str) -> Result<Topology, String> {
+    Topology::parse(text, Path::new("/lab/t.clab.yml"), &|_| None).map_err(|error| error.to_string())
+}
+
+/// A file with these nodes, and links if any.
+fn with(nodes: &str, links: &str) -> String {
+    format!("name: t\ntopology:\n  nodes:\n    {nodes}\n  links:\n    - {links}\n")
+}
+
+#[test]
+fn inheritance_merges_maps_and_lists_and_overrides_scalars() {
+    let text = "\
+name: t
+topology:
+  defaults: {kind: linux, image: weft, env: {A: d, B: d}, exec: [one]}
+  kinds: {linux: {sysctls: {net.core.somaxconn: 7}}}
+  groups: {leaf: {image: alpine, env: {B: g}}}
+  nodes:
+    a: {group: leaf, env: {C: n}, exec: ['two \"three four\"'], binds: [\"x.yaml:/etc/x.yaml:ro\"]}
+    b:
+";
+    let topology = parse(text).unwrap();
+    let a = &topology.nodes["a"];
+    assert_eq!((a.image.as_str(), a.personality), ("alpine", Personality::Plain));
+    assert_eq!(a.env.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(), ["A=d", "B=g", "C=n"]);
+    assert_eq!(a.exec, [vec!["one".to_owned()], vec!["two".to_owned(), "three four".to_owned()]]);
+    assert_eq!(a.sysctls["net.core.somaxconn"], "7");
+    assert_eq!(a.binds[0].host, Path::new("/lab/x.yaml"));
+    assert!(a.binds[0].read_only);
+    assert_eq!(topology.nodes["b"].personality, Personality::Weft);
+    assert_eq!(topology.long_name("a"), "clab-t-a");
+}
+
+#[test]
+fn both_forms_of_a_link_are_read() {
+    let text = with(
+        "a: {}\n    b: {}",
+        "{endpoints: [\"a:eth1\", \"b:eth1\"], mtu: 1500, ipv4: [10.0.0.0/31, 10.0.0.1/31]}\n    \
+         - type: veth\n      endpoints:\n        - {node: a, interface: eth2, mac: \"02:00:00:00:00:01\", ipv6: \"fd00::1/64\"}\n        \
+         - {node: b, interface: eth2}",
+    );
+    let topology = parse(&text).unwrap();
+    assert_eq!(topology.links[0].mtu, 1500);
+    assert_eq!(topology.links[0].b.addresses, ["10.0.0.1/31".parse::<IpNet>().unwrap()]);
+    assert_eq!(topology.links[1].a.mac, [2, 0, 0, 0, 0, 1]);
+    assert_eq!(topology.nodes["a"].addresses["eth2"], ["fd00::1/64".parse::<IpNet>().unwrap()]);
+    assert_ne!(topology.links[0].a.mac, topology.links[0].b.mac);
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_line_and_field() {
+    let cases = [
+        ("name: t\ntopology:\n  nodes:\n    a: {knid: linux}\n", "t.clab.yml:4:", "knid"),
+        (
+            "name: t\ntopology:\n  nodes:\n    a:\n      stages: {create: {}}\n",
+            "t.clab.yml:5:",
+            "topology.nodes.a.stages: weft-lab does not support",
+        ),
+        ("name: t\ntopology:\n  nodes:\n    a: {kind: srl}\n", "t.clab.yml:4:", "kind `srl` is not supported"),
+        ("name: t\ntopology:\n  nodes:\n    a: {sysctls: {vm.x: 1}}\n", "t.clab.yml:4:", "only `net.` settings"),
+        ("name: a b\ntopology: {nodes: {}}\n", "t.clab.yml:1:", "`a b`"),
+    ];
+    for (text, place, what) in cases {
+        let error = parse(text).unwrap_err();
+        assert!(error.contains(place) && error.contains(what), "{error}");
+    }
+    let links = [
+        ("{endpoints: [\"a:eth1\", \"c:eth1\"]}", "topology.links[0].endpoints[1]: there is no node `c`"),
+        ("{endpoints: [\"a:eth1\", \"host:eth1\"]}", "endpoints at `host` are not supported"),
+        ("{endpoints: [\"a:eth1\", \"a:eth1\"]}", "already the end"),
+        ("{endpoints: [\"a:eth1\"]}", "two endpoints, not 1"),
+        ("{endpoints: [\"a:averylonginterfacename\", \"b:eth1\"]}", "1 to 15 characters"),
+        ("{endpoints: [\"a-eth1\", \"b:eth1\"]}", "write \"node:interface\""),
+        ("{type: vxlan, endpoint: {}}", "links of type `vxlan`"),
+    ];
+    for (link, what) in links {
+        let error = parse(&with("a: {}\n    b: {}", link)).unwrap_err();
+        assert!(error.contains(what) && error.contains("t.clab.yml:7:"), "{error}");
+    }
+}
+
+#[test]
+fn a_bridge_needs_ports_that_exist() {
+    let text = with("a: {}\n    b: {}", "{endpoints: [\"a:eth1\", \"b:eth1\"]}");
+    let good =
+        format!("{text}weft: {{nodes: {{a: {{bridges: {{rack: {{ports: [eth1], address: 10.0.0.1/26}}}}}}}}}}\n");
+    assert_eq!(parse(&good).unwrap().nodes["a"].bridges["rack"].ports, ["eth1"]);
+    let error = parse(&good.replace("ports: [eth1]", "ports: [eth2]")).unwrap_err();
+    assert!(error.contains("no link ends at `a:eth2`"), "{error}");
+}
+
+#[test]
+fn the_topologies_in_the_tree_are_whole() {
+    for (name, nodes, links) in [("two-racks", 13, 22), ("unnumbered", 13, 22)] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("topologies/{name}.clab.yml"));
+        let topology = Topology::load(&path, &|_| None).unwrap();
+        assert_eq!((topology.nodes.len(), topology.links.len()), (nodes, links));
+        assert!(topology.nodes.values().all(|node| node.personality == Personality::Weft));
+        assert!(topology.nodes.values().all(|node| node.binds.iter().all(|bind| bind.host.is_file())), "{name}");
+        let macs: std::collections::BTreeSet<[u8; 6]> =
+            topology.links.iter().flat_map(|link| [link.a.mac, link.b.mac]).collect();
+        assert_eq!(macs.len(), 2 * links, "hardware addresses differ");
+        assert!(topology.expect.len() > 10);
+    }
+}
