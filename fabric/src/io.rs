@@ -1,6 +1,9 @@
 //! Effects: sockets, files, clocks, threads. Everything else in this crate is pure.
 
+#![expect(clippy::disallowed_methods, reason = "tasks, threads and clocks are what this module is for")]
+
 pub mod clock;
 pub mod files;
 pub mod icmp6;
 pub mod sockopt;
+pub mod tcp;
