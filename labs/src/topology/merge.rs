@@ -19,7 +19,7 @@ const MAX_INTERFACE: usize = 15;
 pub(super) fn topology(file: File, path: &Path) -> Result<Topology, Fault> {
     let name = file.name.value.clone();
     check_name(&file.name, &name, "name")?;
-    let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
+    let folder = path.parent().unwrap_or_else(|| Path::new("/")).to_owned();
     let mut topology = Topology {
         prefix: file.prefix.clone().unwrap_or_else(|| "clab".to_owned()).replace("__lab-name", &name),
         path: path.to_owned(),
