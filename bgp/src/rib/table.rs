@@ -2,7 +2,7 @@
 //! own pace.
 //!
 //! Each prefix has a dense slot number, so that "who was told" is one bit per prefix and reader, and the log is one number per
-//! change. A reader ([`crate::rib::out`], the kernel side) holds a cursor into the log; an entry that changed again later is
+//! change. A reader (one for each peer, one for the kernel) holds a cursor into the log; an entry that changed again later is
 //! skipped at its older place, so ten changes cost a slow reader one.
 
 use super::attrs::{AttrsId, AttrsTable};
