@@ -1,7 +1,7 @@
 //! Reads the configuration file, and the system's name for a file that says none.
 
 use crate::config::{self, Config, ConfigError, Fault};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Larger files are no configuration: the largest plan known, 10,000 machines, is 6 MB.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
@@ -30,4 +30,22 @@ fn read(path: &Path) -> Result<String, (String, &'static str)> {
         return Err((format!("{size} bytes are too many for a configuration"), "name the right file with --config"));
     }
     std::fs::read_to_string(path).map_err(|error| (error.to_string(), "make it readable, and UTF-8"))
+}
+
+/// Where labs of this user keep what the host must see of them: a short path, because a socket's has 107 bytes in all.
+#[must_use]
+pub fn lab_root() -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from("/run/weft-lab");
+    }
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(folder) if !folder.is_empty() => PathBuf::from(folder).join("weft-lab"),
+        _ => PathBuf::from(format!("/tmp/weft-lab-{}", rustix::process::geteuid().as_raw())),
+    }
+}
+
+/// The API socket of a lab node's daemon, as the host sees it.
+#[must_use]
+pub fn lab_socket(lab: &str, node: &str) -> PathBuf {
+    lab_root().join(lab).join(node).join("weft.sock")
 }
