@@ -7,7 +7,7 @@ mod import;
 mod machine;
 mod sessions;
 
-pub use answers::{NeighborInfo, PathInfo, RouteInfo};
+pub use answers::{NeighborInfo, PathInfo, RouteInfo, SpeakerSummary};
 pub use machine::Speaker;
 
 use crate::event::Event;

@@ -63,6 +63,8 @@ pub struct RouteInfo {
     pub paths: Vec<PathInfo>,
     /// Where the kernel is asked to send packets; empty for a route of our own.
     pub hops: Vec<Hop>,
+    /// The kernel acknowledged exactly these hops.
+    pub installed: bool,
 }
 
 /// One path.
@@ -76,6 +78,16 @@ pub struct PathInfo {
     pub hop: Option<Hop>,
     /// AS_PATH as text.
     pub as_path: String,
+    /// ORIGIN: `igp`, `egp` or `incomplete`.
+    pub origin: String,
+    /// ORIGINATOR_ID of a reflected route (RFC 4456 §8).
+    pub originator_id: Option<RouterId>,
+    /// CLUSTER_LIST of a reflected route, the nearest first (RFC 4456 §8).
+    pub cluster_list: Vec<RouterId>,
+    /// Learnt over an external session.
+    pub external: bool,
+    /// Seconds since start at which it came.
+    pub since_s: u64,
     /// LOCAL_PREF, if given.
     pub local_pref: Option<u32>,
     /// MULTI_EXIT_DISC, if given.
@@ -92,6 +104,25 @@ pub struct PathInfo {
     pub stale: bool,
     /// Why it is or is not used, with the section of the RFC.
     pub reason: String,
+}
+
+/// Totals of a speaker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpeakerSummary {
+    /// Prefixes known, both families.
+    pub prefixes: u64,
+    /// Paths learnt from peers: IPv4, IPv6.
+    pub paths_received: [u64; 2],
+    /// Prefixes originated here.
+    pub originated: u64,
+    /// The first wait for everybody's End-of-RIB is over.
+    pub converged: bool,
+    /// While it is not: the configured peers that are waited for.
+    pub waiting_for: Vec<String>,
+    /// Changes of the table that the kernel did not acknowledge yet.
+    pub fib_changes_waiting: u64,
+    /// Prefixes that the kernel refused.
+    pub fib_failed: u64,
 }
 
 impl Speaker {
@@ -117,15 +148,50 @@ impl Speaker {
     /// For each Established neighbour: its name, and why it is not told of `prefix` (`None`: it is).
     #[must_use]
     pub fn told(&self, prefix: &IpNet) -> Vec<(String, Option<String>)> {
-        let Some(entry) = self.table.get(prefix) else {
+        let (Some(entry), Some(slot)) = (self.table.get(prefix), self.table.slot(prefix)) else {
             return Vec::new();
         };
         let answer = |member: &Member| {
             let session = member.peer.session()?;
-            let why = self.exportable(member, session, entry).err().map(str::to_owned);
+            let why = match self.exportable(member, session, entry) {
+                Err(why) => Some(why.to_owned()),
+                Ok(_) if member.out.was_told(slot) => None,
+                Ok(_) => Some(self.not_yet(entry).to_owned()),
+            };
             Some((member.peer.config().name.clone(), why))
         };
         self.members.values().filter_map(answer).collect()
+    }
+
+    /// Why a route that may be told was not told so far.
+    fn not_yet(&self, entry: &Entry) -> &'static str {
+        if !self.converged {
+            "not yet: held back until every peer sent End-of-RIB"
+        } else if entry.changed > self.readable() {
+            "not yet: the kernel has not acknowledged it"
+        } else {
+            "not yet: it waits for room in the peer's socket"
+        }
+    }
+
+    /// Totals, and whether the first convergence is over.
+    #[must_use]
+    pub fn summary(&self) -> SpeakerSummary {
+        let mut paths = [0; 2];
+        for member in self.members.values() {
+            for family in Family::ALL {
+                paths[family.index()] += member.held[family.index()];
+            }
+        }
+        SpeakerSummary {
+            prefixes: u64::try_from(self.table.len()).unwrap_or(u64::MAX),
+            paths_received: paths,
+            originated: u64::try_from(self.originated.len()).unwrap_or(u64::MAX),
+            converged: self.converged,
+            waiting_for: self.unfinished(),
+            fib_changes_waiting: self.table.log_end().saturating_sub(self.kernel_done()),
+            fib_failed: u64::try_from(self.fib_failed.len()).unwrap_or(u64::MAX),
+        }
     }
 
     fn route(&self, entry: &Entry) -> RouteInfo {
@@ -146,6 +212,11 @@ impl Speaker {
                 next_hop: self.table.hops.next_hop(path.hop).addr,
                 hop: self.table.hops.resolved(path.hop),
                 as_path: attrs.as_path().to_string(),
+                origin: origin(attrs.origin()).to_owned(),
+                originator_id: attrs.originator_id(),
+                cluster_list: attrs.cluster_list().collect(),
+                external: self.table.candidate(path).is_some_and(|candidate| candidate.ebgp),
+                since_s: u64::from(path.since_s),
                 local_pref: attrs.local_pref(),
                 med: attrs.med(),
                 communities: attrs.communities().map(|word| format!("{}:{}", word >> 16, word & 0xffff)).collect(),
@@ -160,7 +231,13 @@ impl Speaker {
             prefix: entry.prefix,
             paths: paths.collect(),
             hops: entry.hops.as_deref().unwrap_or_default().to_vec(),
+            installed: self.is_installed(entry),
         }
+    }
+
+    /// Whether the kernel acknowledged what is wanted for this entry now.
+    fn is_installed(&self, entry: &Entry) -> bool {
+        entry.hops.is_some() && entry.changed <= self.kernel_done() && !self.fib_failed.contains(&entry.prefix)
     }
 
     fn source(&self, peer: PeerId) -> String {
@@ -169,6 +246,14 @@ impl Speaker {
             None if peer == LOCAL => "local".to_owned(),
             None => format!("peer {}", peer.0),
         }
+    }
+}
+
+const fn origin(code: u8) -> &'static str {
+    match code {
+        0 => "igp",
+        1 => "egp",
+        _ => "incomplete",
     }
 }
 

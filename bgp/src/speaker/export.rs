@@ -35,7 +35,7 @@ impl Out {
         Self { walk: Some(None), cursor, end_of_rib: families, ..Self::default() }
     }
 
-    fn was_told(&self, slot: SlotId) -> bool {
+    pub(super) fn was_told(&self, slot: SlotId) -> bool {
         let word = self.told.get(slot as usize / 64).copied().unwrap_or_default();
         word & (1 << (slot % 64)) != 0
     }

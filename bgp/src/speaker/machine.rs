@@ -50,7 +50,7 @@ pub struct Speaker {
     pub(super) conns: BTreeMap<ConnId, PeerId>,
     last_words: BTreeMap<ConnId, BytesMut>,
     ranges: Vec<DynamicRange>,
-    originated: BTreeSet<IpNet>,
+    pub(super) originated: BTreeSet<IpNet>,
     pub(super) sweeps: VecDeque<Sweep>,
     pub(super) output: VecDeque<Output>,
     rng: Rng,
@@ -62,6 +62,8 @@ pub struct Speaker {
     fib_sent: u64,
     fib_signalled: bool,
     in_kernel: Vec<u64>,
+    /// What the kernel refused, until it is wanted differently. Bounded by the table.
+    pub(super) fib_failed: BTreeSet<IpNet>,
     pub(super) converged: bool,
     hold_back_until: Option<Instant>,
 }
@@ -90,6 +92,7 @@ impl Speaker {
             fib_sent: 0,
             fib_signalled: false,
             in_kernel: Vec::new(),
+            fib_failed: BTreeSet::new(),
             hold_back_until: None,
         }
     }
@@ -125,7 +128,10 @@ impl Speaker {
                 }
             }
             Input::SetOriginated(routes) => self.set_originated(now, &routes),
-            Input::FibAck { seq, failed: _ } => self.fib_acked = self.fib_acked.max(seq),
+            Input::FibAck { seq, failed } => {
+                self.fib_acked = self.fib_acked.max(seq);
+                self.fib_failed.extend(failed);
+            }
             Input::Clear { peer, hard } => self.clear(now, peer, hard),
             Input::Shutdown { cease } => {
                 let notification = cease.then(|| Notification::shutdown(2, "weft stops"));
@@ -181,6 +187,7 @@ impl Speaker {
                 None => continue,
             };
             self.fib_sent = seq;
+            self.fib_failed.remove(&entry.prefix);
             changes.push(FibChange { prefix: entry.prefix, want, seq });
         }
         self.trim();
@@ -242,6 +249,11 @@ impl Speaker {
         if !self.config.advertise_after_install {
             return self.table.log_end();
         }
+        self.kernel_done()
+    }
+
+    /// Up to where the kernel has done what it was asked.
+    pub(super) const fn kernel_done(&self) -> u64 {
         if self.fib_acked >= self.fib_sent { self.fib_cursor } else { self.fib_acked }
     }
 

@@ -139,6 +139,16 @@ impl Speaker {
 
     /// Every configured peer is Established and said all it has (or cannot say so).
     fn check_converged(&mut self) {
+        if !self.converged && self.unfinished().is_empty() {
+            self.converge("end of rib");
+        }
+    }
+
+    /// Configured peers that the first convergence waits for.
+    pub(super) fn unfinished(&self) -> Vec<String> {
+        if self.converged {
+            return Vec::new();
+        }
         let finished = |member: &Member| {
             member.peer.session().is_some_and(|session| {
                 // RFC 4724 §4.1: a peer that restarts too is not waited for; one without the capability sends no End-of-RIB.
@@ -149,9 +159,8 @@ impl Speaker {
                         .all(|family| !session.codec.families[family.index()] || member.ended.contains(family))
             })
         };
-        if !self.converged && self.members.values().filter(|member| !member.dynamic).all(finished) {
-            self.converge("end of rib");
-        }
+        let configured = self.members.values().filter(|member| !member.dynamic);
+        configured.filter(|member| !finished(member)).map(|member| member.peer.config().name.clone()).collect()
     }
 
     pub(super) fn converge(&mut self, cause: &str) {
