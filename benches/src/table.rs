@@ -113,7 +113,7 @@ pub struct Table {
 
 impl Table {
     /// `count` prefixes of a nested /19../24 mix, 4-8 per attribute set, path length 3-5, communities on 3/4 of the sets,
-    /// the sets in random order.
+    /// the sets in random order. The prefixes and their order are the same for every `asn`, the paths are not.
     pub fn full(count: usize, asn: u32, next_hop: Ipv4Addr) -> Self {
         let mut dice = Dice(count as u64);
         let nested = nested_prefixes(count, &mut dice);
@@ -132,6 +132,7 @@ impl Table {
             prefixes: PrefixSet::default(),
             attribute_sets: groups.len(),
         };
+        let mut dice = Dice(u64::from(asn));
         for (number, group) in groups.iter().enumerate() {
             let attributes = attributes(u32::try_from(number).unwrap_or(0), asn, next_hop, &mut dice);
             put_update(&mut table.stream, &attributes, group);
@@ -141,6 +142,21 @@ impl Table {
         }
         table
     }
+}
+
+/// `count` /32s from `first` on, half of them in each of two attribute sets, as full messages (RFC 4271 §4.1: 4,096 octets).
+pub fn hosts(count: u32, first: Ipv4Addr, asn: u32, next_hop: Ipv4Addr) -> Vec<u8> {
+    let mut dice = Dice(u64::from(asn));
+    let mut stream = Vec::new();
+    let all: Vec<Prefix> = (0..count).map(|at| (u32::from(first) + at, 32)).collect();
+    for (number, half) in (0..).zip(all.chunks(all.len().div_ceil(2).max(1))) {
+        let attributes = attributes(number, asn, next_hop, &mut dice);
+        let room = 4_096 - HEADER_BYTES - 4 - attributes.len();
+        for message in half.chunks(room / 5) {
+            put_update(&mut stream, &attributes, message);
+        }
+    }
+    stream
 }
 
 /// Sixteen prefixes out of every /19: itself, one /20, one /21, two /22, two /23, nine /24. Every third /19 from 11.0.0.0
