@@ -3,7 +3,7 @@
 
 use crate::node::Input;
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use tokio::net::UdpSocket;
@@ -78,7 +78,8 @@ impl RaSocket {
 
     fn send(&self, packet: &[u8], to: Ipv6Addr) -> io::Result<()> {
         let to = SocketAddr::V6(SocketAddrV6::new(to, 0, 0, self.link.0));
-        self.socket.try_send_to(packet, to).map(drop)
+        // Past the runtime, which holds a new socket for full until it has been asked once.
+        SockRef::from(&self.socket).send_to(packet, &to.into()).map(drop)
     }
 
     /// Waits for the next packet and says what it means to the node.

@@ -108,15 +108,16 @@ mod tests {
 
     #[test]
     fn every_foreign_configuration_stands_beside_its_weft_one() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("topologies/two-racks");
-        for (node, personality) in [
-            ("spine1", Personality::Bird),
-            ("tor1", Personality::Bird),
-            ("spine1", Personality::Frr),
-            ("tor1", Personality::Frr),
-            ("spine1", Personality::Gobgp),
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("topologies");
+        for (plant, node, personality) in [
+            ("two-racks", "spine1", Personality::Bird),
+            ("two-racks", "tor1", Personality::Bird),
+            ("two-racks", "spine1", Personality::Frr),
+            ("two-racks", "tor1", Personality::Frr),
+            ("two-racks", "spine1", Personality::Gobgp),
+            ("unnumbered", "tor1", Personality::Frr),
         ] {
-            let yaml = folder.join(format!("{node}.yaml"));
+            let yaml = folder.join(plant).join(format!("{node}.yaml"));
             let config = personality.config_file(&yaml);
             assert!(config.is_file(), "{}", config.display());
             let launch = plan(personality, &config, &std::fs::read_to_string(&yaml).unwrap()).unwrap();

@@ -17,11 +17,11 @@ const ORDINARY_UID: &str = "65534";
 /// Said when the stage cannot run because the command is not there.
 const NO_VERIFY: &str = "every lab check: this build of `weft-lab` has no `verify --json`";
 
-/// Peers the plant is verified with: name, program that shows it is installed, nodes that run it.
-const PEERS: [(&str, &str, &[&str]); 3] = [
-    ("bird", "bird", &["spine1=bird", "tor1=bird"]),
-    ("frr", "bgpd", &["spine1=frr", "tor1=frr"]),
-    ("gobgp", "gobgpd", &["spine1=gobgp"]),
+/// Peers the plants are verified with: name, program that shows it is installed, plants and the nodes that run it.
+const PEERS: [(&str, &str, &[(&str, &str)]); 3] = [
+    ("bird", "bird", &[("two-racks", "spine1=bird"), ("two-racks", "tor1=bird")]),
+    ("frr", "bgpd", &[("two-racks", "spine1=frr"), ("two-racks", "tor1=frr"), ("unnumbered", "tor1=frr")]),
+    ("gobgp", "gobgpd", &[("two-racks", "spine1=gobgp")]),
 ];
 
 /// Verifies every topology as root (if we are), and again as an ordinary user.
@@ -68,8 +68,8 @@ pub(crate) fn interop(context: &Context) -> io::Result<Outcome> {
             outcome.add(&Outcome::skipped(format!("{name}: `{program}` is not installed and could not be")));
             continue;
         }
-        for node in nodes {
-            outcome.add(&stage.verify(context, &log, "two-racks", &["--node", node], false)?);
+        for (plant, node) in nodes {
+            outcome.add(&stage.verify(context, &log, plant, &["--node", node], false)?);
         }
     }
     Ok(outcome)
