@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod files;
+pub mod http;
 pub mod icmp6;
 pub mod sockopt;
 pub mod tcp;

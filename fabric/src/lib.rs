@@ -2,8 +2,10 @@
 //!
 //! Logic is pure and lives anywhere; effects live in [`io`] and `main.rs`.
 
+pub mod api;
 pub mod config;
 pub mod io;
 pub mod link;
+pub mod metrics;
 pub mod node;
 pub mod ra;

@@ -1,0 +1,234 @@
+//! The local API: what may be asked of a running daemon, and the typed answers. The CLI's tables and `--output json` print the same
+//! values. This file must not know how a request travels; `io/http` does.
+//!
+//! ```text
+//! GET /v1/…   ──▶ target::parse ──▶ Request::Show(Question) ──▶ answer(&Node) ──▶ Answer ──▶ JSON
+//! POST /v1/…  ──▶ target::parse ──▶ Request::Do(Command)    ──▶ the daemon's loop ──▶ Answer::done
+//! ```
+
+mod answers;
+mod build;
+mod target;
+
+pub use answers::{
+    Address, Bgp, BgpPath, BgpRoute, Done, Explanation, Happening, Health, History, Interface, Interfaces, Neighbor,
+    NeighborPolicy, Neighbors, PerFamily, Policy, Refusal, Route, Routes, Told, Version, Via,
+};
+pub use build::{answer, find_peer};
+pub use target::{Door, MAX_LIMIT, parse, query};
+
+use crate::node::Node;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use weft_bgp::types::IpNet;
+
+/// The version of the JSON below. Fields may be added to it; none is renamed or removed.
+pub const SCHEMA: &str = "weft/v1";
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Answered by [`answer`] from the node alone.
+    Show(Question),
+    /// Carried out by the daemon's loop.
+    Do(Command),
+}
+
+/// What may be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// What runs here.
+    Version,
+    /// The peers.
+    Neighbors,
+    /// Where packets go.
+    Routes(Selection),
+    /// The paths behind that.
+    Bgp(Selection),
+    /// Links, their addresses and who was found on them.
+    Interfaces,
+    /// Everything about one prefix.
+    Explain(Target),
+    /// What happened lately.
+    History,
+    /// The policy as written, and who is under it.
+    Policy,
+    /// Whether the daemon has converged.
+    Health,
+    /// Counters, as Prometheus reads them.
+    Metrics,
+}
+
+/// What may be ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Read the configuration again and apply what changed.
+    Reload,
+    /// Cease, withdraw, remove the routes, end.
+    Stop,
+    /// Ask a peer for its routes again and tell it ours, or reset its session.
+    Clear {
+        /// Its name, or its address.
+        peer: String,
+        /// Reset the session.
+        hard: bool,
+    },
+}
+
+/// Which routes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// A page of all of them.
+    Page {
+        /// The last prefix of the page before.
+        after: Option<IpNet>,
+        /// Most routes in the answer, 1..=[`MAX_LIMIT`].
+        limit: usize,
+    },
+    /// One: the prefix itself, or the longest match of an address.
+    One(Target),
+}
+
+/// A place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The longest prefix that covers it.
+    Address(IpAddr),
+    /// This prefix.
+    Prefix(IpNet),
+}
+
+impl Target {
+    /// Reads `10.0.0.1` or `10.0.0.0/8`; bits beyond the length of a prefix are ignored.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let address = text.parse().ok().map(Self::Address);
+        address.or_else(|| text.parse().ok().map(|net: IpNet| Self::Prefix(net.trunc())))
+    }
+
+    /// As a prefix: of full length for an address.
+    #[must_use]
+    pub fn net(self) -> IpNet {
+        match self {
+            Self::Address(address) => IpNet::from(address),
+            Self::Prefix(net) => net,
+        }
+    }
+}
+
+/// What the daemon knows beside its node.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The configuration file.
+    pub config: String,
+    /// Process id.
+    pub pid: u32,
+    /// Resident memory, octets.
+    pub resident_bytes: Option<u64>,
+    /// The kernel's side, if it is managed.
+    pub kernel: Option<KernelCounts>,
+}
+
+/// Counters of the kernel's side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelCounts {
+    /// Routes of ours in the kernel.
+    pub routes: u64,
+    /// Next-hop objects of ours in the kernel, groups included.
+    pub nexthops: u64,
+    /// Changes that the kernel refused so far.
+    pub failures: u64,
+}
+
+/// An answer, as it is sent: the body's fields beside `schema` and `node`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Answer {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// Name of the node that answers.
+    pub node: String,
+    /// The answer itself.
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// The answer to each kind of request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Body {
+    /// To [`Question::Version`].
+    Version(Version),
+    /// To [`Question::Neighbors`].
+    Neighbors(Neighbors),
+    /// To [`Question::Routes`].
+    Routes(Routes),
+    /// To [`Question::Bgp`].
+    Bgp(Bgp),
+    /// To [`Question::Interfaces`].
+    Interfaces(Interfaces),
+    /// To [`Question::Explain`].
+    Explain(Box<Explanation>),
+    /// To [`Question::History`].
+    History(History),
+    /// To [`Question::Policy`].
+    Policy(Policy),
+    /// To [`Question::Health`].
+    Health(Health),
+    /// To [`Question::Metrics`]: no JSON, the text as it is.
+    Metrics {
+        /// Prometheus' text format.
+        text: String,
+    },
+    /// To a [`Command`] that was carried out.
+    Done(Done),
+    /// To what cannot be answered.
+    Refused(Refusal),
+}
+
+impl Answer {
+    /// Wraps a body.
+    #[must_use]
+    pub fn new(node: &str, body: Body) -> Self {
+        Self { schema: SCHEMA, node: node.to_owned(), body }
+    }
+
+    /// A command was carried out.
+    #[must_use]
+    pub fn done(node: &Node, message: impl Into<String>) -> Self {
+        Self::new(&node.config().hostname, Body::Done(Done { done: message.into() }))
+    }
+
+    /// A request was refused.
+    #[must_use]
+    pub fn refused(node: &Node, refusal: Refusal) -> Self {
+        Self::new(&node.config().hostname, Body::Refused(refusal))
+    }
+
+    /// The prefix that an explanation is about, for whoever asks the kernel about it.
+    #[must_use]
+    pub fn explained(&self) -> Option<IpNet> {
+        match &self.body {
+            Body::Explain(explanation) => explanation.route.as_ref().map(|route| route.prefix),
+            Body::Version(_)
+            | Body::Neighbors(_)
+            | Body::Routes(_)
+            | Body::Bgp(_)
+            | Body::Interfaces(_)
+            | Body::History(_)
+            | Body::Policy(_)
+            | Body::Health(_)
+            | Body::Metrics { .. }
+            | Body::Done(_)
+            | Body::Refused(_) => None,
+        }
+    }
+
+    /// Adds what the kernel holds to an explanation.
+    #[must_use]
+    pub fn with_kernel(mut self, holds: String) -> Self {
+        if let Body::Explain(explanation) = &mut self.body {
+            explanation.kernel = Some(holds);
+        }
+        self
+    }
+}

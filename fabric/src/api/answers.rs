@@ -1,0 +1,364 @@
+//! The shapes of the answers: plain data, the same for the JSON and for the tables.
+
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use weft_bgp::event::Event;
+use weft_bgp::types::IpNet;
+
+/// What runs here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Of weft.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// Seconds since the daemon started.
+    pub uptime_s: u64,
+    /// The configuration file.
+    pub config: String,
+    /// Role in the fabric.
+    pub role: Option<String>,
+    /// Our AS.
+    pub asn: u32,
+    /// Our identifier.
+    pub router_id: Ipv4Addr,
+}
+
+/// A number for each family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PerFamily {
+    /// IPv4 unicast.
+    pub ipv4: u64,
+    /// IPv6 unicast.
+    pub ipv6: u64,
+}
+
+/// The peers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbors {
+    /// Our AS.
+    pub asn: u32,
+    /// Our identifier.
+    pub router_id: Ipv4Addr,
+    /// Configured ones first, then those of listen ranges.
+    pub neighbors: Vec<Neighbor>,
+}
+
+/// One peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbor {
+    /// Its configured name, or its address.
+    pub name: String,
+    /// Where it is.
+    pub address: Option<IpAddr>,
+    /// The link of an unnumbered peer.
+    pub interface: Option<String>,
+    /// Its AS, while Established.
+    pub remote_asn: Option<u32>,
+    /// The AS that it may have: a number, several, or `external`.
+    pub expected_asn: String,
+    /// Its identifier, while Established.
+    pub router_id: Option<Ipv4Addr>,
+    /// RFC 4271 §8.2.2 name of the state.
+    pub state: String,
+    /// Seconds since the session came up or was lost, or since the start.
+    pub since_s: u64,
+    /// Agreed hold time, seconds.
+    pub hold_time_s: Option<u16>,
+    /// Paths of it in the table.
+    pub prefixes_received: PerFamily,
+    /// Prefixes it was told.
+    pub prefixes_sent: PerFamily,
+    /// Most prefixes it may send.
+    pub max_prefixes: Option<u32>,
+    /// UPDATEs whose routes a loop check or the policy refused.
+    pub updates_rejected: u64,
+    /// UPDATEs treated as withdraw (RFC 7606 §2).
+    pub withdraw_faults: u64,
+    /// UPDATEs received.
+    pub updates_received: u64,
+    /// UPDATEs sent in this session.
+    pub updates_sent: u64,
+    /// All messages received.
+    pub messages_received: u64,
+    /// All messages sent.
+    pub messages_sent: u64,
+    /// Times the session came up.
+    pub established: u64,
+    /// Times it was lost.
+    pub dropped: u64,
+    /// Why it was last lost or refused.
+    pub last_error: Option<String>,
+    /// Why it is kept down, if it is (may be empty).
+    pub shutdown: Option<String>,
+    /// Made by a listen range.
+    pub dynamic: bool,
+}
+
+/// A page of routes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routes {
+    /// In order of family and prefix.
+    pub routes: Vec<Route>,
+    /// Ask for what comes `after` this; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<IpNet>,
+}
+
+/// Where packets for a prefix go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// `bgp`, `local` (originated here), or `none`: no path can be used.
+    pub kind: String,
+    /// The kernel acknowledged these next hops.
+    pub installed: bool,
+    /// The next hops; none for a local route.
+    pub via: Vec<Via>,
+    /// Whose paths are used, the best first.
+    pub from: Vec<String>,
+    /// Seconds since the newest of these paths came.
+    pub age_s: u64,
+}
+
+/// One next hop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Via {
+    /// The interface.
+    pub interface: String,
+    /// The neighbour on it.
+    pub gateway: IpAddr,
+    /// Relative weight.
+    pub weight: u8,
+}
+
+/// The table of paths, a page of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bgp {
+    /// Our AS.
+    pub asn: u32,
+    /// Our identifier.
+    pub router_id: Ipv4Addr,
+    /// Prefixes in the whole table.
+    pub prefixes: u64,
+    /// Paths from peers in the whole table.
+    pub paths: PerFamily,
+    /// Prefixes with their paths, in order of family and prefix.
+    pub routes: Vec<BgpRoute>,
+    /// Ask for what comes `after` this; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<IpNet>,
+}
+
+/// A prefix with its paths.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BgpRoute {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// The kernel acknowledged the next hops of the used paths.
+    pub installed: bool,
+    /// The best first, then those used with it, then the others.
+    pub paths: Vec<BgpPath>,
+}
+
+/// One path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BgpPath {
+    /// Name of the peer, or `local`.
+    pub from: String,
+    /// The best path.
+    pub best: bool,
+    /// In the ECMP set.
+    pub used: bool,
+    /// Kept for a restarting peer (RFC 4724 §4.2).
+    pub stale: bool,
+    /// Learnt over an external session.
+    pub external: bool,
+    /// Why it is or is not used, with the section of the RFC.
+    pub reason: String,
+    /// The next hop, after the next-hop rule.
+    pub next_hop: IpAddr,
+    /// Where that leads; absent when it is unreachable, or for a local route.
+    pub via: Option<Via>,
+    /// AS_PATH.
+    pub as_path: String,
+    /// ORIGIN: `igp`, `egp` or `incomplete`.
+    pub origin: String,
+    /// LOCAL_PREF, if given.
+    pub local_pref: Option<u32>,
+    /// MULTI_EXIT_DISC, if given.
+    pub med: Option<u32>,
+    /// Standard communities.
+    pub communities: Vec<String>,
+    /// Large communities.
+    pub large_communities: Vec<String>,
+    /// ORIGINATOR_ID of a reflected route (RFC 4456 §8).
+    pub originator_id: Option<Ipv4Addr>,
+    /// CLUSTER_LIST of a reflected route (RFC 4456 §8).
+    pub cluster_list: Vec<Ipv4Addr>,
+    /// Seconds since it came.
+    pub age_s: u64,
+}
+
+/// The links.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interfaces {
+    /// In order of their indices.
+    pub interfaces: Vec<Interface>,
+}
+
+/// One link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Kernel index.
+    pub index: u32,
+    /// Administratively up.
+    pub up: bool,
+    /// The far end is there.
+    pub carrier: bool,
+    /// `veth`, `bridge`, …; absent for a physical device.
+    pub kind: Option<String>,
+    /// The bridge, bond or VRF it belongs to.
+    pub master: Option<String>,
+    /// Largest packet, octets.
+    pub mtu: u32,
+    /// Hardware address.
+    pub mac: String,
+    /// Its addresses.
+    pub addresses: Vec<Address>,
+    /// The router found on the link of an unnumbered peer.
+    pub discovered: Option<Ipv6Addr>,
+    /// Peers on this link.
+    pub neighbors: Vec<String>,
+}
+
+/// An address of a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// With the length of its connected network.
+    pub net: IpNet,
+    /// Duplicate address detection has not ended (RFC 4862 §5.4).
+    pub tentative: bool,
+}
+
+/// Everything about one prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// What was asked.
+    pub target: String,
+    /// The route that decides; absent when nothing covers the target. May be less specific than a prefix that was asked for.
+    pub route: Option<Route>,
+    /// All paths of that route.
+    pub paths: Vec<BgpPath>,
+    /// What the kernel holds, if it was asked.
+    pub kernel: Option<String>,
+    /// Why we announce it, when we originate it.
+    pub originated: Option<String>,
+    /// Each peer with a session: whether it was told.
+    pub told: Vec<Told>,
+    /// Peers without a session: nobody could tell them.
+    pub no_session: Vec<String>,
+}
+
+/// Whether a peer was told of a prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Its name.
+    pub peer: String,
+    /// It was told.
+    pub told: bool,
+    /// Why it was not.
+    pub reason: Option<String>,
+}
+
+/// What happened lately.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// The oldest first.
+    pub history: Vec<Happening>,
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Happening {
+    /// Milliseconds since the daemon started.
+    pub at_ms: u64,
+    /// Milliseconds ago.
+    pub ago_ms: u64,
+    /// As a sentence.
+    pub text: String,
+    /// As data.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// The policy in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// As written in the configuration.
+    pub policy: serde_json::Value,
+    /// Who is under which.
+    pub neighbors: Vec<NeighborPolicy>,
+}
+
+/// The policies of a peer, or of a listen range.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighborPolicy {
+    /// Its name; for a range, its prefix.
+    pub name: String,
+    /// Name of the import policy; absent: RFC 8212 decides.
+    pub import: Option<String>,
+    /// Name of the export policy; absent: RFC 8212 decides.
+    pub export: Option<String>,
+    /// It is told only what we originate.
+    pub originated_only: bool,
+    /// Most prefixes it may send.
+    pub max_prefixes: Option<u32>,
+}
+
+/// Whether the daemon has converged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Routes can be relied on.
+    pub healthy: bool,
+    /// Why not.
+    pub reason: Option<String>,
+    /// Sessions that are up.
+    pub established: u64,
+    /// Peers that are configured or have called.
+    pub neighbors: u64,
+    /// Changes that the kernel has not acknowledged yet.
+    pub kernel_waiting: u64,
+    /// Prefixes that the kernel refused.
+    pub kernel_refused: u64,
+}
+
+/// A command was carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// What was done, as a sentence.
+    pub done: String,
+}
+
+/// A request that cannot be answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// HTTP status (RFC 9110 §15).
+    pub status: u16,
+    /// What is wrong, with the wrong value.
+    pub error: String,
+    /// What to do instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal that says what to do instead.
+    #[must_use]
+    pub fn new(status: u16, error: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { status, error: error.into(), remedy: Some(remedy.into()) }
+    }
+}

@@ -1,0 +1,339 @@
+//! Answers from a node: ids become names, and what belongs together is put together. Every answer is bounded by the number of peers
+//! and links, or by a page of the table, so that no question can hold up the daemon's loop.
+
+use super::answers::{
+    Address, Bgp, BgpPath, BgpRoute, Explanation, Happening, Health, History, Interface, Interfaces, Neighbor,
+    NeighborPolicy, Neighbors, PerFamily, Policy, Route, Routes, Told, Version, Via,
+};
+use super::{Answer, Body, Question, Selection, Surroundings, Target};
+use crate::link::LinkInfo;
+use crate::metrics;
+use crate::node::Node;
+use std::net::IpAddr;
+use weft_bgp::event::Event;
+use weft_bgp::peer::{Endpoint, PeerConfig, RemoteAs};
+use weft_bgp::speaker::{NeighborInfo, PathInfo, RouteInfo};
+use weft_bgp::time::Instant;
+use weft_bgp::types::{Hop, IfIndex, IpNet, PeerId};
+
+/// The name of the state in which a session carries routes (RFC 4271 §8.2.2).
+pub(crate) const ESTABLISHED: &str = "Established";
+
+/// Answers a question.
+#[must_use]
+pub fn answer(node: &Node, now: Instant, around: &Surroundings, question: &Question) -> Answer {
+    let body = match question {
+        Question::Version => Body::Version(version(node, now, around)),
+        Question::Neighbors => Body::Neighbors(neighbors(node, now)),
+        Question::Routes(selection) => Body::Routes(routes(node, now, selection)),
+        Question::Bgp(selection) => Body::Bgp(bgp(node, now, selection)),
+        Question::Interfaces => Body::Interfaces(interfaces(node, now)),
+        Question::Explain(target) => Body::Explain(Box::new(explain(node, now, *target))),
+        Question::History => Body::History(history(node, now)),
+        Question::Policy => Body::Policy(policy(node)),
+        Question::Health => Body::Health(health(node, now)),
+        Question::Metrics => Body::Metrics { text: metrics::text(node, now, around) },
+    };
+    Answer::new(&node.config().hostname, body)
+}
+
+/// The peer of this name, or at this address: configured, or from a listen range.
+#[must_use]
+pub fn find_peer(node: &Node, now: Instant, name: &str) -> Option<PeerId> {
+    let address: Option<IpAddr> = name.parse().ok();
+    let all = node.speaker().neighbors(now);
+    let named = all.iter().find(|peer| peer.name == name);
+    named.or_else(|| all.iter().find(|peer| address.is_some() && peer.address == address)).map(|peer| peer.id)
+}
+
+fn version(node: &Node, now: Instant, around: &Surroundings) -> Version {
+    let config = node.config();
+    Version {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: around.pid,
+        uptime_s: now.as_secs(),
+        config: around.config.clone(),
+        role: config.role.map(|role| role.to_string()),
+        asn: config.speaker.asn.0,
+        router_id: config.speaker.router_id,
+    }
+}
+
+fn neighbors(node: &Node, now: Instant) -> Neighbors {
+    let speaker = &node.config().speaker;
+    Neighbors {
+        asn: speaker.asn.0,
+        router_id: speaker.router_id,
+        neighbors: node.speaker().neighbors(now).into_iter().map(|info| neighbor(node, info)).collect(),
+    }
+}
+
+/// The configuration of a peer: its own, or that of the range it called from.
+fn configured<'a>(node: &'a Node, info: &NeighborInfo) -> Option<&'a PeerConfig> {
+    let config = node.config();
+    if let Some(own) = config.peers.iter().find(|peer| !info.dynamic && peer.name == info.name) {
+        return Some(own);
+    }
+    let range = config.dynamic.iter().find(|range| info.address.is_some_and(|at| range.prefix.contains(&at)));
+    range.map(|range| &range.template)
+}
+
+fn neighbor(node: &Node, info: NeighborInfo) -> Neighbor {
+    let config = configured(node, &info);
+    let interface = config.and_then(|config| match &config.endpoint {
+        Endpoint::Interface(name) => Some(name.clone()),
+        Endpoint::Address(_) => None,
+    });
+    let per_family = |[ipv4, ipv6]: [u64; 2]| PerFamily { ipv4, ipv6 };
+    Neighbor {
+        name: info.name,
+        address: info.address,
+        interface,
+        remote_asn: info.remote_asn.map(|asn| asn.0),
+        expected_asn: config.map_or_else(String::new, |config| expected(&config.remote_asn)),
+        router_id: info.router_id,
+        state: info.state,
+        since_s: info.since_s,
+        hold_time_s: info.hold_time_s,
+        prefixes_received: per_family(info.prefixes_received),
+        prefixes_sent: per_family(info.prefixes_sent),
+        max_prefixes: config.and_then(|config| config.max_prefixes),
+        updates_rejected: info.updates_rejected,
+        withdraw_faults: info.withdraw_faults,
+        updates_received: info.updates_received,
+        updates_sent: info.updates_sent,
+        messages_received: info.messages_received,
+        messages_sent: info.messages_sent,
+        established: info.established,
+        dropped: info.dropped,
+        last_error: info.last_error,
+        shutdown: config.and_then(|config| config.shutdown.clone()),
+        dynamic: info.dynamic,
+    }
+}
+
+fn expected(asn: &RemoteAs) -> String {
+    match asn {
+        RemoteAs::Is(asn) => asn.to_string(),
+        RemoteAs::External => "external".to_owned(),
+        RemoteAs::OneOf(list) => list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// The routes of a selection, and whether there may be more behind the last.
+fn select(node: &Node, selection: &Selection) -> (Vec<RouteInfo>, Option<IpNet>) {
+    match selection {
+        Selection::Page { after, limit } => {
+            let page = node.speaker().routes(*after, *limit);
+            let next = page.last().filter(|_| page.len() == *limit).map(|route| route.prefix);
+            (page, next)
+        }
+        Selection::One(target) => {
+            let covering = node.speaker().route_to(&target.net());
+            let wanted = |route: &RouteInfo| match target {
+                Target::Address(_) => true,
+                Target::Prefix(net) => route.prefix == *net,
+            };
+            (covering.into_iter().filter(wanted).collect(), None)
+        }
+    }
+}
+
+fn routes(node: &Node, now: Instant, selection: &Selection) -> Routes {
+    let (page, next) = select(node, selection);
+    Routes { routes: page.iter().map(|info| route(node, now, info)).collect(), next }
+}
+
+fn route(node: &Node, now: Instant, info: &RouteInfo) -> Route {
+    let mut used: Vec<&PathInfo> = info.paths.iter().filter(|path| path.used).collect();
+    used.sort_by_key(|path| !path.best);
+    let kind = match used.first() {
+        None => "none",
+        // What is originated here has no session and no hop behind it.
+        Some(best) if best.hop.is_none() => "local",
+        Some(_) => "bgp",
+    };
+    Route {
+        prefix: info.prefix,
+        kind: kind.to_owned(),
+        installed: info.installed,
+        via: info.hops.iter().map(|hop| via(node, hop)).collect(),
+        from: used.iter().map(|path| path.from.clone()).collect(),
+        age_s: used.iter().map(|path| age(now, path)).min().unwrap_or_default(),
+    }
+}
+
+const fn age(now: Instant, path: &PathInfo) -> u64 {
+    now.as_secs().saturating_sub(path.since_s)
+}
+
+fn via(node: &Node, hop: &Hop) -> Via {
+    Via { interface: link_name(node.links(), hop.link), gateway: hop.gateway, weight: hop.weight }
+}
+
+fn link_name(links: &[LinkInfo], index: IfIndex) -> String {
+    let known = links.iter().find(|link| link.index == index);
+    known.map_or_else(|| format!("interface {}", index.0), |link| link.name.clone())
+}
+
+fn bgp(node: &Node, now: Instant, selection: &Selection) -> Bgp {
+    let (page, next) = select(node, selection);
+    let summary = node.speaker().summary();
+    let [ipv4, ipv6] = summary.paths_received;
+    let with_paths = |info: RouteInfo| BgpRoute {
+        prefix: info.prefix,
+        installed: info.installed,
+        paths: paths(node, now, info.paths),
+    };
+    Bgp {
+        asn: node.config().speaker.asn.0,
+        router_id: node.config().speaker.router_id,
+        prefixes: summary.prefixes,
+        paths: PerFamily { ipv4, ipv6 },
+        routes: page.into_iter().map(with_paths).collect(),
+        next,
+    }
+}
+
+/// The best first, then its equals, then the rest.
+fn paths(node: &Node, now: Instant, infos: Vec<PathInfo>) -> Vec<BgpPath> {
+    let one = |info: PathInfo| BgpPath {
+        age_s: age(now, &info),
+        from: info.from,
+        best: info.best,
+        used: info.used,
+        stale: info.stale,
+        external: info.external,
+        reason: info.reason,
+        next_hop: info.next_hop,
+        via: info.hop.map(|hop| via(node, &hop)),
+        as_path: info.as_path,
+        origin: info.origin,
+        local_pref: info.local_pref,
+        med: info.med,
+        communities: info.communities,
+        large_communities: info.large_communities,
+        originator_id: info.originator_id,
+        cluster_list: info.cluster_list,
+    };
+    let mut all: Vec<BgpPath> = infos.into_iter().map(one).collect();
+    all.sort_by_key(|path| (!path.best, !path.used));
+    all
+}
+
+fn interfaces(node: &Node, now: Instant) -> Interfaces {
+    let peers = node.speaker().neighbors(now);
+    let one = |link: &LinkInfo| {
+        let on_link = |info: &&NeighborInfo| match configured(node, info).map(|config| &config.endpoint) {
+            Some(Endpoint::Interface(name)) => *name == link.name,
+            // A range's template has no address of its own.
+            Some(Endpoint::Address(_)) | None => {
+                info.address.is_some_and(|at| link.addrs.iter().any(|addr| addr.net.contains(&at)))
+            }
+        };
+        Interface {
+            name: link.name.clone(),
+            index: link.index.0,
+            up: link.up,
+            carrier: link.carrier,
+            kind: if link.loopback { Some("loopback".to_owned()) } else { link.kind.clone() },
+            master: link.master.map(|master| link_name(node.links(), master)),
+            mtu: link.mtu,
+            mac: link.mac.map(|octet| format!("{octet:02x}")).join(":"),
+            addresses: link.addrs.iter().map(|addr| Address { net: addr.net, tentative: addr.tentative }).collect(),
+            discovered: node.neighbour(link.index),
+            neighbors: peers.iter().filter(on_link).map(|info| info.name.clone()).collect(),
+        }
+    };
+    let mut interfaces: Vec<Interface> = node.links().iter().map(one).collect();
+    interfaces.sort_by_key(|link| link.index);
+    Interfaces { interfaces }
+}
+
+fn explain(node: &Node, now: Instant, target: Target) -> Explanation {
+    let text = match target {
+        Target::Address(address) => address.to_string(),
+        Target::Prefix(net) => net.to_string(),
+    };
+    let info = node.speaker().route_to(&target.net());
+    let told = info.as_ref().map(|info| node.speaker().told(&info.prefix)).unwrap_or_default();
+    let without = |info: &NeighborInfo| info.state != ESTABLISHED;
+    let originated = info
+        .as_ref()
+        .and_then(|info| node.config().originate.iter().find(|own| own.prefix.trunc() == info.prefix))
+        .map(|own| own.why.clone());
+    Explanation {
+        target: text,
+        route: info.as_ref().map(|info| route(node, now, info)),
+        paths: info.map(|info| paths(node, now, info.paths)).unwrap_or_default(),
+        kernel: None,
+        originated,
+        told: told.into_iter().map(|(peer, reason)| Told { peer, told: reason.is_none(), reason }).collect(),
+        no_session: node.speaker().neighbors(now).into_iter().filter(without).map(|info| info.name).collect(),
+    }
+}
+
+fn history(node: &Node, now: Instant) -> History {
+    let names = node.speaker().neighbors(now);
+    let name = |peer: PeerId| {
+        let known = names.iter().find(|info| info.id == peer);
+        known.map_or_else(|| format!("peer {}", peer.0), |info| info.name.clone())
+    };
+    let one = |(at, event): &(Instant, Event)| Happening {
+        at_ms: at.0 / 1_000_000,
+        ago_ms: now.0.saturating_sub(at.0) / 1_000_000,
+        text: sentence(event, name),
+        event: event.clone(),
+    };
+    History { history: node.history().map(one).collect() }
+}
+
+fn sentence(event: &Event, name: impl Fn(PeerId) -> String) -> String {
+    match event {
+        Event::SessionUp { name, asn, .. } => format!("{name}: session up, AS {asn}"),
+        Event::SessionDown { name, reason, retained, .. } => {
+            let routes = if *retained { "its routes are kept as stale" } else { "its routes are gone" };
+            format!("{name}: session down: {reason}; {routes}")
+        }
+        Event::SessionRefused { name, reason, .. } => format!("{name}: no session: {reason}"),
+        Event::EndOfRib { peer, family } => format!("{}: End-of-RIB for {family}", name(*peer)),
+        Event::MaxPrefixes { name, limit, .. } => format!("{name}: more than its maximum of {limit} prefixes"),
+        Event::Converged { cause } => format!("converged ({cause})"),
+    }
+}
+
+fn policy(node: &Node) -> Policy {
+    let of = |name: &str, peer: &PeerConfig| NeighborPolicy {
+        name: name.to_owned(),
+        import: peer.import.clone(),
+        export: peer.export.clone(),
+        originated_only: peer.originated_only,
+        max_prefixes: peer.max_prefixes,
+    };
+    let config = node.config();
+    let peers = config.peers.iter().map(|peer| of(&peer.name, peer));
+    let ranges = config.dynamic.iter().map(|range| of(&range.prefix.to_string(), &range.template));
+    Policy { policy: config.policy.clone(), neighbors: peers.chain(ranges).collect() }
+}
+
+fn health(node: &Node, now: Instant) -> Health {
+    let summary = node.speaker().summary();
+    let all = node.speaker().neighbors(now);
+    let established = all.iter().filter(|peer| peer.state == ESTABLISHED).count();
+    let reason = if !summary.converged {
+        Some(format!("waiting for End-of-RIB of {}", summary.waiting_for.join(", ")))
+    } else if established == 0 && !all.is_empty() {
+        Some(format!("no session: none of {} neighbors is Established", all.len()))
+    } else {
+        None
+    };
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    Health {
+        healthy: reason.is_none(),
+        reason,
+        established: count(established),
+        neighbors: count(all.len()),
+        kernel_waiting: summary.fib_changes_waiting,
+        kernel_refused: summary.fib_failed,
+    }
+}

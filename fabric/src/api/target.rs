@@ -1,0 +1,224 @@
+//! From the method and the target of an HTTP request to a [`Request`]: which paths exist behind which door, and what their
+//! queries may say. Strict: an unknown parameter is refused by name.
+
+use super::{Command, Question, Refusal, Request, Selection, Target};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use std::collections::BTreeMap;
+
+/// Routes in an answer that asks for no number.
+const DEFAULT_LIMIT: usize = 1_000;
+/// Most routes in one answer: about 2 ms of the loop's time, in which no keepalive can be sent.
+pub const MAX_LIMIT: usize = 2_000;
+/// What stays readable in a query.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b':').remove(b'/').remove(b'-').remove(b'_');
+
+/// Through which listener a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The unix socket: everything.
+    Local,
+    /// The metrics port: `/metrics` and `/healthz`, for readers only.
+    Metrics,
+}
+
+/// A value for a query.
+#[must_use]
+pub fn query(value: &str) -> String {
+    utf8_percent_encode(value, PLAIN).to_string()
+}
+
+/// Reads a request.
+///
+/// # Errors
+/// With 400 for a query that cannot be understood, 404 for a path that does not exist behind this door, 405 for the wrong method.
+pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal> {
+    let (path, text) = target.split_once('?').unwrap_or((target, ""));
+    let commands = ["/v1/reload", "/v1/stop", "/v1/clear"];
+    let known = match door {
+        Door::Local => path.starts_with("/v1/"),
+        Door::Metrics => ["/metrics", "/healthz"].contains(&path),
+    };
+    if !known {
+        return Err(unknown_path(door, path));
+    }
+    let wanted = if commands.contains(&path) { "POST" } else { "GET" };
+    let mut query = Query::read(text)?;
+    let request = match path {
+        "/v1/version" => Request::Show(Question::Version),
+        "/v1/neighbors" => Request::Show(Question::Neighbors),
+        "/v1/routes" => Request::Show(Question::Routes(selection(&mut query)?)),
+        "/v1/bgp" => Request::Show(Question::Bgp(selection(&mut query)?)),
+        "/v1/interfaces" => Request::Show(Question::Interfaces),
+        "/v1/explain" => Request::Show(Question::Explain(target_of(&query.needed("target")?)?)),
+        "/v1/history" => Request::Show(Question::History),
+        "/v1/policy" => Request::Show(Question::Policy),
+        "/v1/health" | "/healthz" => Request::Show(Question::Health),
+        "/v1/metrics" | "/metrics" => Request::Show(Question::Metrics),
+        "/v1/reload" => Request::Do(Command::Reload),
+        "/v1/stop" => Request::Do(Command::Stop),
+        "/v1/clear" => Request::Do(clear(&mut query)?),
+        _ => return Err(unknown_path(door, path)),
+    };
+    if method != wanted {
+        return Err(Refusal::new(405, format!("{method} {path} is not possible"), format!("use {wanted}")));
+    }
+    query.end(path)?;
+    Ok(request)
+}
+
+fn unknown_path(door: Door, path: &str) -> Refusal {
+    let remedy = match door {
+        Door::Local => {
+            "GET /v1/ version, neighbors, routes, bgp, interfaces, explain, history, policy, health, metrics; POST /v1/ reload, stop, clear"
+        }
+        Door::Metrics => "GET /metrics or /healthz; everything else is answered on the unix socket only",
+    };
+    Refusal::new(404, format!("there is no {path}"), remedy)
+}
+
+fn selection(query: &mut Query) -> Result<Selection, Refusal> {
+    if let Some(prefix) = query.take("prefix") {
+        return Ok(Selection::One(target_of(&prefix)?));
+    }
+    let after = match query.take("after") {
+        Some(text) => Some(text.parse().map_err(|_| no_prefix("after", &text))?),
+        None => None,
+    };
+    let limit = match query.take("limit") {
+        Some(text) => text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
+            Refusal::new(400, format!("limit={text} is not possible"), format!("write a number of 1..={MAX_LIMIT}"))
+        })?,
+        None => DEFAULT_LIMIT,
+    };
+    Ok(Selection::Page { after, limit })
+}
+
+fn target_of(text: &str) -> Result<Target, Refusal> {
+    Target::read(text).ok_or_else(|| {
+        Refusal::new(400, format!("`{text}` is no address and no prefix"), "write 10.69.0.4, 10.69.0.0/26 or fd00::/64")
+    })
+}
+
+fn no_prefix(name: &str, text: &str) -> Refusal {
+    Refusal::new(400, format!("{name}=`{text}` is no prefix"), "write the value of `next` as it came")
+}
+
+fn clear(query: &mut Query) -> Result<Command, Refusal> {
+    let peer = query.needed("peer")?;
+    let hard = match query.take("hard").as_deref() {
+        None | Some("false") => false,
+        Some("true" | "") => true,
+        Some(other) => return Err(Refusal::new(400, format!("hard={other} is not possible"), "write true or false")),
+    };
+    Ok(Command::Clear { peer, hard })
+}
+
+/// The parameters of a request, each taken once.
+struct Query(BTreeMap<String, String>);
+
+impl Query {
+    fn read(text: &str) -> Result<Self, Refusal> {
+        let mut all = BTreeMap::new();
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decode = |text: &str| {
+                percent_decode_str(text).decode_utf8().map(|text| text.into_owned()).map_err(|_| {
+                    Refusal::new(400, format!("`{text}` is no UTF-8"), "encode it with % and two hex digits per octet")
+                })
+            };
+            let name = decode(name)?;
+            let value = decode(value)?;
+            if all.insert(name.clone(), value).is_some() {
+                return Err(Refusal::new(400, format!("`{name}` is there twice"), "keep one"));
+            }
+        }
+        Ok(Self(all))
+    }
+
+    fn take(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name)
+    }
+
+    fn needed(&mut self, name: &str) -> Result<String, Refusal> {
+        self.take(name)
+            .filter(|value| !value.is_empty())
+            .ok_or_else(|| Refusal::new(400, format!("`{name}` is missing"), format!("add ?{name}=…")))
+    }
+
+    fn end(self, path: &str) -> Result<(), Refusal> {
+        match self.0.into_keys().next() {
+            Some(name) => Err(Refusal::new(400, format!("{path} knows no `{name}`"), "leave it out")),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write as _;
+
+    #[test]
+    fn requests_are_read_strictly() {
+        let cases = [
+            (Door::Local, "GET", "/v1/version"),
+            (Door::Local, "GET", "/v1/neighbors"),
+            (Door::Local, "GET", "/v1/routes"),
+            (Door::Local, "GET", "/v1/routes?limit=5&after=10.0.0.0/8"),
+            (Door::Local, "GET", "/v1/routes?prefix=10.0.0.1"),
+            (Door::Local, "GET", "/v1/routes?prefix=10.0.0.1/8"),
+            (Door::Local, "GET", "/v1/bgp?prefix=fd00%3A%3A%2F64"),
+            (Door::Local, "GET", "/v1/explain?target=fd00::1"),
+            (Door::Local, "GET", "/v1/health"),
+            (Door::Local, "GET", "/v1/metrics"),
+            (Door::Local, "POST", "/v1/clear?peer=spine%201&hard=true"),
+            (Door::Local, "POST", "/v1/clear?peer=tor1"),
+            (Door::Local, "POST", "/v1/stop"),
+            (Door::Local, "POST", "/v1/reload"),
+            (Door::Metrics, "GET", "/metrics"),
+            (Door::Metrics, "GET", "/healthz"),
+            // refused
+            (Door::Local, "GET", "/v1/stop"),
+            (Door::Local, "POST", "/v1/routes"),
+            (Door::Local, "GET", "/v1/routes?limit=0"),
+            (Door::Local, "GET", "/v1/routes?limit=2001"),
+            (Door::Local, "GET", "/v1/routes?limit=-1"),
+            (Door::Local, "GET", "/v1/routes?after=x"),
+            (Door::Local, "GET", "/v1/routes?prefix=10.0.0.0/33"),
+            (Door::Local, "GET", "/v1/routes?prefix=10.0.0.0/8&limit=4"),
+            (Door::Local, "GET", "/v1/routes?prefix=1.1.1.1&prefix=1.1.1.2"),
+            (Door::Local, "GET", "/v1/explain"),
+            (Door::Local, "GET", "/v1/explain?target=%FF"),
+            (Door::Local, "POST", "/v1/clear?hard=true"),
+            (Door::Local, "POST", "/v1/clear?peer=a&hard=yes"),
+            (Door::Local, "GET", "/v1/"),
+            (Door::Local, "GET", "/metrics"),
+            (Door::Metrics, "GET", "/v1/neighbors"),
+            (Door::Metrics, "POST", "/v1/stop"),
+            (Door::Metrics, "GET", "/"),
+        ];
+        let mut all = String::new();
+        for (door, method, target) in cases {
+            match parse(door, method, target) {
+                Ok(request) => writeln!(all, "{door:?} {method} {target}\n  {request:?}").unwrap(),
+                Err(refusal) => writeln!(
+                    all,
+                    "{door:?} {method} {target}\n  {} {}; {}",
+                    refusal.status,
+                    refusal.error,
+                    refusal.remedy.unwrap_or_default()
+                )
+                .unwrap(),
+            }
+        }
+        insta::assert_snapshot!("requests", all);
+    }
+
+    #[test]
+    fn a_query_value_survives_the_journey() {
+        for name in ["tor1", "spine 1", "a&b=c", "fd00::1/64", "ä%"] {
+            let request = parse(Door::Local, "POST", &format!("/v1/clear?peer={}", query(name)));
+            assert_eq!(request, Ok(Request::Do(Command::Clear { peer: name.to_owned(), hard: false })));
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! Carries the local API: HTTP/1.1 on a unix socket, and metrics and health on a TCP port. A request becomes an [`Ask`] for the
+//! daemon's loop; everything that a client can make large or slow has a bound here, so that the loop never waits for one.
+
+use crate::api::{self, Answer, Body, Door, Refusal};
+use crate::config::ApiConfig;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
+use weft_bgp::time::Duration;
+
+/// Connections at a time, for each of the two listeners. More are answered with 503 at once.
+pub const MAX_CONNECTIONS: usize = 64;
+/// Longest head of a request; a peer's name is the longest thing in it.
+const MAX_HEAD_BYTES: usize = 8 * 1024;
+/// No request of this API has a body.
+const MAX_BODY_BYTES: usize = 4 * 1024;
+/// For the head of a request to come.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// For the loop to answer: it is asked between two slices of work.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// For a connection in all: who does not read an answer loses it.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(30);
+/// Wait after an accept that failed because we have too many files open.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Longest path of a unix socket (unix(7)).
+const MAX_PATH_BYTES: usize = 107;
+/// For its owner and its group.
+const SOCKET_MODE: u32 = 0o660;
+
+/// A request on its way to the daemon's loop.
+#[derive(Debug)]
+pub struct Ask {
+    /// What is wanted.
+    pub request: api::Request,
+    /// Where the answer goes; dropped without one, the client is told that the daemon is ending.
+    pub reply: oneshot::Sender<Answer>,
+}
+
+/// The listeners. They end, and the socket's file goes, when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    socket: PathBuf,
+    /// Device and inode: a file that somebody else put there since is not ours to remove.
+    file: (u64, u64),
+    metrics: Option<SocketAddr>,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Server {
+    /// Where metrics are served.
+    #[must_use]
+    pub const fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        if inode(&self.socket).is_ok_and(|file| file == self.file) {
+            // Gone already is as good.
+            let _ = std::fs::remove_file(&self.socket);
+        }
+    }
+}
+
+/// Opens both listeners and serves until the result is dropped. Call it within the runtime.
+///
+/// # Errors
+/// When another daemon answers on the socket, or the socket or the port cannot be opened; the text names which.
+pub fn serve(config: &ApiConfig, asks: mpsc::Sender<Ask>) -> io::Result<Server> {
+    let at_socket = |error| context(&format!("API socket {}", config.socket.display()), &error);
+    let local = bind(&config.socket).map_err(at_socket)?;
+    let file = inode(&config.socket).map_err(at_socket)?;
+    let mut server = Server { socket: config.socket.clone(), file, metrics: None, tasks: Vec::new() };
+    if let Some(address) = config.http {
+        let at_port = |error| context(&format!("metrics port {address} (`api.http`)"), &error);
+        let listener = super::sockopt::listen(address).map_err(at_port)?;
+        server.metrics = Some(listener.local_addr().map_err(at_port)?);
+        server.tasks.push(tokio::spawn(accept_metrics(listener, asks.clone())).abort_handle());
+    }
+    server.tasks.push(tokio::spawn(accept_local(local, asks)).abort_handle());
+    Ok(server)
+}
+
+fn context(what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+fn inode(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+/// Binds the socket. A file left by a daemon that is gone is replaced; one on which somebody answers is not.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    if path.as_os_str().len() > MAX_PATH_BYTES {
+        let text = format!("the path is longer than {MAX_PATH_BYTES} bytes, choose a shorter one (`api.socket`)");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(file) if !file.file_type().is_socket() => {
+            let text = "there is a file of this name that is no socket; move it away, or set `api.socket`";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+        }
+        Ok(_) if is_answered(path)? => {
+            let text = "another daemon answers there; stop it (`weft stop`), or set `api.socket`";
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+        }
+        Ok(_) => std::fs::remove_file(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
+    Ok(listener)
+}
+
+/// Whether somebody listens, without waiting for them: a full backlog is an answer too.
+fn is_answered(path: &Path) -> io::Result<bool> {
+    let probe = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    probe.set_nonblocking(true)?;
+    match probe.connect(&socket2::SockAddr::unix(path)?) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+async fn accept_local(listener: UnixListener, asks: mpsc::Sender<Ask>) {
+    let mut room = Room::new(Door::Local, asks);
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // A client that is too many and does not read even this is simply closed.
+                let refused = room.enter(stream).map(|stream| stream.try_write(&too_many()));
+                drop(refused);
+            }
+            Err(error) => pause(&error).await,
+        }
+    }
+}
+
+async fn accept_metrics(listener: TcpListener, asks: mpsc::Sender<Ask>) {
+    let mut room = Room::new(Door::Metrics, asks);
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let refused = room.enter(stream).map(|stream| stream.try_write(&too_many()));
+                drop(refused);
+            }
+            Err(error) => pause(&error).await,
+        }
+    }
+}
+
+async fn pause(error: &io::Error) {
+    tracing::debug!(%error, "accept failed");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+fn too_many() -> Vec<u8> {
+    let refusal = Refusal::new(503, format!("{MAX_CONNECTIONS} connections are open already"), "try again");
+    let body = json(&refusal);
+    let length = body.len();
+    let mut head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    )
+    .into_bytes();
+    head.extend_from_slice(&body);
+    head
+}
+
+/// The connections of one listener; they end with it.
+struct Room {
+    door: Door,
+    asks: mpsc::Sender<Ask>,
+    places: Arc<Semaphore>,
+    tasks: JoinSet<()>,
+}
+
+impl Room {
+    fn new(door: Door, asks: mpsc::Sender<Ask>) -> Self {
+        Self { door, asks, places: Arc::new(Semaphore::new(MAX_CONNECTIONS)), tasks: JoinSet::new() }
+    }
+
+    /// Serves a connection, or hands it back when there is no place for it.
+    fn enter<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&mut self, stream: S) -> Option<S> {
+        while self.tasks.try_join_next().is_some() {}
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            return Some(stream);
+        };
+        let (door, asks) = (self.door, self.asks.clone());
+        self.tasks.spawn(async move {
+            let service = service_fn(move |request| respond(door, asks.clone(), request));
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
+            // One request for each connection: its whole life has one bound.
+            http.max_buf_size(MAX_HEAD_BYTES).keep_alive(false);
+            let connection = http.serve_connection(TokioIo::new(stream), service);
+            // A client that spoke nonsense, left, or was too slow: its own loss.
+            let _ = tokio::time::timeout(CONNECTION_LIMIT, connection).await;
+            drop(place);
+        });
+        None
+    }
+}
+
+async fn respond(
+    door: Door,
+    asks: mpsc::Sender<Ask>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let response = match ask(door, &asks, request).await {
+        Ok(answer) => render(door, &answer),
+        Err(refusal) => refused(&refusal),
+    };
+    Ok(response)
+}
+
+async fn ask(door: Door, asks: &mpsc::Sender<Ask>, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    let (head, body) = request.into_parts();
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let wanted = api::parse(door, head.method.as_str(), target)?;
+    read_to_end(body).await?;
+    let (reply, answer) = oneshot::channel();
+    asks.try_send(Ask { request: wanted, reply }).map_err(|error| match error {
+        mpsc::error::TrySendError::Full(_) => Refusal::new(503, "too many requests are waiting", "try again"),
+        mpsc::error::TrySendError::Closed(_) => ending(),
+    })?;
+    match tokio::time::timeout(ANSWER_LIMIT, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) => Err(ending()),
+        Err(_) => Err(Refusal::new(
+            504,
+            format!("the daemon did not answer within {} s", ANSWER_LIMIT.as_secs()),
+            "look at its log",
+        )),
+    }
+}
+
+fn ending() -> Refusal {
+    Refusal { status: 503, error: "the daemon is ending".to_owned(), remedy: None }
+}
+
+/// Whatever body a client sends is read, so that it hears the answer, and forgotten.
+async fn read_to_end(body: Incoming) -> Result<(), Refusal> {
+    match Limited::new(body, MAX_BODY_BYTES).collect().await {
+        Ok(_) => Ok(()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Refusal::new(413, format!("the body is longer than {MAX_BODY_BYTES} bytes"), "send none"))
+        }
+        Err(error) => Err(Refusal { status: 400, error: format!("the body cannot be read: {error}"), remedy: None }),
+    }
+}
+
+fn render(door: Door, answer: &Answer) -> Response<Full<Bytes>> {
+    match &answer.body {
+        Body::Metrics { text } => {
+            reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.clone().into_bytes())
+        }
+        Body::Health(health) if door == Door::Metrics => {
+            let status = if health.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            let text = health.reason.as_deref().unwrap_or("ok");
+            reply(status, "text/plain; charset=utf-8", format!("{text}\n").into_bytes())
+        }
+        Body::Refused(refusal) => refused(refusal),
+        Body::Version(_)
+        | Body::Neighbors(_)
+        | Body::Routes(_)
+        | Body::Bgp(_)
+        | Body::Interfaces(_)
+        | Body::Explain(_)
+        | Body::History(_)
+        | Body::Policy(_)
+        | Body::Health(_)
+        | Body::Done(_) => reply(StatusCode::OK, "application/json", line(serde_json::to_vec(answer))),
+    }
+}
+
+fn refused(refusal: &Refusal) -> Response<Full<Bytes>> {
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = reply(status, "application/json", json(refusal));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        // RFC 9110 §15.5.6: which method would be right.
+        let right = if refusal.remedy.as_deref() == Some("use POST") { "POST" } else { "GET" };
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(right));
+    }
+    response
+}
+
+fn json(refusal: &Refusal) -> Vec<u8> {
+    let mut value = serde_json::json!({ "schema": api::SCHEMA, "status": refusal.status, "error": refusal.error });
+    if let (Some(remedy), Some(fields)) = (&refusal.remedy, value.as_object_mut()) {
+        fields.insert("remedy".to_owned(), remedy.as_str().into());
+    }
+    line(serde_json::to_vec(&value))
+}
+
+/// Ends a document with a newline, for people with curl.
+fn line(document: serde_json::Result<Vec<u8>>) -> Vec<u8> {
+    // Our own types always become JSON.
+    let mut text = document.unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+fn reply(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! The server on temporary sockets, in front of a loop that is not a daemon: bounds, bad clients, and what becomes of the file.
+
+use super::*;
+use crate::api::{Command, Done, Health, Question};
+use std::os::unix::net::UnixListener as StdListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A folder of one test, gone with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("weft-http-{}-{test}", std::process::id()));
+        // Left by a test that was killed, under the same process id.
+        let _ = std::fs::remove_dir_all(&folder);
+        Self(folder)
+    }
+
+    fn config(&self) -> ApiConfig {
+        ApiConfig { socket: self.0.join("run/weft.sock"), http: Some(SocketAddr::from(([127, 0, 0, 1], 0))) }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A server, and a loop that answers each request with its own words.
+fn start(folder: &Folder) -> Server {
+    let (asked, mut asks) = mpsc::channel::<Ask>(4);
+    tokio::spawn(async move {
+        while let Some(ask) = asks.recv().await {
+            let body = match &ask.request {
+                api::Request::Show(Question::Metrics) => Body::Metrics { text: "weft_converged 1\n".to_owned() },
+                api::Request::Show(Question::Health) => Body::Health(Health {
+                    healthy: false,
+                    reason: Some("waiting for End-of-RIB of tor1".to_owned()),
+                    established: 0,
+                    neighbors: 1,
+                    kernel_waiting: 0,
+                    kernel_refused: 0,
+                }),
+                other @ (api::Request::Show(_) | api::Request::Do(_)) => {
+                    Body::Done(Done { done: format!("{other:?}") })
+                }
+            };
+            let _ = ask.reply.send(Answer::new("tor1", body));
+        }
+    });
+    serve(&folder.config(), asked).unwrap()
+}
+
+async fn talk<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, bytes: &[u8]) -> String {
+    // A server that closes early breaks the pipe; what it said before is what counts.
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+async fn local(folder: &Folder, bytes: &[u8]) -> String {
+    talk(UnixStream::connect(folder.config().socket).await.unwrap(), bytes).await
+}
+
+async fn request(folder: &Folder, line: &str) -> String {
+    local(folder, format!("{line} HTTP/1.1\r\nhost: weft\r\n\r\n").as_bytes()).await
+}
+
+fn status(answer: &str) -> &str {
+    answer.split(' ').nth(1).unwrap_or("closed")
+}
+
+#[tokio::test]
+async fn requests_reach_the_loop_and_answers_come_back() {
+    let folder = Folder::new("answers");
+    let server = start(&folder);
+    let socket = folder.config().socket;
+    assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
+    let answer = request(&folder, "POST /v1/clear?peer=spine%201&hard=true").await;
+    let wanted = api::Request::Do(Command::Clear { peer: "spine 1".to_owned(), hard: true });
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(body, serde_json::json!({ "schema": "weft/v1", "node": "tor1", "done": format!("{wanted:?}") }));
+    assert_eq!(status(&request(&folder, "GET /v1/nothing").await), "404");
+    let wrong_method = request(&folder, "GET /v1/stop").await;
+    assert!(wrong_method.contains("405") && wrong_method.contains("allow: POST"), "{wrong_method}");
+    drop(server);
+    assert!(!socket.exists(), "the file goes with the server");
+}
+
+#[tokio::test]
+async fn the_metrics_port_serves_readers_only() {
+    let folder = Folder::new("metrics");
+    let server = start(&folder);
+    let port = server.metrics_address().unwrap();
+    let ask = async |line: &str| {
+        let stream = TcpStream::connect(port).await.unwrap();
+        talk(stream, format!("{line} HTTP/1.1\r\nhost: weft\r\n\r\n").as_bytes()).await
+    };
+    let metrics = ask("GET /metrics").await;
+    assert!(metrics.contains("text/plain; version=0.0.4") && metrics.ends_with("weft_converged 1\n"), "{metrics}");
+    let health = ask("GET /healthz").await;
+    assert!(health.contains(" 503 ") && health.ends_with("waiting for End-of-RIB of tor1\n"), "{health}");
+    assert_eq!(status(&ask("POST /v1/stop").await), "404");
+    assert_eq!(status(&ask("GET /v1/neighbors").await), "404");
+    assert_eq!(status(&ask("POST /metrics").await), "405");
+}
+
+#[tokio::test]
+async fn nonsense_and_excess_are_refused_and_hurt_nobody_else() {
+    let folder = Folder::new("nonsense");
+    let _server = start(&folder);
+    assert_eq!(status(&local(&folder, b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n").await), "400");
+    assert_eq!(status(&local(&folder, b"GET\r\n\r\n").await), "400");
+    let long = format!("GET /v1/version HTTP/1.1\r\nhost: weft\r\nx: {}\r\n\r\n", "y".repeat(2 * MAX_HEAD_BYTES));
+    assert_eq!(status(&local(&folder, long.as_bytes()).await), "431");
+    let body = "z".repeat(MAX_BODY_BYTES + 1);
+    let big = format!("POST /v1/reload HTTP/1.1\r\nhost: weft\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    assert_eq!(status(&local(&folder, big.as_bytes()).await), "413");
+    let fits = "POST /v1/reload HTTP/1.1\r\nhost: weft\r\ncontent-length: 2\r\n\r\n{}";
+    assert_eq!(status(&local(&folder, fits.as_bytes()).await), "200");
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_so_and_a_place_that_is_left_is_given_away() {
+    let folder = Folder::new("many");
+    let _server = start(&folder);
+    let socket = folder.config().socket;
+    let mut held = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        held.push(UnixStream::connect(&socket).await.unwrap());
+    }
+    let refused = request(&folder, "GET /v1/version").await;
+    assert!(refused.contains(" 503 ") && refused.contains("64 connections are open already"), "{refused}");
+    held.pop();
+    // The server notices the end of a connection when its task runs.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+    while status(&request(&folder, "GET /v1/version").await) != "200" {
+        assert!(tokio::time::Instant::now() < deadline, "no place became free");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_ends_its_request_is_closed() {
+    let folder = Folder::new("slow");
+    let _server = start(&folder);
+    let began = tokio::time::Instant::now();
+    let answer = local(&folder, b"GET /v1/version HTTP/1.1\r\nhost: w").await;
+    assert!(["408", "closed"].contains(&status(&answer)), "{answer}");
+    assert!(began.elapsed() >= HEAD_LIMIT && began.elapsed() <= CONNECTION_LIMIT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_that_is_busy_stuck_or_gone_is_named() {
+    let folder = Folder::new("stuck");
+    let (asked, mut asks) = mpsc::channel::<Ask>(1);
+    let server = serve(&folder.config(), asked).unwrap();
+    // Nobody takes the first ask; the second finds the queue full.
+    let first = request(&folder, "GET /v1/version").await;
+    assert_eq!(status(&first), "504");
+    let second = request(&folder, "GET /v1/version").await;
+    assert!(second.contains(" 503 ") && second.contains("too many requests are waiting"), "{second}");
+    asks.close();
+    let third = request(&folder, "GET /v1/version").await;
+    assert!(third.contains(" 503 ") && third.contains("the daemon is ending"), "{third}");
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_stale_file_is_replaced_and_a_living_daemon_is_not() {
+    let folder = Folder::new("stale");
+    let config = folder.config();
+    std::fs::create_dir_all(config.socket.parent().unwrap()).unwrap();
+    drop(StdListener::bind(&config.socket).unwrap());
+    assert!(config.socket.exists(), "a closed listener leaves its file");
+    let server = start(&folder);
+    assert_eq!(status(&request(&folder, "GET /v1/version").await), "200");
+    let (asked, _asks) = mpsc::channel(1);
+    let error = serve(&config, asked.clone()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    assert!(error.to_string().contains("another daemon answers there"), "{error}");
+    assert_eq!(status(&request(&folder, "GET /v1/version").await), "200", "it still answers");
+    // Whoever replaced the file keeps it.
+    std::fs::remove_file(&config.socket).unwrap();
+    std::fs::write(&config.socket, "precious").unwrap();
+    drop(server);
+    let error = serve(&config, asked).unwrap_err();
+    assert!(error.to_string().contains("is no socket"), "{error}");
+    assert_eq!(std::fs::read_to_string(&config.socket).unwrap(), "precious");
+}
+
+#[tokio::test]
+async fn a_path_that_no_socket_can_have_is_named() {
+    let (asked, _asks) = mpsc::channel(1);
+    let config = ApiConfig { socket: PathBuf::from(format!("/tmp/{}", "x".repeat(120))), http: None };
+    let error = serve(&config, asked).unwrap_err().to_string();
+    assert!(error.contains("longer than 107 bytes") && error.contains("api.socket"), "{error}");
+}

@@ -1,0 +1,152 @@
+//! What Prometheus reads: the counters that the machines keep anyway, written down at each scrape. The list of names is in this
+//! crate's README, and a test holds the two together.
+
+use crate::api::Surroundings;
+use crate::node::Node;
+use prometheus::{Encoder as _, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use weft_bgp::speaker::NeighborInfo;
+use weft_bgp::time::Instant;
+use weft_bgp::types::Family;
+
+/// All metrics of a node in Prometheus' text format.
+#[must_use]
+pub fn text(node: &Node, now: Instant, around: &Surroundings) -> String {
+    let page = Page { registry: Registry::new() };
+    page.daemon(node, now, around);
+    page.neighbors(&node.speaker().neighbors(now));
+    page.table(node);
+    page.kernel(node, around);
+    page.links(node);
+    let mut out = Vec::new();
+    // Writing to memory fails only for a metric without samples, and none of ours is.
+    if TextEncoder::new().encode(&page.registry.gather(), &mut out).is_err() {
+        out.clear();
+    }
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// One scrape.
+struct Page {
+    registry: Registry,
+}
+
+impl Page {
+    /// A metric and its samples, each with the values of its labels.
+    fn gauge(&self, name: &str, help: &str, labels: &[&str], samples: impl IntoIterator<Item = (Vec<String>, u64)>) {
+        let Ok(family) = IntGaugeVec::new(Opts::new(name, help), labels) else {
+            return;
+        };
+        for (values, sample) in samples {
+            let values: Vec<&str> = values.iter().map(String::as_str).collect();
+            if let Ok(gauge) = family.get_metric_with_label_values(&values) {
+                gauge.set(i64::try_from(sample).unwrap_or(i64::MAX));
+            }
+        }
+        // Refused only when a name is there twice, which the test of all names would show.
+        let _ = self.registry.register(Box::new(family));
+    }
+
+    fn counter(&self, name: &str, help: &str, labels: &[&str], samples: impl IntoIterator<Item = (Vec<String>, u64)>) {
+        let Ok(family) = IntCounterVec::new(Opts::new(name, help), labels) else {
+            return;
+        };
+        for (values, sample) in samples {
+            let values: Vec<&str> = values.iter().map(String::as_str).collect();
+            if let Ok(counter) = family.get_metric_with_label_values(&values) {
+                counter.inc_by(sample);
+            }
+        }
+        let _ = self.registry.register(Box::new(family));
+    }
+
+    fn number(&self, name: &str, help: &str, sample: u64) {
+        self.gauge(name, help, &[], [(Vec::new(), sample)]);
+    }
+
+    fn daemon(&self, node: &Node, now: Instant, around: &Surroundings) {
+        let config = node.config();
+        let role = config.role.map(|role| role.to_string()).unwrap_or_default();
+        let build = vec![env!("CARGO_PKG_VERSION").to_owned(), role, config.speaker.asn.to_string()];
+        self.gauge("weft_build_info", "1; what runs here is in the labels", &["version", "role", "asn"], [(build, 1)]);
+        self.number("weft_uptime_seconds", "Seconds since the daemon started", now.as_secs());
+        let converged = node.speaker().summary().converged;
+        self.number("weft_converged", "1 once the first wait for End-of-RIB is over", u64::from(converged));
+        if let Some(octets) = around.resident_bytes {
+            self.number("weft_resident_memory_bytes", "Resident memory of the daemon", octets);
+        }
+    }
+
+    fn neighbors(&self, all: &[NeighborInfo]) {
+        let each = |value: fn(&NeighborInfo) -> u64| all.iter().map(move |peer| (vec![peer.name.clone()], value(peer)));
+        let label = &["neighbor"];
+        self.gauge(
+            "weft_neighbor_state",
+            "State as in RFC 4273: 1 Idle, 2 Connect, 3 Active, 4 OpenSent, 5 OpenConfirm, 6 Established",
+            label,
+            each(|peer| state_number(&peer.state)),
+        );
+        let since = "Seconds since the session came up or was lost, or since the start";
+        self.gauge("weft_neighbor_state_seconds", since, label, each(|peer| peer.since_s));
+        for (name, help, value) in NEIGHBOR_COUNTERS {
+            self.counter(name, help, label, each(value));
+        }
+        let per_family = |value: fn(&NeighborInfo) -> [u64; 2]| {
+            all.iter().flat_map(move |peer| {
+                Family::ALL.map(|family| (vec![peer.name.clone(), family.to_string()], value(peer)[family.index()]))
+            })
+        };
+        let labels = &["neighbor", "family"];
+        let received = "Paths of the neighbor in the table";
+        self.gauge("weft_neighbor_prefixes_received", received, labels, per_family(|peer| peer.prefixes_received));
+        let sent = "Prefixes the neighbor was told";
+        self.gauge("weft_neighbor_prefixes_sent", sent, labels, per_family(|peer| peer.prefixes_sent));
+    }
+
+    fn table(&self, node: &Node) {
+        let summary = node.speaker().summary();
+        self.number("weft_rib_prefixes", "Prefixes in the table, both families", summary.prefixes);
+        let paths = Family::ALL.map(|family| (vec![family.to_string()], summary.paths_received[family.index()]));
+        self.gauge("weft_rib_paths", "Paths learnt from neighbors", &["family"], paths);
+        self.number("weft_rib_originated", "Prefixes originated here", summary.originated);
+    }
+
+    fn kernel(&self, node: &Node, around: &Surroundings) {
+        let summary = node.speaker().summary();
+        let waiting = "Changes of the table that the kernel has not acknowledged";
+        self.number("weft_fib_waiting", waiting, summary.fib_changes_waiting);
+        self.number("weft_fib_refused", "Prefixes that the kernel does not hold as wanted", summary.fib_failed);
+        if let Some(kernel) = around.kernel {
+            self.number("weft_fib_routes", "Routes of ours in the kernel", kernel.routes);
+            self.number("weft_fib_nexthops", "Next-hop objects of ours in the kernel", kernel.nexthops);
+            let help = "Changes that the kernel refused";
+            self.counter("weft_fib_failures_total", help, &[], [(Vec::new(), kernel.failures)]);
+        }
+    }
+
+    fn links(&self, node: &Node) {
+        let usable = node.links().iter().map(|link| (vec![link.name.clone()], u64::from(link.is_usable())));
+        self.gauge("weft_interface_up", "1 while the interface is up and has carrier", &["interface"], usable);
+    }
+}
+
+type OfNeighbor = fn(&NeighborInfo) -> u64;
+
+/// Counters of a neighbor: name, help, value.
+const NEIGHBOR_COUNTERS: [(&str, &str, OfNeighbor); 8] = [
+    ("weft_neighbor_established_total", "Times the session came up", |peer| peer.established),
+    ("weft_neighbor_dropped_total", "Times the session was lost", |peer| peer.dropped),
+    ("weft_neighbor_messages_received_total", "Messages received", |peer| peer.messages_received),
+    ("weft_neighbor_messages_sent_total", "Messages sent", |peer| peer.messages_sent),
+    ("weft_neighbor_updates_received_total", "UPDATEs received", |peer| peer.updates_received),
+    ("weft_neighbor_updates_sent_total", "UPDATEs sent in this session", |peer| peer.updates_sent),
+    ("weft_neighbor_updates_rejected_total", "UPDATEs whose routes a loop check or the policy refused", |peer| {
+        peer.updates_rejected
+    }),
+    ("weft_neighbor_withdraw_faults_total", "UPDATEs treated as withdraw (RFC 7606)", |peer| peer.withdraw_faults),
+];
+
+/// RFC 4273 §4, `bgpPeerState`.
+fn state_number(name: &str) -> u64 {
+    let names = ["Idle", "Connect", "Active", "OpenSent", "OpenConfirm", "Established"];
+    (1..).zip(names).find(|(_, known)| *known == name).map_or(0, |(number, _)| number)
+}
