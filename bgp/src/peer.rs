@@ -92,8 +92,11 @@ pub struct Local {
     pub asn: Asn,
     /// Our identifier.
     pub router_id: RouterId,
-    /// R bit of the first OPEN, F bits (RFC 4724 §3).
-    pub restarting: bool,
+    /// R bit: we just started, so nobody is to wait for our End-of-RIB (RFC 4724 §3). Without it, speakers that start together
+    /// would wait for each other.
+    pub restarted: bool,
+    /// F bits: our forwarding state was kept over the restart.
+    pub kept: bool,
 }
 
 /// What an Established session agreed on.

@@ -6,6 +6,7 @@ mod export;
 mod import;
 mod machine;
 mod sessions;
+mod settle;
 
 pub use answers::{NeighborInfo, PathInfo, RouteInfo, SpeakerSummary};
 pub use machine::Speaker;
@@ -33,7 +34,8 @@ pub struct SpeakerConfig {
     pub advertise_after_install: bool,
     /// At start, advertise nothing until every configured peer sent End-of-RIB or this many milliseconds passed; 0 = do not hold back.
     pub hold_back_ms: u32,
-    /// We restarted and kept our forwarding state: set R and F bits in the first OPENs (RFC 4724 §3).
+    /// We restarted and kept our forwarding state: set the F bits in the first OPENs (RFC 4724 §3), and leave the kernel as it is
+    /// until the first convergence (§4.1).
     pub restarting: bool,
     /// Seed of jitter and hashes.
     pub seed: u64,

@@ -102,9 +102,12 @@ impl Peer {
             || self.closing.iter().any(|(id, _)| *id == conn)
     }
 
-    /// The R bit is no longer to be set.
-    pub const fn set_restarting(&mut self, restarting: bool) {
-        self.local.restarting = restarting;
+    /// The start is over: no R bit any more, and F bits only towards a peer that was not there since.
+    pub fn restarted(&mut self) {
+        self.local.restarted = false;
+        if self.session().is_some() {
+            self.local.kept = false;
+        }
     }
 
     /// Something happened. `next_conn` is the counter of dialled connections that all peers share.
@@ -353,7 +356,7 @@ impl Peer {
         self.retry_at = None;
         self.since = context.now;
         self.established += 1;
-        self.local.restarting = false;
+        self.local.kept &= self.local.restarted;
         let lost = self.not_kept(&session, context.now);
         self.output.push_back(PeerOutput::Up(Box::new(session)));
         if !lost.is_empty() {

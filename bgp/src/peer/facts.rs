@@ -1,7 +1,7 @@
 //! What a peer says of itself: its OPEN, its status for people, where it is.
 
 use super::arbiter::{Peer, add};
-use super::{PeerRestart, PeerStatus};
+use super::{Local, PeerRestart, PeerStatus};
 use crate::fsm::Connection;
 use crate::wire::open::Open;
 use std::net::{IpAddr, SocketAddr};
@@ -36,7 +36,7 @@ impl Peer {
     }
 
     pub(super) fn our_open(&self) -> Open {
-        let restarting = self.local.restarting;
+        let Local { restarted, kept, .. } = self.local;
         Open {
             asn: self.local.asn,
             hold_time_s: self.config.hold_time_s,
@@ -46,10 +46,10 @@ impl Peer {
             extended_next_hop: true,
             route_refresh: true,
             graceful: self.config.graceful_restart_s.map(|time_s| PeerRestart {
-                restarted: restarting,
+                restarted,
                 time_s,
                 // RFC 4724 §3: the F bit says that forwarding state was kept over this restart.
-                families: self.config.families.iter().map(|&family| (family, restarting)).collect(),
+                families: self.config.families.iter().map(|&family| (family, kept)).collect(),
             }),
         }
     }

@@ -52,7 +52,8 @@ fn pair(configs: [PeerConfig; 2], ids: [&str; 2]) -> Pair {
             Local {
                 asn: Asn(65_001 + u32::try_from(at).unwrap()),
                 router_id: ids[at].parse().unwrap(),
-                restarting: false,
+                restarted: false,
+                kept: false,
             },
         ),
         rng: Rng::new(7),
@@ -237,7 +238,7 @@ fn the_restart_timer_flushes_when_the_peer_stays_away() {
     pair.ends[0].peer = Peer::new(
         PeerId(0),
         config(65_002, false),
-        Local { asn: Asn(65_001), router_id: "10.0.0.1".parse().unwrap(), restarting: false },
+        Local { asn: Asn(65_001), router_id: "10.0.0.1".parse().unwrap(), restarted: false, kept: false },
     );
     pair.start();
     pair.give(0, PeerInput::Stop(None));

@@ -29,7 +29,7 @@ impl Speaker {
 
     fn apply(&mut self, now: Instant, id: PeerId, session: &Session, update: &Update<'_>, block: &mut Vec<u8>) {
         if let Some(family) = update.end_of_rib {
-            self.on_end_of_rib(id, family);
+            self.on_end_of_rib(now, id, family);
             return;
         }
         self.withdraw_all(id, Family::Ipv4Unicast, update.withdrawn);

@@ -49,7 +49,7 @@ pub struct Speaker {
     pub(super) scratch: Vec<u8>,
     pub(super) conns: BTreeMap<ConnId, PeerId>,
     last_words: BTreeMap<ConnId, BytesMut>,
-    ranges: Vec<DynamicRange>,
+    pub(super) ranges: Vec<DynamicRange>,
     pub(super) originated: BTreeSet<IpNet>,
     pub(super) sweeps: VecDeque<Sweep>,
     pub(super) output: VecDeque<Output>,
@@ -65,7 +65,10 @@ pub struct Speaker {
     /// What the kernel refused, until it is wanted differently. Bounded by the table.
     pub(super) fib_failed: BTreeSet<IpNet>,
     pub(super) converged: bool,
-    hold_back_until: Option<Instant>,
+    /// When the first input came: what the first convergence waits for is counted from here.
+    pub(super) begun: Option<Instant>,
+    /// When that was last looked at.
+    pub(super) settle_seen: Instant,
 }
 
 impl Speaker {
@@ -75,7 +78,7 @@ impl Speaker {
         Self {
             table: Table::new(config.seed, config.multipath),
             rng: Rng::new(config.seed),
-            converged: config.hold_back_ms == 0,
+            converged: config.hold_back_ms == 0 && !config.restarting,
             config,
             members: BTreeMap::new(),
             scratch: Vec::new(),
@@ -93,15 +96,14 @@ impl Speaker {
             fib_signalled: false,
             in_kernel: Vec::new(),
             fib_failed: BTreeSet::new(),
-            hold_back_until: None,
+            begun: None,
+            settle_seen: Instant::ZERO,
         }
     }
 
     /// Something happened.
     pub fn handle(&mut self, now: Instant, input: Input) {
-        if self.hold_back_until.is_none() && !self.converged {
-            self.hold_back_until = Some(now + Duration::from_millis(u64::from(self.config.hold_back_ms)));
-        }
+        self.begun.get_or_insert(now);
         match input {
             Input::SetPeer { peer, config } => self.set_peer(now, peer, *config, false),
             Input::RemovePeer { peer } => self.remove_peer(now, peer),
@@ -172,6 +174,9 @@ impl Speaker {
     pub fn poll_fib(&mut self, max: usize) -> Vec<FibChange> {
         let mut changes = Vec::new();
         self.fib_signalled = false;
+        if self.is_deferring() {
+            return changes;
+        }
         while changes.len() < max {
             let Some(slot) = self.table.next_change(&mut self.fib_cursor) else {
                 break;
@@ -201,8 +206,7 @@ impl Speaker {
             return Some((Instant::ZERO, "routes of a lost session"));
         }
         let peers = self.members.values().filter_map(|member| member.peer.next_timeout());
-        let hold_back = self.hold_back_until.filter(|_| !self.converged).map(|at| (at, "hold back"));
-        peers.chain(hold_back).min()
+        peers.chain(self.settle_timeout()).min()
     }
 
     /// Replaces what the speaker is. A new AS or identifier ends every session and begins them again (RFC 4486 §4, Other
@@ -287,8 +291,9 @@ impl Speaker {
                 }
             }
         } else {
-            let restarting = self.config.restarting && !self.converged;
-            let local = Local { asn: self.config.asn, router_id: self.config.router_id, restarting };
+            let restarted = !self.converged;
+            let kept = self.config.restarting && restarted;
+            let local = Local { asn: self.config.asn, router_id: self.config.router_id, restarted, kept };
             let member = Member {
                 peer: Peer::new(id, config, local),
                 out: Out::default(),
@@ -440,9 +445,7 @@ impl Speaker {
             }
         }
         self.sweep();
-        if !self.converged && self.hold_back_until.is_some_and(|at| at <= now) {
-            self.converge("timer");
-        }
+        self.settle(now);
     }
 
     fn give_conn(&mut self, now: Instant, conn: ConnId, input: PeerInput) {
@@ -470,7 +473,7 @@ impl Speaker {
                 }
             }
         }
-        if self.fib_cursor < self.table.log_end() && !self.fib_signalled {
+        if self.fib_cursor < self.table.log_end() && !self.fib_signalled && !self.is_deferring() {
             self.fib_signalled = true;
             self.output.push_back(Output::FibReady);
         }

@@ -3,7 +3,7 @@
 
 use super::Output;
 use super::export::Out;
-use super::machine::{Member, Speaker};
+use super::machine::Speaker;
 use crate::event::Event;
 use crate::peer::{PeerOutput, RemoteAs, Session};
 use crate::rib::table::{Path, PeerFacts, SlotId};
@@ -46,7 +46,7 @@ impl Speaker {
                     self.output.push_back(Output::Close { conn, flush });
                 }
                 PeerOutput::Writable(conn) => self.output.push_back(Output::Writable(conn)),
-                PeerOutput::Up(session) => self.on_up(id, *session),
+                PeerOutput::Up(session) => self.on_up(now, id, *session),
                 PeerOutput::Update(message) => {
                     if let Some(member) = self.members.get_mut(&id) {
                         member.updates += 1;
@@ -86,7 +86,7 @@ impl Speaker {
         self.output.push_back(Output::Connect { conn, peer: id, remote, local, ttl });
     }
 
-    fn on_up(&mut self, id: PeerId, session: Session) {
+    fn on_up(&mut self, now: Instant, id: PeerId, session: Session) {
         // Whatever was to be dropped of an earlier session goes before the first route of this one.
         self.finish_sweeps(id);
         let facts = PeerFacts { ebgp: session.codec.ebgp, router_id: session.router_id, address: session.remote.ip() };
@@ -102,12 +102,14 @@ impl Speaker {
         }
         let name = self.name(id);
         self.event(Event::SessionUp { peer: id, name, asn });
-        self.check_converged();
+        self.settle(now);
     }
 
     fn on_down(&mut self, id: PeerId, reason: String, retain: &[Family]) {
         let name = self.name(id);
         self.event(Event::SessionDown { peer: id, name, reason, retained: !retain.is_empty() });
+        // A sweep that an End-of-RIB began is about what was stale before this loss.
+        self.finish_sweeps(id);
         for prefix in self.prefixes_of(id, retain) {
             self.table.set_stale(&prefix, id, true);
         }
@@ -125,7 +127,7 @@ impl Speaker {
     }
 
     /// RFC 4724 §4.2: what the peer did not announce again is gone.
-    pub(super) fn on_end_of_rib(&mut self, id: PeerId, family: Family) {
+    pub(super) fn on_end_of_rib(&mut self, now: Instant, id: PeerId, family: Family) {
         if let Some(member) = self.members.get_mut(&id) {
             member.peer.swept(family);
             if !member.ended.contains(&family) {
@@ -134,38 +136,7 @@ impl Speaker {
         }
         self.sweeps.push_back(Sweep { peer: id, families: vec![family], only_stale: true, next: 0 });
         self.event(Event::EndOfRib { peer: id, family });
-        self.check_converged();
-    }
-
-    /// Every configured peer is Established and said all it has (or cannot say so).
-    fn check_converged(&mut self) {
-        if !self.converged && self.unfinished().is_empty() {
-            self.converge("end of rib");
-        }
-    }
-
-    /// Configured peers that the first convergence waits for.
-    pub(super) fn unfinished(&self) -> Vec<String> {
-        if self.converged {
-            return Vec::new();
-        }
-        let finished = |member: &Member| {
-            member.peer.session().is_some_and(|session| {
-                // RFC 4724 §4.1: a peer that restarts too is not waited for; one without the capability sends no End-of-RIB.
-                let waits = session.graceful.as_ref().is_some_and(|graceful| !graceful.restarted);
-                !waits
-                    || Family::ALL
-                        .iter()
-                        .all(|family| !session.codec.families[family.index()] || member.ended.contains(family))
-            })
-        };
-        let configured = self.members.values().filter(|member| !member.dynamic);
-        configured.filter(|member| !finished(member)).map(|member| member.peer.config().name.clone()).collect()
-    }
-
-    pub(super) fn converge(&mut self, cause: &str) {
-        self.converged = true;
-        self.event(Event::Converged { cause: cause.to_owned() });
+        self.settle(now);
     }
 
     pub(super) fn finish_sweeps(&mut self, id: PeerId) {

@@ -162,6 +162,25 @@ impl Net {
         }
     }
 
+    /// Kills a speaker (from 1) and starts another in its place, which found forwarding state and originates nothing.
+    fn restart(&mut self, at: usize, change: impl Fn(&mut SpeakerConfig)) {
+        let at = at - 1;
+        let conns: Vec<ConnId> = self.far.keys().filter(|(of, _)| *of == at).map(|(_, conn)| *conn).collect();
+        for conn in conns {
+            self.cut(at, conn, false);
+        }
+        let mut config = SpeakerConfig { restarting: true, ..self.speakers[at].config.clone() };
+        change(&mut config);
+        let peers = self.speakers[at].members.iter();
+        let peers: Vec<_> = peers.map(|(id, member)| (*id, member.peer.config().clone())).collect();
+        self.speakers[at] = Speaker::new(config);
+        let net24 = IpNet::new(address(at + 1), 24).unwrap();
+        self.give(at, Input::Links(vec![LinkState { link: IfIndex(2), addrs: vec![net24] }]));
+        for (peer, config) in peers {
+            self.give(at, Input::SetPeer { peer, config: Box::new(config) });
+        }
+    }
+
     fn run(&mut self, seconds: u64) {
         let end = self.now + Duration::from_secs(seconds);
         while let Some((at, _)) = self.speakers.iter().filter_map(Speaker::next_timeout).min() {
@@ -266,17 +285,74 @@ fn what_a_restarted_peer_does_not_announce_again_is_swept_at_its_end_of_rib() {
     // RFC 4724 §4.2
     let mut net = Net::new(&[65_001, 65_002]);
     net.join(1, 2, |_, _| {});
-    net.speakers[1].config.restarting = true;
-    let peer = net.speakers[1].members.get_mut(&PeerId(1)).unwrap();
-    peer.peer.set_restarting(true);
-    let conn = peer.peer.session().unwrap().conn;
-    net.cut(1, conn, true);
-    net.settle();
-    net.give(1, Input::SetOriginated(Vec::new()));
+    net.restart(2, |_| {});
     assert_eq!(net.routes(1).len(), 1, "stale but used");
     net.run(5);
     assert_eq!(net.routes(1), [""; 0]);
     assert_eq!(net.speakers[0].neighbors(net.now)[0].prefixes_received, [0, 0]);
+}
+
+#[test]
+fn after_a_restart_the_kernel_and_the_peers_wait_for_everybodys_end_of_rib() {
+    // RFC 4724 §4.1
+    let mut net = Net::new(&[65_001, 65_002, 65_003]);
+    net.join(1, 2, |_, _| {});
+    net.join(3, 2, |_, _| {});
+    let third = net.speakers[1].members[&PeerId(3)].peer.config().clone();
+    net.restart(2, |_| {});
+    net.give(1, Input::RemovePeer { peer: PeerId(3) });
+    net.give(1, Input::SetPeer { peer: PeerId(9), config: Box::new(config(9, 65_009, true)) });
+    net.run(3);
+    assert_eq!(net.speakers[1].neighbors(net.now)[0].state, "Established");
+    assert!(net.speakers[1].route_to(&"10.1.0.0/16".parse().unwrap()).is_some());
+    assert_eq!(net.speakers[1].summary().fib_changes_waiting, 1);
+    assert_eq!(net.speakers[1].summary().waiting_for, ["r9"]);
+    assert!(net.routes(1).iter().any(|route| route.starts_with("10.3.0.0/16")), "stale, still used");
+    net.give(1, Input::RemovePeer { peer: PeerId(9) });
+    net.give(1, Input::SetPeer { peer: PeerId(3), config: Box::new(third) });
+    net.run(3);
+    assert!(net.speakers[1].summary().converged);
+    assert_eq!(net.speakers[1].summary().fib_changes_waiting, 0);
+}
+
+#[test]
+fn the_wait_after_a_restart_ends_though_a_peer_stays_away() {
+    // RFC 4724 §4.1: Selection_Deferral_Timer
+    let mut net = Net::new(&[65_001, 65_002]);
+    net.join(1, 2, |_, _| {});
+    net.restart(2, |_| {});
+    net.give(1, Input::SetPeer { peer: PeerId(9), config: Box::new(config(9, 65_009, true)) });
+    net.run(14);
+    assert_eq!(net.speakers[1].summary().fib_changes_waiting, 1);
+    net.run(2);
+    assert_eq!(net.speakers[1].summary().fib_changes_waiting, 0);
+}
+
+#[test]
+fn after_a_restart_a_listen_range_gets_time_to_dial() {
+    let mut net = Net::new(&[65_001, 65_002]);
+    net.join(1, 2, |_, _| {});
+    net.restart(1, |_| {});
+    net.give(0, Input::RemovePeer { peer: PeerId(2) });
+    let range = DynamicRange { prefix: "192.0.2.0/24".parse().unwrap(), template: config(0, 65_002, true), limit: 9 };
+    net.give(0, Input::SetDynamicRanges(vec![range]));
+    net.run(4);
+    assert_eq!(net.speakers[0].neighbors(net.now)[0].state, "Established");
+    assert_eq!(net.speakers[0].summary().fib_changes_waiting, 1);
+    net.run(2);
+    assert_eq!(net.speakers[0].summary().fib_changes_waiting, 0);
+}
+
+#[test]
+fn speakers_that_start_together_do_not_wait_for_each_other() {
+    // RFC 4724 §3: the R bit
+    let mut net = Net::new(&[65_001, 65_002]);
+    for at in [1, 2] {
+        net.restart(at, |config| (config.restarting, config.hold_back_ms) = (false, 60_000));
+    }
+    net.join(1, 2, |_, _| {});
+    net.run(1);
+    assert!(net.speakers.iter().all(|speaker| speaker.summary().converged));
 }
 
 #[test]

@@ -1,0 +1,87 @@
+//! The first convergence: what a speaker that just started waits for before it acts on what it heard (RFC 4724 §4.1).
+//!
+//! A fresh one advertises nothing until every configured peer has said all it has, or `hold_back_ms` passed. One whose forwarding
+//! state was kept over the restart also leaves the kernel as it is until then: a partial view could lead packets in circles between
+//! us and peers that still forward to us.
+
+use super::machine::{Member, Speaker};
+use crate::event::Event;
+use crate::time::{Duration, Instant};
+use crate::types::Family;
+
+/// Longest wait of a speaker that kept its forwarding state (the Selection_Deferral_Timer of RFC 4724 §4.1): peers dial again within
+/// two seconds and give a dial up after three; who is not there after this is not coming back soon.
+const DEFERRAL: Duration = Duration::from_secs(15);
+/// Peers of a listen range are not known one by one: after a restart they get this long to dial.
+const DYNAMIC_WAIT: Duration = Duration::from_secs(5);
+
+impl Speaker {
+    /// The kernel is not to be touched yet.
+    pub(super) const fn is_deferring(&self) -> bool {
+        self.config.restarting && !self.converged
+    }
+
+    /// When to look again.
+    pub(super) fn settle_timeout(&self) -> Option<(Instant, &'static str)> {
+        let begun = self.begun.filter(|_| !self.converged)?;
+        let least = begun + self.least_wait();
+        if self.settle_seen < least {
+            return Some((least, "listen ranges after a restart"));
+        }
+        Some((begun + self.longest_wait(), "hold back"))
+    }
+
+    /// Ends the wait when there is nothing left to wait for, or when it took too long.
+    pub(super) fn settle(&mut self, now: Instant) {
+        let Some(begun) = self.begun.filter(|_| !self.converged) else {
+            return;
+        };
+        self.settle_seen = now;
+        if now >= begun + self.longest_wait() {
+            self.converge("timer");
+        } else if now >= begun + self.least_wait() && self.unfinished().is_empty() {
+            self.converge("end of rib");
+        }
+    }
+
+    fn least_wait(&self) -> Duration {
+        if self.is_deferring() && !self.ranges.is_empty() { DYNAMIC_WAIT } else { Duration::ZERO }
+    }
+
+    fn longest_wait(&self) -> Duration {
+        let hold_back = Duration::from_millis(u64::from(self.config.hold_back_ms));
+        if self.is_deferring() { hold_back.max(DEFERRAL) } else { hold_back }
+    }
+
+    /// Peers that the first convergence waits for: configured ones, and after a restart dynamic ones that are back.
+    pub(super) fn unfinished(&self) -> Vec<String> {
+        if self.converged {
+            return Vec::new();
+        }
+        let counts = |member: &&Member| {
+            let wanted = member.peer.config().shutdown.is_none();
+            let dynamic = self.is_deferring() && member.peer.session().is_some();
+            wanted && (!member.dynamic || dynamic)
+        };
+        let waited_for = self.members.values().filter(counts).filter(|member| !has_finished(member));
+        waited_for.map(|member| member.peer.config().name.clone()).collect()
+    }
+
+    fn converge(&mut self, cause: &str) {
+        self.converged = true;
+        for member in self.members.values_mut() {
+            member.peer.restarted();
+        }
+        self.event(Event::Converged { cause: cause.to_owned() });
+    }
+}
+
+/// Established, and said all it has or cannot say so.
+fn has_finished(member: &Member) -> bool {
+    member.peer.session().is_some_and(|session| {
+        // RFC 4724 §4.1: a peer that restarts too is not waited for; one without the capability sends no End-of-RIB.
+        let waits = session.graceful.as_ref().is_some_and(|graceful| !graceful.restarted);
+        let ended = |family: &Family| !session.codec.families[family.index()] || member.ended.contains(family);
+        !waits || Family::ALL.iter().all(ended)
+    })
+}
