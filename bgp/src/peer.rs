@@ -181,6 +181,8 @@ pub enum PeerInput {
     },
     /// Carrier of the session's link was lost.
     LinkDown,
+    /// The link to a peer at a fixed address is there (again).
+    LinkUp,
     /// The layer above found a fault in an UPDATE that resets the session, or wants Cease.
     Fault(Notification),
     /// A deadline passed.

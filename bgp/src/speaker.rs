@@ -4,6 +4,7 @@
 mod answers;
 mod export;
 mod import;
+mod links;
 mod machine;
 mod sessions;
 mod settle;

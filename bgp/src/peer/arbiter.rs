@@ -141,6 +141,7 @@ impl Peer {
                 }
             }
             PeerInput::LinkDown => self.on_link_down(&mut context),
+            PeerInput::LinkUp => self.dial(&mut context),
             PeerInput::Fault(notification) => self.on_fault(notification, &mut context),
             PeerInput::Tick => self.on_tick(&mut context),
         }

@@ -250,6 +250,19 @@ fn the_restart_timer_flushes_when_the_peer_stays_away() {
 }
 
 #[test]
+fn a_link_that_returns_is_used_before_the_retry_timer_says_so() {
+    let mut pair = pair([config(65_002, false), config(65_001, true)], ["10.0.0.1", "10.0.0.2"]);
+    pair.start();
+    pair.give(0, PeerInput::LinkDown);
+    pair.give(1, PeerInput::LinkDown);
+    pair.settle();
+    assert_eq!(pair.ends[0].log.last().unwrap(), "down: carrier lost; retain 0");
+    pair.give(0, PeerInput::LinkUp);
+    pair.settle();
+    assert_eq!(pair.ends[0].log.last().unwrap(), "up");
+}
+
+#[test]
 fn loss_of_carrier_ends_the_session_and_the_helper_role_at_once() {
     let mut pair = pair([config(65_002, false), config(65_001, true)], ["10.0.0.1", "10.0.0.2"]);
     pair.start();

@@ -2,14 +2,14 @@
 
 use super::export::Out;
 use super::sessions::Sweep;
-use super::{DynamicRange, FibChange, Input, LinkState, Originate, Output, SpeakerConfig, Want};
+use super::{DynamicRange, FibChange, Input, Originate, Output, SpeakerConfig, Want};
 use crate::event::Event;
 use crate::peer::{Endpoint, Local, Peer, PeerConfig, PeerInput, Session};
 use crate::policy::Policies;
 use crate::rib::attrs::AttrsId;
 use crate::rib::table::{LOCAL, Path, SlotId, Table};
 use crate::rng::Rng;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::types::{ConnId, Family, IpNet, NextHop, PeerId};
 use crate::wire::Notification;
 use crate::wire::attrs::{flag, kind, put};
@@ -120,15 +120,8 @@ impl Speaker {
                 self.give_conn(now, conn, PeerInput::Closed { conn });
                 self.conns.remove(&conn);
             }
-            Input::Links(links) => self.set_links(links),
-            Input::LinkDown(link) => {
-                let on_link =
-                    |member: &&Member| member.last.as_ref().is_some_and(|last| self.link_of(last) == Some(link));
-                let hit: Vec<_> = self.members.values().filter(on_link).map(|member| member.peer.id()).collect();
-                for peer in hit {
-                    self.give(now, peer, PeerInput::LinkDown);
-                }
-            }
+            Input::Links(links) => self.set_links(now, links),
+            Input::LinkDown(link) => self.on_link_down(now, link),
             Input::SetOriginated(routes) => self.set_originated(now, &routes),
             Input::FibAck { seq, failed } => {
                 self.fib_acked = self.fib_acked.max(seq);
@@ -269,11 +262,6 @@ impl Speaker {
         self.give(now, peer, PeerInput::Fault(notification));
     }
 
-    /// The interface of a session with a directly connected peer.
-    fn link_of(&self, session: &Session) -> Option<crate::types::IfIndex> {
-        session.link.or_else(|| Some(self.table.hops.connected(session.local.ip())?.0))
-    }
-
     fn set_peer(&mut self, now: Instant, id: PeerId, config: PeerConfig, dynamic: bool) {
         if let Some(member) = self.members.get_mut(&id) {
             let old = member.peer.config().clone();
@@ -385,13 +373,6 @@ impl Speaker {
         self.next_dynamic += 1;
         self.set_peer(now, id, config, true);
         Some(id)
-    }
-
-    fn set_links(&mut self, links: Vec<LinkState>) {
-        let changed = self.table.hops.set_links(links);
-        if !changed.is_empty() {
-            self.table.hops_changed(&changed);
-        }
     }
 
     fn set_originated(&mut self, now: Instant, routes: &[Originate]) {

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::peer::{NextHopRule, RemoteAs};
+use crate::speaker::LinkState;
+use crate::time::Duration;
 use crate::types::{Asn, IfIndex, RouterId};
 
 /// Speakers, and for each connection where its other end is.

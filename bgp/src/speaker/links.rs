@@ -1,0 +1,46 @@
+//! What interfaces mean to the speaker: next hops are resolved anew, sessions end with their carrier, and a peer whose link is
+//! there again is dialled at once instead of after the retry timer.
+
+use super::LinkState;
+use super::machine::{Member, Speaker};
+use crate::peer::{Endpoint, PeerInput, Session};
+use crate::time::Instant;
+use crate::types::{IfIndex, PeerId};
+
+impl Speaker {
+    pub(super) fn set_links(&mut self, now: Instant, links: Vec<LinkState>) {
+        let unreachable: Vec<PeerId> =
+            self.members.iter().filter(|(_, member)| !self.is_on_link(member)).map(|(id, _)| *id).collect();
+        let changed = self.table.hops.set_links(links);
+        if !changed.is_empty() {
+            self.table.hops_changed(&changed);
+        }
+        for peer in unreachable {
+            if self.members.get(&peer).is_some_and(|member| self.is_on_link(member)) {
+                self.give(now, peer, PeerInput::LinkUp);
+            }
+        }
+    }
+
+    /// Loss of carrier is certain, so sessions over that link end now.
+    pub(super) fn on_link_down(&mut self, now: Instant, link: IfIndex) {
+        let on_link = |member: &&Member| member.last.as_ref().is_some_and(|last| self.link_of(last) == Some(link));
+        let hit: Vec<_> = self.members.values().filter(on_link).map(|member| member.peer.id()).collect();
+        for peer in hit {
+            self.give(now, peer, PeerInput::LinkDown);
+        }
+    }
+
+    /// The interface of a session with a directly connected peer.
+    fn link_of(&self, session: &Session) -> Option<IfIndex> {
+        session.link.or_else(|| Some(self.table.hops.connected(session.local.ip())?.0))
+    }
+
+    /// Whether a peer's fixed address is in a connected prefix; where an unnumbered one is, discovery says.
+    fn is_on_link(&self, member: &Member) -> bool {
+        match member.peer.config().endpoint {
+            Endpoint::Address(address) => self.table.hops.connected(address).is_some(),
+            Endpoint::Interface(_) => true,
+        }
+    }
+}
