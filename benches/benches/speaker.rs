@@ -220,6 +220,12 @@ const fn conn(at: usize) -> ConnId {
     ConnId(ConnId::ACCEPTED | at as u64)
 }
 
+/// CPU time of this process so far (s): the machine may be shared.
+fn cpu_s() -> f64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    std::time::Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0)).as_secs_f64()
+}
+
 /// A `kB` field of /proc/self/status, in MB.
 fn memory_mb(field: &str) -> Result<f64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
@@ -262,28 +268,28 @@ fn main() -> Result<()> {
     println!("{} peers Established after {:.3} s", last + 1, clock.elapsed().as_secs_f64());
     std::fs::write("/proc/self/clear_refs", "5")?;
     let before = memory_mb("VmRSS")?;
-    let clock = Clock::now();
+    let (clock, cpu) = (Clock::now(), cpu_s());
     bench.offer();
-    let told_s = clock.elapsed().as_secs_f64();
+    let (told_s, told_cpu_s) = (clock.elapsed().as_secs_f64(), cpu_s() - cpu);
     let (peak, after) = (memory_mb("VmHWM")?, memory_mb("VmRSS")?);
     let heard = &bench.remotes[last];
     let nlri: u64 = bench.remotes.iter().map(|remote| remote.announced + remote.withdrawn).sum();
     let octets: u64 = bench.remotes.iter().map(|remote| remote.octets).sum();
     let updates: u64 = bench.remotes.iter().map(|remote| remote.updates).sum();
     println!(
-        "told after {told_s:.3} s: {nlri} NLRI in {updates} UPDATEs, {octets} octets; {} kernel routes",
+        "told after {told_s:.3} s, CPU {told_cpu_s:.3} s: {nlri} NLRI in {updates} UPDATEs, {octets} octets; {} kernel routes",
         bench.routes
     );
     println!("memory: peak {:.1} MB over the {before:.1} MB before, {:.1} MB after", peak - before, after - before);
     let count = heard.held.as_ref().map_or(heard.announced - heard.withdrawn, |held| held.len() as u64);
     let is_held = count == expected as u64 && heard.sum == sum;
     ensure!(is_held, "the last peer holds {} - {} of {expected} prefixes", heard.announced, heard.withdrawn);
-    let clock = Clock::now();
+    let (clock, cpu) = (Clock::now(), cpu_s());
     for at in 0..last {
         bench.give(Input::Closed { conn: conn(at) });
     }
     bench.serve();
-    println!("withdrawn after {:.3} s", clock.elapsed().as_secs_f64());
+    println!("withdrawn after {:.3} s, CPU {:.3} s", clock.elapsed().as_secs_f64(), cpu_s() - cpu);
     let heard = &bench.remotes[last];
     ensure!(heard.withdrawn >= expected as u64 && heard.sum == 0, "{} of {expected} withdrawn", heard.withdrawn);
     println!("peak {:.1} MB over all", memory_mb("VmHWM")? - before);

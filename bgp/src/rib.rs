@@ -2,5 +2,7 @@
 
 pub mod attrs;
 pub mod decide;
+pub mod index;
 pub mod nexthop;
+pub mod slots;
 pub mod table;

@@ -7,6 +7,7 @@ use crate::speaker::LinkState;
 use crate::types::{Hop, IfIndex, IpNet, NextHop};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The name of an interned next hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +24,8 @@ struct Key {
 struct Slot {
     key: Key,
     resolved: Option<Hop>,
+    /// `resolved` as the set of a prefix that has no other.
+    alone: Option<Arc<[Hop]>>,
 }
 
 /// All next hops seen, and the interfaces they resolve through. Bounded by the distinct next hops of the peers' routes.
@@ -42,7 +45,8 @@ impl NextHops {
         }
         let at = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
         let resolved = resolve(&self.links, &key);
-        self.slots.push(Slot { key, resolved });
+        let alone = resolved.map(|hop| Arc::from([hop]));
+        self.slots.push(Slot { key, resolved, alone });
         self.index.insert(key, at);
         HopId(at)
     }
@@ -59,6 +63,12 @@ impl NextHops {
         self.slots[id.0 as usize].resolved
     }
 
+    /// Where a prefix goes that has this next hop alone.
+    #[must_use]
+    pub fn alone(&self, id: HopId) -> Option<&Arc<[Hop]>> {
+        self.slots[id.0 as usize].alone.as_ref()
+    }
+
     /// The interfaces changed: ids whose resolution is another one now.
     pub fn set_links(&mut self, links: Vec<LinkState>) -> Vec<HopId> {
         self.links = links;
@@ -67,6 +77,7 @@ impl NextHops {
             let resolved = resolve(&self.links, &slot.key);
             if resolved != slot.resolved {
                 slot.resolved = resolved;
+                slot.alone = resolved.map(|hop| Arc::from([hop]));
                 changed.push(HopId(at));
             }
         }

@@ -5,9 +5,13 @@
 //! change. A reader (one for each peer, one for the kernel) holds a cursor into the log; an entry that changed again later is
 //! skipped at its older place, so ten changes cost a slow reader one.
 
-use super::attrs::{AttrsId, AttrsTable};
-use super::decide::{Candidate, Ranking, decide};
+pub use super::slots::{Path, SlotId};
+
+use super::attrs::AttrsTable;
+use super::decide::{Candidate, Ranking, Rule, decide};
+use super::index::Index;
 use super::nexthop::{HopId, NextHops};
+use super::slots::{List, Paths, Slot, Slots};
 use crate::types::{Hop, IpNet, PeerId, RouterId};
 use crate::wire::attrs::Attrs;
 use std::collections::{BTreeMap, VecDeque};
@@ -16,24 +20,8 @@ use std::sync::Arc;
 
 /// The peer id of what this speaker originates itself.
 pub const LOCAL: PeerId = PeerId(u32::MAX);
-
-/// A slot number: names a prefix while anything is known of it.
-pub type SlotId = u32;
-
-/// One path of a prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Path {
-    /// From whom.
-    pub peer: PeerId,
-    /// Attributes after import policy.
-    pub attrs: AttrsId,
-    /// Next hop after the next-hop rule.
-    pub hop: HopId,
-    /// Seconds since start at which it came.
-    pub since_s: u32,
-    /// Kept from a session that ended, until the peer is back (RFC 4724 §4.2).
-    pub stale: bool,
-}
+/// A log that was longer than this gives its memory back once it is empty.
+const LOG_KEPT: usize = 16_384;
 
 /// What is known of a peer when its paths are ranked.
 #[derive(Clone, Copy, Debug)]
@@ -46,25 +34,25 @@ pub struct PeerFacts {
     pub address: IpAddr,
 }
 
-/// One prefix.
-#[derive(Debug)]
-pub struct Entry {
+/// One prefix, as it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'t> {
     /// The prefix.
     pub prefix: IpNet,
     /// Its paths, one per peer.
-    pub paths: Vec<Path>,
+    pub paths: &'t [Path],
     /// The best one, by peer.
     pub best: Option<PeerId>,
     /// Where packets should go: the resolved next hops of the best path and of its equals.
-    pub hops: Option<Arc<[Hop]>>,
-    /// Number of the newest change in the log.
+    pub hops: Option<&'t Arc<[Hop]>>,
+    /// Number of the newest change, if that is still in the log; 0 if every reader knows it.
     pub changed: u64,
 }
 
-impl Entry {
+impl<'t> Entry<'t> {
     /// The best path.
     #[must_use]
-    pub fn best_path(&self) -> Option<&Path> {
+    pub fn best_path(&self) -> Option<&'t Path> {
         self.paths.iter().find(|path| Some(path.peer) == self.best)
     }
 }
@@ -72,9 +60,8 @@ impl Entry {
 /// The table.
 #[derive(Debug)]
 pub struct Table {
-    slots: Vec<Option<Entry>>,
-    free: Vec<SlotId>,
-    index: BTreeMap<IpNet, SlotId>,
+    slots: Slots,
+    index: Index,
     /// Attributes of all paths.
     pub attrs: AttrsTable,
     /// Next hops of all paths.
@@ -92,9 +79,8 @@ impl Table {
     #[must_use]
     pub fn new(seed: u64, multipath: u8) -> Self {
         Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            index: BTreeMap::new(),
+            slots: Slots::default(),
+            index: Index::default(),
             attrs: AttrsTable::new(seed),
             hops: NextHops::default(),
             peers: BTreeMap::new(),
@@ -112,59 +98,99 @@ impl Table {
 
     /// Adds or replaces the path of a peer; whether it had none before.
     pub fn insert(&mut self, prefix: IpNet, path: Path) -> bool {
-        let slot = match self.index.get(&prefix) {
-            Some(&slot) => slot,
-            None => self.allocate(prefix),
-        };
-        let Some(entry) = self.slots[slot as usize].as_mut() else {
-            return false;
-        };
-        let before = entry.paths.len();
-        match entry.paths.iter_mut().find(|own| own.peer == path.peer) {
-            Some(own) => {
-                let old = std::mem::replace(own, path);
-                self.attrs.release(old.attrs);
-                if old.attrs == path.attrs && old.hop == path.hop {
-                    // The same route again: nothing downstream may notice (and a stale mark is gone).
-                    return false;
-                }
+        let at = match self.index.get(&prefix) {
+            Some(at) => at,
+            None => {
+                let at = self.slots.add(&prefix);
+                self.index.insert(&prefix, at);
+                at
             }
-            None => entry.paths.push(path),
+        };
+        let Some(own) = self.slots.paths_mut(at).iter_mut().find(|own| own.peer == path.peer) else {
+            self.add_path(at, path);
+            return true;
+        };
+        let old = std::mem::replace(own, path);
+        self.attrs.release(old.attrs);
+        // The same route again: nothing downstream may notice (and a stale mark is gone).
+        if old.attrs != path.attrs || old.hop != path.hop {
+            self.rank(at, Some(path.peer));
         }
-        let new = entry.paths.len() > before;
-        let replaced = entry.best == Some(path.peer);
-        self.rank(slot, replaced);
-        new
+        false
+    }
+
+    fn add_path(&mut self, at: SlotId, path: Path) {
+        match self.slots.slot(at).paths {
+            Paths::None => {
+                self.slots.slot(at).paths = Paths::One(path);
+                self.rank(at, Some(path.peer));
+            }
+            Paths::One(first) => {
+                let usable = self.slots.slot(at).usable;
+                let best = usable.then_some(first.peer);
+                let hops = self.hops_of_one(&first).filter(|_| usable).cloned();
+                self.slots.spread(at, List { paths: vec![first, path], best, hops });
+                self.rank(at, None);
+            }
+            Paths::Many(list) => {
+                self.slots.list_mut(list).paths.push(path);
+                self.rank(at, None);
+            }
+        }
     }
 
     /// How many slots there are, free ones included: for walks in slices.
     #[must_use]
     pub fn slots(&self) -> SlotId {
-        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+        self.slots.end()
     }
 
     /// Removes the path of a peer; whether there was one.
     pub fn remove(&mut self, prefix: &IpNet, peer: PeerId) -> bool {
-        let Some(&slot) = self.index.get(prefix) else {
+        self.index.get(prefix).is_some_and(|at| self.remove_at(at, peer))
+    }
+
+    /// Removes the path of a peer from a slot; whether there was one.
+    pub fn remove_at(&mut self, at: SlotId, peer: PeerId) -> bool {
+        let Some(slot) = self.slots.get(at) else {
             return false;
         };
-        let Some(entry) = self.slots[slot as usize].as_mut() else {
+        let Some(place) = self.slots.paths(slot).iter().position(|path| path.peer == peer) else {
             return false;
         };
-        let Some(at) = entry.paths.iter().position(|path| path.peer == peer) else {
-            return false;
+        let path = match self.slots.slot(at).paths {
+            Paths::None => return false,
+            Paths::One(path) => {
+                let slot = self.slots.slot(at);
+                slot.paths = Paths::None;
+                if std::mem::take(&mut slot.usable) {
+                    self.note_change(at);
+                } else if !slot.in_log {
+                    self.forget(at);
+                }
+                path
+            }
+            Paths::Many(list) => {
+                let path = self.slots.list_mut(list).paths.remove(place);
+                self.rank(at, None);
+                if let [last] = *self.slots.list(list).paths.as_slice() {
+                    let usable = self.is_usable(&last);
+                    self.slots.fold(at, list);
+                    self.slots.slot(at).usable = usable;
+                }
+                path
+            }
         };
-        let path = entry.paths.remove(at);
         self.attrs.release(path.attrs);
-        self.rank(slot, false);
         true
     }
 
     /// Marks or clears the stale bit of a path.
     pub fn set_stale(&mut self, prefix: &IpNet, peer: PeerId, stale: bool) {
-        let slot = self.index.get(prefix).copied();
-        let entry = slot.and_then(|slot| self.slots[slot as usize].as_mut());
-        if let Some(path) = entry.and_then(|entry| entry.paths.iter_mut().find(|path| path.peer == peer)) {
+        let Some(at) = self.index.get(prefix) else {
+            return;
+        };
+        if let Some(path) = self.slots.paths_mut(at).iter_mut().find(|path| path.peer == peer) {
             path.stale = stale;
         }
     }
@@ -172,70 +198,74 @@ impl Table {
     /// Another bound on ECMP sets: every prefix is ranked again.
     pub fn set_multipath(&mut self, multipath: u8) {
         self.multipath = usize::from(multipath.clamp(1, 64));
-        for slot in 0..self.slots() {
-            self.rank(slot, false);
+        for at in 0..self.slots() {
+            if self.slots.get(at).is_some_and(|slot| matches!(slot.paths, Paths::Many(_))) {
+                self.rank(at, None);
+            }
         }
     }
 
-    /// Ranks again every prefix with a path through one of these next hops.
+    /// Ranks again every prefix with a path through one of these next hops, whose resolution is another one now.
     pub fn hops_changed(&mut self, changed: &[HopId]) {
-        for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
-            let entry = self.slots[slot as usize].as_ref();
-            if entry.is_some_and(|entry| entry.paths.iter().any(|path| changed.contains(&path.hop))) {
-                self.rank(slot, false);
+        for at in 0..self.slots() {
+            let slot = self.slots.get(at);
+            let hit = |slot: &Slot| self.slots.paths(slot).iter().any(|path| changed.contains(&path.hop));
+            match slot.filter(|slot| hit(slot)).map(|slot| &slot.paths) {
+                Some(Paths::One(path)) => self.rank(at, Some(path.peer)),
+                Some(Paths::Many(_)) => self.rank(at, None),
+                Some(Paths::None) | None => {}
             }
         }
     }
 
-    fn allocate(&mut self, prefix: IpNet) -> SlotId {
-        let entry = Entry { prefix, paths: Vec::with_capacity(1), best: None, hops: None, changed: 0 };
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = Some(entry);
-                slot
+    /// The decision process for one prefix; `replaced`: if the best path is this peer's, it is another one than before.
+    fn rank(&mut self, at: SlotId, replaced: Option<PeerId>) {
+        match self.slots.slot(at).paths {
+            Paths::None => {}
+            Paths::One(path) => {
+                let usable = self.is_usable(&path);
+                let was = std::mem::replace(&mut self.slots.slot(at).usable, usable);
+                if usable != was || (usable && replaced.is_some()) {
+                    self.note_change(at);
+                }
             }
-            None => {
-                self.slots.push(Some(entry));
-                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+            Paths::Many(list) => {
+                let ranking = self.ranking(&self.slots.list(list).paths);
+                let (best, hops) = self.outcome(list, ranking);
+                let list = self.slots.list_mut(list);
+                let force = replaced.is_some() && list.best == replaced;
+                if force || list.best != best || list.hops != hops {
+                    list.best = best;
+                    list.hops = hops;
+                    self.note_change(at);
+                }
             }
-        };
-        self.index.insert(prefix, slot);
-        slot
-    }
-
-    /// The decision process for one prefix; `force`: the best path itself was replaced.
-    fn rank(&mut self, slot: SlotId, force: bool) {
-        let Some(entry) = self.slots[slot as usize].as_ref() else {
-            return;
-        };
-        let ranking = self.ranking(entry);
-        let best = ranking.as_ref().map(|ranking| entry.paths[ranking.best].peer);
-        let hops = ranking.and_then(|ranking| self.hop_set(entry, &ranking));
-        let hops = hops.map(|hops| self.shared(hops));
-        let Some(entry) = self.slots[slot as usize].as_mut() else {
-            return;
-        };
-        if !force && entry.best == best && entry.hops == hops {
-            if entry.paths.is_empty() && entry.changed == 0 {
-                self.forget(slot);
-            }
-            return;
         }
-        entry.best = best;
-        entry.hops = hops;
-        entry.changed = self.log_base + self.log.len() as u64 + 1;
-        self.log.push_back(slot);
     }
 
-    /// Ranks the paths of an entry, without changing anything.
+    fn note_change(&mut self, at: SlotId) {
+        self.log.push_back(at);
+        let slot = self.slots.slot(at);
+        slot.in_log = true;
+        slot.changed = low_half(self.log_base + self.log.len() as u64);
+    }
+
+    fn is_usable(&self, path: &Path) -> bool {
+        path.peer == LOCAL || self.hops.resolved(path.hop).is_some()
+    }
+
+    fn hops_of_one(&self, path: &Path) -> Option<&Arc<[Hop]>> {
+        if path.peer == LOCAL { None } else { self.hops.alone(path.hop) }
+    }
+
+    /// Ranks paths of a prefix, without changing anything.
     #[must_use]
-    pub fn ranking(&self, entry: &Entry) -> Option<Ranking> {
-        if let [only] = entry.paths.as_slice() {
+    pub fn ranking(&self, paths: &[Path]) -> Option<Ranking> {
+        if let [only] = paths {
             // Nearly every prefix: nothing to compare.
-            let resolved = only.peer == LOCAL || self.hops.resolved(only.hop).is_some();
-            return resolved.then(|| Ranking { best: 0, ended_by: vec![super::decide::Rule::Equal] });
+            return self.is_usable(only).then(|| Ranking { best: 0, ended_by: vec![Rule::Equal] });
         }
-        let candidates: Vec<_> = entry.paths.iter().filter_map(|path| self.candidate(path)).collect();
+        let candidates: Vec<_> = paths.iter().filter_map(|path| self.candidate(path)).collect();
         decide(&candidates)
     }
 
@@ -257,20 +287,26 @@ impl Table {
         })
     }
 
-    fn hop_set(&self, entry: &Entry, ranking: &Ranking) -> Option<Vec<Hop>> {
-        if entry.paths.get(ranking.best)?.peer == LOCAL {
-            return None;
+    /// The best of a list of paths by peer, and the next hops of those as good.
+    fn outcome(&mut self, list: u32, ranking: Option<Ranking>) -> (Option<PeerId>, Option<Arc<[Hop]>>) {
+        let paths = &self.slots.list(list).paths;
+        let Some(ranking) = ranking else {
+            return (None, None);
+        };
+        let best = paths[ranking.best].peer;
+        if best == LOCAL {
+            return (Some(best), None);
         }
-        let equal = |at: &usize| ranking.ended_by.get(*at) == Some(&super::decide::Rule::Equal);
-        let others = (0..entry.paths.len()).filter(|&at| at != ranking.best).filter(equal);
+        let equal = |at: &usize| ranking.ended_by.get(*at) == Some(&Rule::Equal);
+        let others = (0..paths.len()).filter(|&at| at != ranking.best).filter(equal);
         let mut hops: Vec<_> = std::iter::once(ranking.best)
             .chain(others)
-            .filter_map(|at| self.hops.resolved(entry.paths.get(at)?.hop))
+            .filter_map(|at| self.hops.resolved(paths[at].hop))
             .take(self.multipath)
             .collect();
         hops.sort_unstable();
         hops.dedup();
-        Some(hops)
+        (Some(best), Some(self.shared(hops)))
     }
 
     fn shared(&mut self, hops: Vec<Hop>) -> Arc<[Hop]> {
@@ -288,46 +324,55 @@ impl Table {
 
     /// The entry of a prefix.
     #[must_use]
-    pub fn get(&self, prefix: &IpNet) -> Option<&Entry> {
-        self.slots[*self.index.get(prefix)? as usize].as_ref()
+    pub fn get(&self, prefix: &IpNet) -> Option<Entry<'_>> {
+        self.entry(self.index.get(prefix)?)
     }
 
     /// The slot of a prefix.
     #[must_use]
     pub fn slot(&self, prefix: &IpNet) -> Option<SlotId> {
-        self.index.get(prefix).copied()
+        self.index.get(prefix)
     }
 
     /// The entry of a slot.
     #[must_use]
-    pub fn entry(&self, slot: SlotId) -> Option<&Entry> {
-        self.slots.get(slot as usize)?.as_ref()
+    pub fn entry(&self, slot: SlotId) -> Option<Entry<'_>> {
+        let slot = self.slots.get(slot)?;
+        let (best, hops) = match &slot.paths {
+            Paths::One(path) if slot.usable => (Some(path.peer), self.hops_of_one(path)),
+            Paths::One(_) | Paths::None => (None, None),
+            Paths::Many(list) => {
+                let list = self.slots.list(*list);
+                (list.best, list.hops.as_ref())
+            }
+        };
+        let changed = self.change_of(slot).unwrap_or_default();
+        Some(Entry { prefix: self.slots.prefix(slot), paths: self.slots.paths(slot), best, hops, changed })
     }
 
     /// Entries in order of family and prefix, behind a cursor.
-    pub fn after(&self, cursor: Option<IpNet>) -> impl Iterator<Item = &Entry> {
-        use std::ops::Bound;
-        let from = cursor.map_or(Bound::Unbounded, Bound::Excluded);
-        self.index.range((from, Bound::Unbounded)).filter_map(|(_, &slot)| self.entry(slot))
+    pub fn after(&self, cursor: Option<IpNet>) -> impl Iterator<Item = Entry<'_>> {
+        let first = self.index.next(cursor.as_ref());
+        let all = std::iter::successors(first, |(prefix, _)| self.index.next(Some(prefix)));
+        all.filter_map(|(_, slot)| self.entry(slot))
     }
 
     /// The longest prefix that covers `target` and has a path.
     #[must_use]
-    pub fn covering(&self, target: &IpNet) -> Option<&Entry> {
-        std::iter::successors(Some(target.trunc()), IpNet::supernet)
-            .filter_map(|prefix| self.get(&prefix))
-            .find(|entry| !entry.paths.is_empty())
+    pub fn covering(&self, target: &IpNet) -> Option<Entry<'_>> {
+        let has_path = |at| self.slots.get(at).is_some_and(|slot| !matches!(slot.paths, Paths::None));
+        self.entry(self.index.longest(&target.trunc(), has_path)?)
     }
 
     /// How many prefixes are known.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub const fn len(&self) -> usize {
         self.index.len()
     }
 
     /// Whether none is.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub const fn is_empty(&self) -> bool {
         self.index.is_empty()
     }
 
@@ -337,6 +382,13 @@ impl Table {
         self.log_base + self.log.len() as u64
     }
 
+    /// The number of the newest change of a slot, while it is in the log.
+    fn change_of(&self, slot: &Slot) -> Option<u64> {
+        // The log is shorter than 2^32, so the low half tells how far behind its start the change is.
+        let behind = slot.changed.wrapping_sub(low_half(self.log_base));
+        slot.in_log.then(|| self.log_base + u64::from(behind))
+    }
+
     /// The next change at or behind `cursor`, which is moved behind it; changes that were overtaken by a later one are skipped.
     pub fn next_change(&self, cursor: &mut u64) -> Option<SlotId> {
         *cursor = (*cursor).max(self.log_base);
@@ -344,32 +396,49 @@ impl Table {
             let at = usize::try_from(*cursor - self.log_base).ok()?;
             let slot = *self.log.get(at)?;
             *cursor += 1;
-            if self.entry(slot).is_some_and(|entry| entry.changed == *cursor) {
+            if self.is_newest(slot, *cursor) {
                 return Some(slot);
             }
         }
     }
 
+    /// Whether change number `change` is a slot's newest.
+    fn is_newest(&self, slot: SlotId, change: u64) -> bool {
+        self.slots.get(slot).is_some_and(|slot| slot.in_log && slot.changed == low_half(change))
+    }
+
     /// Every reader has passed `cursor`: older changes are forgotten, and prefixes without paths with them.
     pub fn trim(&mut self, cursor: u64) {
         while self.log_base < cursor {
-            let Some(slot) = self.log.pop_front() else {
-                return;
+            let Some(at) = self.log.pop_front() else {
+                break;
             };
             self.log_base += 1;
-            let gone = |entry: &Entry| entry.paths.is_empty() && entry.changed == self.log_base;
-            if self.entry(slot).is_some_and(gone) {
-                self.forget(slot);
+            if !self.is_newest(at, self.log_base) {
+                continue;
             }
+            let slot = self.slots.slot(at);
+            slot.in_log = false;
+            if matches!(slot.paths, Paths::None) {
+                self.forget(at);
+            }
+        }
+        if self.log.is_empty() && self.log.capacity() > LOG_KEPT {
+            self.log = VecDeque::new();
         }
     }
 
-    fn forget(&mut self, slot: SlotId) {
-        if let Some(entry) = self.slots[slot as usize].take() {
-            self.index.remove(&entry.prefix);
-            self.free.push(slot);
+    fn forget(&mut self, at: SlotId) {
+        if let Some(prefix) = self.slots.get(at).map(|slot| self.slots.prefix(slot)) {
+            self.index.remove(&prefix);
+            self.slots.remove(at);
         }
     }
+}
+
+/// The low half of a number of a change.
+const fn low_half(change: u64) -> u32 {
+    (change & 0xffff_ffff) as u32
 }
 
 #[cfg(test)]

@@ -136,13 +136,13 @@ impl Speaker {
     #[must_use]
     pub fn routes(&self, after: Option<IpNet>, limit: usize) -> Vec<RouteInfo> {
         let known = self.table.after(after).filter(|entry| !entry.paths.is_empty());
-        known.take(limit).map(|entry| self.route(entry)).collect()
+        known.take(limit).map(|entry| self.route(&entry)).collect()
     }
 
     /// The longest prefix that covers `target`.
     #[must_use]
     pub fn route_to(&self, target: &IpNet) -> Option<RouteInfo> {
-        self.table.covering(target).map(|entry| self.route(entry))
+        self.table.covering(target).map(|entry| self.route(&entry))
     }
 
     /// For each Established neighbour: its name, and why it is not told of `prefix` (`None`: it is).
@@ -153,10 +153,10 @@ impl Speaker {
         };
         let answer = |member: &Member| {
             let session = member.peer.session()?;
-            let why = match self.exportable(member, session, entry) {
+            let why = match self.exportable(member, session, &entry) {
                 Err(why) => Some(why.to_owned()),
                 Ok(_) if member.out.was_told(slot) => None,
-                Ok(_) => Some(self.not_yet(entry).to_owned()),
+                Ok(_) => Some(self.not_yet(&entry).to_owned()),
             };
             Some((member.peer.config().name.clone(), why))
         };
@@ -164,7 +164,7 @@ impl Speaker {
     }
 
     /// Why a route that may be told was not told so far.
-    fn not_yet(&self, entry: &Entry) -> &'static str {
+    fn not_yet(&self, entry: &Entry<'_>) -> &'static str {
         if !self.converged {
             "not yet: held back until every peer sent End-of-RIB"
         } else if entry.changed > self.readable() {
@@ -194,8 +194,8 @@ impl Speaker {
         }
     }
 
-    fn route(&self, entry: &Entry) -> RouteInfo {
-        let ranking = self.table.ranking(entry);
+    fn route(&self, entry: &Entry<'_>) -> RouteInfo {
+        let ranking = self.table.ranking(entry.paths);
         let best = entry.best_path().and_then(|path| self.table.candidate(path));
         let paths = entry.paths.iter().enumerate().map(|(at, path)| {
             let attrs = Attrs(self.table.attrs.block(path.attrs));
@@ -230,13 +230,13 @@ impl Speaker {
         RouteInfo {
             prefix: entry.prefix,
             paths: paths.collect(),
-            hops: entry.hops.as_deref().unwrap_or_default().to_vec(),
+            hops: entry.hops.map_or_else(Vec::new, |hops| hops.to_vec()),
             installed: self.is_installed(entry),
         }
     }
 
     /// Whether the kernel acknowledged what is wanted for this entry now.
-    fn is_installed(&self, entry: &Entry) -> bool {
+    fn is_installed(&self, entry: &Entry<'_>) -> bool {
         entry.hops.is_some() && entry.changed <= self.kernel_done() && !self.fib_failed.contains(&entry.prefix)
     }
 

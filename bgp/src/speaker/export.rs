@@ -116,7 +116,7 @@ impl Speaker {
             let Some(entry) = self.table.entry(slot) else {
                 continue;
             };
-            match self.exportable(member, session, entry) {
+            match self.exportable(member, session, &entry) {
                 Ok(path) => {
                     let key = (path.attrs, path.hop, path.peer);
                     groups.entry(key).or_default().push((slot, entry.prefix));
@@ -160,7 +160,7 @@ impl Speaker {
         &self,
         member: &Member,
         session: &Session,
-        entry: &'t Entry,
+        entry: &Entry<'t>,
     ) -> Result<&'t Path, &'static str> {
         let path = entry.best_path().ok_or("there is no usable path")?;
         let config = member.peer.config();

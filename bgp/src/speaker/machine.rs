@@ -179,7 +179,7 @@ impl Speaker {
                 continue;
             };
             let held = set_bit(&mut self.in_kernel, slot, entry.hops.is_some());
-            let want = match &entry.hops {
+            let want = match entry.hops {
                 Some(hops) => Want::Hops(Arc::clone(hops)),
                 None if held => Want::Nothing,
                 None => continue,

@@ -166,7 +166,7 @@ impl Speaker {
             if !sweep.families.contains(&Family::of(&prefix)) || !entry.paths.iter().any(hit) {
                 continue;
             }
-            if self.table.remove(&prefix, sweep.peer)
+            if self.table.remove_at(slot, sweep.peer)
                 && let Some(member) = self.members.get_mut(&sweep.peer)
             {
                 let held = &mut member.held[Family::of(&prefix).index()];

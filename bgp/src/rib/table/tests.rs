@@ -68,7 +68,7 @@ fn equal_paths_make_one_set_and_a_lost_link_empties_it() {
     announce(&mut table, "10.0.0.0/8", 3, 3);
     let prefix = "10.0.0.0/8".parse().unwrap();
     let gateways = |table: &Table| {
-        let hops = table.get(&prefix).unwrap().hops.clone();
+        let hops = table.get(&prefix).unwrap().hops;
         hops.map(|hops| hops.iter().map(|hop| hop.gateway.to_string()).collect::<Vec<_>>())
     };
     assert_eq!(gateways(&table).unwrap(), ["192.0.2.1", "192.0.2.2"]);
@@ -123,7 +123,7 @@ proptest! {
             if length == 2 {
                 while let Some(slot) = incremental.next_change(&mut cursor) {
                     let entry = incremental.entry(slot).unwrap();
-                    seen.insert(entry.prefix, (entry.best, entry.hops.clone()));
+                    seen.insert(entry.prefix, (entry.best, entry.hops.cloned()));
                 }
                 incremental.trim(cursor);
             }
@@ -133,11 +133,11 @@ proptest! {
             announce(&mut scratch, &prefix(at), peer, length);
         }
         let state = |table: &Table| table.after(None).filter(|entry| entry.best.is_some())
-            .map(|entry| (entry.prefix, (entry.best, entry.hops.clone()))).collect::<BTreeMap<_, _>>();
+            .map(|entry| (entry.prefix, (entry.best, entry.hops.cloned()))).collect::<BTreeMap<_, _>>();
         prop_assert_eq!(state(&incremental), state(&scratch));
         while let Some(slot) = incremental.next_change(&mut cursor) {
             let entry = incremental.entry(slot).unwrap();
-            seen.insert(entry.prefix, (entry.best, entry.hops.clone()));
+            seen.insert(entry.prefix, (entry.best, entry.hops.cloned()));
         }
         seen.retain(|_, (best, _)| best.is_some());
         prop_assert_eq!(seen, state(&scratch), "what a reader saw");
