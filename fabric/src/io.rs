@@ -2,9 +2,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "tasks, threads and clocks are what this module is for")]
 
+pub mod client;
 pub mod clock;
 pub mod files;
 pub mod http;
 pub mod icmp6;
 pub mod sockopt;
 pub mod tcp;
+pub mod verbs;

@@ -9,3 +9,4 @@ pub mod link;
 pub mod metrics;
 pub mod node;
 pub mod ra;
+pub mod show;

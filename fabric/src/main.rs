@@ -1,17 +1,41 @@
 //! The `weft` binary: reads the command line and calls the library.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to a person")]
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use weft_fabric::config;
+use weft_fabric::io::verbs;
 
 /// BGP to the host: the weft daemon and the commands that inspect it.
+///
+/// Exit codes: 0 done, 1 refused or not found, 2 wrong command line, 3 no daemon there.
 #[derive(Debug, Parser)]
 #[command(name = "weft", version)]
 struct Arguments {
+    /// The node of a lab to talk to, as in two-racks/tor1
+    #[arg(long, global = true, value_name = "NAME/NODE", conflicts_with = "socket")]
+    lab: Option<String>,
+    /// The daemon's API socket [default: /run/weft/weft.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// How answers are printed
+    #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
+    output: Output,
     #[command(subcommand)]
     verb: Verb,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    /// For people
+    Table,
+    /// For programs; the schema is in the README
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -22,12 +46,154 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Show what the daemon knows
+    #[command(subcommand)]
+    Show(Show),
+    /// Say everything about an address or prefix: which paths, why these, what the kernel holds, who was told
+    Explain {
+        /// As 10.69.3.5 or 10.69.3.0/24
+        #[arg(value_name = "ADDRESS|PREFIX")]
+        target: String,
+    },
+    /// Apply the changed configuration file; peers that did not change notice nothing
+    Reload,
+    /// End the daemon: Cease to every peer, routes removed; returns when it is gone
+    Stop,
+    /// Ask a peer for its routes again and tell it ours again
+    Clear {
+        /// Its name or address
+        #[arg(value_name = "PEER")]
+        peer: String,
+        /// Reset the session instead (Cease, Administrative Reset)
+        #[arg(long)]
+        hard: bool,
+    },
+    /// Print the completion script of a shell
+    Completions {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// weft WORD … executes weft-WORD …
+    #[command(external_subcommand)]
+    External(Vec<OsString>),
+}
+
+#[derive(Debug, Subcommand)]
+enum Show {
+    /// BGP neighbors, or everything about one
+    #[command(alias = "neighbours", alias = "neighbor", alias = "neighbour")]
+    Neighbors {
+        /// Its name or address
+        name: Option<String>,
+    },
+    /// Paths of every prefix, and which of them are used
+    Bgp {
+        /// One prefix, or the address it covers
+        #[arg(value_name = "ADDRESS|PREFIX")]
+        prefix: Option<String>,
+        /// Stop after so many prefixes
+        #[arg(long, value_name = "NUMBER", conflicts_with = "prefix")]
+        limit: Option<usize>,
+    },
+    /// Where packets go, and whether the kernel holds it
+    #[command(alias = "route")]
+    Routes {
+        /// One prefix, or the address it covers
+        #[arg(value_name = "ADDRESS|PREFIX")]
+        prefix: Option<String>,
+        /// Stop after so many prefixes
+        #[arg(long, value_name = "NUMBER", conflicts_with = "prefix")]
+        limit: Option<usize>,
+    },
+    /// Links, their addresses, and who is on them
+    #[command(alias = "interface")]
+    Interfaces,
+    /// What runs, since when, from which file
+    Version,
+    /// The last events
+    History,
+    /// Policies, and who is under which
+    Policy,
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().verb {
-        Verb::Check { config } => check(&config),
+    let Arguments { lab, socket, output, verb } = Arguments::parse();
+    let asked = match verb {
+        Verb::Check { config } => return check(&config),
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "weft", &mut std::io::stdout());
+            return ExitCode::SUCCESS;
+        }
+        Verb::External(words) => return external(&words),
+        Verb::Show(show) => shown(show),
+        Verb::Explain { target } => verbs::Verb::Explain(target),
+        Verb::Reload => verbs::Verb::Reload,
+        Verb::Stop => verbs::Verb::Stop,
+        Verb::Clear { peer, hard } => verbs::Verb::Clear(peer, hard),
+    };
+    match verbs::socket(socket.as_deref(), lab.as_deref()) {
+        Ok(socket) => ask(&asked, &socket, output),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
     }
+}
+
+fn shown(show: Show) -> verbs::Verb {
+    match show {
+        Show::Neighbors { name } => verbs::Verb::Neighbors(name),
+        Show::Bgp { prefix, limit } => verbs::Verb::Bgp(prefix, limit),
+        Show::Routes { prefix, limit } => verbs::Verb::Routes(prefix, limit),
+        Show::Interfaces => verbs::Verb::Interfaces,
+        Show::Version => verbs::Verb::Version,
+        Show::History => verbs::Verb::History,
+        Show::Policy => verbs::Verb::Policy,
+    }
+}
+
+/// Asks the daemon and prints what it says.
+fn ask(verb: &verbs::Verb, socket: &Path, output: Output) -> ExitCode {
+    let form = match output {
+        Output::Table => verbs::Form::Table,
+        Output::Json => verbs::Form::Json,
+    };
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let result = verbs::run(verb, socket, form, &mut out).and_then(|()| Ok(out.flush()?));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weft: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// git's and cargo's convention: one name is enough to learn.
+fn external(words: &[OsString]) -> ExitCode {
+    let Some((word, rest)) = words.split_first() else {
+        return ExitCode::from(2);
+    };
+    let mut program = OsString::from("weft-");
+    program.push(word);
+    // Returns only if it could not be executed.
+    let error = std::process::Command::new(&program).args(rest).exec();
+    let word = word.to_string_lossy();
+    if error.kind() != std::io::ErrorKind::NotFound {
+        eprintln!("weft: cannot execute {}: {error}", program.to_string_lossy());
+        return ExitCode::FAILURE;
+    }
+    let command = Arguments::command();
+    let known: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    let near = known.iter().map(|name| (strsim::jaro_winkler(name, &word), name)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let hint = match near {
+        Some((likeness, name)) if likeness > 0.75 => format!("did you mean `weft {name}`?"),
+        _ => format!("verbs: {}", known.join(", ")),
+    };
+    eprintln!("weft: there is no verb `{word}`, and no program `{}`\n  {hint}", program.to_string_lossy());
+    ExitCode::from(2)
 }
 
 fn check(path: &Path) -> ExitCode {

@@ -1,0 +1,370 @@
+//! Answers of real nodes that speak over pipes in virtual time: a host below two ToRs and, against all custom, a spine.
+//!
+//! ```text
+//!            spine 64599 (10.72.0.0/16)
+//!           /     |      \
+//!     tor1 64601  |   tor2 64602       both originate 0.0.0.0/0
+//!           \     |      /
+//!            host 65004
+//! ```
+
+use super::*;
+use crate::config;
+use crate::link::{AddrInfo, LinkInfo};
+use crate::node::{Input, Node, Output};
+use bytes::BytesMut;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use weft_bgp::speaker;
+use weft_bgp::time::{Duration, Instant};
+use weft_bgp::types::{ConnId, IfIndex};
+
+const SPINE: &str = "
+role: spine
+asn: 64599
+hostname: spine
+addresses: [10.69.255.101/32]
+originate: [{prefix: 10.72.0.0/16, communities: ['64599:7']}]
+peers: {tor1: {address: 10.0.1.2, remote_asn: 64601}, tor2: {address: 10.0.2.2, remote_asn: 64602}, host: {address: 10.0.3.2, remote_asn: 65004}}
+";
+const TOR: &str = "
+role: tor
+asn: 6460N
+hostname: torN
+addresses: [10.69.255.N/32]
+originate: [{prefix: 0.0.0.0/0}]
+peers: {spine: {address: 10.0.N.1, remote_asn: external}}
+listen: [{prefix: 10.0.1N.0/24, remote_asn: external, limit: 4}]
+";
+const HOST: &str = "
+role: host
+asn: 65004
+hostname: host
+addresses: [10.69.0.4/32]
+peers: {tor1: {address: 10.0.11.1, remote_asn: 64601}, tor2: {address: 10.0.12.1, remote_asn: 64602}, spine: {address: 10.0.3.1, remote_asn: 64599},
+  old: {address: 10.0.11.9, remote_asn: [64701, 64702], shutdown: being moved}}
+";
+
+/// Nodes, and the pipes between their sockets.
+struct Plant {
+    now: Instant,
+    nodes: Vec<Node>,
+    pipes: BTreeMap<(usize, ConnId), (usize, ConnId)>,
+    accepted: u64,
+    /// What is on its way, in order.
+    flight: VecDeque<(usize, Input)>,
+}
+
+fn link(index: u32, name: &str, net: &str) -> LinkInfo {
+    LinkInfo {
+        index: IfIndex(index),
+        name: name.to_owned(),
+        mac: [2, 0, 0, 0, 0, u8::try_from(index).unwrap()],
+        mtu: 1_500,
+        up: true,
+        carrier: true,
+        loopback: name == "lo",
+        master: None,
+        kind: (name != "lo").then(|| "veth".to_owned()),
+        addrs: vec![AddrInfo::new(net.parse().unwrap())],
+    }
+}
+
+impl Plant {
+    fn start() -> Self {
+        let files = [SPINE.to_owned(), TOR.replace('N', "1"), TOR.replace('N', "2"), HOST.to_owned()];
+        let links = [
+            vec![link(2, "eth1", "10.0.1.1/24"), link(3, "eth2", "10.0.2.1/24"), link(4, "eth3", "10.0.3.1/24")],
+            vec![link(2, "eth1", "10.0.1.2/24"), link(3, "eth2", "10.0.11.1/24")],
+            vec![link(2, "eth1", "10.0.2.2/24"), link(3, "eth2", "10.0.12.1/24")],
+            vec![
+                link(1, "lo", "10.69.0.4/32"),
+                link(2, "eth0", "10.0.11.2/24"),
+                link(3, "eth1", "10.0.12.2/24"),
+                link(4, "eth2", "10.0.3.2/24"),
+            ],
+        ];
+        let node = |text: &String| Node::new(config::parse("t", text).unwrap().node().unwrap(), Instant::ZERO);
+        let nodes = files.iter().map(node).collect();
+        let mut plant =
+            Self { now: Instant::ZERO, nodes, pipes: BTreeMap::new(), accepted: 0, flight: VecDeque::new() };
+        for (at, links) in links.into_iter().enumerate() {
+            plant.handle(at, Input::Links(links));
+        }
+        plant
+    }
+
+    fn handle(&mut self, at: usize, input: Input) {
+        self.flight.push_back((at, input));
+        while let Some((at, input)) = self.flight.pop_front() {
+            self.nodes[at].handle(self.now, input);
+            self.act(at);
+        }
+    }
+
+    fn send(&mut self, at: usize, input: speaker::Input) {
+        self.flight.push_back((at, Input::Bgp(input)));
+    }
+
+    fn act(&mut self, at: usize) {
+        while let Some(output) = self.nodes[at].poll() {
+            match output {
+                Output::Bgp(speaker::Output::Connect { conn, remote, .. }) => self.connect(at, conn, remote),
+                Output::Bgp(speaker::Output::Writable(conn)) => self.carry(at, conn),
+                Output::Bgp(speaker::Output::Close { conn, .. }) => {
+                    self.carry(at, conn);
+                    if let Some((other, far)) = self.pipes.remove(&(at, conn)) {
+                        self.pipes.remove(&(other, far));
+                        self.send(other, speaker::Input::Closed { conn: far });
+                    }
+                }
+                Output::FibReady => {
+                    let seq = self.nodes[at].poll_fib(usize::MAX).last().map(|change| change.seq);
+                    if let Some(seq) = seq {
+                        self.flight.push_back((at, Input::FibAck { seq, failed: Vec::new() }));
+                    }
+                }
+                Output::Bgp(speaker::Output::Event(_) | speaker::Output::FibReady)
+                | Output::SendRa { .. }
+                | Output::SendRs { .. }
+                | Output::RaLinks(_)
+                | Output::AddAddress(_)
+                | Output::RemoveAddress(_)
+                | Output::Event(_) => {}
+            }
+        }
+    }
+
+    fn address_on(&self, at: usize, peer: IpAddr) -> Option<SocketAddr> {
+        let nets = self.nodes[at].links().iter().flat_map(|link| &link.addrs);
+        let net = nets.map(|addr| addr.net).find(|net| net.contains(&peer))?;
+        Some((net.addr(), 179).into())
+    }
+
+    fn connect(&mut self, at: usize, conn: ConnId, remote: SocketAddr) {
+        let owner = (0..self.nodes.len()).find(|&other| {
+            self.nodes[other].links().iter().any(|link| link.addrs.iter().any(|a| a.net.addr() == remote.ip()))
+        });
+        let (Some(other), Some(local)) = (owner, self.address_on(at, remote.ip())) else {
+            let error = "No route to host".to_owned();
+            return self.send(at, speaker::Input::ConnectFailed { conn, error });
+        };
+        self.accepted += 1;
+        let far = ConnId(ConnId::ACCEPTED | self.accepted);
+        self.pipes.insert((at, conn), (other, far));
+        self.pipes.insert((other, far), (at, conn));
+        self.send(other, speaker::Input::Accepted { conn: far, local: remote, remote: local });
+        self.send(at, speaker::Input::Connected { conn, local });
+    }
+
+    fn carry(&mut self, at: usize, conn: ConnId) {
+        let mut data = BytesMut::new();
+        while self.nodes[at].poll_transmit(self.now, conn, &mut data, 4_096) {}
+        if let Some(&(other, far)) = self.pipes.get(&(at, conn))
+            && !data.is_empty()
+        {
+            self.send(other, speaker::Input::Received { conn: far, data: data.freeze() });
+        }
+    }
+
+    /// Lets time pass, deadline by deadline.
+    fn run(&mut self, seconds: u64) {
+        let end = self.now + Duration::from_secs(seconds);
+        loop {
+            let due = self.nodes.iter().enumerate().filter_map(|(at, node)| Some((node.next_timeout()?.0, at))).min();
+            let Some((when, at)) = due.filter(|(when, _)| *when <= end) else {
+                self.now = end;
+                return;
+            };
+            self.now = self.now.max(when);
+            self.handle(at, Input::Tick);
+        }
+    }
+
+    fn ask(&self, at: usize, question: &Question) -> Answer {
+        let around = Surroundings {
+            config: "/etc/weft/weft.yaml".to_owned(),
+            pid: 42,
+            resident_bytes: Some(6_000_000),
+            kernel: Some(KernelCounts { routes: 3, nexthops: 4, failures: 0 }),
+        };
+        answer(&self.nodes[at], self.now, &around, question)
+    }
+}
+
+const HOST_AT: usize = 3;
+
+fn converged() -> Plant {
+    let mut plant = Plant::start();
+    plant.run(60);
+    plant
+}
+
+fn json(answer: &Answer) -> String {
+    serde_json::to_string_pretty(answer).unwrap()
+}
+
+fn all_pages() -> Selection {
+    Selection::Page { after: None, limit: 100 }
+}
+
+fn explain_on(plant: &Plant, at: usize, target: &str) -> String {
+    let answer = plant.ask(at, &Question::Explain(Target::read(target).unwrap()));
+    let Body::Explain(explanation) = answer.body else { panic!("{answer:?}") };
+    crate::show::explain::text(&explanation)
+}
+
+#[test]
+fn the_json_of_every_answer_is_stable() {
+    let plant = converged();
+    let prefix = Target::read("10.72.0.0/16").unwrap();
+    for (name, question) in [
+        ("version", Question::Version),
+        ("neighbors", Question::Neighbors),
+        ("routes", Question::Routes(all_pages())),
+        ("bgp", Question::Bgp(Selection::One(prefix))),
+        ("interfaces", Question::Interfaces),
+        ("explain", Question::Explain(prefix)),
+        ("history", Question::History),
+        ("policy", Question::Policy),
+        ("health", Question::Health),
+    ] {
+        insta::assert_snapshot!(format!("json-{name}"), json(&plant.ask(HOST_AT, &question)));
+    }
+}
+
+#[test]
+fn every_answer_is_read_back_as_what_it_was() {
+    fn back<T: serde::de::DeserializeOwned>(answer: &Answer, wrap: impl Fn(T) -> Body) {
+        let text = serde_json::to_string(answer).unwrap();
+        assert_eq!(wrap(serde_json::from_str(&text).unwrap()), answer.body);
+    }
+    let plant = converged();
+    let ask = |question| plant.ask(HOST_AT, &question);
+    back(&ask(Question::Version), Body::Version);
+    back(&ask(Question::Neighbors), Body::Neighbors);
+    back(&ask(Question::Routes(all_pages())), Body::Routes);
+    back(&ask(Question::Bgp(all_pages())), Body::Bgp);
+    back(&ask(Question::Interfaces), Body::Interfaces);
+    back(&ask(Question::Explain(Target::read("10.72.1.1").unwrap())), |answer| Body::Explain(Box::new(answer)));
+    back(&ask(Question::History), Body::History);
+    back(&ask(Question::Policy), Body::Policy);
+    back(&ask(Question::Health), Body::Health);
+}
+
+#[test]
+fn tables_say_what_the_answers_say() {
+    let plant = converged();
+    let mut all = String::new();
+    for at in [HOST_AT, 1] {
+        for question in [
+            Question::Version,
+            Question::Neighbors,
+            Question::Routes(all_pages()),
+            Question::Bgp(all_pages()),
+            Question::Interfaces,
+            Question::History,
+            Question::Policy,
+        ] {
+            let answer = plant.ask(at, &question);
+            all.push_str(&format!("--- {question:?} on {}\n{}", answer.node, table_of(&answer)));
+        }
+    }
+    insta::assert_snapshot!("tables", all);
+}
+
+fn table_of(answer: &Answer) -> String {
+    use crate::show;
+    let node = &answer.node;
+    match &answer.body {
+        Body::Version(body) => show::version::text(node, body),
+        Body::Neighbors(body) => {
+            show::neighbors::table_of(node, body)
+                + &body.neighbors.iter().map(show::neighbors::details).collect::<String>()
+        }
+        Body::Routes(body) => show::routes::page(body, true),
+        Body::Bgp(body) => show::bgp::head(node, body) + &show::bgp::page(body, true),
+        Body::Interfaces(body) => show::interfaces::table_of(body),
+        Body::History(body) => show::history::table_of(body),
+        Body::Policy(body) => show::policy::text(body),
+        Body::Explain(_) | Body::Health(_) | Body::Metrics { .. } | Body::Done(_) | Body::Refused(_) => {
+            panic!("{answer:?}")
+        }
+    }
+}
+
+#[test]
+fn an_explanation_needs_no_second_command() {
+    let mut plant = converged();
+    let mut all = String::new();
+    let mut add = |title: &str, text: String| all.push_str(&format!("--- {title}\n{text}"));
+    add("best, and two longer paths", explain_on(&plant, HOST_AT, "10.72.0.0/16"));
+    add("an address, ECMP", explain_on(&plant, HOST_AT, "8.8.8.8"));
+    add("our own address", explain_on(&plant, HOST_AT, "10.69.0.4"));
+    add("a prefix that is not in the table", explain_on(&plant, HOST_AT, "10.72.5.0/24"));
+    add("on a ToR: who was told", explain_on(&plant, 1, "10.72.0.0/16"));
+    add("on a ToR: the host", explain_on(&plant, 1, "10.69.0.4"));
+    plant.handle(HOST_AT, Input::LinkDown(IfIndex(2)));
+    plant.handle(HOST_AT, Input::LinkDown(IfIndex(3)));
+    plant.handle(HOST_AT, Input::LinkDown(IfIndex(4)));
+    add("nothing left", explain_on(&plant, HOST_AT, "8.8.8.8"));
+    insta::assert_snapshot!("explain", all);
+}
+
+#[test]
+fn pages_cover_the_table_once() {
+    let plant = converged();
+    let Body::Routes(whole) = plant.ask(HOST_AT, &Question::Routes(all_pages())).body else { panic!("no routes") };
+    let mut joined = Vec::new();
+    let mut after = None;
+    loop {
+        let page = Selection::Page { after, limit: 2 };
+        let Body::Routes(routes) = plant.ask(HOST_AT, &Question::Routes(page)).body else { panic!("no routes") };
+        assert!(routes.routes.len() <= 2);
+        joined.extend(routes.routes);
+        after = routes.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(joined, whole.routes);
+    assert!(joined.len() >= 4, "{joined:?}");
+}
+
+#[test]
+fn health_names_who_is_waited_for() {
+    let mut plant = Plant::start();
+    let health = |plant: &Plant, at| {
+        let Body::Health(health) = plant.ask(at, &Question::Health).body else { panic!("no health") };
+        health
+    };
+    assert!(health(&plant, HOST_AT).healthy, "pipes connect at once");
+    let lone = Node::new(config::parse("t", SPINE).unwrap().node().unwrap(), Instant::ZERO);
+    plant.nodes[0] = lone;
+    plant.handle(0, Input::Links(Vec::new()));
+    let waiting = health(&plant, 0);
+    assert_eq!(waiting.reason.as_deref(), Some("waiting for End-of-RIB of host, tor1, tor2"));
+    plant.run(60);
+    let alone = health(&plant, 0);
+    assert_eq!(alone.reason.as_deref(), Some("no session: none of 3 neighbors is Established"));
+}
+
+#[test]
+fn metrics_are_as_documented() {
+    let plant = converged();
+    let Body::Metrics { text } = plant.ask(HOST_AT, &Question::Metrics).body else { panic!("no metrics") };
+    insta::assert_snapshot!("metrics", text);
+    let readme = include_str!("../../README.md");
+    for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(readme.contains(&format!("`{name}`")), "{name} is not in the README");
+    }
+}
+
+#[test]
+fn peers_are_found_by_name_and_by_address() {
+    let plant = converged();
+    let tor = &plant.nodes[1];
+    assert_eq!(find_peer(tor, plant.now, "spine"), find_peer(tor, plant.now, "10.0.1.1"));
+    assert!(find_peer(tor, plant.now, "10.0.11.2").is_some(), "a dynamic one");
+    assert_eq!(find_peer(tor, plant.now, "nobody"), None);
+}

@@ -1,0 +1,182 @@
+//! The other end of the local API: asks a daemon on its unix socket. What can go wrong is said with its remedy, because this is what
+//! a person sees first when something is not running.
+
+use crate::api::{Done, Refusal, SCHEMA};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::io;
+use std::path::{Path, PathBuf};
+use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
+use weft_bgp::time::Duration;
+
+/// For one request in all: more than the daemon allows itself.
+const REQUEST_LIMIT: Duration = Duration::from_secs(20);
+/// Largest answer: a page of routes with 64 paths each stays below it.
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+/// How often a daemon that is ending is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error(
+        "no daemon answers on {} ({why})\n  remedy: start it (`weft daemon`, or `systemctl start weft`), or name another one with --socket PATH or --lab NAME/NODE", socket.display()
+    )]
+    Absent {
+        /// Where.
+        socket: PathBuf,
+        /// The system's words.
+        why: io::Error,
+    },
+    /// Somebody may be there, but not for us.
+    #[error(
+        "you may not talk to the daemon on {} ({why})\n  remedy: become root, or a member of the group that owns the socket", socket.display()
+    )]
+    Forbidden {
+        /// Where.
+        socket: PathBuf,
+        /// The system's words.
+        why: io::Error,
+    },
+    /// The daemon refused the request.
+    #[error("{}{}", .0.error, .0.remedy.as_ref().map(|text| format!("\n  remedy: {text}")).unwrap_or_default())]
+    Refused(Refusal),
+    /// Somebody answered, but not as a daemon does.
+    #[error("the answer on {} cannot be used: {why}\n  remedy: look at the daemon's log", socket.display())]
+    Broken {
+        /// Where.
+        socket: PathBuf,
+        /// What was wrong.
+        why: String,
+    },
+}
+
+/// An answer, with the name of the node that gave it.
+#[derive(Debug, Deserialize)]
+pub struct Reply<T> {
+    /// [`SCHEMA`] of the daemon.
+    pub schema: String,
+    /// Name of the node.
+    pub node: String,
+    /// The answer.
+    #[serde(flatten)]
+    pub body: T,
+}
+
+/// A client of one daemon.
+#[derive(Debug)]
+pub struct Client {
+    socket: PathBuf,
+    runtime: Runtime,
+}
+
+impl Client {
+    /// A client; nothing is asked yet.
+    ///
+    /// # Errors
+    /// When the system has no file descriptors left.
+    pub fn new(socket: &Path) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { socket: socket.to_owned(), runtime })
+    }
+
+    /// Asks; the answer as text.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn text(&self, target: &str) -> Result<String, ClientError> {
+        self.send(Method::GET, target)
+    }
+
+    /// Asks; the answer as data.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn get<T: DeserializeOwned>(&self, target: &str) -> Result<Reply<T>, ClientError> {
+        self.read(&self.send(Method::GET, target)?)
+    }
+
+    /// Orders something.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn post(&self, target: &str) -> Result<Reply<Done>, ClientError> {
+        self.read(&self.send(Method::POST, target)?)
+    }
+
+    /// Makes data of an answer.
+    ///
+    /// # Errors
+    /// When it is none of ours.
+    pub fn read<T: DeserializeOwned>(&self, text: &str) -> Result<Reply<T>, ClientError> {
+        let reply: Reply<T> = serde_json::from_str(text).map_err(|error| self.broken(error.to_string()))?;
+        if reply.schema != SCHEMA {
+            let why =
+                format!("it speaks `{}` and this command `{SCHEMA}`: use the command of its version", reply.schema);
+            return Err(self.broken(why));
+        }
+        Ok(reply)
+    }
+
+    /// Waits until nobody answers any more; whether that came true within `limit`.
+    #[must_use]
+    pub fn wait_gone(&self, limit: Duration) -> bool {
+        let gone = async {
+            while UnixStream::connect(&self.socket).await.is_ok() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        self.runtime.block_on(async { tokio::time::timeout(limit, gone).await.is_ok() })
+    }
+
+    fn send(&self, method: Method, target: &str) -> Result<String, ClientError> {
+        let (status, body) = self.runtime.block_on(async {
+            match tokio::time::timeout(REQUEST_LIMIT, self.exchange(method, target)).await {
+                Ok(result) => result,
+                Err(_) => Err(self.broken(format!("it did not come within {} s", REQUEST_LIMIT.as_secs()))),
+            }
+        })?;
+        let text = String::from_utf8(body.into()).map_err(|_| self.broken("it is no UTF-8".to_owned()))?;
+        if status == StatusCode::OK {
+            return Ok(text);
+        }
+        match serde_json::from_str(&text) {
+            Ok(refusal) => Err(ClientError::Refused(refusal)),
+            Err(_) => Err(self.broken(format!("status {status}"))),
+        }
+    }
+
+    async fn exchange(&self, method: Method, target: &str) -> Result<(StatusCode, Bytes), ClientError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|why| {
+            let socket = self.socket.clone();
+            if why.kind() == io::ErrorKind::PermissionDenied {
+                ClientError::Forbidden { socket, why }
+            } else {
+                ClientError::Absent { socket, why }
+            }
+        })?;
+        let broken = |error: hyper::Error| self.broken(error.to_string());
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        // It ends with the exchange; what goes wrong in it the sender reports.
+        let carrier = tokio::spawn(connection);
+        let request = Request::builder().method(method).uri(target).header("host", "weft").body(Empty::<Bytes>::new());
+        let request = request.map_err(|error| self.broken(error.to_string()))?;
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+        let body = body.map_err(|error| self.broken(error.to_string()))?.to_bytes();
+        carrier.abort();
+        Ok((status, body))
+    }
+
+    fn broken(&self, why: String) -> ClientError {
+        ClientError::Broken { socket: self.socket.clone(), why }
+    }
+}

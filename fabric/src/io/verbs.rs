@@ -1,0 +1,303 @@
+//! What each verb of the command line does: asks the daemon, prints its answer as a table or as the JSON that came.
+
+use super::client::{Client, ClientError};
+use super::files;
+use crate::api::{self, Bgp, Explanation, History, Interfaces, Neighbors, Policy, Routes, Version};
+use crate::show;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use weft_bgp::time::Duration;
+use weft_bgp::types::IpNet;
+
+/// How long `weft stop` waits: Cease to every peer (1 s), then a million routes removed (a few seconds).
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// Routes asked for at a time.
+const PAGE: usize = 1_000;
+
+/// In which form an answer is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// What is wanted of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Peers, or one of them.
+    Neighbors(Option<String>),
+    /// Paths: of one prefix, or so many.
+    Bgp(Option<String>, Option<usize>),
+    /// Routes: one, or so many.
+    Routes(Option<String>, Option<usize>),
+    /// Links.
+    Interfaces,
+    /// What runs.
+    Version,
+    /// Events.
+    History,
+    /// Policy.
+    Policy,
+    /// One prefix.
+    Explain(String),
+    /// Apply the changed configuration.
+    Reload,
+    /// End.
+    Stop,
+    /// Refresh or reset a peer.
+    Clear(String, bool),
+}
+
+/// Why a verb failed.
+#[derive(Debug, thiserror::Error)]
+pub enum VerbError {
+    /// The daemon gave no answer, or a refusal.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// There is no such thing.
+    #[error("{0}")]
+    Unknown(String),
+    /// The answer could not be printed.
+    #[error("cannot print: {0}")]
+    Print(#[from] io::Error),
+}
+
+impl VerbError {
+    /// Exit code: 3 nobody there, 1 everything else. (2 is a wrong command line.)
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Client(ClientError::Absent { .. } | ClientError::Forbidden { .. }) => 3,
+            Self::Client(ClientError::Refused(_) | ClientError::Broken { .. }) | Self::Unknown(_) | Self::Print(_) => 1,
+        }
+    }
+
+    /// Nobody reads any more, as in `weft show routes | head`: no fault.
+    #[must_use]
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Print(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// The socket that was meant: `--socket`, else a lab's node, else the default.
+///
+/// # Errors
+/// When `lab` is not `NAME/NODE`.
+pub fn socket(socket: Option<&Path>, lab: Option<&str>) -> Result<PathBuf, String> {
+    if let Some(path) = socket {
+        return Ok(path.to_owned());
+    }
+    let Some(lab) = lab else {
+        return Ok(crate::config::ApiConfig::default().socket);
+    };
+    match lab.split_once('/') {
+        Some((name, node)) if !name.is_empty() && !node.is_empty() && !node.contains('/') => {
+            Ok(files::lab_socket(name, node))
+        }
+        _ => Err(format!("--lab {lab}: write the name of the lab and of the node, as in --lab two-racks/tor1")),
+    }
+}
+
+/// Carries out a verb and prints to `out`.
+///
+/// # Errors
+/// See [`VerbError`].
+pub fn run(verb: &Verb, socket: &Path, form: Form, out: &mut impl Write) -> Result<(), VerbError> {
+    let client = Client::new(socket)?;
+    match verb {
+        Verb::Neighbors(name) => neighbors(&client, name.as_deref(), form, out),
+        Verb::Bgp(one, limit) => bgp(&client, one.as_deref(), *limit, form, out),
+        Verb::Routes(one, limit) => routes(&client, one.as_deref(), *limit, form, out),
+        Verb::Interfaces => {
+            simple(&client, "/v1/interfaces", form, out, |_, answer: &Interfaces| show::interfaces::table_of(answer))
+        }
+        Verb::Version => {
+            simple(&client, "/v1/version", form, out, |node, answer: &Version| show::version::text(node, answer))
+        }
+        Verb::History => {
+            simple(&client, "/v1/history", form, out, |_, answer: &History| show::history::table_of(answer))
+        }
+        Verb::Policy => simple(&client, "/v1/policy", form, out, |_, answer: &Policy| show::policy::text(answer)),
+        Verb::Explain(target) => explain(&client, target, form, out),
+        Verb::Reload => order(&client, "/v1/reload", form, out),
+        Verb::Stop => stop(&client, form, out),
+        Verb::Clear(peer, hard) => {
+            order(&client, &format!("/v1/clear?peer={}&hard={hard}", api::query(peer)), form, out)
+        }
+    }
+}
+
+fn simple<T: DeserializeOwned>(
+    client: &Client,
+    target: &str,
+    form: Form,
+    out: &mut impl Write,
+    table: impl Fn(&str, &T) -> String,
+) -> Result<(), VerbError> {
+    let text = client.text(target)?;
+    let reply = client.read::<T>(&text)?;
+    match form {
+        Form::Json => out.write_all(text.as_bytes())?,
+        Form::Table => out.write_all(table(&reply.node, &reply.body).as_bytes())?,
+    }
+    Ok(())
+}
+
+fn order(client: &Client, target: &str, form: Form, out: &mut impl Write) -> Result<(), VerbError> {
+    let reply = client.post(target)?;
+    say(&reply.node, &reply.body.done, form, out)
+}
+
+fn say(node: &str, done: &str, form: Form, out: &mut impl Write) -> Result<(), VerbError> {
+    match form {
+        Form::Json => writeln!(out, "{}", serde_json::json!({ "schema": api::SCHEMA, "node": node, "done": done }))?,
+        Form::Table => writeln!(out, "{node}: {done}")?,
+    }
+    Ok(())
+}
+
+fn stop(client: &Client, form: Form, out: &mut impl Write) -> Result<(), VerbError> {
+    let reply = client.post("/v1/stop")?;
+    if !client.wait_gone(STOP_LIMIT) {
+        let limit = STOP_LIMIT.as_secs();
+        return Err(VerbError::Unknown(format!(
+            "{}: is ending, but not gone after {limit} s\n  remedy: look at its log",
+            reply.node
+        )));
+    }
+    say(&reply.node, "stopped", form, out)
+}
+
+fn neighbors(client: &Client, name: Option<&str>, form: Form, out: &mut impl Write) -> Result<(), VerbError> {
+    let Some(name) = name else {
+        let table = |node: &str, answer: &Neighbors| show::neighbors::table_of(node, answer);
+        return simple(client, "/v1/neighbors", form, out, table);
+    };
+    let text = client.text("/v1/neighbors")?;
+    let reply = client.read::<Neighbors>(&text)?;
+    let address = name.parse().ok();
+    let all = &reply.body.neighbors;
+    let found = all.iter().find(|peer| peer.name == name || (address.is_some() && peer.address == address));
+    let Some(peer) = found else {
+        let known: Vec<&str> = all.iter().map(|peer| peer.name.as_str()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        return Err(VerbError::Unknown(format!("{} has no neighbor `{name}`\n  known: {known}", reply.node)));
+    };
+    match form {
+        Form::Json => {
+            let one = serde_json::json!({ "schema": api::SCHEMA, "node": reply.node, "neighbors": [peer] });
+            writeln!(out, "{one}")?;
+        }
+        Form::Table => out.write_all(show::neighbors::details(peer).as_bytes())?,
+    }
+    Ok(())
+}
+
+fn explain(client: &Client, target: &str, form: Form, out: &mut impl Write) -> Result<(), VerbError> {
+    let text = client.text(&format!("/v1/explain?target={}", api::query(target)))?;
+    let reply = client.read::<Explanation>(&text)?;
+    match form {
+        Form::Json => out.write_all(text.as_bytes())?,
+        Form::Table if reply.body.route.is_none() => {}
+        Form::Table => out.write_all(show::explain::text(&reply.body).as_bytes())?,
+    }
+    if reply.body.route.is_none() {
+        out.flush()?;
+        return Err(VerbError::Unknown(format!("{}: no prefix of the table covers {target}", reply.node)));
+    }
+    Ok(())
+}
+
+fn routes(
+    client: &Client,
+    one: Option<&str>,
+    limit: Option<usize>,
+    form: Form,
+    out: &mut impl Write,
+) -> Result<(), VerbError> {
+    pages(client, "/v1/routes", (one, limit), form, out, |_, answer: &Routes, first| {
+        (show::routes::page(answer, first), answer.routes.len(), answer.next)
+    })
+}
+
+fn bgp(
+    client: &Client,
+    one: Option<&str>,
+    limit: Option<usize>,
+    form: Form,
+    out: &mut impl Write,
+) -> Result<(), VerbError> {
+    pages(client, "/v1/bgp", (one, limit), form, out, |node, answer: &Bgp, first| {
+        let head = if first { show::bgp::head(node, answer) } else { String::new() };
+        (head + &show::bgp::page(answer, first), answer.routes.len(), answer.next)
+    })
+}
+
+/// All pages of a table, each printed as it comes: a million routes need no memory here, and JSON still is one document.
+fn pages<T: DeserializeOwned>(
+    client: &Client,
+    path: &str,
+    (one, limit): (Option<&str>, Option<usize>),
+    form: Form,
+    out: &mut impl Write,
+    page: impl Fn(&str, &T, bool) -> (String, usize, Option<IpNet>),
+) -> Result<(), VerbError> {
+    let mut left = limit.unwrap_or(usize::MAX);
+    let mut target = match one {
+        Some(prefix) => format!("{path}?prefix={}", api::query(prefix)),
+        None => format!("{path}?limit={}", left.clamp(1, PAGE)),
+    };
+    let mut total = 0;
+    loop {
+        let text = client.text(&target)?;
+        let reply = client.read::<T>(&text)?;
+        let (table, count, next) = page(&reply.node, &reply.body, total == 0);
+        match form {
+            Form::Json => json_page(&text, total == 0, out)?,
+            Form::Table if count == 0 && one.is_some() => {}
+            Form::Table => out.write_all(table.as_bytes())?,
+        }
+        total += count;
+        left = left.saturating_sub(count);
+        match next {
+            Some(next) if left > 0 => {
+                target = format!("{path}?limit={}&after={}", left.min(PAGE), api::query(&next.to_string()));
+            }
+            _ => break,
+        }
+    }
+    if form == Form::Json {
+        out.write_all(b"]}\n")?;
+    }
+    match one {
+        Some(prefix) if total == 0 => {
+            out.flush()?;
+            let hint = "`weft explain` shows what covers it";
+            Err(VerbError::Unknown(format!("{prefix} is not in the table\n  {hint}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The head of the document with the first page, then only routes.
+fn json_page(text: &str, first: bool, out: &mut impl Write) -> Result<(), VerbError> {
+    let mut page: Value = serde_json::from_str(text).map_err(io::Error::from)?;
+    let routes = page["routes"].take();
+    if first {
+        if let Some(fields) = page.as_object_mut() {
+            fields.remove("routes");
+            fields.remove("next");
+        }
+        let head = page.to_string();
+        write!(out, "{},\"routes\":[", head.strip_suffix('}').unwrap_or(&head))?;
+    }
+    for (at, route) in routes.as_array().into_iter().flatten().enumerate() {
+        let comma = if first && at == 0 { "" } else { "," };
+        write!(out, "{comma}\n{route}")?;
+    }
+    Ok(())
+}

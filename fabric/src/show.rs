@@ -1,0 +1,64 @@
+//! Tables for people, one file for each, from the same typed answers that `--output json` prints. Pure: text out.
+
+pub mod bgp;
+pub mod explain;
+pub mod history;
+pub mod interfaces;
+pub mod neighbors;
+pub mod policy;
+pub mod routes;
+pub mod version;
+
+#[cfg(test)]
+mod tests;
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+/// What stands in a cell without a value.
+const NONE: &str = "-";
+
+/// A table without lines: columns two spaces apart, as in the shells of routers.
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if !header.is_empty() {
+        table.set_header(header);
+    }
+    table
+}
+
+/// The table as lines without trailing blanks, `indent` columns in. The library puts one blank on each side of a cell.
+fn render(table: &Table, indent: usize) -> String {
+    let margin = " ".repeat(indent);
+    let mut text = String::new();
+    for line in table.lines() {
+        let line = line.strip_prefix(' ').unwrap_or(&line).trim_end();
+        if !line.is_empty() {
+            text.push_str(&margin);
+            text.push_str(line);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// `12s`, `4m12s`, `3h05m`, `2d07h`.
+#[must_use]
+pub fn duration(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{minutes}m{:02}s", seconds % 60),
+        3_600..86_400 => format!("{hours}h{:02}m", minutes % 60),
+        _ => format!("{days}d{:02}h", hours % 24),
+    }
+}
+
+/// `1 path`, `2 paths`.
+fn count(number: u64, noun: &str, plural: &str) -> String {
+    format!("{number} {}", if number == 1 { noun } else { plural })
+}
+
+fn or_none<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| NONE.to_owned(), |value| value.to_string())
+}

@@ -1,0 +1,19 @@
+//! `show history`: the last events, oldest first.
+
+use super::{duration, render, table};
+use crate::api::History;
+
+/// The table of events.
+#[must_use]
+pub fn table_of(answer: &History) -> String {
+    if answer.history.is_empty() {
+        return "nothing happened yet\n".to_owned();
+    }
+    let mut lines = table(&["At", "Ago", "Event"]);
+    for event in &answer.history {
+        // Counted from the start of the daemon, as its log does.
+        let at = format!("{}.{:03}s", event.at_ms / 1_000, event.at_ms % 1_000);
+        lines.add_row([at, duration(event.ago_ms / 1_000), event.text.clone()]);
+    }
+    render(&lines, 0)
+}

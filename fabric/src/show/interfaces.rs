@@ -1,0 +1,40 @@
+//! `show interfaces`: links, their addresses, and who is on them.
+
+use super::{NONE, or_none, render, table};
+use crate::api::{Address, Interface, Interfaces};
+
+/// The table of links.
+#[must_use]
+pub fn table_of(answer: &Interfaces) -> String {
+    let mut lines = table(&["Interface", "State", "Kind", "Master", "MTU", "Addresses", "Neighbors", "Found by RA"]);
+    for link in &answer.interfaces {
+        let mut addresses = link.addresses.iter().map(address);
+        lines.add_row([
+            link.name.clone(),
+            state(link).to_owned(),
+            link.kind.clone().unwrap_or_else(|| "device".to_owned()),
+            or_none(link.master.as_ref()),
+            link.mtu.to_string(),
+            addresses.next().unwrap_or_else(|| NONE.to_owned()),
+            if link.neighbors.is_empty() { NONE.to_owned() } else { link.neighbors.join(" ") },
+            or_none(link.discovered),
+        ]);
+        for address in addresses {
+            let blank = String::new;
+            lines.add_row([blank(), blank(), blank(), blank(), blank(), address]);
+        }
+    }
+    render(&lines, 0)
+}
+
+const fn state(link: &Interface) -> &'static str {
+    match (link.up, link.carrier) {
+        (true, true) => "up",
+        (true, false) => "no carrier",
+        (false, _) => "down",
+    }
+}
+
+fn address(address: &Address) -> String {
+    if address.tentative { format!("{} tentative", address.net) } else { address.net.to_string() }
+}

@@ -1,0 +1,41 @@
+//! `show routes`: where packets go, one line for each next hop.
+
+use super::{NONE, duration, render, table};
+use crate::api::{Route, Routes};
+
+/// A page of routes; the names of the columns on the first one only.
+#[must_use]
+pub fn page(answer: &Routes, first: bool) -> String {
+    let header = ["Prefix", "Via", "Interface", "Kernel", "For", "From"];
+    let mut lines = table(if first { &header } else { &[] });
+    for route in &answer.routes {
+        let fixed = [route.prefix.to_string(), kernel(route).to_owned(), duration(route.age_s)];
+        let from = route.from.join(" ");
+        let [prefix, kernel, age] = fixed;
+        let mut hops = route.via.iter();
+        let (via, interface) = match hops.next() {
+            Some(hop) => (gateway(hop), hop.interface.clone()),
+            None if route.kind == "local" => ("local".to_owned(), NONE.to_owned()),
+            None => ("unreachable".to_owned(), NONE.to_owned()),
+        };
+        lines.add_row([prefix, via, interface, kernel, age, if from.is_empty() { NONE.to_owned() } else { from }]);
+        for hop in hops {
+            lines.add_row([String::new(), gateway(hop), hop.interface.clone()]);
+        }
+    }
+    render(&lines, 0)
+}
+
+fn gateway(hop: &crate::api::Via) -> String {
+    if hop.weight == 1 { hop.gateway.to_string() } else { format!("{} ×{}", hop.gateway, hop.weight) }
+}
+
+fn kernel(route: &Route) -> &'static str {
+    if route.installed {
+        "installed"
+    } else if route.via.is_empty() {
+        NONE
+    } else {
+        "waiting"
+    }
+}
