@@ -1,4 +1,27 @@
-//! Import and export policy. So far the two that every speaker has; named rules come with the policy language.
+//! Import and export policy: what may pass, and how it is changed on the way.
+//!
+//! ```text
+//! policy:                                     JSON value ──▶ parse ──▶ Policies ──▶ eval: Route ──▶ Outcome
+//!   sets: {NAME: [prefix, "prefix ge N", …]}
+//!   NAME:                                     a policy: rules from top to bottom; the first verdict counts,
+//!     - {match: {…}, not: {…}, then: …}       and a route that reaches the end without one is rejected
+//! ```
+//!
+//! Compiled once ([`parse`]), asked once per prefix ([`eval`]). Every rule has a number of its own: an outcome names the rule that
+//! decided and those that changed the route, so that equal changes are made once for many prefixes. All keys are in the README.
+
+pub mod eval;
+pub mod parse;
+pub mod sets;
+
+pub use eval::{Outcome, Route, SetNextHop, Source};
+pub use parse::{PolicyFault, compile};
+
+use eval::{Changes, Condition};
+use std::collections::BTreeMap;
+
+/// Names that every speaker knows.
+pub const BUILT_IN: [&str; 2] = ["accept-all", "reject-all"];
 
 /// What a policy says of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,35 +32,145 @@ pub enum Verdict {
     Reject,
 }
 
+/// The number of a rule; the end of each policy has one too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RuleId(u32);
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rule {
+    /// All of these hold, …
+    when: Vec<Condition>,
+    /// … and not all of these, if there are any.
+    unless: Vec<Condition>,
+    changes: Changes,
+    /// A policy that is asked after the changes: its verdict, if it has one, is the verdict.
+    call: Option<usize>,
+    /// `None`: go on with the next rule.
+    then: Option<Verdict>,
+}
+
+/// Rules from top to bottom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Policy {
+    name: String,
+    rules: Vec<Rule>,
+    /// Number of the first rule; the others follow, and then the end.
+    first: u32,
+}
+
 /// Policies by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Policies {}
+pub struct Policies {
+    all: Vec<Policy>,
+    index: BTreeMap<String, usize>,
+}
+
+/// The policy in force for one direction of a session.
+#[derive(Clone, Copy, Debug)]
+pub enum Chosen<'p> {
+    /// The same for every route.
+    Always(Verdict),
+    /// Depends.
+    Rules(&'p Policies, usize),
+}
 
 impl Policies {
-    /// The verdict of the policy called `name` on a session that is external or not. Without a policy an external peer's routes
-    /// are rejected both ways (RFC 8212 §3) and an internal one's are accepted; an unknown name rejects.
+    /// The policy called `name` on a session that is external or not. Without a policy an external peer's routes are rejected both
+    /// ways (RFC 8212 §3) and an internal one's are accepted; an unknown name rejects.
     #[must_use]
-    pub fn verdict(&self, name: Option<&str>, ebgp: bool) -> Verdict {
+    pub fn choose(&self, name: Option<&str>, ebgp: bool) -> Chosen<'_> {
         match name {
-            Some("accept-all") => Verdict::Accept,
-            Some(_) => Verdict::Reject,
-            None if ebgp => Verdict::Reject,
-            None => Verdict::Accept,
+            None if ebgp => Chosen::Always(Verdict::Reject),
+            None | Some("accept-all") => Chosen::Always(Verdict::Accept),
+            Some(name) => match self.index.get(name) {
+                Some(&at) => Chosen::Rules(self, at),
+                None => Chosen::Always(Verdict::Reject),
+            },
+        }
+    }
+
+    /// Whether a rule of the policy, or of one that it calls, sets this next hop.
+    #[must_use]
+    pub fn sets_next_hop(&self, name: &str, next_hop: SetNextHop) -> bool {
+        let mut ahead: Vec<usize> = self.index.get(name).copied().into_iter().collect();
+        while let Some(policy) = ahead.pop().and_then(|at| self.all.get(at)) {
+            if policy.rules.iter().any(|rule| rule.changes.next_hop == Some(next_hop)) {
+                return true;
+            }
+            // Calls make no circle: the compiler refuses that.
+            ahead.extend(policy.rules.iter().filter_map(|rule| rule.call));
+        }
+        false
+    }
+
+    /// Names of the policies, built-in ones apart.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.index.keys().map(String::as_str)
+    }
+
+    /// Name of a rule: `plan[2]` as in the field path `policy.plan[2]`, or `plan.end` where no rule had a verdict.
+    #[must_use]
+    pub fn rule_name(&self, rule: RuleId) -> String {
+        let behind = self.all.partition_point(|policy| policy.first <= rule.0);
+        let Some(policy) = behind.checked_sub(1).and_then(|at| self.all.get(at)) else {
+            return String::new();
+        };
+        let at = (rule.0 - policy.first) as usize;
+        if at < policy.rules.len() { format!("{}[{at}]", policy.name) } else { format!("{}.end", policy.name) }
+    }
+
+    /// How many rules there are, ends included: numbers are below this.
+    #[must_use]
+    pub fn rule_count(&self) -> usize {
+        self.all.last().map_or(0, |policy| policy.first as usize + policy.rules.len() + 1)
+    }
+
+    /// Every rule, by number.
+    pub fn rules(&self) -> impl Iterator<Item = RuleId> + use<> {
+        (0..u32::try_from(self.rule_count()).unwrap_or(u32::MAX)).map(RuleId)
+    }
+
+    fn rule(&self, id: RuleId) -> Option<&Rule> {
+        let behind = self.all.partition_point(|policy| policy.first <= id.0);
+        let policy = self.all.get(behind.checked_sub(1)?)?;
+        policy.rules.get((id.0 - policy.first) as usize)
+    }
+}
+
+/// How often each rule decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hits(Vec<u64>);
+
+impl Hits {
+    /// One more.
+    pub fn count(&mut self, rule: Option<RuleId>) {
+        let Some(rule) = rule else {
+            return;
+        };
+        let at = rule.0 as usize;
+        if self.0.len() <= at {
+            self.0.resize(at + 1, 0);
+        }
+        self.0[at] += 1;
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn of(&self, rule: RuleId) -> u64 {
+        self.0.get(rule.0 as usize).copied().unwrap_or_default()
+    }
+
+    /// Adds another count.
+    pub fn add(&mut self, other: &Self) {
+        if self.0.len() < other.0.len() {
+            self.0.resize(other.0.len(), 0);
+        }
+        for (sum, more) in self.0.iter_mut().zip(&other.0) {
+            *sum += more;
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn without_a_policy_external_routes_are_rejected() {
-        // RFC 8212 §3
-        let policies = Policies::default();
-        assert_eq!(policies.verdict(None, true), Verdict::Reject);
-        assert_eq!(policies.verdict(None, false), Verdict::Accept);
-        assert_eq!(policies.verdict(Some("accept-all"), true), Verdict::Accept);
-        assert_eq!(policies.verdict(Some("misspelt"), false), Verdict::Reject);
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 
 mod answers;
 mod export;
+mod filter;
 mod import;
 mod links;
 mod machine;

@@ -207,7 +207,12 @@ fn check(path: &Path) -> ExitCode {
     };
     match config::parse(&name, &text).and_then(|config| config.node()) {
         Ok(node) => {
-            println!("{name}: ok, {} peers, {} listen ranges", node.peers.len(), node.dynamic.len());
+            let policies = node.speaker.policies.names().count();
+            println!(
+                "{name}: ok, {} peers, {} listen ranges, {policies} policies",
+                node.peers.len(),
+                node.dynamic.len()
+            );
             ExitCode::SUCCESS
         }
         Err(error) => {

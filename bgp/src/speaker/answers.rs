@@ -32,8 +32,10 @@ pub struct NeighborInfo {
     pub prefixes_received: [u64; 2],
     /// Prefixes it was told: IPv4, IPv6.
     pub prefixes_sent: [u64; 2],
-    /// UPDATEs whose routes were refused by a loop check or policy.
+    /// UPDATEs whose routes were refused by a loop check.
     pub updates_rejected: u64,
+    /// Prefixes refused by the import policy, every announcement counted.
+    pub prefixes_rejected: u64,
     /// UPDATEs treated as withdraw (RFC 7606).
     pub withdraw_faults: u64,
     /// UPDATEs received.
@@ -153,8 +155,8 @@ impl Speaker {
         };
         let answer = |member: &Member| {
             let session = member.peer.session()?;
-            let why = match self.exportable(member, session, &entry) {
-                Err(why) => Some(why.to_owned()),
+            let why = match self.exportable(member, session, &entry, self.export_policy(member, session)) {
+                Err(why) => Some(self.refusal(why)),
                 Ok(_) if member.out.was_told(slot) => None,
                 Ok(_) => Some(self.not_yet(&entry).to_owned()),
             };
@@ -272,6 +274,7 @@ fn neighbor(member: &Member, now: Instant) -> NeighborInfo {
         prefixes_received: Family::ALL.map(|family| member.held[family.index()]),
         prefixes_sent: member.out.told_count,
         updates_rejected: member.rejected,
+        prefixes_rejected: member.prefixes_rejected,
         withdraw_faults: member.faults,
         updates_received: member.updates,
         updates_sent: member.out.updates,

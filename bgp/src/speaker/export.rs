@@ -1,8 +1,9 @@
 //! What a peer is told: eligibility, the attributes and next hop it gets, and packing when its socket has room.
 
+use super::filter::{Offer, Refusal};
 use super::machine::{Member, Speaker};
 use crate::peer::{NextHopRule, Session};
-use crate::policy::Verdict;
+use crate::policy::{Chosen, RuleId, SetNextHop};
 use crate::rib::attrs::AttrsId;
 use crate::rib::decide::DEFAULT_LOCAL_PREF;
 use crate::rib::nexthop::HopId;
@@ -65,7 +66,7 @@ impl Out {
 }
 
 /// What makes two prefixes of a batch share their attributes.
-type GroupKey = (AttrsId, HopId, PeerId);
+type GroupKey = (AttrsId, HopId, PeerId, Vec<RuleId>);
 
 impl Speaker {
     /// Fills `buf` with up to about `limit` octets of UPDATEs for an Established peer; true if more waits.
@@ -112,22 +113,30 @@ impl Speaker {
     fn put_batch(&self, member: &mut Member, session: &Session, slots: &[SlotId], buf: &mut BytesMut) {
         let mut gone = Vec::new();
         let mut groups: BTreeMap<GroupKey, Vec<(SlotId, IpNet)>> = BTreeMap::new();
+        let policy = self.export_policy(member, session);
         for &slot in slots {
             let Some(entry) = self.table.entry(slot) else {
                 continue;
             };
-            match self.exportable(member, session, &entry) {
-                Ok(path) => {
-                    let key = (path.attrs, path.hop, path.peer);
+            match self.exportable(member, session, &entry, policy) {
+                Ok(Offer { path, rule, changes }) => {
+                    member.hits.count(rule);
+                    let key = (path.attrs, path.hop, path.peer, changes);
                     groups.entry(key).or_default().push((slot, entry.prefix));
                 }
-                Err(_) if member.out.was_told(slot) => gone.push((slot, entry.prefix)),
-                Err(_) => {}
+                Err(refusal) => {
+                    if let Refusal::Policy(rule) = refusal {
+                        member.hits.count(rule);
+                    }
+                    if member.out.was_told(slot) {
+                        gone.push((slot, entry.prefix));
+                    }
+                }
             }
         }
         for (key, members) in groups {
-            let next_hop = self.export_next_hop(member, session, key);
-            let block = self.export_block(session, key);
+            let next_hop = self.export_next_hop(member, session, &key, policy);
+            let block = self.export_block(session, &key, policy);
             for family in Family::ALL {
                 let of_family = members.iter().filter(|(_, prefix)| Family::of(prefix) == family);
                 let mut prefixes = of_family.clone().map(|(_, prefix)| *prefix).peekable();
@@ -161,8 +170,15 @@ impl Speaker {
         member: &Member,
         session: &Session,
         entry: &Entry<'t>,
-    ) -> Result<&'t Path, &'static str> {
-        let path = entry.best_path().ok_or("there is no usable path")?;
+        policy: Chosen<'_>,
+    ) -> Result<Offer<'t>, Refusal> {
+        let path = entry.best_path().ok_or(Refusal::Because("there is no usable path"))?;
+        self.tellable(member, session, entry, path).map_err(Refusal::Because)?;
+        self.offered((member, session), (entry, path), policy)
+    }
+
+    /// What protocol and role say, before any policy.
+    fn tellable(&self, member: &Member, session: &Session, entry: &Entry<'_>, path: &Path) -> Result<(), &'static str> {
         let config = member.peer.config();
         let family = Family::of(&entry.prefix);
         let attrs = Attrs(self.table.attrs.block(path.attrs));
@@ -189,13 +205,10 @@ impl Speaker {
         } else if !local && !self.reflects(path, config.route_reflector_client) {
             return Err("learnt from an internal peer, and neither end is a reflection client (RFC 4456 §6)");
         }
-        if self.config.policies.verdict(config.export.as_deref(), session.codec.ebgp) == Verdict::Reject {
-            return Err("the export policy rejects it");
-        }
         if family == Family::Ipv4Unicast && session.local.is_ipv6() && !session.codec.extended_next_hop {
             return Err("the peer cannot take an IPv6 next hop for IPv4 (RFC 8950)");
         }
-        Ok(path)
+        Ok(())
     }
 
     /// RFC 4456 §6: external routes go to every internal peer, a client's to all, a non-client's to clients only.
@@ -213,21 +226,29 @@ impl Speaker {
         (!session.codec.ebgp).then_some(session.router_id)
     }
 
-    fn export_block(&self, session: &Session, (attrs, _, source): GroupKey) -> Vec<u8> {
-        let block = self.table.attrs.block(attrs);
+    fn export_block(&self, session: &Session, key: &GroupKey, policy: Chosen<'_>) -> Vec<u8> {
+        let (attrs, _, source, changes) = key;
+        let block = self.table.attrs.block(*attrs);
         let view = Attrs(block);
         if session.codec.ebgp {
-            let path = view.as_path().prepended(self.config.asn, 1);
-            let mut out = with(block, flag::TRANSITIVE, kind::AS_PATH, Some(&path));
-            // RFC 4271 §5.1.4: a MED received from another AS is not passed on. §5.1.5, RFC 4456 §8: internal ones neither.
-            for internal in [kind::MULTI_EXIT_DISC, kind::LOCAL_PREF, kind::ORIGINATOR_ID, kind::CLUSTER_LIST] {
+            // RFC 4271 §5.1.4: a MED received from another AS is not passed on; one that our policy sets is.
+            let mut out = with(block, 0, kind::MULTI_EXIT_DISC, None);
+            if !changes.is_empty() {
+                out = policy.changed(&out, changes, self.config.asn);
+            }
+            let path = Attrs(&out).as_path().prepended(self.config.asn, 1);
+            out = with(&out, flag::TRANSITIVE, kind::AS_PATH, Some(&path));
+            // RFC 4271 §5.1.5, RFC 4456 §8: internal ones neither.
+            for internal in [kind::LOCAL_PREF, kind::ORIGINATOR_ID, kind::CLUSTER_LIST] {
                 out = with(&out, 0, internal, None);
             }
             return out;
         }
-        let pref = view.local_pref().unwrap_or(DEFAULT_LOCAL_PREF).to_be_bytes();
+        let changed = (!changes.is_empty()).then(|| policy.changed(block, changes, self.config.asn));
+        let block = changed.as_deref().unwrap_or(block);
+        let pref = Attrs(block).local_pref().unwrap_or(DEFAULT_LOCAL_PREF).to_be_bytes();
         let mut out = with(block, flag::TRANSITIVE, kind::LOCAL_PREF, Some(&pref));
-        if let Some(originator) = self.internal_source(source) {
+        if let Some(originator) = self.internal_source(*source) {
             // RFC 4456 §8: name the originator once, and put our cluster in front.
             let id = view.originator_id().unwrap_or(originator).octets();
             out = with(&out, flag::OPTIONAL, kind::ORIGINATOR_ID, Some(&id));
@@ -239,9 +260,21 @@ impl Speaker {
     }
 
     /// RFC 4271 §5.1.3, RFC 2545 §3, RFC 8950 §3.
-    fn export_next_hop(&self, member: &Member, session: &Session, (_, hop, source): GroupKey) -> Option<NextHop> {
+    fn export_next_hop(
+        &self,
+        member: &Member,
+        session: &Session,
+        key: &GroupKey,
+        policy: Chosen<'_>,
+    ) -> Option<NextHop> {
+        let (_, hop, source, changes) = key;
         let rule = member.peer.config().next_hop;
-        if session.codec.ebgp || source == LOCAL || rule == NextHopRule::SelfOnExport {
+        let set = if changes.is_empty() { None } else { policy.next_hop(changes) };
+        if let Some(SetNextHop::Address(address)) = set {
+            return Some(NextHop::new(address));
+        }
+        let me = set == Some(SetNextHop::Me) || rule == NextHopRule::SelfOnExport;
+        if session.codec.ebgp || *source == LOCAL || me {
             let own = session.local.ip();
             let link_local = match own {
                 IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(v6),
@@ -249,7 +282,7 @@ impl Speaker {
             };
             return Some(NextHop { addr: own, link_local });
         }
-        let next_hop = self.table.hops.next_hop(hop);
+        let next_hop = self.table.hops.next_hop(*hop);
         // A link-local next hop means nothing on another link.
         (next_hop.link_local.is_none()).then_some(next_hop)
     }

@@ -1,9 +1,10 @@
 //! What is taken from a peer: UPDATEs become paths, after loop checks, policy and the next-hop rule.
 
+use super::filter::{Import, at_peer};
 use super::machine::Speaker;
 use crate::event::Event;
 use crate::peer::{NextHopRule, Session};
-use crate::policy::Verdict;
+use crate::policy::{Chosen, Verdict};
 use crate::rib::table::Path;
 use crate::time::Instant;
 use crate::types::{Family, NextHop, PeerId};
@@ -12,6 +13,7 @@ use crate::wire::attrs::{Attrs, community, flag, kind, with};
 use crate::wire::nlri::Nlri;
 use crate::wire::update::{Fault, Update, decode};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 impl Speaker {
     /// One UPDATE of an Established peer.
@@ -46,7 +48,7 @@ impl Speaker {
         if let Some(member) = self.members.get_mut(&id) {
             member.faults += u64::from(update.withdraw.is_some());
         }
-        let usable = update.withdraw.is_none() && self.is_acceptable(id, session, Attrs(block));
+        let usable = update.withdraw.is_none() && self.is_acceptable(id, Attrs(block));
         if usable && Attrs(block).has_community(community::GRACEFUL_SHUTDOWN) {
             // RFC 8326 §4: in iBGP too, or draining a ToR would move nothing.
             *block = with(block, flag::TRANSITIVE, kind::LOCAL_PREF, Some(&[0; 4]));
@@ -60,18 +62,16 @@ impl Speaker {
         self.check_limit(now, id);
     }
 
-    /// Loops (RFC 4271 §9.1.2, RFC 4456 §8) and policy: what fails is no longer this peer's route.
-    fn is_acceptable(&mut self, id: PeerId, session: &Session, attrs: Attrs<'_>) -> bool {
+    /// Loops (RFC 4271 §9.1.2, RFC 4456 §8): what fails is no longer this peer's route.
+    fn is_acceptable(&mut self, id: PeerId, attrs: Attrs<'_>) -> bool {
         let looped = attrs.as_path().contains(self.config.asn)
             || attrs.originator_id() == Some(self.config.router_id)
             || attrs.cluster_list().any(|cluster| cluster == self.config.cluster_id);
         let Some(member) = self.members.get_mut(&id) else {
             return false;
         };
-        let policy = member.peer.config().import.as_deref();
-        let rejected = self.config.policies.verdict(policy, session.codec.ebgp) == Verdict::Reject;
-        member.rejected += u64::from(looped || rejected);
-        !looped && !rejected
+        member.rejected += u64::from(looped);
+        !looped
     }
 
     fn announce_all(
@@ -82,19 +82,39 @@ impl Speaker {
         (family, next_hop, nlri): (Family, NextHop, &[u8]),
         block: &[u8],
     ) {
-        let Some(member) = self.members.get_mut(&id) else {
+        let Some(config) = self.members.get(&id).map(|member| member.peer.config()) else {
             return;
         };
-        let rule = member.peer.config().next_hop;
-        let next_hop = self.table.import_next_hop(rule, next_hop, session);
-        let hop = self.table.hops.intern(next_hop, session.link);
+        let policies = Arc::clone(&self.config.policies);
+        let chosen = policies.choose(config.import.as_deref(), session.codec.ebgp);
+        let next_hop = self.table.import_next_hop(config.next_hop, next_hop, session);
         let since_s = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
+        let mut import = Import { id, session, chosen, block, next_hop, made: Vec::new() };
+        let (mut held, mut rejected) = (0, 0);
         for prefix in Nlri::new(family, nlri) {
-            let attrs = self.table.attrs.intern(block);
-            let path = Path { peer: id, attrs, hop, since_s, stale: false };
-            if self.table.insert(prefix, path) {
-                member.held[family.index()] += 1;
+            let accepted = match chosen {
+                Chosen::Always(Verdict::Reject) => None,
+                Chosen::Always(Verdict::Accept) | Chosen::Rules(..) => self.imported(&mut import, &prefix),
+            };
+            match accepted {
+                Some((attrs, hop)) => {
+                    let path = Path { peer: id, attrs, hop, since_s, stale: false };
+                    held += i64::from(self.table.insert(prefix, path));
+                }
+                None => {
+                    // What was accepted before and no longer is goes: a rejected route replaces the earlier one too.
+                    rejected += 1;
+                    held -= i64::from(self.table.remove(&prefix, id));
+                }
             }
+        }
+        for (_, attrs, _) in import.made {
+            self.table.attrs.release(attrs);
+        }
+        if let Some(member) = self.members.get_mut(&id) {
+            let count = &mut member.held[family.index()];
+            *count = count.saturating_add_signed(held);
+            member.prefixes_rejected += rejected;
         }
     }
 
@@ -133,10 +153,6 @@ impl crate::rib::table::Table {
             return next_hop;
         }
         let shared = self.hops.connected(peer).is_some_and(|(_, net)| net.contains(&next_hop.addr));
-        let link_local = match peer {
-            IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(v6),
-            IpAddr::V4(_) | IpAddr::V6(_) => None,
-        };
-        if shared { next_hop } else { NextHop { addr: peer, link_local } }
+        if shared { next_hop } else { at_peer(session) }
     }
 }

@@ -5,7 +5,7 @@ use super::sessions::Sweep;
 use super::{DynamicRange, FibChange, Input, Originate, Output, SpeakerConfig, Want};
 use crate::event::Event;
 use crate::peer::{Endpoint, Local, Peer, PeerConfig, PeerInput, Session};
-use crate::policy::Policies;
+use crate::policy::{Hits, Policies};
 use crate::rib::attrs::AttrsId;
 use crate::rib::table::{LOCAL, Path, SlotId, Table};
 use crate::rng::Rng;
@@ -33,6 +33,9 @@ pub(super) struct Member {
     /// Paths in the table, by family.
     pub(super) held: [u64; 2],
     pub(super) rejected: u64,
+    pub(super) prefixes_rejected: u64,
+    /// How often each rule of the policies decided for this peer, since they were loaded.
+    pub(super) hits: Hits,
     pub(super) faults: u64,
     pub(super) updates: u64,
     /// Families whose End-of-RIB came in this session.
@@ -233,6 +236,8 @@ impl Speaker {
         }
         self.config.policies = policies;
         for member in self.members.values_mut() {
+            // Rules have other numbers now.
+            member.hits = Hits::default();
             member.out.restart();
             for family in Family::ALL {
                 member.peer.request_refresh(family);
@@ -288,6 +293,8 @@ impl Speaker {
                 last: None,
                 held: [0; 2],
                 rejected: 0,
+                prefixes_rejected: 0,
+                hits: Hits::default(),
                 faults: 0,
                 updates: 0,
                 ended: Vec::new(),

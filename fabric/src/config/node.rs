@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use weft_bgp::peer::{Endpoint, PeerConfig};
-use weft_bgp::policy::Policies;
+use weft_bgp::policy::{self, Policies, SetNextHop};
 use weft_bgp::speaker::{DynamicRange, Originate, SpeakerConfig};
 use weft_bgp::types::Asn;
 
@@ -132,10 +132,11 @@ impl Config {
         self.check_unsupported(&mut faults);
         let router_id = self.router_id(&mut faults);
         let defaults = Defaults::of(self.role);
+        let policies = self.policies(&mut faults);
         let node = NodeConfig {
             hostname: self.hostname.clone().unwrap_or_default(),
             role: self.role,
-            speaker: self.speaker(router_id, &defaults),
+            speaker: self.speaker(router_id, &defaults, policies),
             policy: self.policy.clone(),
             peers: peer::peers(self, &mut faults),
             dynamic: peer::ranges(self, &mut faults),
@@ -195,7 +196,42 @@ impl Config {
         id
     }
 
-    fn speaker(&self, router_id: Ipv4Addr, defaults: &Defaults) -> SpeakerConfig {
+    /// Compiles the policy section; its faults become ours.
+    fn policies(&self, faults: &mut Faults<'_>) -> Policies {
+        let peers = self.peers.keys().chain(&self.uplinks).cloned().collect();
+        let policies = policy::compile(&self.policy, &peers).unwrap_or_else(|found| {
+            for fault in found {
+                faults.add(&fault.field, fault.message, fault.remedy);
+            }
+            Policies::default()
+        });
+        for (section, named) in [("peers", &self.peers), ("groups", &self.groups)] {
+            for (name, peer) in named {
+                for (field, policy, next_hop, remedy) in [
+                    (
+                        "import",
+                        &peer.import,
+                        SetNextHop::Me,
+                        "write `next_hop: peer` in the import policy, or an address",
+                    ),
+                    (
+                        "export",
+                        &peer.export,
+                        SetNextHop::Peer,
+                        "write `next_hop: self` in the export policy, or an address",
+                    ),
+                ] {
+                    if let Some(policy) = policy.as_ref().filter(|policy| policies.sets_next_hop(policy, next_hop)) {
+                        let message = format!("policy `{policy}` sets a next hop that leads nowhere in this direction");
+                        faults.add(&format!("{section}.{name}.{field}"), message, remedy);
+                    }
+                }
+            }
+        }
+        policies
+    }
+
+    fn speaker(&self, router_id: Ipv4Addr, defaults: &Defaults, policies: Policies) -> SpeakerConfig {
         SpeakerConfig {
             asn: Asn(self.asn),
             router_id,
@@ -205,7 +241,7 @@ impl Config {
             hold_back_ms: self.timers.hold_back_ms.unwrap_or(defaults.hold_back_ms),
             restarting: false,
             seed: u64::from(self.asn) << 32 | u64::from(router_id.to_bits()),
-            policies: Arc::new(Policies::default()),
+            policies: Arc::new(policies),
             aggregates: self.aggregates.iter().map(IpNet::trunc).collect(),
         }
     }

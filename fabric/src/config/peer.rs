@@ -7,6 +7,7 @@ use super::value::{RemoteAsn, Retry};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use weft_bgp::peer::{Endpoint, NextHopRule, PeerConfig, RemoteAs};
+use weft_bgp::policy::BUILT_IN;
 use weft_bgp::speaker::DynamicRange;
 use weft_bgp::types::{Asn, Family};
 
@@ -320,9 +321,9 @@ impl<'a> Draft<'a> {
         let Some(name) = named else {
             return defaults.policy.map(str::to_owned);
         };
-        let mut known = vec!["accept-all", "reject-all"];
+        let mut known = BUILT_IN.to_vec();
         if let Some(rules) = self.config.policy.as_object() {
-            known.extend(rules.keys().map(String::as_str).filter(|key| *key != "sets"));
+            known.extend(rules.keys().map(String::as_str).filter(|key| *key != "sets" && !BUILT_IN.contains(key)));
         }
         if !known.contains(&name.as_str()) {
             faults.add(

@@ -1,5 +1,7 @@
 //! Speakers joined by pipes on virtual time: what arrives, what is passed on, what is left after a loss.
 
+mod policy;
+
 use super::*;
 use crate::peer::{NextHopRule, RemoteAs};
 use crate::speaker::LinkState;

@@ -1,0 +1,198 @@
+//! Compiles the `policy:` section. Every fault of the section is reported at once, each with its field path
+//! (`policy.plan[2].match.prefix`), the wrong value and what to write instead; lines are the caller's knowledge.
+
+mod rule;
+mod values;
+
+use super::sets::{Entry, PrefixSet};
+use super::{BUILT_IN, Policies, Policy, Rule};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Likeness from which an unknown word is taken for a slip of the pen.
+const TYPO_LIKENESS: f64 = 0.8;
+
+/// One thing that is wrong in a policy section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyFault {
+    /// Path of the field, from `policy` on.
+    pub field: String,
+    /// What is wrong, with the wrong value.
+    pub message: String,
+    /// What to write instead.
+    pub remedy: String,
+}
+
+/// Compiles a section; `null` is an empty one. `peers`: names that `match: {peer: …}` may use beside addresses.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn compile(section: &Value, peers: &BTreeSet<String>) -> Result<Policies, Vec<PolicyFault>> {
+    let empty = Map::new();
+    let mut compiler = Compiler { peers, sets: BTreeMap::new(), index: BTreeMap::new(), faults: Vec::new() };
+    let section = match section {
+        Value::Null => &empty,
+        Value::Object(section) => section,
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            compiler.fault("policy", "is no mapping", "write policies by name, each a list of rules, and `sets`");
+            return Err(compiler.faults);
+        }
+    };
+    compiler.read_sets(section.get("sets"));
+    let named: Vec<_> = section.iter().filter(|(name, _)| *name != "sets").collect();
+    compiler.index = named.iter().enumerate().map(|(at, (name, _))| ((*name).clone(), at)).collect();
+    let mut all = Vec::new();
+    let mut first = 0;
+    for (name, rules) in named {
+        let rules = compiler.policy(name, rules);
+        let count = u32::try_from(rules.len()).unwrap_or(u32::MAX);
+        all.push(Policy { name: name.clone(), rules, first });
+        first += count + 1;
+    }
+    compiler.refuse_circles(&all);
+    if compiler.faults.is_empty() { Ok(Policies { all, index: compiler.index }) } else { Err(compiler.faults) }
+}
+
+struct Compiler<'v> {
+    peers: &'v BTreeSet<String>,
+    sets: BTreeMap<String, Arc<PrefixSet>>,
+    index: BTreeMap<String, usize>,
+    faults: Vec<PolicyFault>,
+}
+
+impl Compiler<'_> {
+    fn fault(&mut self, field: &str, message: impl Into<String>, remedy: impl Into<String>) {
+        self.faults.push(PolicyFault { field: field.to_owned(), message: message.into(), remedy: remedy.into() });
+    }
+
+    fn read_sets(&mut self, sets: Option<&Value>) {
+        let Some(sets) = sets.filter(|sets| !sets.is_null()) else {
+            return;
+        };
+        let Some(sets) = sets.as_object() else {
+            self.fault("policy.sets", "is no mapping", "write `NAME: [prefix, \"prefix ge N le M\"]`");
+            return;
+        };
+        for (name, list) in sets {
+            let field = format!("policy.sets.{name}");
+            if name.contains('/') || name.is_empty() {
+                self.fault(&field, format!("`{name}` is no name for a set"), "use letters, digits, `-` and `_`");
+            }
+            let entries = self.prefixes(&field, list);
+            self.sets.insert(name.clone(), Arc::new(PrefixSet::new(&entries)));
+        }
+    }
+
+    fn prefixes(&mut self, field: &str, list: &Value) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for (field, value) in each(field, list) {
+            match value.as_str().map(values::prefix) {
+                Some(Ok(entry)) => entries.push(entry),
+                Some(Err((message, remedy))) => self.fault(&field, message, remedy),
+                None => self.fault(
+                    &field,
+                    format!("`{value}` is no prefix"),
+                    "write 10.69.0.0/26, or \"10.69.0.0/16 ge 24 le 32\"",
+                ),
+            }
+        }
+        entries
+    }
+
+    fn policy(&mut self, name: &str, rules: &Value) -> Vec<Rule> {
+        let field = format!("policy.{name}");
+        if BUILT_IN.contains(&name) {
+            self.fault(&field, format!("`{name}` is built in"), "choose another name, or leave it out");
+        }
+        let Some(rules) = rules.as_array() else {
+            self.fault(
+                &field,
+                "is no list of rules",
+                "write `- {match: {prefix: SET}, then: accept}` for each rule below it",
+            );
+            return Vec::new();
+        };
+        rules.iter().enumerate().map(|(at, rule)| self.rule(&format!("{field}[{at}]"), rule)).collect()
+    }
+
+    /// A policy that calls itself, directly or through others, would never come to an end.
+    fn refuse_circles(&mut self, all: &[Policy]) {
+        for (start, policy) in all.iter().enumerate() {
+            let calls = |at: usize| all[at].rules.iter().filter_map(|rule| rule.call);
+            let mut reached = BTreeSet::new();
+            let mut ahead: Vec<usize> = calls(start).collect();
+            while let Some(at) = ahead.pop() {
+                if reached.insert(at) {
+                    ahead.extend(calls(at));
+                }
+            }
+            if reached.contains(&start) {
+                self.fault(
+                    &format!("policy.{}", policy.name),
+                    "calls itself in a circle",
+                    "take one `call` of the circle away",
+                );
+            }
+        }
+    }
+
+    /// Complains about keys that are not known; the mapping itself if it is one.
+    fn mapping<'v>(&mut self, field: &str, value: &'v Value, known: &[&str]) -> Option<&'v Map<String, Value>> {
+        let Some(map) = value.as_object() else {
+            self.fault(field, format!("`{value}` is no mapping"), format!("keys of it: {}", known.join(", ")));
+            return None;
+        };
+        for key in map.keys().filter(|key| !known.contains(&key.as_str())) {
+            let remedy = suggest(key, known.iter().copied(), "keys known here");
+            self.fault(&format!("{field}.{key}"), format!("unknown field `{key}`"), remedy);
+        }
+        Some(map)
+    }
+
+    /// Reads one value, or complains.
+    fn one<T>(&mut self, field: &str, value: &Value, kind: &Kind<T>) -> Option<T> {
+        let read = (kind.read)(value);
+        if read.is_none() {
+            let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            self.fault(field, format!("`{shown}` is no {}", kind.what), format!("write {}", kind.remedy));
+        }
+        read
+    }
+
+    /// Reads a value or a list of them.
+    fn list<T>(&mut self, field: &str, value: &Value, kind: &Kind<T>) -> Vec<T> {
+        let all = each(field, value);
+        if all.is_empty() {
+            self.fault(field, "an empty list never matches and changes nothing", format!("write {}", kind.remedy));
+        }
+        all.into_iter().filter_map(|(field, value)| self.one(&field, value, kind)).collect()
+    }
+}
+
+/// What a leaf may be.
+struct Kind<T> {
+    read: fn(&Value) -> Option<T>,
+    what: &'static str,
+    remedy: &'static str,
+}
+
+/// The members of a list with their paths, or the value itself.
+fn each<'v>(field: &str, value: &'v Value) -> Vec<(String, &'v Value)> {
+    match value.as_array() {
+        Some(list) => list.iter().enumerate().map(|(at, value)| (format!("{field}[{at}]"), value)).collect(),
+        None => vec![(field.to_owned(), value)],
+    }
+}
+
+/// The known word most like a wrong one, or all known ones.
+fn suggest<'k>(wrong: &str, known: impl Iterator<Item = &'k str>, what: &str) -> String {
+    let known: Vec<&str> = known.collect();
+    let likeness = |word: &&str| strsim::jaro_winkler(wrong, word);
+    let nearest = known.iter().map(|word| (likeness(word), *word)).max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((likeness, word)) if likeness >= TYPO_LIKENESS => format!("did you mean `{word}`?"),
+        Some(_) => format!("{what}: {}", known.join(", ")),
+        None => format!("{what}: none"),
+    }
+}

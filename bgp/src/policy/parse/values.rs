@@ -1,0 +1,178 @@
+//! The leaves of a policy: prefixes with bounds, communities, ranges of numbers, AS path patterns. `None`: it is none.
+
+use crate::policy::eval::{Pattern, PeerIs, SetNextHop, Source, Token};
+use crate::policy::sets::Entry;
+use crate::types::{Asn, Family, IpNet};
+use serde_json::Value;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+/// Names of RFC 1997, RFC 7999 and RFC 8326, with their values.
+const WELL_KNOWN: [(&str, u32); 4] = [
+    ("graceful-shutdown", 0xffff_0000),
+    ("blackhole", 0xffff_029a),
+    ("no-export", 0xffff_ff01),
+    ("no-advertise", 0xffff_ff02),
+];
+
+/// `10.0.0.0/8`, `… ge 16`, `… le 24`, `… ge 16 le 24`; or what is wrong with it and what to write.
+pub(super) fn prefix(text: &str) -> Result<Entry, (String, String)> {
+    let mut words = text.split_ascii_whitespace();
+    let net: IpNet = words.next().and_then(|word| word.parse().ok()).ok_or_else(|| {
+        (format!("`{text}` is no prefix"), "write 10.69.0.0/26, or \"10.69.0.0/16 ge 24 le 32\"".to_owned())
+    })?;
+    if net.trunc() != net {
+        let message = format!("{net} has bits set beyond its length");
+        return Err((message, format!("write {} or {}", net.trunc(), IpNet::from(net.addr()))));
+    }
+    let (mut ge, mut le) = (None, None);
+    while let Some(word) = words.next() {
+        let bound = words.next().and_then(|number| number.parse::<u8>().ok());
+        match (word, bound) {
+            ("ge", Some(bound)) if ge.is_none() => ge = Some(bound),
+            ("le", Some(bound)) if le.is_none() => le = Some(bound),
+            _ => {
+                return Err((
+                    format!("`{text}`: after the prefix come `ge N` and `le N`"),
+                    format!("write \"{net} ge {}\"", net.prefix_len()),
+                ));
+            }
+        }
+    }
+    // Without bounds exactly this prefix; `ge` alone reaches to host routes, `le` alone starts at the prefix's own length.
+    let most = net.max_prefix_len();
+    let own = net.prefix_len();
+    let upper = le.unwrap_or_else(|| if ge.is_some() { most } else { own });
+    let lower = ge.unwrap_or(own);
+    if lower < own || upper > most || lower > upper {
+        let message = format!("`{text}`: lengths {lower} to {upper} are not within {own} to {most}");
+        return Err((message, format!("keep {own} <= ge <= le <= {most}")));
+    }
+    Ok(Entry { net, ge: lower, le: upper })
+}
+
+/// A number, or `"ge N"`, `"le N"`, `"ge N le M"`.
+pub(super) fn range(value: &Value) -> Option<RangeInclusive<u32>> {
+    if let Some(number) = number(value) {
+        return Some(number..=number);
+    }
+    let (mut ge, mut le) = (None, None);
+    let mut words = value.as_str()?.split_ascii_whitespace();
+    while let Some(word) = words.next() {
+        let bound: u32 = words.next()?.parse().ok()?;
+        match word {
+            "ge" if ge.is_none() => ge = Some(bound),
+            "le" if le.is_none() => le = Some(bound),
+            _ => return None,
+        }
+    }
+    let any = ge.is_some() || le.is_some();
+    let range = ge.unwrap_or(0)..=le.unwrap_or(u32::MAX);
+    (any && !range.is_empty()).then_some(range)
+}
+
+pub(super) fn number(value: &Value) -> Option<u32> {
+    u32::try_from(value.as_u64()?).ok()
+}
+
+pub(super) fn asn(value: &Value) -> Option<Asn> {
+    number(value).filter(|asn| *asn > 0).map(Asn)
+}
+
+/// `65000:1`, `65000:*`, or a well-known name.
+pub(super) fn community_pattern(value: &Value) -> Option<Pattern<2>> {
+    let text = value.as_str()?;
+    if let Some((_, word)) = WELL_KNOWN.iter().find(|(name, _)| *name == text) {
+        return Some(Pattern([Some(word >> 16), Some(word & 0xffff)]));
+    }
+    let pattern = parts::<2>(text)?;
+    pattern.0.iter().flatten().all(|part| *part <= 0xffff).then_some(pattern)
+}
+
+/// `4200000010:1:2`, each part may be `*`.
+pub(super) fn large_pattern(value: &Value) -> Option<Pattern<3>> {
+    parts(value.as_str()?)
+}
+
+fn parts<const N: usize>(text: &str) -> Option<Pattern<N>> {
+    let mut words = text.split(':');
+    let mut pattern = [None; N];
+    for part in &mut pattern {
+        let word = words.next()?;
+        *part = if word == "*" { None } else { Some(word.parse().ok()?) };
+    }
+    words.next().is_none().then_some(Pattern(pattern))
+}
+
+pub(super) fn community(value: &Value) -> Option<u32> {
+    let Pattern([Some(high), Some(low)]) = community_pattern(value)? else {
+        return None;
+    };
+    Some(high << 16 | low)
+}
+
+pub(super) fn large_community(value: &Value) -> Option<[u32; 3]> {
+    let Pattern([Some(global), Some(one), Some(two)]) = large_pattern(value)? else {
+        return None;
+    };
+    Some([global, one, two])
+}
+
+/// `"64599 * 64600"`; an empty text is the empty path.
+pub(super) fn path_pattern(value: &Value) -> Option<Vec<Token>> {
+    let token = |word: &str| match word {
+        "*" => Some(Token::Run),
+        "?" => Some(Token::One),
+        number => number.parse().ok().filter(|asn| *asn > 0).map(|asn| Token::Is(Asn(asn))),
+    };
+    value.as_str()?.split_ascii_whitespace().map(token).collect()
+}
+
+/// A peer's address, a range of addresses, or its name.
+pub(super) fn peer(value: &Value) -> Option<PeerIs> {
+    let text = value.as_str()?;
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(PeerIs::Within(address.into()));
+    }
+    if let Ok(net) = text.parse::<IpNet>() {
+        return Some(PeerIs::Within(net));
+    }
+    (!text.is_empty()).then(|| PeerIs::Named(text.to_owned()))
+}
+
+pub(super) fn address_or_net(value: &Value) -> Option<IpNet> {
+    let text = value.as_str()?;
+    text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse()).ok()
+}
+
+pub(super) fn next_hop(value: &Value) -> Option<SetNextHop> {
+    match value.as_str()? {
+        "self" => Some(SetNextHop::Me),
+        "peer" => Some(SetNextHop::Peer),
+        text => text.parse().ok().map(SetNextHop::Address),
+    }
+}
+
+pub(super) fn origin(value: &Value) -> Option<u8> {
+    let names = ["igp", "egp", "incomplete"];
+    let at = names.iter().position(|name| value.as_str() == Some(name))?;
+    u8::try_from(at).ok()
+}
+
+pub(super) fn family(value: &Value) -> Option<Family> {
+    match value.as_str()? {
+        "ipv4" => Some(Family::Ipv4Unicast),
+        "ipv6" => Some(Family::Ipv6Unicast),
+        _ => None,
+    }
+}
+
+pub(super) fn source(value: &Value) -> Option<Source> {
+    match value.as_str()? {
+        "local" => Some(Source::Local),
+        "aggregate" => Some(Source::Aggregate),
+        "ebgp" => Some(Source::Ebgp),
+        "ibgp" => Some(Source::Ibgp),
+        _ => None,
+    }
+}
