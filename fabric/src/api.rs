@@ -10,7 +10,7 @@ mod answers;
 mod build;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use answers::{
     Address, Bgp, BgpPath, BgpRoute, Done, Explanation, Happening, Health, History, Interface, Interfaces, Neighbor,

@@ -46,7 +46,7 @@ peers: {tor1: {address: 10.0.11.1, remote_asn: 64601}, tor2: {address: 10.0.12.1
 ";
 
 /// Nodes, and the pipes between their sockets.
-struct Plant {
+pub(crate) struct Plant {
     now: Instant,
     nodes: Vec<Node>,
     pipes: BTreeMap<(usize, ConnId), (usize, ConnId)>,
@@ -104,6 +104,23 @@ impl Plant {
 
     fn send(&mut self, at: usize, input: speaker::Input) {
         self.flight.push_back((at, Input::Bgp(input)));
+    }
+
+    /// A router without links that originates `count` prefixes.
+    pub(crate) fn lone(count: u32) -> Self {
+        let prefixes: Vec<String> =
+            (0..count).map(|at| format!("{{prefix: 10.{}.{}.0/24}}", at / 256, at % 256)).collect();
+        let text = format!("asn: 1\nrouter_id: 10.0.0.1\nhostname: lone\noriginate: [{}]\n", prefixes.join(", "));
+        let node = Node::new(config::parse("t", &text).unwrap().node().unwrap(), Instant::ZERO);
+        let mut plant = Self {
+            now: Instant::ZERO,
+            nodes: vec![node],
+            pipes: BTreeMap::new(),
+            accepted: 0,
+            flight: VecDeque::new(),
+        };
+        plant.handle(0, Input::Links(Vec::new()));
+        plant
     }
 
     fn act(&mut self, at: usize) {
@@ -181,7 +198,7 @@ impl Plant {
         }
     }
 
-    fn ask(&self, at: usize, question: &Question) -> Answer {
+    pub(crate) fn ask(&self, at: usize, question: &Question) -> Answer {
         let around = Surroundings {
             config: "/etc/weft/weft.yaml".to_owned(),
             pid: 42,
@@ -192,9 +209,9 @@ impl Plant {
     }
 }
 
-const HOST_AT: usize = 3;
+pub(crate) const HOST_AT: usize = 3;
 
-fn converged() -> Plant {
+pub(crate) fn converged() -> Plant {
     let mut plant = Plant::start();
     plant.run(60);
     plant

@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use weft_bgp::time::Duration;
 
 /// Connections at a time, for each of the two listeners. More are answered with 503 at once.
@@ -37,6 +37,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 const CONNECTION_LIMIT: Duration = Duration::from_secs(30);
 /// Wait after an accept that failed because we have too many files open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// For answers under way when the daemon ends.
+const FINISH_LIMIT: Duration = Duration::from_secs(1);
 /// Longest path of a unix socket (unix(7)).
 const MAX_PATH_BYTES: usize = 107;
 /// For its owner and its group.
@@ -58,10 +60,19 @@ pub struct Server {
     /// Device and inode: a file that somebody else put there since is not ours to remove.
     file: (u64, u64),
     metrics: Option<SocketAddr>,
-    tasks: Vec<AbortHandle>,
+    listeners: JoinSet<()>,
+    /// Dropped, it tells the listeners to end.
+    open: Option<watch::Sender<()>>,
 }
 
 impl Server {
+    /// Takes no more connections, and lets those under way have their answers; whoever asked for the end hears of it.
+    pub async fn finish(mut self) {
+        self.open = None;
+        // Slower ones lose their answer.
+        let _ = tokio::time::timeout(FINISH_LIMIT, async { while self.listeners.join_next().await.is_some() {} }).await;
+    }
+
     /// Where metrics are served.
     #[must_use]
     pub const fn metrics_address(&self) -> Option<SocketAddr> {
@@ -71,9 +82,6 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
         if inode(&self.socket).is_ok_and(|file| file == self.file) {
             // Gone already is as good.
             let _ = std::fs::remove_file(&self.socket);
@@ -89,14 +97,16 @@ pub fn serve(config: &ApiConfig, asks: mpsc::Sender<Ask>) -> io::Result<Server> 
     let at_socket = |error| context(&format!("API socket {}", config.socket.display()), &error);
     let local = bind(&config.socket).map_err(at_socket)?;
     let file = inode(&config.socket).map_err(at_socket)?;
-    let mut server = Server { socket: config.socket.clone(), file, metrics: None, tasks: Vec::new() };
+    let (open, closing) = watch::channel(());
+    let listeners = JoinSet::new();
+    let mut server = Server { socket: config.socket.clone(), file, metrics: None, listeners, open: Some(open) };
     if let Some(address) = config.http {
         let at_port = |error| context(&format!("metrics port {address} (`api.http`)"), &error);
         let listener = super::sockopt::listen(address).map_err(at_port)?;
         server.metrics = Some(listener.local_addr().map_err(at_port)?);
-        server.tasks.push(tokio::spawn(accept_metrics(listener, asks.clone())).abort_handle());
+        server.listeners.spawn(accept_metrics(listener, asks.clone(), closing.clone()));
     }
-    server.tasks.push(tokio::spawn(accept_local(local, asks)).abort_handle());
+    server.listeners.spawn(accept_local(local, asks, closing));
     Ok(server)
 }
 
@@ -148,10 +158,14 @@ fn is_answered(path: &Path) -> io::Result<bool> {
     }
 }
 
-async fn accept_local(listener: UnixListener, asks: mpsc::Sender<Ask>) {
+async fn accept_local(listener: UnixListener, asks: mpsc::Sender<Ask>, mut closing: watch::Receiver<()>) {
     let mut room = Room::new(Door::Local, asks);
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = closing.changed() => break,
+        };
+        match accepted {
             Ok((stream, _)) => {
                 // A client that is too many and does not read even this is simply closed.
                 let refused = room.enter(stream).map(|stream| stream.try_write(&too_many()));
@@ -160,19 +174,28 @@ async fn accept_local(listener: UnixListener, asks: mpsc::Sender<Ask>) {
             Err(error) => pause(&error).await,
         }
     }
+    drop(listener);
+    room.empty().await;
 }
 
-async fn accept_metrics(listener: TcpListener, asks: mpsc::Sender<Ask>) {
+async fn accept_metrics(listener: TcpListener, asks: mpsc::Sender<Ask>, mut closing: watch::Receiver<()>) {
     let mut room = Room::new(Door::Metrics, asks);
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = closing.changed() => break,
+        };
+        match accepted {
             Ok((stream, _)) => {
+                // A client that is too many and does not read even this is simply closed.
                 let refused = room.enter(stream).map(|stream| stream.try_write(&too_many()));
                 drop(refused);
             }
             Err(error) => pause(&error).await,
         }
     }
+    drop(listener);
+    room.empty().await;
 }
 
 async fn pause(error: &io::Error) {
@@ -224,6 +247,11 @@ impl Room {
             drop(place);
         });
         None
+    }
+
+    /// Waits until everybody has left.
+    async fn empty(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
     }
 }
 

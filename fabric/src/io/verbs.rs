@@ -301,3 +301,6 @@ fn json_page(text: &str, first: bool, out: &mut impl Write) -> Result<(), VerbEr
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,6 +170,22 @@ async fn a_loop_that_is_busy_stuck_or_gone_is_named() {
     drop(server);
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_end_waits_for_answers_under_way_and_for_nobody_else() {
+    let folder = Folder::new("finish");
+    let (asked, mut asks) = mpsc::channel::<Ask>(1);
+    let server = serve(&folder.config(), asked).unwrap();
+    let idle = UnixStream::connect(folder.config().socket).await.unwrap();
+    let mut client = UnixStream::connect(folder.config().socket).await.unwrap();
+    client.write_all(b"POST /v1/stop HTTP/1.1\r\nhost: weft\r\n\r\n").await.unwrap();
+    let ask = asks.recv().await.unwrap();
+    ask.reply.send(Answer::new("tor1", Body::Done(Done { done: "stopping".to_owned() }))).unwrap();
+    server.finish().await;
+    assert!(talk(client, b"").await.contains("stopping"));
+    assert!(!folder.config().socket.exists());
+    drop(idle);
+}
+
 #[tokio::test]
 async fn a_stale_file_is_replaced_and_a_living_daemon_is_not() {
     let folder = Folder::new("stale");

@@ -1,0 +1,196 @@
+//! Verbs against a real server before real nodes: what a person or a program at the command line gets, and what it costs when
+//! something is missing.
+
+use super::*;
+use crate::api::tests::{HOST_AT, Plant, converged};
+use crate::api::{Answer, Body, Command, Done, Refusal, Request};
+use crate::config::ApiConfig;
+use crate::io::http::{self, Ask};
+use serde_json::Value;
+use std::sync::mpsc::channel;
+use std::thread::JoinHandle;
+use tokio::sync::mpsc;
+
+/// A daemon in a thread: the server, and a loop before a plant that stands still. `Stop` ends it.
+struct Daemon {
+    folder: PathBuf,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Daemon {
+    fn start(test: &str, at: usize, plant: impl FnOnce() -> Plant + Send + 'static) -> Self {
+        let folder = std::env::temp_dir().join(format!("weft-verbs-{}-{test}", std::process::id()));
+        // Left by a test that was killed, under the same process id.
+        let _ = std::fs::remove_dir_all(&folder);
+        let config = ApiConfig { socket: folder.join("weft.sock"), http: None };
+        let (ready, wait) = channel();
+        let thread = std::thread::spawn(move || {
+            let plant = plant();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let (asked, mut asks) = mpsc::channel::<Ask>(4);
+                let server = http::serve(&config, asked).unwrap();
+                ready.send(()).unwrap();
+                while let Some(ask) = asks.recv().await {
+                    let stop = ask.request == Request::Do(Command::Stop);
+                    let _ = ask.reply.send(reply(&plant, at, &ask.request));
+                    if stop {
+                        break;
+                    }
+                }
+                server.finish().await;
+            });
+        });
+        wait.recv().unwrap();
+        Self { folder, thread: Some(thread) }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.join("weft.sock")
+    }
+
+    fn run(&self, verb: &Verb, form: Form) -> Result<String, VerbError> {
+        let mut out = Vec::new();
+        run(verb, &self.socket(), form, &mut out).map(|()| String::from_utf8(out).unwrap())
+    }
+
+    fn table(&self, verb: &Verb) -> String {
+        self.run(verb, Form::Table).unwrap()
+    }
+
+    fn json(&self, verb: &Verb) -> Value {
+        serde_json::from_str(&self.run(verb, Form::Json).unwrap()).unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // Stopped already by the test, perhaps.
+            let _ = self.run(&Verb::Stop, Form::Table);
+            let _ = thread.join();
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn reply(plant: &Plant, at: usize, request: &Request) -> Answer {
+    match request {
+        Request::Show(question) => plant.ask(at, question),
+        Request::Do(Command::Clear { peer, .. }) if peer == "nobody" => {
+            Answer::new("host", Body::Refused(Refusal::new(404, "there is no peer `nobody`", "look")))
+        }
+        Request::Do(command) => Answer::new("host", Body::Done(Done { done: format!("{command:?}") })),
+    }
+}
+
+#[test]
+fn every_verb_prints_a_table_and_json() {
+    let daemon = Daemon::start("every", HOST_AT, converged);
+    let named = |text: &str| Some(text.to_owned());
+    for (verb, table, field) in [
+        (Verb::Neighbors(None), "host, AS 65004", "neighbors"),
+        (Verb::Neighbors(named("10.0.3.1")), "spine: Established", "neighbors"),
+        (Verb::Bgp(None, None), "host, AS 65004", "routes"),
+        (Verb::Bgp(named("10.72.0.0/16"), None), "host, AS 65004", "routes"),
+        (Verb::Routes(None, Some(2)), "Prefix ", "routes"),
+        (Verb::Routes(named("10.72.1.2"), None), "Prefix ", "routes"),
+        (Verb::Interfaces, "Interface ", "interfaces"),
+        (Verb::Version, "node ", "version"),
+        (Verb::History, "At ", "history"),
+        (Verb::Policy, "Neighbor ", "neighbors"),
+        (Verb::Explain("10.72.0.0/16".to_owned()), "10.72.0.0/16  installed", "paths"),
+        (Verb::Reload, "host: Reload", "done"),
+        (Verb::Clear("tor1".to_owned(), true), "host: Clear { peer: \"tor1\", hard: true }", "done"),
+    ] {
+        let text = daemon.table(&verb);
+        assert!(text.starts_with(table), "{verb:?}: {text}");
+        let json = daemon.json(&verb);
+        assert_eq!((json["schema"].as_str(), json["node"].as_str()), (Some("weft/v1"), Some("host")), "{verb:?}");
+        assert!(!json[field].is_null(), "{verb:?}: {json}");
+    }
+    assert_eq!(daemon.json(&Verb::Routes(None, Some(2)))["routes"].as_array().unwrap().len(), 2);
+    assert_eq!(daemon.json(&Verb::Neighbors(named("spine")))["neighbors"][0]["router_id"], "10.69.255.101");
+}
+
+#[test]
+fn all_pages_make_one_document() {
+    let daemon = Daemon::start("pages", 0, || Plant::lone(2_100));
+    for verb in [Verb::Routes(None, None), Verb::Bgp(None, None)] {
+        let json = daemon.json(&verb);
+        let routes = json["routes"].as_array().unwrap();
+        assert_eq!(routes.len(), 2_100);
+        assert_eq!(routes[2_099]["prefix"], "10.8.51.0/24");
+        assert_eq!(json["next"], Value::Null);
+    }
+    assert_eq!(daemon.json(&Verb::Routes(None, Some(1_500)))["routes"].as_array().unwrap().len(), 1_500);
+    let table = daemon.table(&Verb::Routes(None, None));
+    assert_eq!(table.lines().count(), 2_101, "one header");
+}
+
+#[test]
+fn stop_returns_when_the_daemon_is_gone() {
+    let daemon = Daemon::start("stop", 0, || Plant::lone(1));
+    assert_eq!(daemon.table(&Verb::Stop), "host: stopped\n");
+    assert!(!daemon.socket().exists());
+    let error = daemon.run(&Verb::Version, Form::Table).unwrap_err();
+    assert_eq!(error.exit_code(), 3);
+}
+
+#[test]
+fn what_is_not_there_is_said_with_a_remedy() {
+    let daemon = Daemon::start("missing", HOST_AT, converged);
+    let failure = |verb: Verb| {
+        let error = daemon.run(&verb, Form::Table).unwrap_err();
+        format!("{}: {error}", error.exit_code())
+    };
+    assert_eq!(
+        failure(Verb::Neighbors(Some("tor9".to_owned()))),
+        "1: host has no neighbor `tor9`\n  known: old, spine, tor1, tor2"
+    );
+    assert_eq!(
+        failure(Verb::Routes(Some("10.99.0.0/16".to_owned()), None)),
+        "1: 10.99.0.0/16 is not in the table\n  `weft explain` shows what covers it"
+    );
+    assert_eq!(failure(Verb::Explain("fd00::1".to_owned())), "1: host: no prefix of the table covers fd00::1");
+    assert_eq!(failure(Verb::Clear("nobody".to_owned(), false)), "1: there is no peer `nobody`\n  remedy: look");
+    assert!(failure(Verb::Explain("tor1".to_owned())).contains("`tor1` is no address and no prefix"));
+}
+
+#[test]
+fn a_missing_daemon_is_named_with_its_socket() {
+    let nowhere = PathBuf::from("/nowhere/weft.sock");
+    let error = run(&Verb::Version, &nowhere, Form::Table, &mut Vec::new()).unwrap_err();
+    assert_eq!(error.exit_code(), 3);
+    assert_eq!(
+        error.to_string(),
+        "no daemon answers on /nowhere/weft.sock (No such file or directory (os error 2))\n  remedy: start it (`weft daemon`, or \
+         `systemctl start weft`), or name another one with --socket PATH or --lab NAME/NODE"
+    );
+}
+
+#[test]
+fn the_socket_follows_from_the_command_line() {
+    assert_eq!(socket(None, None).unwrap(), Path::new("/run/weft/weft.sock"));
+    assert_eq!(socket(Some(Path::new("/tmp/x")), None).unwrap(), Path::new("/tmp/x"));
+    assert!(socket(None, Some("two-racks/tor1")).unwrap().ends_with("two-racks/tor1/weft.sock"));
+    for wrong in ["two-racks", "/tor1", "a/", "a/b/c"] {
+        assert!(socket(None, Some(wrong)).unwrap_err().contains("--lab two-racks/tor1"), "{wrong}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_fault() {
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let daemon = Daemon::start("pipe", 0, || Plant::lone(1));
+    let error = run(&Verb::Routes(None, None), &daemon.socket(), Form::Json, &mut Closed).unwrap_err();
+    assert!(error.is_closed_pipe(), "{error}");
+}
