@@ -63,6 +63,8 @@ pub struct Speaker {
     fib_cursor: u64,
     fib_acked: u64,
     fib_sent: u64,
+    /// Up to where the kernel has done all it was asked. Never goes back, whatever is asked of it next.
+    fib_done: u64,
     fib_signalled: bool,
     in_kernel: Vec<u64>,
     /// What the kernel refused, until it is wanted differently. Bounded by the table.
@@ -96,6 +98,7 @@ impl Speaker {
             fib_cursor: 0,
             fib_acked: 0,
             fib_sent: 0,
+            fib_done: 0,
             fib_signalled: false,
             in_kernel: Vec::new(),
             fib_failed: BTreeSet::new(),
@@ -128,6 +131,7 @@ impl Speaker {
             Input::SetOriginated(routes) => self.set_originated(now, &routes),
             Input::FibAck { seq, failed } => {
                 self.fib_acked = self.fib_acked.max(seq);
+                self.note_done();
                 self.fib_failed.extend(failed);
             }
             Input::Clear { peer, hard } => self.clear(now, peer, hard),
@@ -256,7 +260,25 @@ impl Speaker {
 
     /// Up to where the kernel has done what it was asked.
     pub(super) const fn kernel_done(&self) -> u64 {
-        if self.fib_acked >= self.fib_sent { self.fib_cursor } else { self.fib_acked }
+        self.fib_done
+    }
+
+    fn note_done(&mut self) {
+        let done = if self.fib_acked >= self.fib_sent { self.fib_cursor } else { self.fib_acked };
+        self.fib_done = self.fib_done.max(done);
+    }
+
+    /// Passes over changes that the kernel need not know of (our own routes, say): they wait for nobody.
+    fn skip_kernel(&mut self) {
+        let mut cursor = self.fib_cursor;
+        while let Some(slot) = self.table.next_change(&mut cursor) {
+            let wanted = self.table.entry(slot).is_some_and(|entry| entry.hops.is_some());
+            if wanted || bit(&self.in_kernel, slot) {
+                break;
+            }
+            self.fib_cursor = cursor;
+        }
+        self.note_done();
     }
 
     pub(super) fn event(&mut self, event: Event) {
@@ -451,6 +473,9 @@ impl Speaker {
 
     /// After every input: who has something to read, and whether the kernel has.
     fn after(&mut self) {
+        if !self.is_deferring() {
+            self.skip_kernel();
+        }
         let readable = self.readable();
         if self.converged {
             for member in self.members.values() {
@@ -470,9 +495,14 @@ impl Speaker {
     /// Forgets the part of the log that everybody has read.
     fn trim(&mut self) {
         let established = self.members.values().filter(|member| member.peer.session().is_some());
-        let least = established.map(|member| member.out.cursor).chain([self.fib_cursor]).min();
-        self.table.trim(least.unwrap_or(self.fib_cursor));
+        // A session that comes up now reads from where the kernel is done, not from where it was asked.
+        let least = established.map(|member| member.out.cursor).chain([self.fib_done]).min();
+        self.table.trim(least.unwrap_or(self.fib_done));
     }
+}
+
+fn bit(bits: &[u64], at: SlotId) -> bool {
+    bits.get(at as usize / 64).is_some_and(|word| word & (1 << (at % 64)) != 0)
 }
 
 /// Sets a bit and answers what it was.

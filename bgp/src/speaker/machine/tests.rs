@@ -388,6 +388,45 @@ fn nothing_is_told_before_the_kernel_holds_it() {
 }
 
 #[test]
+fn a_peer_that_comes_while_the_kernel_works_misses_nothing() {
+    let mut net = Net::new(&[65_001, 65_002, 65_003]);
+    net.speakers[1].config.advertise_after_install = true;
+    net.join(2, 1, |_, _| {});
+    let own = |prefix: &str| Originate {
+        prefix: prefix.parse().unwrap(),
+        communities: Vec::new(),
+        large_communities: Vec::new(),
+        why: "test".to_owned(),
+    };
+    net.give(1, Input::SetOriginated(vec![own("10.2.0.0/16"), own("10.8.0.0/16")]));
+    net.settle();
+    let done = net.speakers[1].kernel_done();
+    net.speakers[1].fib_signalled = true; // the kernel side is slow
+    net.give(0, Input::SetOriginated(vec![own("10.1.0.0/16"), own("10.9.0.0/16")]));
+    net.settle();
+    let changes = net.speakers[1].poll_fib(usize::MAX);
+    net.speakers[1].fib_signalled = true;
+    assert_eq!(changes.len(), 1);
+    assert!(net.speakers[1].kernel_done() >= done, "what is done stays done");
+    net.join(2, 3, |_, _| {});
+    assert_eq!(net.routes(3).len(), 3, "all but what the kernel is busy with");
+    net.give(1, Input::FibAck { seq: changes[0].seq, failed: Vec::new() });
+    net.settle();
+    assert_eq!(net.routes(3).len(), 4);
+}
+
+#[test]
+fn our_own_routes_do_not_wait_for_the_kernel() {
+    let mut net = Net::new(&[65_001, 65_002]);
+    net.speakers[0].config.advertise_after_install = true;
+    net.join(1, 2, |_, _| {});
+    net.speakers[0].fib_signalled = true; // the kernel side does not answer
+    net.give(0, Input::SetOriginated(Vec::new()));
+    net.settle();
+    assert_eq!(net.routes(2), [""; 0]);
+}
+
+#[test]
 fn an_unknown_sender_is_closed_and_a_range_takes_up_to_its_limit() {
     let mut net = Net::new(&[65_001, 65_002, 65_003]);
     let range = DynamicRange {
