@@ -16,6 +16,7 @@ use crate::wire::open::Open;
 use crate::wire::{Codec, Kind, MAX_MESSAGE_BYTES, Notification, put_keepalive, refresh};
 use bytes::{Bytes, BytesMut};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Hold time before the OPEN arrived: "a large value" (RFC 4271 §8.2.2, 4 minutes suggested).
 const OPEN_HOLD: Duration = Duration::from_secs(240);
@@ -33,10 +34,10 @@ pub enum Direction {
 #[derive(Debug)]
 enum State {
     OpenSent,
-    OpenConfirm(Box<Session>),
-    Established(Box<Session>),
+    OpenConfirm(Arc<Session>),
+    Established(Arc<Session>),
     /// The session it had, if it was Established.
-    Ended(Option<Box<Session>>),
+    Ended(Option<Arc<Session>>),
 }
 
 /// What one connection reports.
@@ -124,7 +125,7 @@ impl Connection {
     }
 
     /// What was agreed, from OpenConfirm on.
-    pub(crate) fn session(&self) -> Option<&Session> {
+    pub(crate) fn session(&self) -> Option<&Arc<Session>> {
         match &self.state {
             State::OpenConfirm(session) | State::Established(session) => Some(session),
             State::OpenSent | State::Ended(_) => None,
@@ -136,7 +137,7 @@ impl Connection {
     }
 
     /// The session that was Established until now, even after the end.
-    pub(crate) fn last_session(&self) -> Option<&Session> {
+    pub(crate) fn last_session(&self) -> Option<&Arc<Session>> {
         match &self.state {
             State::Established(session) | State::Ended(Some(session)) => Some(session),
             State::OpenSent | State::OpenConfirm(_) | State::Ended(None) => None,
@@ -239,7 +240,7 @@ impl Connection {
             // RFC 5492 §5: no family in common. Data: the capability we miss.
             return self.fail(Notification::with_data(Notification::OPEN, 7, &[1, 4, 0, 1, 0, 1]));
         }
-        self.state = State::OpenConfirm(Box::new(session));
+        self.state = State::OpenConfirm(Arc::new(session));
         self.renew_hold(now);
         ConnEvent::Opened
     }

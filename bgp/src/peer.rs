@@ -11,6 +11,7 @@ use crate::wire::{Codec, Notification};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 /// Where a peer is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,7 +210,7 @@ pub enum PeerOutput {
     /// Control bytes wait in `poll_transmit`.
     Writable(ConnId),
     /// Established.
-    Up(Box<Session>),
+    Up(Arc<Session>),
     /// A whole UPDATE message (header included), already length-checked; the hold timer is renewed.
     Update(Bytes),
     /// A ROUTE-REFRESH for a negotiated family (RFC 2918 §4).

@@ -10,6 +10,7 @@ use crate::wire::{HEADER_BYTES, Kind, Notification};
 use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
 
 /// The BGP port.
 const PORT: u16 = 179;
@@ -90,7 +91,7 @@ impl Peer {
 
     /// The Established session.
     #[must_use]
-    pub fn session(&self) -> Option<&Session> {
+    pub fn session(&self) -> Option<&Arc<Session>> {
         self.conns.iter().find(|conn| conn.is_established())?.session()
     }
 
@@ -359,7 +360,7 @@ impl Peer {
         self.established += 1;
         self.local.kept &= self.local.restarted;
         let lost = self.not_kept(&session, context.now);
-        self.output.push_back(PeerOutput::Up(Box::new(session)));
+        self.output.push_back(PeerOutput::Up(session));
         if !lost.is_empty() {
             self.output.push_back(PeerOutput::FlushStale(lost));
         }
@@ -482,7 +483,7 @@ impl Peer {
         }
         if let Some(session) = session {
             // RFC 4724 §4.2: only a session that ended without a NOTIFICATION is restarted gracefully.
-            let retain = match (end, session.graceful) {
+            let retain = match (end, &session.graceful) {
                 (End::Lost, Some(graceful)) if self.config.graceful_restart_s.is_some() && graceful.time_s > 0 => {
                     let families: Vec<_> = graceful.families.iter().map(|(family, _)| *family).collect();
                     let until = context.now + Duration::from_secs(u64::from(graceful.time_s));

@@ -1,5 +1,7 @@
 //! Interned attribute blocks: equal blocks are stored once and named by a small id.
 
+use super::decide::Preference;
+use crate::wire::attrs::Attrs;
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
 use hashbrown::HashTable;
@@ -14,6 +16,7 @@ pub struct AttrsId(u32);
 struct Slot {
     block: Box<[u8]>,
     holders: u32,
+    preference: Preference,
 }
 
 /// All blocks of a speaker. The hash is seeded, so that no peer can craft collisions.
@@ -46,7 +49,7 @@ impl AttrsTable {
             self.hold(AttrsId(at));
             return AttrsId(at);
         }
-        let slot = Slot { block: block.into(), holders: 1 };
+        let slot = Slot { block: block.into(), holders: 1, preference: Preference::of(Attrs(block)) };
         let at = match self.free.pop() {
             Some(at) => {
                 self.slots[at as usize] = slot;
@@ -85,6 +88,12 @@ impl AttrsTable {
     #[must_use]
     pub fn block(&self, id: AttrsId) -> &[u8] {
         &self.slots[id.0 as usize].block
+    }
+
+    /// How far the block's path gets in the decision process by its attributes alone.
+    #[must_use]
+    pub fn preference(&self, id: AttrsId) -> Preference {
+        self.slots[id.0 as usize].preference
     }
 
     /// How many distinct blocks are held.

@@ -53,6 +53,30 @@ pub enum Rule {
 /// Default LOCAL_PREF where none was given.
 pub const DEFAULT_LOCAL_PREF: u32 = 100;
 
+/// The rules from LOCAL_PREF to ORIGIN as one number, the least preferred: kept with each attribute block, so that only paths which
+/// share it are looked at closely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Preference(u64);
+
+impl Preference {
+    const LEARNT: u64 = 1 << 31;
+
+    /// Of a path with these attributes.
+    #[must_use]
+    pub fn of(attrs: Attrs<'_>) -> Self {
+        let local_pref = u64::from(u32::MAX - attrs.local_pref().unwrap_or(DEFAULT_LOCAL_PREF));
+        let hop_count = u64::try_from(attrs.as_path().hop_count()).unwrap_or(u64::MAX);
+        let path_length = hop_count.min((Self::LEARNT >> 8) - 1);
+        Self(local_pref << 32 | Self::LEARNT | path_length << 8 | u64::from(attrs.origin()))
+    }
+
+    /// Of the same path, originated by this speaker.
+    #[must_use]
+    pub const fn originated(self) -> Self {
+        Self(self.0 & !Self::LEARNT)
+    }
+}
+
 /// The outcome for one prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ranking {

@@ -12,7 +12,7 @@ use super::decide::{Candidate, Ranking, Rule, decide};
 use super::index::Index;
 use super::nexthop::{HopId, NextHops};
 use super::slots::{List, Paths, Slot, Slots};
-use crate::types::{Hop, IpNet, PeerId, RouterId};
+use crate::types::{Family, Hop, IpNet, PeerId, RouterId};
 use crate::wire::attrs::Attrs;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -185,13 +185,15 @@ impl Table {
         true
     }
 
-    /// Marks or clears the stale bit of a path.
-    pub fn set_stale(&mut self, prefix: &IpNet, peer: PeerId, stale: bool) {
-        let Some(at) = self.index.get(prefix) else {
-            return;
-        };
-        if let Some(path) = self.slots.paths_mut(at).iter_mut().find(|path| path.peer == peer) {
-            path.stale = stale;
+    /// Marks the paths of a peer in these families as stale.
+    pub fn set_stale(&mut self, peer: PeerId, families: &[Family]) {
+        for at in 0..self.slots() {
+            let family = self.slots.get(at).map(|slot| Family::of(&self.slots.prefix(slot)));
+            if family.is_some_and(|family| families.contains(&family))
+                && let Some(path) = self.slots.paths_mut(at).iter_mut().find(|path| path.peer == peer)
+            {
+                path.stale = true;
+            }
         }
     }
 
@@ -230,8 +232,7 @@ impl Table {
                 }
             }
             Paths::Many(list) => {
-                let ranking = self.ranking(&self.slots.list(list).paths);
-                let (best, hops) = self.outcome(list, ranking);
+                let (best, hops) = self.outcome(list);
                 let list = self.slots.list_mut(list);
                 let force = replaced.is_some() && list.best == replaced;
                 if force || list.best != best || list.hops != hops {
@@ -288,9 +289,10 @@ impl Table {
     }
 
     /// The best of a list of paths by peer, and the next hops of those as good.
-    fn outcome(&mut self, list: u32, ranking: Option<Ranking>) -> (Option<PeerId>, Option<Arc<[Hop]>>) {
-        let paths = &self.slots.list(list).paths;
-        let Some(ranking) = ranking else {
+    fn outcome(&mut self, list: u32) -> (Option<PeerId>, Option<Arc<[Hop]>>) {
+        let list = self.slots.list(list);
+        let paths = self.strongest(&list.paths);
+        let Some(ranking) = self.ranking(&paths) else {
             return (None, None);
         };
         let best = paths[ranking.best].peer;
@@ -306,7 +308,21 @@ impl Table {
             .collect();
         hops.sort_unstable();
         hops.dedup();
-        (Some(best), Some(self.shared(hops)))
+        match &list.hops {
+            Some(same) if **same == *hops => (Some(best), Some(Arc::clone(same))),
+            Some(_) | None => (Some(best), Some(self.shared(hops))),
+        }
+    }
+
+    /// The usable paths that share the best preference: the later rules decide among these.
+    fn strongest(&self, paths: &[Path]) -> Vec<Path> {
+        let preference = |path: &Path| {
+            let preference = self.attrs.preference(path.attrs);
+            if path.peer == LOCAL { preference.originated() } else { preference }
+        };
+        let usable = paths.iter().filter(|path| self.is_usable(path));
+        let least = usable.clone().map(preference).min();
+        usable.filter(|path| Some(preference(path)) == least).copied().collect()
     }
 
     fn shared(&mut self, hops: Vec<Hop>) -> Arc<[Hop]> {

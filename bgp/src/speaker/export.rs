@@ -28,6 +28,8 @@ pub(super) struct Out {
     pub(super) told_count: [u64; 2],
     pub(super) updates: u64,
     end_of_rib: Vec<Family>,
+    /// The driver knows that there is something to read.
+    pub(super) signalled: bool,
 }
 
 impl Out {

@@ -29,7 +29,7 @@ pub(super) struct Member {
     pub(super) peer: Peer,
     pub(super) out: Out,
     /// The newest Established session, kept while its routes are.
-    pub(super) last: Option<Session>,
+    pub(super) last: Option<Arc<Session>>,
     /// Paths in the table, by family.
     pub(super) held: [u64; 2],
     pub(super) rejected: u64,
@@ -41,6 +41,8 @@ pub(super) struct Member {
     /// Families whose End-of-RIB came in this session.
     pub(super) ended: Vec<Family>,
     pub(super) dynamic: bool,
+    /// When it is to be called, as [`Speaker::timers`] knows it.
+    timer: Option<Instant>,
 }
 
 /// A BGP speaker. See [`Input`], [`Output`] and the verbs below.
@@ -51,6 +53,8 @@ pub struct Speaker {
     pub(super) table: Table,
     pub(super) scratch: Vec<u8>,
     pub(super) conns: BTreeMap<ConnId, PeerId>,
+    /// When each peer is to be called.
+    timers: BTreeSet<(Instant, PeerId)>,
     last_words: BTreeMap<ConnId, BytesMut>,
     pub(super) ranges: Vec<DynamicRange>,
     pub(super) originated: BTreeSet<IpNet>,
@@ -66,6 +70,11 @@ pub struct Speaker {
     /// Up to where the kernel has done all it was asked. Never goes back, whatever is asked of it next.
     fib_done: u64,
     fib_signalled: bool,
+    /// Up to where peers were last offered the log, and whether one has something to read besides.
+    offered: u64,
+    pub(super) has_news: bool,
+    /// Calls since the log was last trimmed.
+    untrimmed: usize,
     in_kernel: Vec<u64>,
     /// What the kernel refused, until it is wanted differently. Bounded by the table.
     pub(super) fib_failed: BTreeSet<IpNet>,
@@ -88,6 +97,7 @@ impl Speaker {
             members: BTreeMap::new(),
             scratch: Vec::new(),
             conns: BTreeMap::new(),
+            timers: BTreeSet::new(),
             last_words: BTreeMap::new(),
             ranges: Vec::new(),
             originated: BTreeSet::new(),
@@ -100,6 +110,9 @@ impl Speaker {
             fib_sent: 0,
             fib_done: 0,
             fib_signalled: false,
+            offered: 0,
+            has_news: false,
+            untrimmed: 0,
             in_kernel: Vec::new(),
             fib_failed: BTreeSet::new(),
             begun: None,
@@ -165,8 +178,12 @@ impl Speaker {
         member.peer.poll_transmit(conn, buf);
         let current = member.peer.session().is_some_and(|session| session.conn == conn);
         let more = current && self.converged && self.fill(&mut member, buf, limit);
+        member.out.signalled = more;
         self.members.insert(id, member);
-        self.trim();
+        self.untrimmed += 1;
+        if self.untrimmed > self.members.len() {
+            self.trim();
+        }
         more
     }
 
@@ -205,8 +222,8 @@ impl Speaker {
         if !self.sweeps.is_empty() {
             return Some((Instant::ZERO, "routes of a lost session"));
         }
-        let peers = self.members.values().filter_map(|member| member.peer.next_timeout());
-        peers.chain(self.settle_timeout()).min()
+        let first = self.timers.first().and_then(|(_, peer)| self.members.get(peer)?.peer.next_timeout());
+        first.into_iter().chain(self.settle_timeout()).min()
     }
 
     /// Replaces what the speaker is. A new AS or identifier ends every session and begins them again (RFC 4486 §4, Other
@@ -239,6 +256,7 @@ impl Speaker {
             return;
         }
         self.config.policies = policies;
+        self.has_news = true;
         for member in self.members.values_mut() {
             // Rules have other numbers now.
             member.hits = Hits::default();
@@ -298,6 +316,7 @@ impl Speaker {
             let import = old.import != config.import;
             let reset = member.peer.set_config(now, config, &mut self.rng, &mut self.next_conn);
             if !reset {
+                self.has_news = true;
                 member.out.restart();
                 if import {
                     for family in Family::ALL {
@@ -321,6 +340,7 @@ impl Speaker {
                 updates: 0,
                 ended: Vec::new(),
                 dynamic,
+                timer: None,
             };
             self.members.insert(id, member);
             self.give(now, id, PeerInput::Start);
@@ -333,6 +353,7 @@ impl Speaker {
         self.give(now, id, PeerInput::Stop(Some(Notification::new(Notification::CEASE, 3))));
         self.sweep_now(id, &Family::ALL, false);
         if let Some(mut member) = self.members.remove(&id) {
+            member.timer.map(|at| self.timers.remove(&(at, id)));
             for (conn, _) in self.conns.iter().filter(|(_, peer)| **peer == id) {
                 let mut words = BytesMut::new();
                 member.peer.poll_transmit(*conn, &mut words);
@@ -440,6 +461,7 @@ impl Speaker {
             // RFC 4486 §4: Administrative Reset.
             self.fault(now, id, Notification::new(Notification::CEASE, 4));
         } else if let Some(member) = self.members.get_mut(&id) {
+            self.has_news = true;
             member.out.restart();
             for family in Family::ALL {
                 member.peer.request_refresh(family);
@@ -448,13 +470,12 @@ impl Speaker {
     }
 
     fn tick(&mut self, now: Instant) {
-        for peer in self.members.keys().copied().collect::<Vec<_>>() {
-            let due = self.members.get(&peer).and_then(|member| member.peer.next_timeout());
-            if due.is_some_and(|(at, _)| at <= now) {
-                self.give(now, peer, PeerInput::Tick);
-            }
+        let due: Vec<_> = self.timers.iter().take_while(|(at, _)| *at <= now).map(|(_, peer)| *peer).collect();
+        for peer in due {
+            self.give(now, peer, PeerInput::Tick);
         }
         self.sweep();
+        self.trim();
         self.settle(now);
     }
 
@@ -471,16 +492,31 @@ impl Speaker {
         self.drain(now, id);
     }
 
-    /// After every input: who has something to read, and whether the kernel has.
+    /// Notes when a peer is to be called next.
+    pub(super) fn renew_timer(&mut self, id: PeerId) {
+        let Some(member) = self.members.get_mut(&id) else {
+            return;
+        };
+        let due = member.peer.next_timeout().map(|(at, _)| at);
+        let old = std::mem::replace(&mut member.timer, due);
+        if old != due {
+            old.map(|at| self.timers.remove(&(at, id)));
+            self.timers.extend(due.map(|at| (at, id)));
+        }
+    }
+
+    /// After every input: who has something to read, and whether the kernel has. Each is told once until it has looked.
     fn after(&mut self) {
         if !self.is_deferring() {
             self.skip_kernel();
         }
         let readable = self.readable();
-        if self.converged {
-            for member in self.members.values() {
+        if self.converged && (std::mem::take(&mut self.has_news) || self.offered != readable) {
+            self.offered = readable;
+            for member in self.members.values_mut() {
                 if let Some(session) = member.peer.session()
                     && member.out.is_behind(readable)
+                    && !std::mem::replace(&mut member.out.signalled, true)
                 {
                     self.output.push_back(Output::Writable(session.conn));
                 }
@@ -494,6 +530,7 @@ impl Speaker {
 
     /// Forgets the part of the log that everybody has read.
     fn trim(&mut self) {
+        self.untrimmed = 0;
         let established = self.members.values().filter(|member| member.peer.session().is_some());
         // A session that comes up now reads from where the kernel is done, not from where it was asked.
         let least = established.map(|member| member.out.cursor).chain([self.fib_done]).min();

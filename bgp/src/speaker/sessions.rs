@@ -8,9 +8,10 @@ use crate::event::Event;
 use crate::peer::{PeerOutput, RemoteAs, Session};
 use crate::rib::table::{Path, PeerFacts, SlotId};
 use crate::time::Instant;
-use crate::types::{ConnId, Family, IpNet, PeerId};
+use crate::types::{ConnId, Family, PeerId};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Prefixes looked at in one slice of a walk over a lost peer's routes.
 const SLICE: SlotId = 20_000;
@@ -46,7 +47,7 @@ impl Speaker {
                     self.output.push_back(Output::Close { conn, flush });
                 }
                 PeerOutput::Writable(conn) => self.output.push_back(Output::Writable(conn)),
-                PeerOutput::Up(session) => self.on_up(now, id, *session),
+                PeerOutput::Up(session) => self.on_up(now, id, session),
                 PeerOutput::Update(message) => {
                     if let Some(member) = self.members.get_mut(&id) {
                         member.updates += 1;
@@ -56,6 +57,7 @@ impl Speaker {
                 PeerOutput::Refresh(_) => {
                     if let Some(member) = self.members.get_mut(&id) {
                         member.out.restart();
+                        self.has_news = true;
                     }
                 }
                 PeerOutput::Down { reason, retain } => self.on_down(id, reason, &retain),
@@ -68,6 +70,7 @@ impl Speaker {
                 }
             }
         }
+        self.renew_timer(id);
     }
 
     fn name(&self, id: PeerId) -> String {
@@ -86,7 +89,7 @@ impl Speaker {
         self.output.push_back(Output::Connect { conn, peer: id, remote, local, ttl });
     }
 
-    fn on_up(&mut self, now: Instant, id: PeerId, session: Session) {
+    fn on_up(&mut self, now: Instant, id: PeerId, session: Arc<Session>) {
         // Whatever was to be dropped of an earlier session goes before the first route of this one.
         self.finish_sweeps(id);
         let facts = PeerFacts { ebgp: session.codec.ebgp, router_id: session.router_id, address: session.remote.ip() };
@@ -99,6 +102,7 @@ impl Speaker {
             member.out = Out::new(cursor, families);
             member.ended.clear();
             member.last = Some(session);
+            self.has_news = true;
         }
         let name = self.name(id);
         self.event(Event::SessionUp { peer: id, name, asn });
@@ -110,20 +114,14 @@ impl Speaker {
         self.event(Event::SessionDown { peer: id, name, reason, retained: !retain.is_empty() });
         // A sweep that an End-of-RIB began is about what was stale before this loss.
         self.finish_sweeps(id);
-        for prefix in self.prefixes_of(id, retain) {
-            self.table.set_stale(&prefix, id, true);
+        if !retain.is_empty() {
+            self.table.set_stale(id, retain);
         }
         let families: Vec<_> = Family::ALL.into_iter().filter(|family| !retain.contains(family)).collect();
         self.sweeps.push_back(Sweep { peer: id, families, only_stale: false, next: 0 });
         if let Some(member) = self.members.get_mut(&id) {
             member.out = Out::default();
         }
-    }
-
-    fn prefixes_of(&self, id: PeerId, families: &[Family]) -> Vec<IpNet> {
-        let of_peer = |prefix: &IpNet| families.contains(&Family::of(prefix));
-        let held = self.table.after(None).filter(|entry| entry.paths.iter().any(|path| path.peer == id));
-        held.map(|entry| entry.prefix).filter(of_peer).collect()
     }
 
     /// RFC 4724 §4.2: what the peer did not announce again is gone.

@@ -69,6 +69,7 @@ impl Speaker {
 
     fn converge(&mut self, cause: &str) {
         self.converged = true;
+        self.has_news = true;
         for member in self.members.values_mut() {
             member.peer.restarted();
         }

@@ -107,6 +107,37 @@ fn the_longest_covering_prefix_is_found() {
 
 proptest! {
     #[test]
+    fn looking_only_at_the_strongest_paths_finds_what_the_whole_process_finds(
+        specs in proptest::collection::vec((0_u32..3, 0_usize..3, 0_u8..3, 0_u32..2, 0_u32..6), 1..8)
+    ) {
+        let mut table = table();
+        let prefix = "10.0.0.0/8".parse().unwrap();
+        for (local_pref, length, origin, med, peer) in specs {
+            let mut block = Vec::new();
+            put(&mut block, 0x40, kind::ORIGIN, &[origin]);
+            let path = (0..length).fold(Vec::new(), |path, _| AsPath(&path).prepended(crate::types::Asn(65_000), 1));
+            put(&mut block, 0x40, kind::AS_PATH, &path);
+            put(&mut block, 0x80, kind::MULTI_EXIT_DISC, &med.to_be_bytes());
+            if local_pref > 0 {
+                put(&mut block, 0x40, kind::LOCAL_PREF, &(98 + local_pref).to_be_bytes());
+            }
+            let attrs = table.attrs.intern(&block);
+            // The last of the addresses is not on the link; peer 0 stands for ourselves.
+            let address = if peer == 4 { [198, 51, 100, 1] } else { [192, 0, 2, u8::try_from(peer).unwrap()] };
+            let hop = table.hops.intern(NextHop::new(IpAddr::from(address)), None);
+            let peer = if peer == 0 { LOCAL } else { PeerId(peer.min(4)) };
+            table.insert(prefix, Path { peer, attrs, hop, since_s: 0, stale: false });
+        }
+        let entry = table.get(&prefix).unwrap();
+        let ranking = table.ranking(entry.paths);
+        prop_assert_eq!(entry.best, ranking.as_ref().map(|ranking| entry.paths[ranking.best].peer));
+        let equal = ranking.map_or(0, |ranking| ranking.ended_by.iter().filter(|rule| **rule == Rule::Equal).count());
+        if entry.best.is_some_and(|best| best != LOCAL) {
+            prop_assert_eq!(entry.hops.map_or(0, |hops| hops.len()), equal);
+        }
+    }
+
+    #[test]
     fn incremental_equals_from_scratch(steps in proptest::collection::vec((0_u8..4, 1_u8..5, 0_usize..4), 1..80)) {
         let prefix = |at: u8| format!("10.{at}.0.0/16");
         let mut incremental = table();
