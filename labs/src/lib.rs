@@ -1,7 +1,9 @@
 //! Virtual datacenters: what is in a lab, what must be true in it, and how that is measured.
 
+pub mod command;
 pub mod draw;
 pub mod expect;
+pub mod lab;
 pub mod personality;
 pub mod probe;
 pub mod topology;

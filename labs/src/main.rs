@@ -1,12 +1,14 @@
 //! The `weft-lab` binary: reads the command line and calls the library.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to a person")]
+#![expect(clippy::print_stderr, reason = "a command line talks to a person")]
 
-use clap::{Parser, Subcommand};
-use std::path::{Path, PathBuf};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
-use weft_labs::topology::Topology;
+use weft_labs::command::{self, act, down, exec, inspect, up};
+use weft_labs::lab::init;
 
-/// Virtual datacenters from containerlab topology files.
+/// Virtual datacenters from containerlab topology files: every node a set of namespaces, every link a real one.
+///
+/// Needs neither a container engine nor root.
 #[derive(Debug, Parser)]
 #[command(name = "weft-lab", version)]
 struct Arguments {
@@ -16,28 +18,59 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Start a lab, wait until everything expected of it is true, and keep it until Ctrl-C
+    Up(up::Up),
+    /// End a lab and remove everything of it
+    Down(down::Down),
+    /// Show the nodes of running labs
+    Inspect(inspect::Inspect),
+    /// Run a command in a node
+    Exec(exec::Exec),
+    /// Set a link of a running lab down or up
+    #[command(subcommand)]
+    Link(act::Link),
+    /// Kill or start the daemon of a node
+    #[command(subcommand)]
+    Node(act::Node),
+    /// Start a lab, check everything expected of it, and take it down; the exit code says whether all held
+    Verify(up::Verify),
     /// Read a topology file and say what is wrong with it; nothing is started
     Validate {
-        /// The file, `*.clab.yml`
-        file: PathBuf,
+        /// Topology file, or the name of one of those that come with weft [default: two-racks]
+        file: Option<String>,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// First process of a node; only the lab itself calls this
+    #[command(hide = true, name = weft_labs::lab::INIT_VERB)]
+    NodeInit {
+        /// LAB/NODE, for people who read process lists
+        label: String,
     },
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().verb {
-        Verb::Validate { file } => validate(&file),
-    }
-}
-
-fn validate(path: &Path) -> ExitCode {
-    match Topology::load(path, &|name| std::env::var(name).ok()) {
-        Ok(topology) => {
-            println!("{}: ok, {} nodes, {} links", path.display(), topology.nodes.len(), topology.links.len());
-            ExitCode::SUCCESS
+    let done = |result: anyhow::Result<()>| result.map(|()| ExitCode::SUCCESS);
+    let result = match Arguments::parse().verb {
+        Verb::Up(options) => up::up(&options),
+        Verb::Down(options) => done(down::down(&options)),
+        Verb::Inspect(options) => done(inspect::inspect(&options)),
+        Verb::Exec(options) => exec::exec(&options),
+        Verb::Link(what) => done(act::link(&what)),
+        Verb::Node(what) => done(act::node(&what)),
+        Verb::Verify(options) => up::verify(&options),
+        Verb::Validate { file } => done(command::validate(file.as_deref())),
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "weft-lab", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
         }
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+        Verb::NodeInit { label: _ } => done(init::run()),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -27,6 +27,10 @@ const DRAIN: Duration = Duration::from_millis(300);
 const MAX_PACKETS: usize = 600_000;
 /// Datagrams of one ping.
 const PING_COUNT: u64 = 20;
+/// Longest wait for an answer before the next datagram is sent.
+const PING_PERIOD: Duration = Duration::from_millis(10);
+/// Answers that come later after the last datagram are lost.
+const PING_LATEST: Duration = Duration::from_millis(300);
 
 /// One end: a node and its own address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +49,8 @@ pub fn ping(open: Open<'_>, from: &End, to: &End) -> io::Result<(u64, u64)> {
     let far = open(&to.node, SocketAddr::new(to.address, 0))?;
     let near = open(&from.node, SocketAddr::new(from.address, 0))?;
     let target = far.local_addr()?;
-    far.set_read_timeout(Some(Duration::from_millis(50)))?;
-    near.set_read_timeout(Some(Duration::from_millis(50)))?;
+    far.set_read_timeout(Some(PING_PERIOD))?;
+    near.set_read_timeout(Some(PING_PERIOD))?;
     let stop = Arc::new(AtomicBool::new(false));
     let echo = {
         let stop = Arc::clone(&stop);
@@ -60,30 +64,26 @@ pub fn ping(open: Open<'_>, from: &End, to: &End) -> io::Result<(u64, u64)> {
         })
     };
     let mut back = std::collections::BTreeSet::new();
-    let mut receive = |limit: Instant| {
+    // until so many are back: an answer that is there at once costs no waiting
+    let mut receive = |wanted: u64, limit: Instant| -> u64 {
         let mut buffer = [0; 64];
-        while back.len() < usize::try_from(PING_COUNT).unwrap_or(usize::MAX) && Instant::now() < limit {
-            match near.recv_from(&mut buffer) {
-                Ok((8, _)) => back.insert(u64::from_be_bytes(first_eight(&buffer))),
-                Ok(_) => false,
-                Err(_) => break,
-            };
+        let count = |back: &std::collections::BTreeSet<u64>| u64::try_from(back.len()).unwrap_or(u64::MAX);
+        while count(&back) < wanted && Instant::now() < limit {
+            if let Ok((8, _)) = near.recv_from(&mut buffer) {
+                back.insert(u64::from_be_bytes(first_eight(&buffer)));
+            }
         }
-        back.len()
+        count(&back)
     };
     for number in 0..PING_COUNT {
         // An unreachable destination is a lost packet, not an error of the probe.
         let _ = near.send_to(&number.to_be_bytes(), target);
-        receive(Instant::now() + Duration::from_millis(10));
+        receive(number + 1, Instant::now() + PING_PERIOD);
     }
-    let limit = Instant::now() + Duration::from_secs(1);
-    let mut count = 0;
-    while Instant::now() < limit && count < usize::try_from(PING_COUNT).unwrap_or(usize::MAX) {
-        count = receive(limit);
-    }
+    let count = receive(PING_COUNT, Instant::now() + PING_LATEST);
     stop.store(true, Ordering::Relaxed);
     let _ = echo.join();
-    Ok((u64::try_from(count).unwrap_or(0), PING_COUNT))
+    Ok((count, PING_COUNT))
 }
 
 /// What one direction of one flow lost.

@@ -106,6 +106,8 @@ pub struct Report {
     pub checks: Vec<Check>,
     /// Seconds until the last route expectation held; `None` when one never did.
     pub converged_s: Option<f64>,
+    /// Seconds from the start of the command that made the lab until every expectation was true.
+    pub command_s: Option<f64>,
     /// Loss figures of the scenarios.
     pub figures: Vec<failover::Figure>,
     /// Share of a burst's flows on each link.
@@ -166,6 +168,9 @@ impl Report {
             Some(seconds) => text.push_str(&format!("converged after {seconds:.2} s\n")),
             None => text.push_str("did not converge\n"),
         }
+        if let Some(seconds) = self.command_s {
+            text.push_str(&format!("every expectation true {seconds:.2} s after the command\n"));
+        }
         text.push_str(&failover::table(&self.figures));
         for share in &self.spread {
             text.push_str(&format!("{share}\n"));
@@ -183,9 +188,22 @@ fn escape(text: &str) -> String {
 /// # Errors
 /// When the lab itself cannot be asked (a namespace is gone); what is wrong *in* the lab is in the report.
 pub fn verify(plant: &dyn Plant, expectations: &[Expectation], options: &Options) -> io::Result<Report> {
+    verify_watched(plant, expectations, options, &|_, _| true)
+}
+
+/// The same; `watch` hears how many expectations are settled, of how many, and ends the waiting by answering false.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_watched(
+    plant: &dyn Plant,
+    expectations: &[Expectation],
+    options: &Options,
+    watch: Watch<'_>,
+) -> io::Result<Report> {
     let begin = Instant::now();
     let site = Site::new(plant)?;
-    let checks = poll_expectations(&site, expectations, begin);
+    let checks = poll_expectations(&site, expectations, begin, watch);
     let mut report = Report { converged_s: converged(&checks, expectations), checks, ..Report::default() };
     report.drawing = draw::draw(&states(&site), &plant.links());
     let Some(path) = failover::path(expectations) else {
@@ -199,6 +217,9 @@ pub fn verify(plant: &dyn Plant, expectations: &[Expectation], options: &Options
     }
     Ok(report)
 }
+
+/// Hears of settled expectations; false = do not wait any longer.
+pub type Watch<'a> = &'a dyn Fn(usize, usize) -> bool;
 
 fn converged(checks: &[Check], expectations: &[Expectation]) -> Option<f64> {
     let mut last = 0.0_f64;
@@ -214,23 +235,40 @@ fn converged(checks: &[Check], expectations: &[Expectation]) -> Option<f64> {
 }
 
 /// Looks at every expectation until it holds or its own time is up.
-pub(crate) fn poll_expectations(site: &Site<'_>, expectations: &[Expectation], begin: Instant) -> Vec<Check> {
+pub(crate) fn poll_expectations(
+    site: &Site<'_>,
+    expectations: &[Expectation],
+    begin: Instant,
+    watch: Watch<'_>,
+) -> Vec<Check> {
     let mut results: Vec<Option<Check>> = vec![None; expectations.len()];
     while results.iter().any(Option::is_none) {
+        let patient = watch(results.iter().flatten().count(), results.len());
+        // packets are sent once the routes stand: a ping that is lost takes long, and others would wait for it
+        let open_routes = expectations
+            .iter()
+            .zip(&results)
+            .any(|(expectation, result)| result.is_none() && matches!(expectation.what, What::Route { .. }));
         for (expectation, result) in expectations.iter().zip(&mut results).filter(|(_, result)| result.is_none()) {
+            if open_routes && matches!(expectation.what, What::Ping { .. }) {
+                continue;
+            }
             let found = site.holds(expectation);
             let elapsed = begin.elapsed();
             let (outcome, detail) = match found {
                 check::Answer::Holds => (Outcome::Passed, String::new()),
                 check::Answer::CannotAsk(why) => (Outcome::Skipped, why),
-                check::Answer::Instead(_) if elapsed < expectation.within => continue,
+                check::Answer::Instead(_) if patient && elapsed < expectation.within => continue,
                 check::Answer::Instead(instead) => (Outcome::Failed, instead),
             };
             let name = expectation.to_string();
             *result = Some(Check { name, outcome, detail, seconds: elapsed.as_secs_f64() });
         }
-        thread::sleep(POLL);
+        if results.iter().any(Option::is_none) {
+            thread::sleep(POLL);
+        }
     }
+    watch(results.len(), results.len());
     // An absence that held at once may stop to hold while others converge: it is asked again at the end.
     let mut checks: Vec<Check> = results.into_iter().flatten().collect();
     for (expectation, check) in expectations.iter().zip(&mut checks) {

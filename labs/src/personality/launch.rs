@@ -53,13 +53,13 @@ pub fn plan(personality: Personality, config: &Path, weft_yaml: &str) -> Result<
         Personality::Plain => Launch::default(),
         Personality::Weft => Launch {
             binds: bind("/etc/weft/weft.yaml"),
-            daemons: vec![command(&["weft", "daemon"])],
+            daemons: vec![command(&["weft", "daemon", "--config", "/etc/weft/weft.yaml"])],
             ..Launch::default()
         },
         Personality::Bird => Launch {
             loopback: loopback()?,
             binds: bind("/etc/bird/bird.conf"),
-            folders: vec!["/run/bird".into()],
+            folders: vec!["/etc/bird".into(), "/run/bird".into()],
             daemons: vec![command(&["bird", "-f", "-c", "/etc/bird/bird.conf", "-s", "/run/bird/bird.ctl"])],
             ..Launch::default()
         },

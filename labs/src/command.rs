@@ -1,0 +1,79 @@
+//! The verbs of `weft-lab`, one file for each group; they talk to a person, the library does the work.
+#![expect(clippy::print_stdout, reason = "a command line talks to a person")]
+
+pub mod act;
+pub mod down;
+pub mod exec;
+mod find;
+pub mod inspect;
+mod session;
+pub mod up;
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use weft_fabric::io::files::lab_root;
+
+use crate::lab::control::{self, Answer, Request};
+use crate::lab::home;
+use crate::topology::Topology;
+
+/// Reads a topology file and says what is in it; nothing is started.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn validate(file: Option<&str>) -> Result<()> {
+    let path = find::topology(file)?;
+    let topology = load(&path)?;
+    println!("{}: ok, {} nodes, {} links", path.display(), topology.nodes.len(), topology.links.len());
+    for warning in &topology.warnings {
+        println!("  {warning}");
+    }
+    Ok(())
+}
+
+fn load(path: &Path) -> Result<Topology> {
+    Ok(Topology::load(path, &|name| std::env::var(name).ok())?)
+}
+
+/// Asks a running lab a question that has no streams.
+fn ask(lab: &str, request: &Request) -> Result<Answer> {
+    match connect(lab, request, &[]).and_then(|connection| Ok(control::answer(&connection)?))? {
+        Answer::Refused(why) => bail!("{why}"),
+        answer @ (Answer::Done | Answer::Exit(_) | Answer::Lab(_)) => Ok(answer),
+    }
+}
+
+fn connect(
+    lab: &str,
+    request: &Request,
+    streams: &[std::os::fd::BorrowedFd<'_>],
+) -> Result<std::os::unix::net::UnixStream> {
+    let root = lab_root();
+    control::ask(&home::control(&root, lab), request, streams).or_else(|error| {
+        if home::is_running(&root, lab) {
+            bail!("lab `{lab}` does not answer: {error}; it may still be starting");
+        }
+        let running = running();
+        let others = if running.is_empty() { "none is".to_owned() } else { format!("running: {}", running.join(", ")) };
+        bail!("lab `{lab}` is not running ({others}); start it with `weft-lab up`")
+    })
+}
+
+/// Names of this user's running labs.
+fn running() -> Vec<String> {
+    let root = lab_root();
+    home::labs(&root).into_iter().filter(|name| home::is_running(&root, name)).collect()
+}
+
+/// Splits `LAB/NODE`; a bare `NODE` is meant in the only running lab.
+fn lab_and_node(text: &str) -> Result<(String, String)> {
+    if let Some((lab, node)) = text.split_once('/') {
+        return Ok((lab.to_owned(), node.to_owned()));
+    }
+    match &running()[..] {
+        [only] => Ok((only.clone(), text.to_owned())),
+        [] => bail!("no lab is running; start one with `weft-lab up`"),
+        several => bail!("write LAB/{text}: several labs are running: {}", several.join(", ")),
+    }
+}

@@ -1,0 +1,225 @@
+//! `up` and `verify`: make a lab, wait until everything expected of it is true, and keep it or take it down.
+#![expect(clippy::print_stdout, reason = "the answers of a command line")]
+#![expect(clippy::disallowed_types, reason = "measures from the start of the command")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use weft_fabric::io::files::lab_root;
+
+use super::session::Session;
+use super::{find, load};
+use crate::lab::home::{self, Home};
+use crate::lab::progress::Progress;
+use crate::lab::{Lab, Options, server, userns};
+use crate::personality::{self, Personality};
+use crate::verify::{self, Outcome, Report, verify_watched};
+
+/// What to start.
+#[derive(Debug, Clone, Args)]
+pub struct Choice {
+    /// Topology file, or the name of one of those that come with weft [default: two-racks]
+    file: Option<String>,
+    /// Run another daemon in a node: bird, frr, gobgp or plain (may be given several times)
+    #[arg(long = "node", value_name = "NODE=DAEMON", value_parser = personality::parse_override)]
+    nodes: Vec<(String, Personality)>,
+    /// The weft program for the nodes [default: the one beside this program, built if need be]
+    #[arg(long, value_name = "PATH")]
+    weft: Option<PathBuf>,
+}
+
+/// Options of `up`.
+#[derive(Debug, Clone, Args)]
+pub struct Up {
+    #[command(flatten)]
+    choice: Choice,
+    /// Return when the lab is up; `down` ends it
+    #[arg(long)]
+    detach: bool,
+    /// This is the background half of `--detach`
+    #[arg(long, hide = true)]
+    detached: bool,
+}
+
+/// Options of `verify`.
+#[derive(Debug, Clone, Args)]
+pub struct Verify {
+    #[command(flatten)]
+    choice: Choice,
+    /// Also break a switch and daemons under load, and measure what is lost
+    #[arg(long)]
+    failover: bool,
+    /// Write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the report as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+/// A lab that was just made.
+struct Started {
+    lab: Arc<Lab>,
+    session: Arc<Session>,
+    progress: Progress,
+    begin: Instant,
+}
+
+/// Starts a lab, shows it, and stays until it is taken down.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn up(options: &Up) -> Result<ExitCode> {
+    let begin = Instant::now();
+    if options.detach {
+        return detach(&options.choice);
+    }
+    if options.detached {
+        rustix::process::setsid()?;
+    }
+    let started = start(&options.choice, begin)?;
+    let report = started.check(&verify::Options::default())?;
+    started.progress.clear();
+    let topology = started.lab.topology();
+    print!("{}", report.drawing);
+    for check in report.checks.iter().filter(|check| check.outcome != Outcome::Passed) {
+        println!("{} {}: {}", if check.outcome == Outcome::Failed { "FAIL" } else { "skip" }, check.name, check.detail);
+    }
+    println!("{}: {} nodes, {} links; {}", topology.name, topology.nodes.len(), topology.links.len(), summary(&report));
+    let node = topology.nodes.keys().find(|name| name.starts_with("node")).or_else(|| topology.nodes.keys().next());
+    let place = format!("{}/{}", topology.name, node.map_or("NODE", String::as_str));
+    println!("  a command in a node:  weft-lab exec {place} -- COMMAND");
+    println!("  ask a daemon:         weft --lab {place} show routes");
+    started.session.set_code(u8::from(!report.is_good()));
+    if options.detached {
+        println!("  take it down:         weft-lab down {}", topology.name);
+        // closes the pipes that the foreground half reads
+        let null = fs::File::options().read(true).write(true).open("/dev/null")?;
+        rustix::stdio::dup2_stdout(&null)?;
+        rustix::stdio::dup2_stderr(&null)?;
+    } else {
+        println!("  Ctrl-C takes it down");
+    }
+    started.session.stay()
+}
+
+fn summary(report: &Report) -> String {
+    let all = report.checks.len();
+    match (report.command_s, report.converged_s) {
+        (Some(seconds), _) => format!("all {all} expectations true {seconds:.2} s after the command"),
+        (None, _) if report.is_good() => format!("{all} expectations hold or cannot be asked here"),
+        (None, Some(_) | None) => {
+            let failed = report.checks.iter().filter(|check| check.outcome == Outcome::Failed).count();
+            format!("{failed} of {all} expectations do not hold; the lab stays up for you to look")
+        }
+    }
+}
+
+/// Starts a lab, checks it, takes it down.
+///
+/// # Errors
+/// When it cannot be started or asked; what is wrong in it is in the report and the exit code.
+pub fn verify(options: &Verify) -> Result<ExitCode> {
+    let started = start(&options.choice, Instant::now())?;
+    let name = started.lab.topology().name.clone();
+    let report = started.check(&verify::Options { failover: options.failover, spread: true });
+    started.progress.clear();
+    let report = report.inspect_err(|_| started.lab.down(&started.progress))?;
+    print!("{}", report.text());
+    started.lab.down(&started.progress);
+    if let Some(path) = &options.json {
+        fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("write {}", path.display()))?;
+    }
+    if let Some(path) = &options.junit {
+        fs::write(path, report.junit(&name)).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Makes the lab of a choice. Must run while the process has one thread.
+fn start(choice: &Choice, begin: Instant) -> Result<Started> {
+    let progress = Progress::new();
+    let path = find::topology(choice.file.as_deref())?;
+    let topology = load(&path)?;
+    for warning in &topology.warnings {
+        progress.say(warning);
+    }
+    let overrides: BTreeMap<String, Personality> = choice.nodes.iter().cloned().collect();
+    if let Some(unknown) = overrides.keys().find(|name| !topology.nodes.contains_key(*name)) {
+        let names: Vec<&str> = topology.nodes.keys().map(String::as_str).collect();
+        bail!("--node {unknown}: there is no such node; there are {}", names.join(", "));
+    }
+    let runs = |name: &str, own: Personality| overrides.get(name).copied().unwrap_or(own);
+    let needs_weft = topology.nodes.values().any(|spec| runs(&spec.name, spec.personality) == Personality::Weft);
+    let weft = needs_weft.then(|| find::weft(choice.weft.as_deref(), &progress)).transpose()?;
+    let root = lab_root();
+    let home = Arc::new(Home::claim(&root, &topology.name)?);
+    let made = (|| {
+        let ordinary = userns::ensure_rights()?;
+        let session = Session::new(Arc::clone(&home))?;
+        let options = Options { overrides, weft, program: "/proc/self/exe".into(), ordinary };
+        let lab = Arc::new(Lab::start(topology, Arc::clone(&home), &options, &progress)?);
+        session.set(Arc::clone(&lab));
+        let asked = Arc::clone(&session);
+        let socket = home::control(&root, &lab.topology().name);
+        server::serve(Arc::clone(&lab), &socket, move || asked.ask())?;
+        Ok((lab, session))
+    })();
+    let (lab, session) = made.inspect_err(|_: &anyhow::Error| drop(home.remove()))?;
+    for warning in lab.warnings() {
+        progress.say(&warning);
+    }
+    Ok(Started { lab, session, progress, begin })
+}
+
+impl Started {
+    /// Waits for the expectations, and says when a daemon ended.
+    fn check(&self, options: &verify::Options) -> Result<Report> {
+        let offset = self.begin.elapsed().as_secs_f64();
+        let expectations = &self.lab.topology().expect;
+        let watch = |settled: usize, of: usize| {
+            self.progress.step("expectations true", settled, of);
+            // only while the expectations are waited for: later, daemons are killed on purpose
+            settled == of || self.lab.fallen().is_empty()
+        };
+        let mut report = verify_watched(&*self.lab, expectations, options, &watch)?;
+        let of_file = &report.checks[..expectations.len().min(report.checks.len())];
+        if of_file.iter().all(|check| check.outcome == Outcome::Passed) {
+            report.command_s = Some(offset + of_file.iter().map(|check| check.seconds).fold(0.0, f64::max));
+        }
+        for sentence in self.lab.fallen() {
+            self.progress.say(&sentence);
+        }
+        Ok(report)
+    }
+}
+
+/// Starts the same command in the background and passes on what it says until the lab is up.
+fn detach(choice: &Choice) -> Result<ExitCode> {
+    let mut command = Command::new("/proc/self/exe");
+    command.args(["up", "--detached"]);
+    command.args(&choice.file);
+    for (node, personality) in &choice.nodes {
+        command.args(["--node", &format!("{node}={personality}")]);
+    }
+    if let Some(weft) = &choice.weft {
+        command.arg("--weft").arg(weft);
+    }
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut said = String::new();
+    if let Some(mut output) = child.stdout.take() {
+        output.read_to_string(&mut said)?;
+    }
+    print!("{said}");
+    match child.try_wait()? {
+        None => Ok(ExitCode::from(u8::from(said.contains("expectations do not hold")))),
+        Some(status) => Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))),
+    }
+}

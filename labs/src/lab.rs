@@ -1,0 +1,376 @@
+//! Runs a topology: every node a set of namespaces, every link a pair of virtual interfaces.
+//!
+//! ```text
+//! runner (weft-lab up)                              one per lab; dies ▶ everything below dies
+//!  ├─ tor1: first process ── net, mount, pid, uts, ipc namespaces    init, root
+//!  │    └─ weft daemon                              child of the runner, inside the namespaces
+//!  ├─ …
+//!  └─ control socket ◀── weft-lab exec, inspect, link, node, down    control, server
+//! ```
+//!
+//! [`plan`] decides what a node is, without doing anything. [`home`] is the lab's folder on the host, the only thing that
+//! outlives a killed runner. [`userns`] gets an ordinary user the rights to all this.
+
+pub mod control;
+pub mod home;
+pub mod init;
+pub mod machine;
+mod namespace;
+mod netlink;
+pub mod plan;
+pub mod progress;
+mod root;
+pub mod server;
+mod stop_api;
+pub mod userns;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use self::home::{Home, Process, Record};
+use self::machine::Machine;
+use self::plan::Host;
+use self::progress::Progress;
+use crate::personality::Personality;
+use crate::topology::Topology;
+use crate::verify::{LinkEnd, OpenSocket, Plant};
+
+/// The hidden verb of a node's first process.
+pub const INIT_VERB: &str = "node-init";
+/// Nodes made at the same time: the kernel serializes most of it.
+const MAX_WORKERS: usize = 4;
+/// How often, and how far apart, a command is tried that needs its daemon to answer first.
+const THEN_TRIES: (u32, Duration) = (100, Duration::from_millis(200));
+
+/// What to run, and how.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Daemons that replace those of the file.
+    pub overrides: BTreeMap<String, Personality>,
+    /// The `weft` program; needed when any node runs it.
+    pub weft: Option<PathBuf>,
+    /// This program, for the nodes' first processes.
+    pub program: PathBuf,
+    /// Whether we are an ordinary user, in a user namespace.
+    pub ordinary: bool,
+}
+
+/// A running lab.
+#[derive(Debug)]
+pub struct Lab {
+    topology: Topology,
+    home: Arc<Home>,
+    machines: BTreeMap<String, Machine>,
+    is_down: Mutex<bool>,
+}
+
+impl Lab {
+    /// Makes all nodes and links, and starts the daemons. On an error everything made is gone again.
+    ///
+    /// # Errors
+    /// When the system refuses something; the text says in which node.
+    pub fn start(topology: Topology, home: Arc<Home>, options: &Options, progress: &Progress) -> Result<Self> {
+        let machines = create(&topology, &home, options, progress)?;
+        let lab = Self { topology, home, machines, is_down: Mutex::new(false) };
+        if let Err(error) = lab.furnish(progress) {
+            lab.destroy();
+            return Err(error);
+        }
+        Ok(lab)
+    }
+
+    /// The file it was made from.
+    #[must_use]
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// Its folder on the host.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.home.folder()
+    }
+
+    /// A node.
+    ///
+    /// # Errors
+    /// When there is none of that name; the text lists those there are.
+    pub fn machine(&self, node: &str) -> io::Result<&Machine> {
+        self.machines.get(node).ok_or_else(|| {
+            let names: Vec<&str> = self.machines.keys().map(String::as_str).collect();
+            io::Error::other(format!("there is no node `{node}` in {}: {}", self.topology.name, names.join(", ")))
+        })
+    }
+
+    /// All nodes.
+    pub fn machines(&self) -> impl Iterator<Item = &Machine> {
+        self.machines.values()
+    }
+
+    /// Daemons that ended although nobody asked them to.
+    #[must_use]
+    pub fn fallen(&self) -> Vec<String> {
+        self.machines.values().filter_map(Machine::fallen).collect()
+    }
+
+    /// Everything after the namespaces: who we are, links, addresses, settings, daemons.
+    fn furnish(&self, progress: &Progress) -> Result<()> {
+        let runner = Process::of(std::process::id()).ok_or_else(|| anyhow!("/proc does not show this process"))?;
+        let nodes = self.machines.values().map(Machine::process).collect();
+        self.home.note(&Record { runner, nodes, topology: self.topology.path.clone() })?;
+        self.link(progress)?;
+        let total = self.machines.len();
+        for (number, machine) in self.machines.values().enumerate() {
+            self.dress(machine).with_context(|| machine.name().to_owned())?;
+            machine.start_daemons()?;
+            progress.step("daemons started", number + 1, total);
+        }
+        self.first_commands(progress)
+    }
+
+    fn link(&self, progress: &Progress) -> Result<()> {
+        let total = self.topology.links.len();
+        for (number, link) in self.topology.links.iter().enumerate() {
+            let name = || format!("link {}:{} – {}:{}", link.a.node, link.a.interface, link.b.node, link.b.interface);
+            let far = self.machine(&link.b.node)?.network().with_context(name)?;
+            self.machine(&link.a.node)?.netlink().add_link(link, far.as_fd()).with_context(name)?;
+            progress.step("links made", number + 1, total);
+        }
+        Ok(())
+    }
+
+    /// Bridges, addresses, settings, and every interface up.
+    fn dress(&self, machine: &Machine) -> Result<()> {
+        let spec = self.topology.nodes.get(machine.name()).ok_or_else(|| anyhow!("not in the topology"))?;
+        let netlink = machine.netlink();
+        for bridge in spec.bridges.keys() {
+            netlink.add_bridge(bridge).with_context(|| format!("bridge {bridge}"))?;
+        }
+        let indices = netlink.indices()?;
+        let index = |name: &str| indices.get(name).copied().ok_or_else(|| anyhow!("no interface `{name}`"));
+        for (name, bridge) in &spec.bridges {
+            for port in &bridge.ports {
+                netlink.set_port(index(port)?, index(name)?).with_context(|| format!("port {port} of {name}"))?;
+            }
+        }
+        let bridges = spec.bridges.iter().map(|(name, bridge)| (name.as_str(), &bridge.addresses));
+        let addresses = spec.addresses.iter().map(|(name, addresses)| (name.as_str(), addresses));
+        let loopback = std::iter::once(("lo", &machine.plan().launch.loopback));
+        for (name, addresses) in bridges.chain(addresses).chain(loopback) {
+            for address in addresses {
+                let added = netlink.add_address(index(name)?, *address);
+                // the file and the daemon's configuration may both give lo the same one
+                added
+                    .or_else(|e| if e.raw_os_error() == Some(libc::EEXIST) { Ok(()) } else { Err(e) })
+                    .with_context(|| format!("address {address} on {name}"))?;
+            }
+        }
+        for number in indices.values() {
+            netlink.set_up(*number, true)?;
+        }
+        for (key, value) in &spec.sysctls {
+            match machine.in_network(|| init::set_sysctl(key, value)) {
+                // said as a warning: see `warnings`
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other.with_context(|| format!("sysctl {key}={value}"))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What the file or a daemon wants done once after the start.
+    fn first_commands(&self, progress: &Progress) -> Result<()> {
+        thread::scope(|scope| {
+            let waiting: Vec<_> = self.machines.values().map(|machine| scope.spawn(move || then(machine))).collect();
+            for machine in self.machines.values() {
+                for words in self.topology.nodes.get(machine.name()).map_or(&[][..], |spec| &spec.exec) {
+                    // as in containerlab: said, not fatal
+                    match machine.run(words) {
+                        Ok((status, _)) if status.success() => {}
+                        Ok((status, text)) => {
+                            progress.say(&format!(
+                                "{}: `{}`: {status}: {}",
+                                machine.name(),
+                                words.join(" "),
+                                text.trim()
+                            ));
+                        }
+                        Err(error) => progress.say(&format!("{}: `{}`: {error}", machine.name(), words.join(" "))),
+                    }
+                }
+            }
+            for thread in waiting {
+                thread.join().unwrap_or_else(|_| Err(anyhow!("a thread died")))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Sentences about what this kernel cannot do for the lab.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut missing: BTreeMap<&str, usize> = BTreeMap::new();
+        for name in self.machines.values().flat_map(Machine::missing) {
+            *missing.entry(name).or_default() += 1;
+        }
+        // only loaded bridge filtering has these, and then they matter
+        missing.retain(|name, _| !name.starts_with("net.bridge."));
+        missing.keys().map(|name| format!("this kernel has no setting {name}: the lab runs without it")).collect()
+    }
+
+    /// Ends sessions, then everything, and removes the lab's files. A second call waits for the first and does nothing.
+    pub fn down(&self, progress: &Progress) {
+        let mut is_down = self.is_down.lock().unwrap_or_else(PoisonError::into_inner);
+        if *is_down {
+            return;
+        }
+        progress.phase("daemons say goodbye");
+        thread::scope(|scope| {
+            for machine in self.machines.values() {
+                scope.spawn(|| machine.stop_daemons());
+            }
+        });
+        self.destroy();
+        progress.clear();
+        *is_down = true;
+    }
+
+    fn destroy(&self) {
+        destroy(self.machines.values());
+        if let Err(error) = self.home.remove() {
+            Progress::new().say(&format!("{}: {error}", self.home.folder().display()));
+        }
+    }
+}
+
+fn destroy<'a>(machines: impl Iterator<Item = &'a Machine>) {
+    thread::scope(|scope| {
+        for machine in machines {
+            scope.spawn(|| machine.destroy());
+        }
+    });
+}
+
+/// Runs a daemon's own first commands; they fail until it answers.
+#[expect(clippy::disallowed_methods, reason = "waits between tries, with a bound")]
+fn then(machine: &Machine) -> Result<()> {
+    for words in &machine.plan().launch.then {
+        let mut left = THEN_TRIES.0;
+        loop {
+            let (status, text) =
+                machine.run(words).with_context(|| format!("{}: {}", machine.name(), words.join(" ")))?;
+            if status.success() {
+                break;
+            }
+            left -= 1;
+            if left == 0 || machine.fallen().is_some() {
+                bail!("{}: `{}` fails: {}", machine.name(), words.join(" "), text.trim());
+            }
+            thread::sleep(THEN_TRIES.1);
+        }
+    }
+    Ok(())
+}
+
+/// Makes the nodes, several at a time.
+fn create(
+    topology: &Topology,
+    home: &Home,
+    options: &Options,
+    progress: &Progress,
+) -> Result<BTreeMap<String, Machine>> {
+    let host = Host {
+        lab: topology.name.clone(),
+        folder: home.folder().to_owned(),
+        weft: options.weft.clone(),
+        ordinary: options.ordinary,
+    };
+    let read = |path: &Path| fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
+    let mut plans = Vec::new();
+    for spec in topology.nodes.values() {
+        let personality = options.overrides.get(&spec.name).copied().unwrap_or(spec.personality);
+        let plan = plan::plan(spec, personality, &host, &read).map_err(|message| anyhow!("{message}"))?;
+        home.add_node(&spec.name)?;
+        plans.push((spec.name.clone(), personality, plan));
+    }
+    let (total, done) = (plans.len(), AtomicUsize::new(0));
+    let queue = Mutex::new(plans);
+    let work = || {
+        let mut made = Vec::new();
+        loop {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some((name, personality, plan)) = next else {
+                return made;
+            };
+            let label = format!("{}/{name}", topology.name);
+            let machine = Machine::create(&options.program, &label, &name, personality, plan);
+            progress.step("nodes made", done.fetch_add(1, Ordering::Relaxed) + 1, total);
+            made.push(machine.with_context(|| format!("make node {name}")));
+        }
+    };
+    let results: Vec<Result<Machine>> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..MAX_WORKERS.min(total)).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+    });
+    let mut machines = BTreeMap::new();
+    let mut failed = None;
+    for result in results {
+        match result {
+            Ok(machine) => drop(machines.insert(machine.name().to_owned(), machine)),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    if machines.len() == total {
+        return Ok(machines);
+    }
+    destroy(machines.values());
+    let _ = home.remove();
+    Err(failed.unwrap_or_else(|| anyhow!("a thread that makes nodes died")))
+}
+
+impl Plant for Lab {
+    fn nodes(&self) -> Vec<String> {
+        self.machines.keys().cloned().collect()
+    }
+
+    fn personality(&self, node: &str) -> String {
+        self.machines.get(node).map_or_else(String::new, |machine| machine.personality().name().to_owned())
+    }
+
+    fn links(&self) -> Vec<[LinkEnd; 2]> {
+        let end = |end: &crate::topology::Endpoint| (end.node.clone(), end.interface.clone());
+        self.topology.links.iter().map(|link| [end(&link.a), end(&link.b)]).collect()
+    }
+
+    fn open(&self, node: &str, open: OpenSocket) -> io::Result<OwnedFd> {
+        self.machine(node)?.in_network(open)
+    }
+
+    fn api_socket(&self, node: &str) -> PathBuf {
+        self.home.folder().join(node).join("weft.sock")
+    }
+
+    fn kill_daemon(&self, node: &str) -> io::Result<()> {
+        self.machine(node)?.kill_daemons()
+    }
+
+    fn start_daemon(&self, node: &str) -> io::Result<()> {
+        self.machine(node)?.start_daemons().map_err(|error| io::Error::other(format!("{error:#}")))
+    }
+
+    fn set_link(&self, node: &str, interface: &str, up: bool) -> io::Result<()> {
+        let netlink = self.machine(node)?.netlink();
+        let index = netlink.indices()?.get(interface).copied();
+        let index = index.ok_or_else(|| io::Error::other(format!("{node} has no interface `{interface}`")))?;
+        netlink.set_up(index, up)
+    }
+}

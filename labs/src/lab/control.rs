@@ -1,0 +1,160 @@
+//! What other terminals may ask of a running lab, and how the question travels: one line of JSON over the lab's socket,
+//! with the asker's standard streams attached to an `exec`; answers come as lines.
+//!
+//! Only the lab's owner (and root) can reach the socket: its folder is closed to others.
+
+use std::io::{self, BufRead as _, BufReader, IoSlice, IoSliceMut, Read as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
+use serde::{Deserialize, Serialize};
+
+/// Longest line of either side.
+const MAX_LINE: u64 = 1024 * 1024;
+/// Descriptors of an exec: standard input, output, error.
+const STREAMS: usize = 3;
+
+/// A question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// What is there?
+    Inspect,
+    /// Run a command in a node, with the streams that come along.
+    Exec {
+        /// The node.
+        node: String,
+        /// Program and arguments.
+        command: Vec<String>,
+        /// Whether the streams are a terminal, which then becomes the command's own.
+        terminal: bool,
+        /// Kind of that terminal, TERM.
+        kind: Option<String>,
+    },
+    /// Set an interface up or down.
+    Link {
+        /// The node.
+        node: String,
+        /// Its interface.
+        interface: String,
+        /// Which.
+        up: bool,
+    },
+    /// Kill a node's daemons.
+    Kill {
+        /// The node.
+        node: String,
+    },
+    /// Start them again.
+    Start {
+        /// The node.
+        node: String,
+    },
+    /// Take the lab down.
+    Down,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// The command ended with this code.
+    Exit(i32),
+    /// The lab.
+    Lab(Inspection),
+    /// It cannot be done, and why.
+    Refused(String),
+}
+
+/// A lab as `inspect` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspection {
+    /// Name.
+    pub name: String,
+    /// Topology file.
+    pub path: String,
+    /// Every node.
+    pub nodes: Vec<InspectedNode>,
+}
+
+/// A node as `inspect` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InspectedNode {
+    /// Name in the lab.
+    pub name: String,
+    /// containerlab's long name.
+    pub long_name: String,
+    /// Kind.
+    pub kind: String,
+    /// Image, as in the file.
+    pub image: String,
+    /// Group, if any.
+    pub group: Option<String>,
+    /// Which daemon runs in it.
+    pub personality: String,
+    /// `running`, or `exited` when a daemon does not run.
+    pub state: String,
+    /// Its first process, on the host.
+    pub pid: u32,
+    /// First IPv4 address of lo, with length.
+    pub ipv4: Option<String>,
+    /// First IPv6 address of lo, with length.
+    pub ipv6: Option<String>,
+}
+
+/// Asks; the connection stays open for the answer, and closing it withdraws an `exec`.
+///
+/// # Errors
+/// When nobody listens at the socket.
+pub fn ask(socket: &Path, request: &Request, streams: &[BorrowedFd<'_>]) -> io::Result<UnixStream> {
+    let connection = UnixStream::connect(socket)?;
+    let mut line = serde_json::to_vec(request).map_err(io::Error::other)?;
+    line.push(b'\n');
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(STREAMS))];
+    let mut attached = SendAncillaryBuffer::new(&mut space);
+    if !streams.is_empty() {
+        attached.push(SendAncillaryMessage::ScmRights(streams));
+    }
+    let sent = sendmsg(&connection, &[IoSlice::new(&line)], &mut attached, SendFlags::NOSIGNAL)?;
+    io::Write::write_all(&mut &connection, &line[sent..])?;
+    Ok(connection)
+}
+
+/// Waits for the answer.
+///
+/// # Errors
+/// When the lab ends meanwhile.
+pub fn answer(connection: &UnixStream) -> io::Result<Answer> {
+    let mut line = String::new();
+    BufReader::new(connection.take(MAX_LINE)).read_line(&mut line)?;
+    if line.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the lab ended"));
+    }
+    serde_json::from_str(&line).map_err(io::Error::other)
+}
+
+/// Reads one question and what is attached to it.
+pub(super) fn receive(connection: &UnixStream) -> io::Result<(Request, Vec<OwnedFd>)> {
+    let mut buffer = vec![0; 64 * 1024];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(STREAMS))];
+    let mut attached = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    let read = recvmsg(connection.as_fd(), &mut [IoSliceMut::new(&mut buffer)], &mut attached, flags)?.bytes;
+    let mut streams = Vec::new();
+    for message in attached.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+            streams.extend(descriptors);
+        }
+    }
+    let mut line = buffer.get(..read).unwrap_or_default().to_vec();
+    if !line.contains(&b'\n') {
+        BufReader::new(connection.take(MAX_LINE)).read_until(b'\n', &mut line)?;
+    }
+    Ok((serde_json::from_slice(&line).map_err(io::Error::other)?, streams))
+}

@@ -1,0 +1,310 @@
+//! One running node: its first process, which holds the namespaces, and the daemons in it.
+//!
+//! Daemons are children of the runner, started from a thread inside the node: they end and start again without any link
+//! or address going away. When the first process ends, the kernel ends everything in the node.
+
+use std::fs::OpenOptions;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::home::Process;
+use super::namespace::{self, Enter};
+use super::netlink::Netlink;
+use super::plan::Plan;
+use super::{init, stop_api};
+use crate::personality::Personality;
+
+/// A node that takes longer to make itself is broken.
+const READY_LIMIT: Duration = Duration::from_secs(20);
+/// How long a daemon may take to say goodbye to its peers.
+const STOP_LIMIT: Duration = Duration::from_secs(3);
+/// After that, how long it may take to end when told so by a signal.
+const TERM_LIMIT: Duration = Duration::from_secs(1);
+/// File with the output of a node's daemons, in the node's folder.
+const LOG: &str = "daemon.log";
+/// Lines shown of it when a daemon ended.
+const TAIL: usize = 8;
+
+/// A running node.
+#[derive(Debug)]
+pub struct Machine {
+    name: String,
+    personality: Personality,
+    plan: Plan,
+    init: Mutex<Child>,
+    /// Its other end is the first process's reason to live.
+    control: Mutex<Option<UnixStream>>,
+    handle: OwnedFd,
+    process: Process,
+    netlink: Mutex<Netlink>,
+    daemons: Mutex<Vec<Daemon>>,
+    missing: Vec<String>,
+}
+
+/// A daemon that was started, running or not.
+#[derive(Debug)]
+struct Daemon {
+    program: String,
+    child: Child,
+    handle: OwnedFd,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn handle_of(pid: u32) -> io::Result<OwnedFd> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other("no process"))?;
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Waits until a process has ended.
+fn ended(handle: BorrowedFd<'_>, limit: Duration) -> bool {
+    let limit = Timespec {
+        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(limit.subsec_nanos()),
+    };
+    poll(&mut [PollFd::from_borrowed_fd(handle, PollFlags::IN)], Some(&limit)).is_ok_and(|count| count > 0)
+}
+
+impl Machine {
+    /// Makes a node's namespaces and file system; nothing runs in it yet.
+    pub(super) fn create(
+        program: &Path,
+        label: &str,
+        name: &str,
+        personality: Personality,
+        plan: Plan,
+    ) -> Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let words = [super::INIT_VERB.to_owned(), label.to_owned()];
+        let mut child = namespace::spawn_first(program, &words, theirs.into()).context("start its first process")?;
+        let ready = Self::blueprint(&ours, &plan);
+        let missing = match ready {
+            Ok(missing) => missing,
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(error);
+            }
+        };
+        let handle = handle_of(child.id())?;
+        let process = Process::of(child.id()).ok_or_else(|| anyhow!("its first process is gone"))?;
+        let netlink = namespace::enter(handle.as_fd(), Enter::Network, Netlink::open)?;
+        Ok(Self {
+            name: name.to_owned(),
+            personality,
+            plan,
+            init: Mutex::new(child),
+            control: Mutex::new(Some(ours)),
+            handle,
+            process,
+            netlink: Mutex::new(netlink),
+            daemons: Mutex::new(Vec::new()),
+            missing,
+        })
+    }
+
+    fn blueprint(mut socket: &UnixStream, plan: &Plan) -> Result<Vec<String>> {
+        let mut line = serde_json::to_vec(&plan.blueprint)?;
+        line.push(b'\n');
+        socket.write_all(&line)?;
+        socket.set_read_timeout(Some(READY_LIMIT))?;
+        let mut answer = String::new();
+        BufReader::new(socket).read_line(&mut answer).context("wait until it is ready")?;
+        match answer.trim().strip_prefix(init::READY) {
+            Some(missing) => Ok(missing.split_whitespace().map(str::to_owned).collect()),
+            None if answer.is_empty() => bail!("its first process died"),
+            None => bail!("{}", answer.trim()),
+        }
+    }
+
+    /// Name in the lab.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it runs.
+    #[must_use]
+    pub fn personality(&self) -> Personality {
+        self.personality
+    }
+
+    /// What it was made from.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Its first process.
+    #[must_use]
+    pub fn process(&self) -> Process {
+        self.process
+    }
+
+    /// Settings that the kernel does not have.
+    #[must_use]
+    pub fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
+    /// One asker at a time: answers on a socket carry no name.
+    pub(super) fn netlink(&self) -> MutexGuard<'_, Netlink> {
+        locked(&self.netlink)
+    }
+
+    /// Does something on a thread inside the node's network namespace.
+    pub(super) fn in_network<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+        namespace::enter(self.handle.as_fd(), Enter::Network, work)
+    }
+
+    /// A descriptor of its network namespace.
+    pub(super) fn network(&self) -> io::Result<OwnedFd> {
+        std::fs::File::open(format!("/proc/{}/ns/net", self.process.pid)).map(OwnedFd::from)
+    }
+
+    /// The file with its daemons' output.
+    #[must_use]
+    pub fn log_path(&self) -> PathBuf {
+        self.plan.blueprint.state.join(LOG)
+    }
+
+    /// Starts every daemon that does not run.
+    pub(super) fn start_daemons(&self) -> Result<()> {
+        let mut daemons = locked(&self.daemons);
+        for words in &self.plan.launch.daemons {
+            let program = words.first().cloned().unwrap_or_default();
+            if let Some(at) = daemons.iter().position(|daemon| daemon.program == program) {
+                if matches!(daemons[at].child.try_wait(), Ok(None)) {
+                    continue;
+                }
+                daemons.remove(at);
+            }
+            let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
+            let mut command = self.command(words);
+            command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+            let child = self.spawn(&mut command).with_context(|| explain_missing(&self.name, &program))?;
+            let handle = handle_of(child.id())?;
+            daemons.push(Daemon { program, child, handle });
+        }
+        Ok(())
+    }
+
+    /// A command with the node's environment; to be started with [`Machine::spawn`].
+    pub(super) fn command(&self, words: &[String]) -> Command {
+        let mut command = Command::new(words.first().map_or("", String::as_str));
+        command.args(words.get(1..).unwrap_or_default()).env_clear().envs(&self.plan.environment).current_dir("/");
+        command
+    }
+
+    /// Starts a command inside the node.
+    pub(super) fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        namespace::enter(self.handle.as_fd(), Enter::Node, || command.spawn())
+    }
+
+    /// Kills every daemon at once.
+    pub(super) fn kill_daemons(&self) -> io::Result<()> {
+        let mut daemons = locked(&self.daemons);
+        if daemons.is_empty() {
+            return Err(io::Error::other(format!("no daemon runs in {}", self.name)));
+        }
+        for daemon in daemons.iter_mut() {
+            let _ = daemon.child.kill();
+        }
+        for mut daemon in daemons.drain(..) {
+            let _ = daemon.child.wait();
+        }
+        Ok(())
+    }
+
+    /// A daemon that ended although nobody killed it: which, how, and its last words.
+    #[must_use]
+    pub fn fallen(&self) -> Option<String> {
+        let (program, status) = locked(&self.daemons)
+            .iter_mut()
+            .find_map(|daemon| Some((daemon.program.clone(), daemon.child.try_wait().ok()??)))?;
+        let log = std::fs::read(self.log_path()).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        let mut text = format!("{}: {program} ended ({status})", self.name);
+        for line in &lines[lines.len().saturating_sub(TAIL)..] {
+            text.push_str(&format!("\n    {line}"));
+        }
+        Some(text)
+    }
+
+    /// `running`, `exited`, or `plain` when it has no daemon to run.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        if self.plan.launch.daemons.is_empty() {
+            return "running";
+        }
+        let mut daemons = locked(&self.daemons);
+        let all = daemons.len() == self.plan.launch.daemons.len();
+        let alive = daemons.iter_mut().all(|daemon| matches!(daemon.child.try_wait(), Ok(None)));
+        if all && alive { "running" } else { "exited" }
+    }
+
+    /// Runs a command to its end, with its output.
+    pub(super) fn run(&self, words: &[String]) -> io::Result<(ExitStatus, String)> {
+        let mut command = self.command(words);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = self.spawn(&mut command)?.wait_with_output()?;
+        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.push_str(&String::from_utf8_lossy(&output.stderr));
+        Ok((output.status, text))
+    }
+
+    /// Ends the daemons as a datacenter's owner would: sessions end with Cease, within a bound.
+    pub(super) fn stop_daemons(&self) {
+        let mut daemons = std::mem::take(&mut *locked(&self.daemons));
+        if self.personality == Personality::Weft && stop_api::stop(&self.plan.blueprint.state.join("weft.sock")).is_ok()
+        {
+            for daemon in &daemons {
+                ended(daemon.handle.as_fd(), STOP_LIMIT);
+            }
+        }
+        for daemon in &daemons {
+            let _ = pidfd_send_signal(&daemon.handle, Signal::TERM);
+        }
+        for daemon in &mut daemons {
+            ended(daemon.handle.as_fd(), TERM_LIMIT);
+            let _ = daemon.child.kill();
+            let _ = daemon.child.wait();
+        }
+    }
+
+    /// Ends everything in the node, and waits until it is gone.
+    pub(super) fn destroy(&self) {
+        // reap first: the kernel holds a process namespace's first process until all others are reaped
+        for mut daemon in std::mem::take(&mut *locked(&self.daemons)) {
+            let _ = daemon.child.kill();
+            let _ = daemon.child.wait();
+        }
+        drop(locked(&self.control).take());
+        let mut init = locked(&self.init);
+        let _ = init.kill();
+        let _ = init.wait();
+    }
+}
+
+fn explain_missing(node: &str, program: &str) -> String {
+    let package = match program.rsplit('/').next().unwrap_or_default() {
+        "bird" => " (Debian: apt install bird2)",
+        "zebra" | "bgpd" => " (Debian: apt install frr)",
+        "gobgpd" => " (Debian: apt install gobgpd)",
+        _ => "",
+    };
+    format!("{node}: start {program}{package}")
+}

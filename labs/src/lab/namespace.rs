@@ -1,0 +1,100 @@
+//! The few system calls that move threads and processes between namespaces.
+//!
+//! Namespaces belong to threads: whoever wants to act inside a node does it on a short-lived thread of its own, so the
+//! runner itself never leaves the host's.
+#![expect(unsafe_code, reason = "unshare and signal dispositions have no safe call")]
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces, unshare_unsafe};
+
+fn unshare(flags: UnshareFlags) -> io::Result<()> {
+    // SAFETY: only CLONE_FILES is unsafe to unshare, and it is never among `flags`.
+    unsafe { unshare_unsafe(flags) }.map_err(io::Error::from)
+}
+
+/// Puts the calling process, which must have a single thread, into a new user namespace.
+pub(super) fn unshare_user() -> io::Result<()> {
+    unshare(UnshareFlags::NEWUSER)
+}
+
+/// Puts the calling process into a node's new namespaces (its process namespace it was born into).
+pub(super) fn unshare_node() -> io::Result<()> {
+    unshare(UnshareFlags::NEWNS | UnshareFlags::NEWNET | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC)
+}
+
+/// Whether new network namespaces can be made here.
+pub(super) fn can_unshare() -> io::Result<()> {
+    thread::scope(|scope| joined(scope.spawn(|| unshare(UnshareFlags::NEWNET))))
+}
+
+/// Ended children vanish at once.
+pub(super) fn ignore_children() {
+    // SAFETY: SIG_IGN installs no handler, so there is no code that could run at a bad moment.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+}
+
+/// Starts a program as the first process of a new process namespace, with `socket` as its standard input.
+pub(super) fn spawn_first(program: &Path, words: &[String], socket: OwnedFd) -> io::Result<Child> {
+    let mut command = Command::new(program);
+    command.args(words).stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(Stdio::null());
+    // not of the terminal's process group: Ctrl-C is for the runner
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    thread::scope(|scope| {
+        joined(scope.spawn(move || {
+            unshare(UnshareFlags::NEWPID)?;
+            command.spawn()
+        }))
+    })
+}
+
+/// Which of a node's namespaces to enter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Enter {
+    /// Network only: files are still the host's.
+    Network,
+    /// All: a process started from here is one of the node.
+    Node,
+}
+
+/// Does `work` on a thread inside the namespaces of the process behind `pidfd`.
+pub(super) fn enter<T: Send>(
+    pidfd: BorrowedFd<'_>,
+    what: Enter,
+    work: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
+    thread::scope(|scope| {
+        joined(scope.spawn(move || {
+            let mut kinds = ThreadNameSpaceType::NETWORK;
+            if what == Enter::Node {
+                // root and working directory belong to a mount namespace: they must be this thread's own
+                unshare(UnshareFlags::FS)?;
+                kinds |= ThreadNameSpaceType::MOUNT
+                    | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
+                    | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+                    | ThreadNameSpaceType::PROCESS_ID;
+            }
+            move_into_thread_name_spaces(pidfd, kinds)?;
+            work()
+        }))
+    })
+}
+
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread inside a node died")))
+}
+
+/// Makes a command the leader of a session of its own, with its standard input as controlling terminal.
+pub(super) fn own_terminal(command: &mut Command) {
+    let take = || {
+        rustix::process::setsid()?;
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes two system calls, and allocates and locks nothing.
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, take) };
+}

@@ -1,0 +1,154 @@
+//! Answers other terminals: a thread per connection, in the runner.
+
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+
+use super::control::{Answer, InspectedNode, Inspection, Request, receive};
+use super::{Lab, namespace};
+use crate::verify::Plant as _;
+
+/// Connections served at once; more are told so. Each is a person's terminal or a script's command.
+const MAX_CLIENTS: usize = 64;
+
+/// Listens until the process ends. `stop` is called when somebody asks for the end.
+///
+/// # Errors
+/// When the socket cannot be made.
+#[expect(clippy::disallowed_methods, reason = "the server is a thread of the runner")]
+pub fn serve(lab: Arc<Lab>, socket: &std::path::Path, stop: impl Fn() + Send + Sync + 'static) -> io::Result<()> {
+    let listener = UnixListener::bind(socket)?;
+    let stop = Arc::new(stop);
+    let clients = Arc::new(AtomicUsize::new(0));
+    thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            if clients.fetch_add(1, Ordering::Relaxed) >= MAX_CLIENTS {
+                clients.fetch_sub(1, Ordering::Relaxed);
+                let _ = reply(&connection, &Answer::Refused(format!("{MAX_CLIENTS} others are being served")));
+                continue;
+            }
+            let (lab, stop, clients) = (Arc::clone(&lab), Arc::clone(&stop), Arc::clone(&clients));
+            thread::spawn(move || {
+                // an asker that went away is no fault
+                let _ = handle(&lab, &connection, &*stop);
+                clients.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+    });
+    Ok(())
+}
+
+fn reply(mut connection: &UnixStream, answer: &Answer) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer).map_err(io::Error::other)?;
+    line.push(b'\n');
+    connection.write_all(&line)
+}
+
+fn handle(lab: &Lab, connection: &UnixStream, stop: &dyn Fn()) -> io::Result<()> {
+    let (request, streams) = receive(connection)?;
+    let done = |result: io::Result<()>| match result {
+        Ok(()) => Answer::Done,
+        Err(error) => Answer::Refused(error.to_string()),
+    };
+    let answer = match request {
+        Request::Inspect => Answer::Lab(inspect(lab)),
+        Request::Link { node, interface, up } => done(lab.set_link(&node, &interface, up)),
+        Request::Kill { node } => done(lab.kill_daemon(&node)),
+        Request::Start { node } => done(lab.start_daemon(&node)),
+        Request::Down => {
+            reply(connection, &Answer::Done)?;
+            stop();
+            return Ok(());
+        }
+        Request::Exec { node, command, terminal, kind } => {
+            match exec(lab, &node, &command, (terminal, kind), streams) {
+                Ok(child) => Answer::Exit(attend(child, connection)?),
+                Err(error) => Answer::Refused(error.to_string()),
+            }
+        }
+    };
+    reply(connection, &answer)
+}
+
+fn exec(
+    lab: &Lab,
+    node: &str,
+    words: &[String],
+    (terminal, kind): (bool, Option<String>),
+    streams: Vec<OwnedFd>,
+) -> io::Result<Child> {
+    let machine = lab.machine(node)?;
+    let Ok([input, output, errors]) = <[OwnedFd; 3]>::try_from(streams) else {
+        return Err(io::Error::other("a command needs three streams"));
+    };
+    let mut command = machine.command(words);
+    command.stdin(Stdio::from(input)).stdout(Stdio::from(output)).stderr(Stdio::from(errors));
+    if let Some(kind) = kind {
+        command.env("TERM", kind);
+    }
+    if terminal {
+        namespace::own_terminal(&mut command);
+    } else {
+        command.process_group(0);
+    }
+    let program = words.first().map_or("", String::as_str);
+    machine.spawn(&mut command).map_err(|error| io::Error::new(error.kind(), format!("{node}: {program}: {error}")))
+}
+
+/// Waits for a command to end; kills it when its asker goes away first.
+fn attend(mut child: Child, connection: &UnixStream) -> io::Result<i32> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other("no process"))?;
+    let handle = pidfd_open(pid, PidfdFlags::empty())?;
+    loop {
+        let mut watched = [
+            PollFd::from_borrowed_fd(handle.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(connection.as_fd(), PollFlags::IN),
+        ];
+        poll(&mut watched, None)?;
+        let [process, asker] = watched.map(|watched| !watched.revents().is_empty());
+        if !process && asker {
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+        if process || asker {
+            let status = child.wait()?;
+            return Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
+        }
+    }
+}
+
+fn inspect(lab: &Lab) -> Inspection {
+    let topology = lab.topology();
+    let nodes = lab.machines().filter_map(|machine| {
+        let spec = topology.nodes.get(machine.name())?;
+        let addresses = addresses(machine).unwrap_or_default();
+        Some(InspectedNode {
+            name: spec.name.clone(),
+            long_name: topology.long_name(&spec.name),
+            kind: spec.kind.clone(),
+            image: spec.image.clone(),
+            group: spec.group.clone(),
+            personality: machine.personality().name().to_owned(),
+            state: machine.state().to_owned(),
+            pid: machine.process().pid,
+            ipv4: addresses.iter().find(|address| address.is_ipv4()).map(|address| format!("{address}/32")),
+            ipv6: addresses.iter().find(|address| address.is_ipv6()).map(|address| format!("{address}/128")),
+        })
+    });
+    Inspection { name: topology.name.clone(), path: topology.path.display().to_string(), nodes: nodes.collect() }
+}
+
+/// A node's own addresses: those of lo that others can reach.
+fn addresses(machine: &super::machine::Machine) -> io::Result<Vec<std::net::IpAddr>> {
+    let netlink = machine.netlink();
+    let loopback = netlink.indices()?.get("lo").copied();
+    let all = netlink.addresses()?.into_iter();
+    Ok(all.filter(|(link, address)| Some(*link) == loopback && !address.is_loopback()).map(|(_, a)| a).collect())
+}
