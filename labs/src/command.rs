@@ -1,5 +1,4 @@
 //! The verbs of `weft-lab`, one file for each group; they talk to a person, the library does the work.
-#![expect(clippy::print_stdout, reason = "a command line talks to a person")]
 
 pub mod act;
 pub mod down;
@@ -9,6 +8,7 @@ pub mod inspect;
 mod session;
 pub mod up;
 
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::{Result, bail};
@@ -25,11 +25,21 @@ use crate::topology::Topology;
 pub fn validate(file: Option<&str>) -> Result<()> {
     let path = find::topology(file)?;
     let topology = load(&path)?;
-    println!("{}: ok, {} nodes, {} links", path.display(), topology.nodes.len(), topology.links.len());
+    say(&format!("{}: ok, {} nodes, {} links", path.display(), topology.nodes.len(), topology.links.len()));
     for warning in &topology.warnings {
-        println!("  {warning}");
+        say(&format!("  {warning}"));
     }
     Ok(())
+}
+
+/// Prints an answer. A reader that went away, as `head` does, is no fault.
+fn print(text: &str) {
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Prints one line.
+fn say(line: &str) {
+    print(&format!("{line}\n"));
 }
 
 fn load(path: &Path) -> Result<Topology> {

@@ -1,5 +1,4 @@
 //! `down`: ends labs, also one whose runner hangs, and removes what a killed one left.
-#![expect(clippy::print_stdout, reason = "the answers of a command line")]
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "waits for another process with a deadline")]
 
 use std::path::Path;
@@ -10,10 +9,12 @@ use anyhow::{Result, bail};
 use clap::Args;
 use weft_fabric::io::files::lab_root;
 
-use super::{find, load};
+use super::{find, load, say};
 use crate::lab::control::{self, Request};
 use crate::lab::home::{self, Home};
 
+/// One that does not even answer hangs.
+const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 /// A runner that is asked ends well within this: goodbyes are bounded by 4 s.
 const ASKED_LIMIT: Duration = Duration::from_secs(20);
 /// A killed one is gone by then.
@@ -45,7 +46,7 @@ pub fn down(options: &Down) -> Result<()> {
         (None, false) => labs,
     };
     if chosen.is_empty() {
-        println!("no lab is running");
+        say("no lab is running");
     }
     for name in chosen {
         end(&root, &name)?;
@@ -69,13 +70,16 @@ fn name_of(text: &str, labs: &[String]) -> Result<String> {
 fn end(root: &Path, name: &str) -> Result<()> {
     if !home::is_running(root, name) {
         Home::claim(root, name)?.remove()?;
-        println!("{name}: was not running any more; removed what it left");
+        say(&format!("{name}: was not running any more; removed what it left"));
         return Ok(());
     }
     let record = home::record(root, name);
-    let asked = control::ask(&home::control(root, name), &Request::Down, &[]);
+    let asked = control::ask(&home::control(root, name), &Request::Down, &[]).and_then(|connection| {
+        connection.set_read_timeout(Some(ANSWER_LIMIT))?;
+        control::answer(&connection)
+    });
     if asked.is_ok() && ended(root, name, ASKED_LIMIT) {
-        println!("{name}: down");
+        say(&format!("{name}: down"));
         return Ok(());
     }
     let Some(record) = record else {
@@ -88,7 +92,7 @@ fn end(root: &Path, name: &str) -> Result<()> {
     if root.join(name).exists() {
         Home::claim(root, name)?.remove()?;
     }
-    println!("{name}: its runner did not answer and was killed; down");
+    say(&format!("{name}: its runner did not answer and was killed; down"));
     Ok(())
 }
 

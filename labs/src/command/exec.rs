@@ -1,5 +1,4 @@
 //! `exec`: runs a command in a node, with this terminal as its own, or with its output collected as JSON.
-#![expect(clippy::print_stdout, reason = "the answers of a command line")]
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, PipeReader, Read as _, Write as _};
@@ -15,7 +14,7 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 use serde_json::json;
 
 use super::inspect::Format;
-use super::{ask, connect, lab_and_node};
+use super::{ask, connect, lab_and_node, say};
 use crate::lab::control::{self, Answer, Request};
 
 /// Options of `exec`.
@@ -93,7 +92,7 @@ fn collected(lab: &str, node: &str, command: &[String], request: &Request) -> Re
     let output = serde_json::from_str(&output).unwrap_or_else(|_| json!(output));
     let result = json!([{"cmd": command, "return-code": ended, "stdout": output, "stderr": errors}]);
     let document = BTreeMap::from([(name.unwrap_or_else(|| node.to_owned()), result)]);
-    println!("{}", serde_json::to_string_pretty(&document)?);
+    say(&serde_json::to_string_pretty(&document)?);
     Ok(ExitCode::from(u8::try_from(ended).unwrap_or(1)))
 }
 

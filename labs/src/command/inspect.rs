@@ -1,5 +1,4 @@
 //! `inspect`: what runs, as a table, or as the JSON that containerlab prints.
-#![expect(clippy::print_stdout, reason = "the answers of a command line")]
 
 use std::path::Path;
 
@@ -8,7 +7,7 @@ use clap::{Args, ValueEnum};
 use comfy_table::Table;
 use serde_json::{Value, json};
 
-use super::{ask, running};
+use super::{ask, running, say};
 use crate::lab::control::{Answer, Inspection, Request};
 
 /// How to print.
@@ -44,9 +43,9 @@ pub fn inspect(options: &Inspect) -> Result<()> {
         }
     }
     match options.format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&document(&labs))?),
-        Format::Table if labs.is_empty() => println!("no lab is running"),
-        Format::Table => println!("{}", table(&labs)),
+        Format::Json => say(&serde_json::to_string_pretty(&document(&labs))?),
+        Format::Table if labs.is_empty() => say("no lab is running"),
+        Format::Table => say(&table(&labs).to_string()),
     }
     Ok(())
 }

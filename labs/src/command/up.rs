@@ -1,5 +1,4 @@
 //! `up` and `verify`: make a lab, wait until everything expected of it is true, and keep it or take it down.
-#![expect(clippy::print_stdout, reason = "the answers of a command line")]
 #![expect(clippy::disallowed_types, reason = "measures from the start of the command")]
 
 use std::collections::BTreeMap;
@@ -15,7 +14,7 @@ use clap::Args;
 use weft_fabric::io::files::lab_root;
 
 use super::session::Session;
-use super::{find, load};
+use super::{find, load, print, say};
 use crate::lab::home::{self, Home};
 use crate::lab::progress::Progress;
 use crate::lab::{Lab, Options, server, userns};
@@ -88,24 +87,35 @@ pub fn up(options: &Up) -> Result<ExitCode> {
     let report = started.check(&verify::Options::default())?;
     started.progress.clear();
     let topology = started.lab.topology();
-    print!("{}", report.drawing);
+    print(&report.drawing);
     for check in report.checks.iter().filter(|check| check.outcome != Outcome::Passed) {
-        println!("{} {}: {}", if check.outcome == Outcome::Failed { "FAIL" } else { "skip" }, check.name, check.detail);
+        say(&format!(
+            "{} {}: {}",
+            if check.outcome == Outcome::Failed { "FAIL" } else { "skip" },
+            check.name,
+            check.detail
+        ));
     }
-    println!("{}: {} nodes, {} links; {}", topology.name, topology.nodes.len(), topology.links.len(), summary(&report));
+    say(&format!(
+        "{}: {} nodes, {} links; {}",
+        topology.name,
+        topology.nodes.len(),
+        topology.links.len(),
+        summary(&report)
+    ));
     let node = topology.nodes.keys().find(|name| name.starts_with("node")).or_else(|| topology.nodes.keys().next());
     let place = format!("{}/{}", topology.name, node.map_or("NODE", String::as_str));
-    println!("  a command in a node:  weft-lab exec {place} -- COMMAND");
-    println!("  ask a daemon:         weft --lab {place} show routes");
+    say(&format!("  a command in a node:  weft-lab exec {place} -- COMMAND"));
+    say(&format!("  ask a daemon:         weft --lab {place} show routes"));
     started.session.set_code(u8::from(!report.is_good()));
     if options.detached {
-        println!("  take it down:         weft-lab down {}", topology.name);
+        say(&format!("  take it down:         weft-lab down {}", topology.name));
         // closes the pipes that the foreground half reads
         let null = fs::File::options().read(true).write(true).open("/dev/null")?;
         rustix::stdio::dup2_stdout(&null)?;
         rustix::stdio::dup2_stderr(&null)?;
     } else {
-        println!("  Ctrl-C takes it down");
+        say("  Ctrl-C takes it down");
     }
     started.session.stay()
 }
@@ -132,7 +142,7 @@ pub fn verify(options: &Verify) -> Result<ExitCode> {
     let report = started.check(&verify::Options { failover: options.failover, spread: true });
     started.progress.clear();
     let report = report.inspect_err(|_| started.lab.down(&started.progress))?;
-    print!("{}", report.text());
+    print(&report.text());
     started.lab.down(&started.progress);
     if let Some(path) = &options.json {
         fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("write {}", path.display()))?;
@@ -164,7 +174,7 @@ fn start(choice: &Choice, begin: Instant) -> Result<Started> {
     let made = (|| {
         let ordinary = userns::ensure_rights()?;
         let session = Session::new(Arc::clone(&home))?;
-        let options = Options { overrides, weft, program: "/proc/self/exe".into(), ordinary };
+        let options = Options { overrides, weft, program: own_program(), ordinary };
         let lab = Arc::new(Lab::start(topology, Arc::clone(&home), &options, &progress)?);
         session.set(Arc::clone(&lab));
         let asked = Arc::clone(&session);
@@ -201,9 +211,14 @@ impl Started {
     }
 }
 
+/// This program, under the name that process lists should show; by descriptor when a build has replaced the file.
+fn own_program() -> PathBuf {
+    std::env::current_exe().ok().filter(|path| path.is_file()).unwrap_or_else(|| "/proc/self/exe".into())
+}
+
 /// Starts the same command in the background and passes on what it says until the lab is up.
 fn detach(choice: &Choice) -> Result<ExitCode> {
-    let mut command = Command::new("/proc/self/exe");
+    let mut command = Command::new(own_program());
     command.args(["up", "--detached"]);
     command.args(&choice.file);
     for (node, personality) in &choice.nodes {
@@ -217,7 +232,7 @@ fn detach(choice: &Choice) -> Result<ExitCode> {
     if let Some(mut output) = child.stdout.take() {
         output.read_to_string(&mut said)?;
     }
-    print!("{said}");
+    print(&said);
     match child.try_wait()? {
         None => Ok(ExitCode::from(u8::from(said.contains("expectations do not hold")))),
         Some(status) => Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))),

@@ -5,6 +5,7 @@
 //! /            tmpfs; every folder of the host's / bound into it      new names need no folder on the host
 //! /etc         the host's below, a tmpfs above (overlay)              /etc/passwd of its own, binds to missing paths
 //! /run /tmp    tmpfs                                                  /run/weft is the node's folder on the host
+//! /root        empty                                                  a shell's history is not the host's
 //! /proc /sys   new ones, of the node's process and network namespaces
 //! ```
 //!
@@ -29,7 +30,7 @@ use rustix::mount::{
 use super::plan::{Blueprint, STATE};
 
 /// Folders of the host's root that a node has its own of.
-const OWN: [&str; 5] = ["etc", "proc", "run", "sys", "tmp"];
+const OWN: [&str; 6] = ["etc", "proc", "root", "run", "sys", "tmp"];
 /// Where upper layers of overlays and given files lie.
 const LAYERS: &str = "/.lab";
 
