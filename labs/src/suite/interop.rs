@@ -17,8 +17,11 @@ const ORDINARY_UID: &str = "65534";
 /// Said when the stage cannot run because the command is not there.
 const NO_VERIFY: &str = "every lab check: this build of `weft-lab` has no `verify --json`";
 
-/// Peers the plants are verified with: name, program that shows it is installed, plants and the nodes that run it.
-const PEERS: [(&str, &str, &[(&str, &str)]); 3] = [
+/// A plant, and which of its nodes runs another daemon.
+type Place = (&'static str, &'static str);
+
+/// Peers the plants are verified with: name, program that shows it is installed, and where they run.
+const PEERS: [(&str, &str, &[Place]); 3] = [
     ("bird", "bird", &[("two-racks", "spine1=bird"), ("two-racks", "tor1=bird")]),
     ("frr", "bgpd", &[("two-racks", "spine1=frr"), ("two-racks", "tor1=frr"), ("unnumbered", "tor1=frr")]),
     ("gobgp", "gobgpd", &[("two-racks", "spine1=gobgp")]),
