@@ -10,8 +10,9 @@ pub mod up;
 
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use weft_fabric::io::files::lab_root;
 
 use crate::lab::control::{self, Answer, Request};
@@ -46,9 +47,14 @@ fn load(path: &Path) -> Result<Topology> {
     Ok(Topology::load(path, &|name| std::env::var(name).ok())?)
 }
 
+/// A runner that takes longer to answer hangs.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
 /// Asks a running lab a question that has no streams.
 fn ask(lab: &str, request: &Request) -> Result<Answer> {
-    match connect(lab, request, &[]).and_then(|connection| Ok(control::answer(&connection)?))? {
+    let connection = connect(lab, request, &[])?;
+    connection.set_read_timeout(Some(ANSWER_LIMIT))?;
+    match control::answer(&connection).map_err(|error| anyhow!("lab `{lab}` does not answer: {error}"))? {
         Answer::Refused(why) => bail!("{why}"),
         answer @ (Answer::Done | Answer::Exit(_) | Answer::Lab(_)) => Ok(answer),
     }

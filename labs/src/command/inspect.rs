@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{ask, running, say};
 use crate::lab::control::{Answer, Inspection, Request};
+use crate::lab::progress::Progress;
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -37,9 +38,12 @@ pub fn inspect(options: &Inspect) -> Result<()> {
     let names = options.lab.clone().map_or_else(running, |name| vec![name]);
     let mut labs = Vec::new();
     for name in names {
-        match ask(&name, &Request::Inspect)? {
-            Answer::Lab(lab) => labs.push(lab),
-            Answer::Done | Answer::Exit(_) | Answer::Refused(_) => {}
+        match ask(&name, &Request::Inspect) {
+            Ok(Answer::Lab(lab)) => labs.push(lab),
+            Ok(Answer::Done | Answer::Exit(_) | Answer::Refused(_)) => {}
+            Err(error) if options.lab.is_some() => return Err(error),
+            // among all, one that ends or hangs must not hide the others
+            Err(error) => Progress::new().say(&error.to_string()),
         }
     }
     match options.format {
