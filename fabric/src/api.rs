@@ -14,7 +14,7 @@ pub(crate) mod tests;
 
 pub use answers::{
     Address, Bgp, BgpPath, BgpRoute, Done, Explanation, Happening, Health, History, Interface, Interfaces, Neighbor,
-    NeighborPolicy, Neighbors, PerFamily, Policy, Refusal, Route, Routes, Told, Version, Via,
+    NeighborPolicy, Neighbors, PerFamily, Policy, Refusal, Route, Routes, RuleHits, Told, Version, Via,
 };
 pub use build::{answer, find_peer};
 pub use target::{Door, MAX_LIMIT, parse, query};

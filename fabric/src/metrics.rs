@@ -132,16 +132,15 @@ impl Page {
 type OfNeighbor = fn(&NeighborInfo) -> u64;
 
 /// Counters of a neighbor: name, help, value.
-const NEIGHBOR_COUNTERS: [(&str, &str, OfNeighbor); 8] = [
+const NEIGHBOR_COUNTERS: [(&str, &str, OfNeighbor); 9] = [
     ("weft_neighbor_established_total", "Times the session came up", |peer| peer.established),
     ("weft_neighbor_dropped_total", "Times the session was lost", |peer| peer.dropped),
     ("weft_neighbor_messages_received_total", "Messages received", |peer| peer.messages_received),
     ("weft_neighbor_messages_sent_total", "Messages sent", |peer| peer.messages_sent),
     ("weft_neighbor_updates_received_total", "UPDATEs received", |peer| peer.updates_received),
     ("weft_neighbor_updates_sent_total", "UPDATEs sent in this session", |peer| peer.updates_sent),
-    ("weft_neighbor_updates_rejected_total", "UPDATEs whose routes a loop check or the policy refused", |peer| {
-        peer.updates_rejected
-    }),
+    ("weft_neighbor_updates_rejected_total", "UPDATEs whose routes a loop check refused", |peer| peer.updates_rejected),
+    ("weft_neighbor_prefixes_rejected_total", "Prefixes that the import policy refused", |peer| peer.prefixes_rejected),
     ("weft_neighbor_withdraw_faults_total", "UPDATEs treated as withdraw (RFC 7606)", |peer| peer.withdraw_faults),
 ];
 

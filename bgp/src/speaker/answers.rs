@@ -1,6 +1,7 @@
 //! Typed answers to what people ask: neighbours and routes. The CLI's tables and its JSON print the same values.
 
 use super::machine::{Member, Speaker};
+use crate::policy::Hits;
 use crate::rib::decide::{Rule, explain};
 use crate::rib::table::{Entry, LOCAL};
 use crate::time::Instant;
@@ -67,6 +68,8 @@ pub struct RouteInfo {
     pub hops: Vec<Hop>,
     /// The kernel acknowledged exactly these hops.
     pub installed: bool,
+    /// The kernel refused them.
+    pub refused: bool,
 }
 
 /// One path.
@@ -176,6 +179,17 @@ impl Speaker {
         }
     }
 
+    /// Every rule of the policies by its name, and how often it decided, over all peers since the policies were loaded.
+    #[must_use]
+    pub fn policy_hits(&self) -> Vec<(String, u64)> {
+        let mut sum = Hits::default();
+        for member in self.members.values() {
+            sum.add(&member.hits);
+        }
+        let policies = &self.config.policies;
+        policies.rules().map(|rule| (policies.rule_name(rule), sum.of(rule))).collect()
+    }
+
     /// Totals, and whether the first convergence is over.
     #[must_use]
     pub fn summary(&self) -> SpeakerSummary {
@@ -233,6 +247,7 @@ impl Speaker {
             prefix: entry.prefix,
             paths: paths.collect(),
             hops: entry.hops.map_or_else(Vec::new, |hops| hops.to_vec()),
+            refused: self.fib_failed.contains(&entry.prefix),
             installed: self.is_installed(entry),
         }
     }

@@ -71,8 +71,10 @@ pub struct Neighbor {
     pub prefixes_sent: PerFamily,
     /// Most prefixes it may send.
     pub max_prefixes: Option<u32>,
-    /// UPDATEs whose routes a loop check or the policy refused.
+    /// UPDATEs whose routes a loop check refused.
     pub updates_rejected: u64,
+    /// Prefixes that the import policy refused, every announcement counted.
+    pub prefixes_rejected: u64,
     /// UPDATEs treated as withdraw (RFC 7606 §2).
     pub withdraw_faults: u64,
     /// UPDATEs received.
@@ -114,6 +116,8 @@ pub struct Route {
     pub kind: String,
     /// The kernel acknowledged these next hops.
     pub installed: bool,
+    /// `installed`, `waiting`, `refused`, or `none`: nothing is wanted there.
+    pub kernel: String,
     /// The next hops; none for a local route.
     pub via: Vec<Via>,
     /// Whose paths are used, the best first.
@@ -302,6 +306,17 @@ pub struct Policy {
     pub policy: serde_json::Value,
     /// Who is under which.
     pub neighbors: Vec<NeighborPolicy>,
+    /// Every rule, in the order of the policies' names.
+    pub rules: Vec<RuleHits>,
+}
+
+/// How often a rule decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleHits {
+    /// `plan[2]`, as in the field path `policy.plan[2]`; `plan.end`: no rule of it had a verdict, which rejects.
+    pub rule: String,
+    /// How often, since the policies were loaded.
+    pub hits: u64,
 }
 
 /// The policies of a peer, or of a listen range.

@@ -3,7 +3,7 @@
 
 use super::answers::{
     Address, Bgp, BgpPath, BgpRoute, Explanation, Happening, Health, History, Interface, Interfaces, Neighbor,
-    NeighborPolicy, Neighbors, PerFamily, Policy, Route, Routes, Told, Version, Via,
+    NeighborPolicy, Neighbors, PerFamily, Policy, Route, Routes, RuleHits, Told, Version, Via,
 };
 use super::{Answer, Body, Question, Selection, Surroundings, Target};
 use crate::link::LinkInfo;
@@ -99,6 +99,7 @@ fn neighbor(node: &Node, info: NeighborInfo) -> Neighbor {
         prefixes_sent: per_family(info.prefixes_sent),
         max_prefixes: config.and_then(|config| config.max_prefixes),
         updates_rejected: info.updates_rejected,
+        prefixes_rejected: info.prefixes_rejected,
         withdraw_faults: info.withdraw_faults,
         updates_received: info.updates_received,
         updates_sent: info.updates_sent,
@@ -153,10 +154,20 @@ fn route(node: &Node, now: Instant, info: &RouteInfo) -> Route {
         Some(best) if best.hop.is_none() => "local",
         Some(_) => "bgp",
     };
+    let kernel = if info.refused {
+        "refused"
+    } else if info.installed {
+        "installed"
+    } else if info.hops.is_empty() {
+        "none"
+    } else {
+        "waiting"
+    };
     Route {
         prefix: info.prefix,
         kind: kind.to_owned(),
         installed: info.installed,
+        kernel: kernel.to_owned(),
         via: info.hops.iter().map(|hop| via(node, hop)).collect(),
         from: used.iter().map(|path| path.from.clone()).collect(),
         age_s: used.iter().map(|path| age(now, path)).min().unwrap_or_default(),
@@ -313,7 +324,12 @@ fn policy(node: &Node) -> Policy {
     let config = node.config();
     let peers = config.peers.iter().map(|peer| of(&peer.name, peer));
     let ranges = config.dynamic.iter().map(|range| of(&range.prefix.to_string(), &range.template));
-    Policy { policy: config.policy.clone(), neighbors: peers.chain(ranges).collect() }
+    let hits = node.speaker().policy_hits();
+    Policy {
+        policy: config.policy.clone(),
+        neighbors: peers.chain(ranges).collect(),
+        rules: hits.into_iter().map(|(rule, hits)| RuleHits { rule, hits }).collect(),
+    }
 }
 
 fn health(node: &Node, now: Instant) -> Health {

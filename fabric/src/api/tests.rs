@@ -34,7 +34,11 @@ hostname: torN
 addresses: [10.69.255.N/32]
 originate: [{prefix: 0.0.0.0/0}]
 peers: {spine: {address: 10.0.N.1, remote_asn: external}}
-listen: [{prefix: 10.0.1N.0/24, remote_asn: external, limit: 4}]
+groups: {servers: {import: plan}}
+listen: [{prefix: 10.0.1N.0/24, remote_asn: external, limit: 4, group: servers}]
+policy:
+  sets: {nodes: [10.69.0.0/26 ge 32]}
+  plan: [{match: {prefix: nodes}, then: accept}]
 ";
 const HOST: &str = "
 role: host

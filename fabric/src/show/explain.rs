@@ -48,6 +48,8 @@ fn headline(answer: &Explanation, route: &Route) -> String {
     }
     let state = if route.installed {
         "installed"
+    } else if route.kernel == "refused" {
+        "not installed: the kernel refused it"
     } else if used == 0 {
         return format!("not usable: {} known, none can be used", count(all, "path is", "paths are"));
     } else {

@@ -64,9 +64,10 @@ pub fn details(peer: &Neighbor) -> String {
     let limit = peer.max_prefixes.map_or_else(String::new, |limit| format!(", at most {limit}"));
     let received = peer.prefixes_received;
     line("prefixes received", format!("{} IPv4, {} IPv6{limit}", received.ipv4, received.ipv6));
+    line("prefixes refused", format!("{} by the import policy", peer.prefixes_rejected));
     line("prefixes sent", format!("{} IPv4, {} IPv6", peer.prefixes_sent.ipv4, peer.prefixes_sent.ipv6));
     line("messages", format!("{} received, {} sent", peer.messages_received, peer.messages_sent));
-    let treated = format!("{} rejected, {} treated as withdraw", peer.updates_rejected, peer.withdraw_faults);
+    let treated = format!("{} looped, {} treated as withdraw", peer.updates_rejected, peer.withdraw_faults);
     line("UPDATEs", format!("{} received ({treated}), {} sent", peer.updates_received, peer.updates_sent));
     line("session", format!("was up {}, lost {}", times(peer.established), times(peer.dropped)));
     if let Some(error) = &peer.last_error {
@@ -113,8 +114,11 @@ fn note(peer: &Neighbor) -> String {
     if peer.dropped > 0 {
         notes.push(format!("lost {}", times(peer.dropped)));
     }
+    if peer.prefixes_rejected > 0 {
+        notes.push(format!("{} refused by policy", count(peer.prefixes_rejected, "prefix", "prefixes")));
+    }
     if peer.updates_rejected > 0 {
-        notes.push(count(peer.updates_rejected, "UPDATE rejected", "UPDATEs rejected"));
+        notes.push(count(peer.updates_rejected, "UPDATE looped", "UPDATEs looped"));
     }
     if peer.withdraw_faults > 0 {
         notes.push(format!("{} malformed", peer.withdraw_faults));

@@ -14,6 +14,7 @@ pub fn text(answer: &Policy) -> String {
         lines.add_row([peer.name.clone(), named(&peer.import), named(&peer.export), told.to_owned(), limit]);
     }
     let mut text = render(&lines, 0);
+    text.push_str(&rules(answer));
     if answer.policy.is_null() {
         text.push_str("\nThe configuration has no `policy`.\n");
     } else {
@@ -22,4 +23,18 @@ pub fn text(answer: &Policy) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Rules that decided, and how many never did.
+fn rules(answer: &Policy) -> String {
+    if answer.rules.is_empty() {
+        return String::new();
+    }
+    let mut lines = table(&["Rule", "Decided"]);
+    for rule in answer.rules.iter().filter(|rule| rule.hits > 0) {
+        lines.add_row([rule.rule.clone(), super::count(rule.hits, "time", "times")]);
+    }
+    let never = answer.rules.iter().filter(|rule| rule.hits == 0).count();
+    let never = super::count(u64::try_from(never).unwrap_or(u64::MAX), "rule", "rules");
+    format!("\n{}{never} never decided.\n", render(&lines, 0))
 }

@@ -30,12 +30,6 @@ fn gateway(hop: &crate::api::Via) -> String {
     if hop.weight == 1 { hop.gateway.to_string() } else { format!("{} ×{}", hop.gateway, hop.weight) }
 }
 
-fn kernel(route: &Route) -> &'static str {
-    if route.installed {
-        "installed"
-    } else if route.via.is_empty() {
-        NONE
-    } else {
-        "waiting"
-    }
+fn kernel(route: &Route) -> &str {
+    if route.kernel == "none" { NONE } else { &route.kernel }
 }

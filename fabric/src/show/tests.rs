@@ -24,6 +24,7 @@ fn neighbor(name: &str) -> Neighbor {
         prefixes_sent: PerFamily { ipv4: 4, ipv6: 0 },
         max_prefixes: None,
         updates_rejected: 0,
+        prefixes_rejected: 0,
         withdraw_faults: 0,
         updates_received: 5,
         updates_sent: 6,
@@ -56,7 +57,7 @@ fn neighbors_in_every_plight() {
             state: "Idle".to_owned(),
             ..neighbor("eth2")
         },
-        Neighbor { dropped: 3, updates_rejected: 1, withdraw_faults: 2, ..neighbor("flapping") },
+        Neighbor { dropped: 3, updates_rejected: 1, prefixes_rejected: 4, withdraw_faults: 2, ..neighbor("flapping") },
         Neighbor {
             state: "Active".to_owned(),
             remote_asn: None,
@@ -74,7 +75,20 @@ fn neighbors_in_every_plight() {
 
 fn route(kind: &str, installed: bool, via: Vec<Via>) -> Route {
     let from = if via.is_empty() { Vec::new() } else { vec!["tor1".to_owned()] };
-    Route { prefix: "10.0.0.0/8".parse().unwrap(), kind: kind.to_owned(), installed, via, from, age_s: 61 }
+    let kernel = match (installed, via.is_empty()) {
+        (true, _) => "installed",
+        (false, false) => "waiting",
+        (false, true) => "none",
+    };
+    Route {
+        prefix: "10.0.0.0/8".parse().unwrap(),
+        kind: kind.to_owned(),
+        installed,
+        kernel: kernel.to_owned(),
+        via,
+        from,
+        age_s: 61,
+    }
 }
 
 fn via(gateway: &str, weight: u8) -> Via {
@@ -128,6 +142,8 @@ fn explanations_of_large_stale_and_waiting_routes() {
         no_session: vec!["server21".to_owned()],
     };
     let nothing = Explanation { route: None, paths: Vec::new(), told: Vec::new(), ..explanation.clone() };
-    let text = explain::text(&explanation) + &explain::text(&nothing);
+    let refused = Route { kernel: "refused".to_owned(), ..route("bgp", false, vec![via("10.0.0.1", 1)]) };
+    let refused = Explanation { route: Some(refused), paths: vec![path("tor1", true)], ..nothing.clone() };
+    let text = explain::text(&explanation) + &explain::text(&nothing) + &explain::text(&refused);
     insta::assert_snapshot!("explain", text);
 }
