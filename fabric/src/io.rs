@@ -4,9 +4,12 @@
 
 pub mod client;
 pub mod clock;
+pub mod discovery;
+pub mod driver;
 pub mod files;
 pub mod http;
 pub mod icmp6;
+pub mod netlink;
 pub mod sockopt;
 pub mod tcp;
 pub mod verbs;

@@ -4,7 +4,7 @@
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,6 +40,12 @@ enum Output {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Run the daemon in the foreground; it logs to standard error (WEFT_LOG=debug for more)
+    Daemon {
+        /// The configuration
+        #[arg(long, value_name = "FILE", default_value = "/etc/weft/weft.yaml")]
+        config: PathBuf,
+    },
     /// Read a daemon's configuration and say what is wrong with it; nothing is started
     Check {
         /// The file
@@ -120,6 +126,7 @@ enum Show {
 fn main() -> ExitCode {
     let Arguments { lab, socket, output, verb } = Arguments::parse();
     let asked = match verb {
+        Verb::Daemon { config } => return daemon(&config),
         Verb::Check { config } => return check(&config),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "weft", &mut std::io::stdout());
@@ -194,6 +201,19 @@ fn external(words: &[OsString]) -> ExitCode {
     };
     eprintln!("weft: there is no verb `{word}`, and no program `{}`\n  {hint}", program.to_string_lossy());
     ExitCode::from(2)
+}
+
+fn daemon(config: &Path) -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("WEFT_LOG").unwrap_or_else(|_| "info".into());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    log.with_ansi(std::io::stderr().is_terminal()).init();
+    match weft_fabric::io::driver::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn check(path: &Path) -> ExitCode {

@@ -1,0 +1,290 @@
+//! The daemon: one loop that owns the [`Node`], and around it sockets, the kernel's thread, the API and signals, which all speak to
+//! it over bounded channels. Whatever happens becomes one `handle`; then every output is carried out before the next thing is heard.
+//!
+//! ```text
+//! timer ───────┐
+//! sockets ─────┤                      ┌──▶ Conns: dial, close, write
+//! discovery ───┼──▶ Node::handle ─────┼──▶ Discovery: RA, RS
+//! kernel ──────┤      (this loop)     ├──▶ Kernel: routes in batches, addresses
+//! API, signals ┘                      └──▶ log
+//! ```
+
+mod ask;
+mod life;
+
+use super::clock::{self, Clock};
+use super::discovery::Discovery;
+use super::http::{self, Ask};
+use super::netlink::{self, Kernel};
+use super::sockopt;
+use super::tcp::{Conns, Ready};
+use crate::config::{self, NodeConfig, OnSigterm};
+use crate::node::{Input, Node, Output};
+use anyhow::Context as _;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use weft_bgp::event::Event;
+use weft_bgp::speaker;
+use weft_bgp::time::Instant;
+
+/// The BGP port.
+const PORT: u16 = 179;
+/// Changes in one batch for the kernel.
+const BATCH: usize = 4_096;
+/// Batches under way: one is being written while the next waits.
+const BATCHES: usize = 2;
+/// Questions of the API waiting for their turn.
+const ASKS: usize = 64;
+
+/// How the daemon is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Close without a word, keep routes and addresses: a new start is meant (RFC 4724).
+    Restart,
+    /// Cease, take away all that is ours.
+    Stop,
+}
+
+/// Runs the daemon until a signal or the API ends it.
+///
+/// # Errors
+/// When the configuration is refused, or the system refuses what the daemon cannot live without: the port, the kernel's routes, its
+/// API socket. Nothing is started then.
+pub fn run(path: &Path) -> anyhow::Result<()> {
+    let node = config::load(path).and_then(|config| config.node()).map_err(|error| anyhow::anyhow!("{error}"))?;
+    life::raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut daemon = Daemon::start(path, node).await?;
+        let ending = daemon.live().await;
+        daemon.end(ending).await;
+        Ok(())
+    })
+}
+
+/// Everything that speaks to the loop.
+#[derive(Debug)]
+struct Sources {
+    ready: mpsc::Receiver<Ready>,
+    kernel: mpsc::Receiver<netlink::Event>,
+    heard: mpsc::Receiver<Input>,
+    asks: mpsc::Receiver<Ask>,
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+#[derive(Debug)]
+struct Daemon {
+    path: PathBuf,
+    clock: Clock,
+    node: Node,
+    conns: Conns,
+    discovery: Discovery,
+    kernel: Kernel,
+    sources: Sources,
+    server: http::Server,
+    /// Batches that the kernel has not acknowledged.
+    batches: usize,
+    /// The node has changes for the kernel.
+    fib_ready: bool,
+    ending: Option<Ending>,
+}
+
+impl Daemon {
+    async fn start(path: &Path, mut config: NodeConfig) -> anyhow::Result<Self> {
+        let clock = Clock::start();
+        let (conns, ready) = Conns::new();
+        let (discovery, heard) = Discovery::new();
+        let (kernel, kernel_events) = Kernel::start(&config.fib).context("the kernel's routes cannot be managed")?;
+        config.speaker.seed = clock::seed();
+        // Routes of an earlier run are still forwarding: that is what the R and F bits promise (RFC 4724 §3).
+        config.speaker.restarting = kernel.report().await.leftovers > 0;
+        let (asked, asks) = mpsc::channel(ASKS);
+        let server = http::serve(&config.api, asked)?;
+        listen(&conns)?;
+        let sources = Sources {
+            ready,
+            kernel: kernel_events,
+            heard,
+            asks,
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        };
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            asn = %config.speaker.asn,
+            router_id = %config.speaker.router_id,
+            peers = config.peers.len(),
+            restarting = config.speaker.restarting,
+            "weft starts"
+        );
+        let node = Node::new(config, clock.now());
+        Ok(Self {
+            path: path.to_owned(),
+            clock,
+            node,
+            conns,
+            discovery,
+            kernel,
+            sources,
+            server,
+            batches: 0,
+            fib_ready: false,
+            ending: None,
+        })
+    }
+
+    /// Until somebody wants an end.
+    async fn live(&mut self) -> Ending {
+        loop {
+            self.act();
+            if let Some(ending) = self.ending {
+                return ending;
+            }
+            let timeout = self.node.next_timeout().map(|(at, _)| self.clock.deadline(at));
+            tokio::select! {
+                // Timers first: what a peer sends in abundance must not starve anybody's keepalive.
+                biased;
+                () = sleep_until(timeout) => self.handle(Input::Tick),
+                Some(event) = self.sources.kernel.recv() => self.on_kernel(event),
+                Some(input) = self.sources.heard.recv() => self.handle(input),
+                _ = self.sources.term.recv() => self.ending = Some(self.on_sigterm()),
+                _ = self.sources.int.recv() => self.ending = Some(self.on_sigterm()),
+                _ = self.sources.hup.recv() => self.on_sighup(),
+                Some(ready) = self.sources.ready.recv() => self.on_ready(ready),
+                Some(ask) = self.sources.asks.recv() => self.on_ask(ask),
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.node.handle(self.clock.now(), input);
+    }
+
+    /// Carries out everything the node wants.
+    fn act(&mut self) {
+        while let Some(output) = self.node.poll() {
+            match output {
+                Output::Bgp(output) => self.on_bgp(output),
+                Output::SendRa { link } => self.discovery.advertise(link),
+                Output::SendRs { link } => self.discovery.solicit(link),
+                Output::RaLinks(links) => self.discovery.watch(&links, self.node.links()),
+                Output::AddAddress(net) => self.kernel.add_address(net),
+                Output::RemoveAddress(net) => self.kernel.remove_address(net),
+                Output::FibReady => self.fib_ready = true,
+                Output::Event(event) => self.on_event(&event),
+            }
+            self.install();
+        }
+    }
+
+    /// Hands changes to the kernel's thread, as many as it has room for.
+    fn install(&mut self) {
+        while self.fib_ready && self.batches < BATCHES {
+            let changes = self.node.poll_fib(BATCH);
+            self.fib_ready = changes.len() == BATCH;
+            if !changes.is_empty() {
+                self.batches += 1;
+                self.kernel.install(changes);
+            }
+        }
+    }
+
+    fn on_bgp(&mut self, output: speaker::Output) {
+        let now = self.clock.now();
+        match output {
+            speaker::Output::Connect { conn, remote, local, ttl, .. } => self.conns.connect(conn, remote, local, ttl),
+            speaker::Output::Close { conn, flush } => {
+                let node = &mut self.node;
+                self.conns.close(conn, flush, |buf, limit| node.poll_transmit(now, conn, buf, limit));
+            }
+            speaker::Output::Writable(conn) => self.transmit(now, conn),
+            // The node takes these out.
+            speaker::Output::Event(_) | speaker::Output::FibReady => {}
+        }
+    }
+
+    fn transmit(&mut self, now: Instant, conn: weft_bgp::types::ConnId) {
+        let node = &mut self.node;
+        let over = self.conns.transmit(conn, |buf, limit| node.poll_transmit(now, conn, buf, limit));
+        if let Some(input) = over {
+            self.handle(Input::Bgp(input));
+        }
+    }
+
+    fn on_ready(&mut self, ready: Ready) {
+        let input = match ready {
+            Ready::Dialled(conn, result) => self.conns.on_dialled(conn, result),
+            Ready::Accepted(stream, remote) => self.conns.on_accepted(stream, remote),
+            Ready::Readable(conn) => self.conns.on_readable(conn),
+            Ready::Writable(conn) => {
+                self.conns.on_writable(conn);
+                self.transmit(self.clock.now(), conn);
+                None
+            }
+        };
+        if let Some(input) = input {
+            self.handle(Input::Bgp(input));
+        }
+    }
+
+    fn on_kernel(&mut self, event: netlink::Event) {
+        match event {
+            netlink::Event::Links(links) => self.handle(Input::Links(links)),
+            netlink::Event::LinkDown(link) => self.handle(Input::LinkDown(link)),
+            netlink::Event::Acked { seq, failed } => {
+                self.batches = self.batches.saturating_sub(1);
+                self.handle(Input::FibAck { seq, failed });
+                self.install();
+            }
+        }
+    }
+
+    /// One line per change; what an earlier run left in the kernel goes when the first convergence says what is wanted.
+    fn on_event(&self, event: &Event) {
+        match event {
+            Event::SessionUp { name, asn, .. } => tracing::info!(peer = name, %asn, "session up"),
+            Event::SessionDown { name, reason, retained, .. } => {
+                tracing::warn!(peer = name, reason, retained, "session down");
+            }
+            Event::SessionRefused { name, reason, .. } => tracing::debug!(peer = name, reason, "no session"),
+            Event::EndOfRib { peer, family } => tracing::debug!(peer = peer.0, %family, "end of rib"),
+            Event::MaxPrefixes { name, limit, .. } => tracing::error!(peer = name, limit, "too many prefixes"),
+            Event::Converged { cause } => {
+                tracing::info!(cause, "converged");
+                self.kernel.sweep();
+            }
+        }
+    }
+
+    const fn on_sigterm(&self) -> Ending {
+        match self.node.config().on_sigterm {
+            OnSigterm::Restart => Ending::Restart,
+            OnSigterm::Stop => Ending::Stop,
+        }
+    }
+}
+
+/// Listens for peers on both families; a system without IPv6 serves IPv4 alone.
+fn listen(conns: &Conns) -> anyhow::Result<()> {
+    let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
+    conns.listen(sockopt::listen(v4).with_context(|| {
+        format!("cannot listen on TCP port {PORT}: is another BGP daemon running here? It needs CAP_NET_BIND_SERVICE")
+    })?);
+    match sockopt::listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT))) {
+        Ok(listener) => conns.listen(listener),
+        Err(error) => tracing::warn!(%error, "not listening on IPv6: unnumbered and IPv6 peers cannot connect to us"),
+    }
+    Ok(())
+}
+
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,83 @@
+//! What comes over the API: questions are answered from the node between two other things, commands are carried out here.
+
+use super::{Daemon, Ending};
+use crate::api::{self, Answer, Command, Refusal, Request, Surroundings};
+use crate::io::http::Ask;
+use crate::node::Input;
+use weft_bgp::speaker;
+
+impl Daemon {
+    pub(super) fn on_ask(&mut self, ask: Ask) {
+        let answer = match &ask.request {
+            Request::Show(question) => api::answer(&self.node, self.clock.now(), &self.surroundings(), question),
+            Request::Do(command) => self.carry_out(command),
+        };
+        let Some(prefix) = answer.explained() else {
+            // Who does not wait for the answer any more does not miss it.
+            let _ = ask.reply.send(answer);
+            return;
+        };
+        // The kernel's thread answers when it can; the loop goes on meanwhile.
+        let kernel = self.kernel.clone();
+        tokio::spawn(async move {
+            let holds =
+                kernel.route(prefix).await.map_or_else(|| "no route of ours".to_owned(), |held| held.to_string());
+            let _ = ask.reply.send(answer.with_kernel(holds));
+        });
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            config: self.path.display().to_string(),
+            pid: std::process::id(),
+            resident_bytes: resident_bytes(),
+            kernel: self.node.config().fib.install.then(|| self.kernel.counts()),
+        }
+    }
+
+    fn carry_out(&mut self, command: &Command) -> Answer {
+        match command {
+            Command::Reload => match self.reload() {
+                Ok(()) => {
+                    tracing::info!(file = %self.path.display(), "configuration reloaded");
+                    Answer::done(&self.node, format!("{} is in force", self.path.display()))
+                }
+                Err(error) => {
+                    tracing::error!("configuration not reloaded, the old one stays in force: {error}");
+                    let refusal = Refusal {
+                        status: 422,
+                        error,
+                        remedy: Some("the old configuration stays in force; mend the file and reload".to_owned()),
+                    };
+                    Answer::refused(&self.node, refusal)
+                }
+            },
+            Command::Stop => {
+                self.ending = Some(Ending::Stop);
+                Answer::done(&self.node, "stopping: sessions end with Cease, routes and addresses go")
+            }
+            Command::Clear { peer, hard } => self.clear(peer, *hard),
+        }
+    }
+
+    fn clear(&mut self, name: &str, hard: bool) -> Answer {
+        let Some(peer) = api::find_peer(&self.node, self.clock.now(), name) else {
+            let refusal = Refusal {
+                status: 404,
+                error: format!("there is no peer `{name}`"),
+                remedy: Some("`weft show neighbors` lists them".to_owned()),
+            };
+            return Answer::refused(&self.node, refusal);
+        };
+        self.handle(Input::Bgp(speaker::Input::Clear { peer, hard }));
+        let done = if hard { "session reset" } else { "routes asked for and told again" };
+        Answer::done(&self.node, format!("{name}: {done}"))
+    }
+}
+
+/// Resident memory of this process (proc_pid_statm(5): second field, in pages).
+fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * u64::try_from(rustix::param::page_size()).ok()?)
+}

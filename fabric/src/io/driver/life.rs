@@ -1,0 +1,49 @@
+//! How the daemon changes and ends: a new configuration, a restart that nobody notices, a stop that leaves nothing behind.
+
+use super::{Daemon, Ending};
+use crate::config;
+use crate::node::Input;
+
+impl Daemon {
+    /// A failed reload changes nothing.
+    pub(super) fn on_sighup(&mut self) {
+        match self.reload() {
+            Ok(()) => tracing::info!(file = %self.path.display(), "configuration reloaded"),
+            Err(error) => tracing::error!("configuration not reloaded, the old one stays in force: {error}"),
+        }
+    }
+
+    /// Reads the file again and puts it into force.
+    pub(super) fn reload(&mut self) -> Result<(), String> {
+        let new = config::load(&self.path).and_then(|config| config.node()).map_err(|error| error.to_string())?;
+        let old = self.node.config();
+        if new.api != old.api {
+            return Err("`api` changed, which takes effect at the next start only: restart the daemon".to_owned());
+        }
+        if new.fib != old.fib {
+            self.kernel.reconfigure(new.fib.clone());
+        }
+        self.handle(Input::Reload(Box::new(new)));
+        Ok(())
+    }
+
+    /// Ends as told. Peers have a second to take what is said to them.
+    pub(super) async fn end(mut self, ending: Ending) {
+        let cease = ending == Ending::Stop;
+        self.handle(Input::Shutdown { cease });
+        self.act();
+        self.conns.closed().await;
+        let keep = !cease && self.node.config().fib.keep_on_exit;
+        self.kernel.finish(keep).await;
+        drop(self.server);
+        tracing::info!(cease, routes_kept = keep, "weft ends");
+    }
+}
+
+/// A socket per peer, and a few: the soft limit of 1,024 is raised as far as it goes.
+pub(super) fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Refused only where there is nothing to raise.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
