@@ -8,6 +8,7 @@
 
 mod answers;
 mod build;
+mod kernel;
 mod target;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -17,6 +18,7 @@ pub use answers::{
     NeighborPolicy, Neighbors, PerFamily, Policy, Refusal, Route, Routes, RuleHits, Told, Version, Via,
 };
 pub use build::{answer, find_peer};
+pub use kernel::kernel_sentence;
 pub use target::{Door, MAX_LIMIT, parse, query};
 
 use crate::node::Node;

@@ -19,6 +19,7 @@ use super::netlink::{self, Kernel};
 use super::sockopt;
 use super::tcp::{Conns, Ready};
 use crate::config::{self, NodeConfig, OnSigterm};
+use crate::fib::FibReport;
 use crate::node::{Input, Node, Output};
 use anyhow::Context as _;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -71,6 +72,7 @@ struct Sources {
     kernel: mpsc::Receiver<netlink::Event>,
     heard: mpsc::Receiver<Input>,
     asks: mpsc::Receiver<Ask>,
+    counted: mpsc::Receiver<(Ask, FibReport)>,
     term: Signal,
     int: Signal,
     hup: Signal,
@@ -86,6 +88,8 @@ struct Daemon {
     kernel: Kernel,
     sources: Sources,
     server: http::Server,
+    /// Questions for which the kernel's thread was asked come back here.
+    counted: mpsc::Sender<(Ask, FibReport)>,
     /// Batches that the kernel has not acknowledged.
     batches: usize,
     /// The node has changes for the kernel.
@@ -103,6 +107,7 @@ impl Daemon {
         // Routes of an earlier run are still forwarding: that is what the R and F bits promise (RFC 4724 §3).
         config.speaker.restarting = kernel.report().await.leftovers > 0;
         let (asked, asks) = mpsc::channel(ASKS);
+        let (counted, counts) = mpsc::channel(ASKS);
         let server = http::serve(&config.api, asked)?;
         listen(&conns)?;
         let sources = Sources {
@@ -110,6 +115,7 @@ impl Daemon {
             kernel: kernel_events,
             heard,
             asks,
+            counted: counts,
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
@@ -132,6 +138,7 @@ impl Daemon {
             kernel,
             sources,
             server,
+            counted,
             batches: 0,
             fib_ready: false,
             ending: None,
@@ -157,6 +164,7 @@ impl Daemon {
                 _ = self.sources.hup.recv() => self.on_sighup(),
                 Some(ready) = self.sources.ready.recv() => self.on_ready(ready),
                 Some(ask) = self.sources.asks.recv() => self.on_ask(ask),
+                Some((ask, report)) = self.sources.counted.recv() => self.on_counted(ask, &report),
             }
         }
     }

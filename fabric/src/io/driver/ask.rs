@@ -1,37 +1,60 @@
 //! What comes over the API: questions are answered from the node between two other things, commands are carried out here.
 
 use super::{Daemon, Ending};
-use crate::api::{self, Answer, Command, Refusal, Request, Surroundings};
+use crate::api::{self, Answer, Command, Question, Refusal, Request, Surroundings};
+use crate::fib::FibReport;
 use crate::io::http::Ask;
 use crate::node::Input;
+use tokio::sync::oneshot;
 use weft_bgp::speaker;
 
 impl Daemon {
     pub(super) fn on_ask(&mut self, ask: Ask) {
-        let answer = match &ask.request {
-            Request::Show(question) => api::answer(&self.node, self.clock.now(), &self.surroundings(), question),
-            Request::Do(command) => self.carry_out(command),
-        };
-        let Some(prefix) = answer.explained() else {
-            // Who does not wait for the answer any more does not miss it.
-            let _ = ask.reply.send(answer);
+        match &ask.request {
+            Request::Show(Question::Metrics | Question::Health) if self.node.config().fib.install => {
+                // The kernel's thread counts when it can; the loop goes on meanwhile.
+                let (kernel, counted) = (self.kernel.clone(), self.counted.clone());
+                tokio::spawn(async move {
+                    let report = kernel.report().await;
+                    // The loop is gone only when the daemon is.
+                    let _ = counted.send((ask, report)).await;
+                });
+            }
+            Request::Show(question) => self.answer(question, None, ask.reply),
+            Request::Do(command) => {
+                let answer = self.carry_out(command);
+                // Who does not wait for the answer any more does not miss it.
+                let _ = ask.reply.send(answer);
+            }
+        }
+    }
+
+    /// A question that needed the kernel's counts has them.
+    pub(super) fn on_counted(&self, ask: Ask, report: &FibReport) {
+        if let Request::Show(question) = &ask.request {
+            self.answer(question, Some(report), ask.reply);
+        }
+    }
+
+    fn answer(&self, question: &Question, report: Option<&FibReport>, reply: oneshot::Sender<Answer>) {
+        let answer = api::answer(&self.node, self.clock.now(), &self.surroundings(report), question);
+        let Some(prefix) = answer.explained().filter(|_| self.node.config().fib.install) else {
+            let _ = reply.send(answer);
             return;
         };
-        // The kernel's thread answers when it can; the loop goes on meanwhile.
-        let kernel = self.kernel.clone();
+        let (kernel, links) = (self.kernel.clone(), self.node.links().to_vec());
         tokio::spawn(async move {
-            let holds =
-                kernel.route(prefix).await.map_or_else(|| "no route of ours".to_owned(), |held| held.to_string());
-            let _ = ask.reply.send(answer.with_kernel(holds));
+            let held = kernel.route(prefix).await;
+            let _ = reply.send(answer.with_kernel(api::kernel_sentence(held.as_ref(), &links)));
         });
     }
 
-    fn surroundings(&self) -> Surroundings {
+    fn surroundings(&self, report: Option<&FibReport>) -> Surroundings {
         Surroundings {
             config: self.path.display().to_string(),
             pid: std::process::id(),
             resident_bytes: resident_bytes(),
-            kernel: self.node.config().fib.install.then(|| self.kernel.counts()),
+            kernel: report.map(Into::into),
         }
     }
 

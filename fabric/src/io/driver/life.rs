@@ -35,7 +35,7 @@ impl Daemon {
         self.conns.closed().await;
         let keep = !cease && self.node.config().fib.keep_on_exit;
         self.kernel.finish(keep).await;
-        drop(self.server);
+        self.server.finish().await;
         tracing::info!(cease, routes_kept = keep, "weft ends");
     }
 }
