@@ -6,8 +6,9 @@ use super::{DynamicRange, FibChange, Input, Originate, Output, SpeakerConfig, Wa
 use crate::event::Event;
 use crate::peer::{Endpoint, Local, Peer, PeerConfig, PeerInput, Session};
 use crate::policy::{Hits, Policies};
+use crate::rib::aggregate::Aggregates;
 use crate::rib::attrs::AttrsId;
-use crate::rib::table::{LOCAL, Path, SlotId, Table};
+use crate::rib::table::{AGGREGATE, Entry, LOCAL, Path, SlotId, Table};
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::types::{ConnId, Family, IpNet, NextHop, PeerId};
@@ -58,6 +59,7 @@ pub struct Speaker {
     last_words: BTreeMap<ConnId, BytesMut>,
     pub(super) ranges: Vec<DynamicRange>,
     pub(super) originated: BTreeSet<IpNet>,
+    pub(super) aggregates: Aggregates,
     pub(super) sweeps: VecDeque<Sweep>,
     pub(super) output: VecDeque<Output>,
     rng: Rng,
@@ -89,8 +91,11 @@ impl Speaker {
     /// A speaker without peers.
     #[must_use]
     pub fn new(config: SpeakerConfig) -> Self {
+        let mut aggregates = Aggregates::default();
+        let table = Table::new(config.seed, config.multipath);
+        aggregates.set(&config.aggregates, &table);
         Self {
-            table: Table::new(config.seed, config.multipath),
+            table,
             rng: Rng::new(config.seed),
             converged: config.hold_back_ms == 0 && !config.restarting,
             config,
@@ -101,6 +106,7 @@ impl Speaker {
             last_words: BTreeMap::new(),
             ranges: Vec::new(),
             originated: BTreeSet::new(),
+            aggregates,
             sweeps: VecDeque::new(),
             output: VecDeque::new(),
             next_conn: 0,
@@ -145,8 +151,11 @@ impl Speaker {
             Input::FibAck { seq, failed } => {
                 self.fib_acked = self.fib_acked.max(seq);
                 self.note_done();
-                self.fib_failed.extend(failed);
+                // A change under way may still succeed: its own acknowledgement decides.
+                let settled = |prefix: &IpNet| self.table.get(prefix).is_some_and(|entry| entry.changed <= seq);
+                self.fib_failed.extend(failed.into_iter().filter(settled));
             }
+            Input::FibRepaired(prefixes) => self.on_repaired(&prefixes),
             Input::Clear { peer, hard } => self.clear(now, peer, hard),
             Input::Shutdown { cease } => {
                 let notification = cease.then(|| Notification::shutdown(2, "weft stops"));
@@ -156,6 +165,7 @@ impl Speaker {
             }
             Input::Tick => self.tick(now),
         }
+        self.aggregate(now);
         self.after();
     }
 
@@ -202,9 +212,10 @@ impl Speaker {
             let Some(entry) = self.table.entry(slot) else {
                 continue;
             };
-            let held = set_bit(&mut self.in_kernel, slot, entry.hops.is_some());
+            let held = set_bit(&mut self.in_kernel, slot, is_wanted(&entry));
             let want = match entry.hops {
                 Some(hops) => Want::Hops(Arc::clone(hops)),
+                None if entry.best == Some(AGGREGATE) => Want::Discard,
                 None if held => Want::Nothing,
                 None => continue,
             };
@@ -231,12 +242,16 @@ impl Speaker {
     pub fn set_config(&mut self, now: Instant, config: SpeakerConfig) {
         let same = self.config.asn == config.asn && self.config.router_id == config.router_id;
         let multipath = self.config.multipath != config.multipath;
+        let aggregates = self.config.aggregates != config.aggregates;
         let policies = Arc::clone(&config.policies);
         let old = std::mem::replace(&mut self.config, config);
         self.config.policies = old.policies;
         self.set_policies(policies);
         if multipath {
             self.table.set_multipath(self.config.multipath);
+        }
+        if aggregates || !same {
+            self.set_aggregates(now);
         }
         if !same {
             let peers: Vec<_> = self.members.iter().map(|(id, member)| (*id, member.peer.config().clone())).collect();
@@ -247,6 +262,7 @@ impl Speaker {
                 }
             }
         }
+        self.aggregate(now);
         self.after();
     }
 
@@ -290,7 +306,7 @@ impl Speaker {
     fn skip_kernel(&mut self) {
         let mut cursor = self.fib_cursor;
         while let Some(slot) = self.table.next_change(&mut cursor) {
-            let wanted = self.table.entry(slot).is_some_and(|entry| entry.hops.is_some());
+            let wanted = self.table.entry(slot).is_some_and(|entry| is_wanted(&entry));
             if wanted || bit(&self.in_kernel, slot) {
                 break;
             }
@@ -437,6 +453,19 @@ impl Speaker {
             self.table.insert(route.prefix.trunc(), Path { peer: LOCAL, attrs, hop, since_s, stale: false });
         }
         self.originated = wanted;
+        let aggregates: Vec<IpNet> = self.aggregates.all().map(|(prefix, _)| prefix).collect();
+        for prefix in aggregates {
+            self.put_aggregate(now, &prefix);
+        }
+    }
+
+    /// What the kernel had refused it holds now: peers are told after all.
+    fn on_repaired(&mut self, prefixes: &[IpNet]) {
+        for prefix in prefixes {
+            if self.fib_failed.remove(prefix) {
+                self.table.touch(prefix);
+            }
+        }
     }
 
     fn originated_block(&mut self, route: &Originate) -> AttrsId {
@@ -533,13 +562,19 @@ impl Speaker {
         self.untrimmed = 0;
         let established = self.members.values().filter(|member| member.peer.session().is_some());
         // A session that comes up now reads from where the kernel is done, not from where it was asked.
-        let least = established.map(|member| member.out.cursor).chain([self.fib_done]).min();
+        let ours = [self.fib_done, self.aggregates.cursor()];
+        let least = established.map(|member| member.out.cursor).chain(ours).min();
         self.table.trim(least.unwrap_or(self.fib_done));
     }
 }
 
 fn bit(bits: &[u64], at: SlotId) -> bool {
     bits.get(at as usize / 64).is_some_and(|word| word & (1 << (at % 64)) != 0)
+}
+
+/// Whether the kernel is to hold something for an entry: the way to it, or an aggregate's discard route.
+pub(super) fn is_wanted(entry: &Entry<'_>) -> bool {
+    entry.hops.is_some() || entry.best == Some(AGGREGATE)
 }
 
 /// Sets a bit and answers what it was.
