@@ -6,6 +6,7 @@ mod answers;
 mod export;
 mod filter;
 mod import;
+mod kernel;
 mod links;
 mod machine;
 mod sessions;

@@ -1,6 +1,7 @@
 //! Typed answers to what people ask: neighbours and routes. The CLI's tables and its JSON print the same values.
 
-use super::machine::{Member, Speaker, is_wanted};
+use super::kernel::is_wanted;
+use super::machine::{Member, Speaker};
 use crate::policy::Hits;
 use crate::rib::decide::{Rule, explain};
 use crate::rib::table::{AGGREGATE, Entry, LOCAL, is_own};

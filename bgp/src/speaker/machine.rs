@@ -2,13 +2,13 @@
 
 use super::export::Out;
 use super::sessions::Sweep;
-use super::{DynamicRange, FibChange, Input, Originate, Output, SpeakerConfig, Want};
+use super::{DynamicRange, Input, Originate, Output, SpeakerConfig};
 use crate::event::Event;
 use crate::peer::{Endpoint, Local, Peer, PeerConfig, PeerInput, Session};
 use crate::policy::{Hits, Policies};
 use crate::rib::aggregate::Aggregates;
 use crate::rib::attrs::AttrsId;
-use crate::rib::table::{AGGREGATE, Entry, LOCAL, Path, SlotId, Table};
+use crate::rib::table::{LOCAL, Path, Table};
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::types::{ConnId, Family, IpNet, NextHop, PeerId};
@@ -66,18 +66,18 @@ pub struct Speaker {
     next_conn: u64,
     next_dynamic: u32,
     /// Cursor of the kernel side, the newest change it acknowledged, and whether it was told to look.
-    fib_cursor: u64,
-    fib_acked: u64,
-    fib_sent: u64,
+    pub(super) fib_cursor: u64,
+    pub(super) fib_acked: u64,
+    pub(super) fib_sent: u64,
     /// Up to where the kernel has done all it was asked. Never goes back, whatever is asked of it next.
-    fib_done: u64,
-    fib_signalled: bool,
+    pub(super) fib_done: u64,
+    pub(super) fib_signalled: bool,
     /// Up to where peers were last offered the log, and whether one has something to read besides.
     offered: u64,
     pub(super) has_news: bool,
     /// Calls since the log was last trimmed.
     untrimmed: usize,
-    in_kernel: Vec<u64>,
+    pub(super) in_kernel: Vec<u64>,
     /// What the kernel refused, until it is wanted differently. Bounded by the table.
     pub(super) fib_failed: BTreeSet<IpNet>,
     pub(super) converged: bool,
@@ -148,13 +148,7 @@ impl Speaker {
             Input::Links(links) => self.set_links(now, links),
             Input::LinkDown(link) => self.on_link_down(now, link),
             Input::SetOriginated(routes) => self.set_originated(now, &routes),
-            Input::FibAck { seq, failed } => {
-                self.fib_acked = self.fib_acked.max(seq);
-                self.note_done();
-                // A change under way may still succeed: its own acknowledgement decides.
-                let settled = |prefix: &IpNet| self.table.get(prefix).is_some_and(|entry| entry.changed <= seq);
-                self.fib_failed.extend(failed.into_iter().filter(settled));
-            }
+            Input::FibAck { seq, failed } => self.on_fib_ack(seq, failed),
             Input::FibRepaired(prefixes) => self.on_repaired(&prefixes),
             Input::Clear { peer, hard } => self.clear(now, peer, hard),
             Input::Shutdown { cease } => {
@@ -195,36 +189,6 @@ impl Speaker {
             self.trim();
         }
         more
-    }
-
-    /// Changes for the kernel, the latest state of each prefix once.
-    pub fn poll_fib(&mut self, max: usize) -> Vec<FibChange> {
-        let mut changes = Vec::new();
-        self.fib_signalled = false;
-        if self.is_deferring() {
-            return changes;
-        }
-        while changes.len() < max {
-            let Some(slot) = self.table.next_change(&mut self.fib_cursor) else {
-                break;
-            };
-            let seq = self.fib_cursor;
-            let Some(entry) = self.table.entry(slot) else {
-                continue;
-            };
-            let held = set_bit(&mut self.in_kernel, slot, is_wanted(&entry));
-            let want = match entry.hops {
-                Some(hops) => Want::Hops(Arc::clone(hops)),
-                None if entry.best == Some(AGGREGATE) => Want::Discard,
-                None if held => Want::Nothing,
-                None => continue,
-            };
-            self.fib_sent = seq;
-            self.fib_failed.remove(&entry.prefix);
-            changes.push(FibChange { prefix: entry.prefix, want, seq });
-        }
-        self.trim();
-        changes
     }
 
     /// When to call with `Tick`, and for what.
@@ -282,37 +246,6 @@ impl Speaker {
             }
         }
         self.after();
-    }
-
-    /// Up to where the log may be told to peers: everything, or what the kernel has acknowledged.
-    pub(super) fn readable(&self) -> u64 {
-        if !self.config.advertise_after_install {
-            return self.table.log_end();
-        }
-        self.kernel_done()
-    }
-
-    /// Up to where the kernel has done what it was asked.
-    pub(super) const fn kernel_done(&self) -> u64 {
-        self.fib_done
-    }
-
-    fn note_done(&mut self) {
-        let done = if self.fib_acked >= self.fib_sent { self.fib_cursor } else { self.fib_acked };
-        self.fib_done = self.fib_done.max(done);
-    }
-
-    /// Passes over changes that the kernel need not know of (our own routes, say): they wait for nobody.
-    fn skip_kernel(&mut self) {
-        let mut cursor = self.fib_cursor;
-        while let Some(slot) = self.table.next_change(&mut cursor) {
-            let wanted = self.table.entry(slot).is_some_and(|entry| is_wanted(&entry));
-            if wanted || bit(&self.in_kernel, slot) {
-                break;
-            }
-            self.fib_cursor = cursor;
-        }
-        self.note_done();
     }
 
     pub(super) fn event(&mut self, event: Event) {
@@ -459,15 +392,6 @@ impl Speaker {
         }
     }
 
-    /// What the kernel had refused it holds now: peers are told after all.
-    fn on_repaired(&mut self, prefixes: &[IpNet]) {
-        for prefix in prefixes {
-            if self.fib_failed.remove(prefix) {
-                self.table.touch(prefix);
-            }
-        }
-    }
-
     fn originated_block(&mut self, route: &Originate) -> AttrsId {
         let mut block = Vec::new();
         put(&mut block, flag::TRANSITIVE, kind::ORIGIN, &[0]);
@@ -558,7 +482,7 @@ impl Speaker {
     }
 
     /// Forgets the part of the log that everybody has read.
-    fn trim(&mut self) {
+    pub(super) fn trim(&mut self) {
         self.untrimmed = 0;
         let established = self.members.values().filter(|member| member.peer.session().is_some());
         // A session that comes up now reads from where the kernel is done, not from where it was asked.
@@ -566,29 +490,6 @@ impl Speaker {
         let least = established.map(|member| member.out.cursor).chain(ours).min();
         self.table.trim(least.unwrap_or(self.fib_done));
     }
-}
-
-fn bit(bits: &[u64], at: SlotId) -> bool {
-    bits.get(at as usize / 64).is_some_and(|word| word & (1 << (at % 64)) != 0)
-}
-
-/// Whether the kernel is to hold something for an entry: the way to it, or an aggregate's discard route.
-pub(super) fn is_wanted(entry: &Entry<'_>) -> bool {
-    entry.hops.is_some() || entry.best == Some(AGGREGATE)
-}
-
-/// Sets a bit and answers what it was.
-fn set_bit(bits: &mut Vec<u64>, at: SlotId, value: bool) -> bool {
-    let word = at as usize / 64;
-    if bits.len() <= word {
-        bits.resize(word + 1, 0);
-    }
-    let mask = 1 << (at % 64);
-    let was = bits[word] & mask != 0;
-    if was != value {
-        bits[word] ^= mask;
-    }
-    was
 }
 
 #[cfg(test)]
