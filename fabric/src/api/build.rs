@@ -156,6 +156,9 @@ fn route(node: &Node, now: Instant, info: &RouteInfo) -> Route {
     };
     let kernel = if info.refused {
         "refused"
+    } else if kind == "local" && aggregate(node, info).is_none() {
+        // Of our own routes the kernel holds only the discard route of an aggregate.
+        "none"
     } else if info.installed {
         "installed"
     } else if info.hops.is_empty() {
