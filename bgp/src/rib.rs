@@ -1,5 +1,6 @@
 //! The routing table and what stands on it: interned attributes and the decision process. Knows no session and no socket.
 
+pub mod aggregate;
 pub mod attrs;
 pub mod decide;
 pub mod index;

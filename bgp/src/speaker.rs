@@ -1,10 +1,12 @@
 //! The speaker: all peers, one RIB. Composes [`crate::peer`] and [`crate::rib`]. This file is the contract with the driver; the
 //! machine is in `speaker/machine`, what is told to whom in `speaker/export`, what is taken from whom in `speaker/import`.
 
+mod aggregate;
 mod answers;
 mod export;
 mod filter;
 mod import;
+mod kernel;
 mod links;
 mod machine;
 mod sessions;
@@ -149,9 +151,11 @@ pub enum Input {
     FibAck {
         /// [`FibChange::seq`] of the newest change done.
         seq: u64,
-        /// Changes that failed.
+        /// Changes that failed: with `advertise_after_install` nobody is told of these.
         failed: Vec<IpNet>,
     },
+    /// The kernel holds these at last, after a `FibAck` had listed them as failed.
+    FibRepaired(Vec<IpNet>),
     /// Ask a peer for its routes again and tell it ours again, or reset it.
     Clear {
         /// Which peer.

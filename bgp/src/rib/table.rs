@@ -20,6 +20,15 @@ use std::sync::Arc;
 
 /// The peer id of what this speaker originates itself.
 pub const LOCAL: PeerId = PeerId(u32::MAX);
+/// The peer id of the aggregates among that.
+pub const AGGREGATE: PeerId = PeerId(u32::MAX - 1);
+
+/// Whether a path is of this speaker's own making.
+#[must_use]
+pub const fn is_own(peer: PeerId) -> bool {
+    peer.0 >= AGGREGATE.0
+}
+
 /// A log that was longer than this gives its memory back once it is empty.
 const LOG_KEPT: usize = 16_384;
 
@@ -244,6 +253,13 @@ impl Table {
         }
     }
 
+    /// Tells every reader of a prefix again, as if it had changed.
+    pub fn touch(&mut self, prefix: &IpNet) {
+        if let Some(at) = self.index.get(prefix) {
+            self.note_change(at);
+        }
+    }
+
     fn note_change(&mut self, at: SlotId) {
         self.log.push_back(at);
         let slot = self.slots.slot(at);
@@ -252,11 +268,11 @@ impl Table {
     }
 
     fn is_usable(&self, path: &Path) -> bool {
-        path.peer == LOCAL || self.hops.resolved(path.hop).is_some()
+        is_own(path.peer) || self.hops.resolved(path.hop).is_some()
     }
 
     fn hops_of_one(&self, path: &Path) -> Option<&Arc<[Hop]>> {
-        if path.peer == LOCAL { None } else { self.hops.alone(path.hop) }
+        if is_own(path.peer) { None } else { self.hops.alone(path.hop) }
     }
 
     /// Ranks paths of a prefix, without changing anything.
@@ -273,7 +289,7 @@ impl Table {
     /// A path as the decision process sees it.
     #[must_use]
     pub fn candidate(&self, path: &Path) -> Option<Candidate<'_>> {
-        let local = path.peer == LOCAL;
+        let local = is_own(path.peer);
         let unspecified =
             PeerFacts { ebgp: false, router_id: RouterId::UNSPECIFIED, address: IpAddr::V4(RouterId::UNSPECIFIED) };
         let facts = if local { &unspecified } else { self.peers.get(&path.peer)? };
@@ -296,7 +312,7 @@ impl Table {
             return (None, None);
         };
         let best = paths[ranking.best].peer;
-        if best == LOCAL {
+        if is_own(best) {
             return (Some(best), None);
         }
         let equal = |at: &usize| ranking.ended_by.get(*at) == Some(&Rule::Equal);

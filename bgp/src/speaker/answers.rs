@@ -1,9 +1,10 @@
 //! Typed answers to what people ask: neighbours and routes. The CLI's tables and its JSON print the same values.
 
+use super::kernel::is_wanted;
 use super::machine::{Member, Speaker};
 use crate::policy::Hits;
 use crate::rib::decide::{Rule, explain};
-use crate::rib::table::{Entry, LOCAL};
+use crate::rib::table::{AGGREGATE, Entry, LOCAL, is_own};
 use crate::time::Instant;
 use crate::types::{Asn, Family, Hop, IpNet, PeerId, RouterId};
 use crate::wire::attrs::Attrs;
@@ -66,7 +67,7 @@ pub struct RouteInfo {
     pub paths: Vec<PathInfo>,
     /// Where the kernel is asked to send packets; empty for a route of our own.
     pub hops: Vec<Hop>,
-    /// The kernel acknowledged exactly these hops.
+    /// The kernel acknowledged exactly these hops, or the discard route of an aggregate; a route of our own needs nothing there.
     pub installed: bool,
     /// The kernel refused them.
     pub refused: bool,
@@ -218,6 +219,10 @@ impl Speaker {
             let rule = ranking.as_ref().map_or(Rule::Unresolved, |ranking| ranking.ended_by[at]);
             let is_best = Some(path.peer) == entry.best;
             let reason = match (self.table.candidate(path), &best) {
+                _ if path.peer == AGGREGATE => {
+                    let count = self.aggregates.count(&entry.prefix);
+                    format!("aggregate of {count} {}", if count == 1 { "contributor" } else { "contributors" })
+                }
                 _ if is_best => "best".to_owned(),
                 (Some(candidate), Some(best)) if rule != Rule::Equal => explain(rule, &candidate, best),
                 (Some(_), Some(_)) => "multipath: equal to the best in every rule".to_owned(),
@@ -254,13 +259,14 @@ impl Speaker {
 
     /// Whether the kernel acknowledged what is wanted for this entry now.
     fn is_installed(&self, entry: &Entry<'_>) -> bool {
-        entry.hops.is_some() && entry.changed <= self.kernel_done() && !self.fib_failed.contains(&entry.prefix)
+        let acknowledged = entry.changed <= self.kernel_done() && !self.fib_failed.contains(&entry.prefix);
+        entry.best == Some(LOCAL) || is_wanted(entry) && acknowledged
     }
 
     fn source(&self, peer: PeerId) -> String {
         match self.members.get(&peer) {
             Some(member) => member.peer.config().name.clone(),
-            None if peer == LOCAL => "local".to_owned(),
+            None if is_own(peer) => "local".to_owned(),
             None => format!("peer {}", peer.0),
         }
     }

@@ -7,7 +7,7 @@ use crate::policy::{Chosen, RuleId, SetNextHop};
 use crate::rib::attrs::AttrsId;
 use crate::rib::decide::DEFAULT_LOCAL_PREF;
 use crate::rib::nexthop::HopId;
-use crate::rib::table::{Entry, LOCAL, Path, SlotId};
+use crate::rib::table::{Entry, Path, SlotId, is_own};
 use crate::types::{Family, IpNet, NextHop, PeerId, RouterId};
 use crate::wire::attrs::{Attrs, community, flag, kind, with};
 use crate::wire::update::{put_announce, put_end_of_rib, put_withdraw};
@@ -184,9 +184,12 @@ impl Speaker {
         let config = member.peer.config();
         let family = Family::of(&entry.prefix);
         let attrs = Attrs(self.table.attrs.block(path.attrs));
-        let local = path.peer == LOCAL;
+        let local = is_own(path.peer);
         if path.peer == member.peer.id() {
             return Err("it was learnt from this peer");
+        }
+        if self.config.advertise_after_install && self.fib_failed.contains(&entry.prefix) {
+            return Err("the kernel refused it");
         }
         if !session.codec.families[family.index()] {
             return Err("the family was not negotiated");
@@ -276,7 +279,7 @@ impl Speaker {
             return Some(NextHop::new(address));
         }
         let me = set == Some(SetNextHop::Me) || rule == NextHopRule::SelfOnExport;
-        if session.codec.ebgp || *source == LOCAL || me {
+        if session.codec.ebgp || is_own(*source) || me {
             let own = session.local.ip();
             let link_local = match own {
                 IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(v6),

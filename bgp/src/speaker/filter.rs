@@ -5,7 +5,7 @@ use crate::peer::Session;
 use crate::policy::{Chosen, Outcome, Route, RuleId, SetNextHop, Source, Verdict};
 use crate::rib::attrs::AttrsId;
 use crate::rib::nexthop::HopId;
-use crate::rib::table::{Entry, LOCAL, Path};
+use crate::rib::table::{AGGREGATE, Entry, LOCAL, Path};
 use crate::types::{IpNet, NextHop, PeerId};
 use crate::wire::attrs::{Attrs, community, flag, kind, with};
 use std::net::IpAddr;
@@ -133,6 +133,9 @@ impl Speaker {
     fn learnt(&self, source: PeerId) -> Source {
         if source == LOCAL {
             return Source::Local;
+        }
+        if source == AGGREGATE {
+            return Source::Aggregate;
         }
         let session = self.members.get(&source).and_then(|member| member.last.as_ref());
         if session.is_some_and(|session| !session.codec.ebgp) { Source::Ibgp } else { Source::Ebgp }

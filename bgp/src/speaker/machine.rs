@@ -2,12 +2,13 @@
 
 use super::export::Out;
 use super::sessions::Sweep;
-use super::{DynamicRange, FibChange, Input, Originate, Output, SpeakerConfig, Want};
+use super::{DynamicRange, Input, Originate, Output, SpeakerConfig};
 use crate::event::Event;
 use crate::peer::{Endpoint, Local, Peer, PeerConfig, PeerInput, Session};
 use crate::policy::{Hits, Policies};
+use crate::rib::aggregate::Aggregates;
 use crate::rib::attrs::AttrsId;
-use crate::rib::table::{LOCAL, Path, SlotId, Table};
+use crate::rib::table::{LOCAL, Path, Table};
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::types::{ConnId, Family, IpNet, NextHop, PeerId};
@@ -58,24 +59,25 @@ pub struct Speaker {
     last_words: BTreeMap<ConnId, BytesMut>,
     pub(super) ranges: Vec<DynamicRange>,
     pub(super) originated: BTreeSet<IpNet>,
+    pub(super) aggregates: Aggregates,
     pub(super) sweeps: VecDeque<Sweep>,
     pub(super) output: VecDeque<Output>,
     rng: Rng,
     next_conn: u64,
     next_dynamic: u32,
     /// Cursor of the kernel side, the newest change it acknowledged, and whether it was told to look.
-    fib_cursor: u64,
-    fib_acked: u64,
-    fib_sent: u64,
+    pub(super) fib_cursor: u64,
+    pub(super) fib_acked: u64,
+    pub(super) fib_sent: u64,
     /// Up to where the kernel has done all it was asked. Never goes back, whatever is asked of it next.
-    fib_done: u64,
-    fib_signalled: bool,
+    pub(super) fib_done: u64,
+    pub(super) fib_signalled: bool,
     /// Up to where peers were last offered the log, and whether one has something to read besides.
     offered: u64,
     pub(super) has_news: bool,
     /// Calls since the log was last trimmed.
     untrimmed: usize,
-    in_kernel: Vec<u64>,
+    pub(super) in_kernel: Vec<u64>,
     /// What the kernel refused, until it is wanted differently. Bounded by the table.
     pub(super) fib_failed: BTreeSet<IpNet>,
     pub(super) converged: bool,
@@ -89,8 +91,11 @@ impl Speaker {
     /// A speaker without peers.
     #[must_use]
     pub fn new(config: SpeakerConfig) -> Self {
+        let mut aggregates = Aggregates::default();
+        let table = Table::new(config.seed, config.multipath);
+        aggregates.set(&config.aggregates, &table);
         Self {
-            table: Table::new(config.seed, config.multipath),
+            table,
             rng: Rng::new(config.seed),
             converged: config.hold_back_ms == 0 && !config.restarting,
             config,
@@ -101,6 +106,7 @@ impl Speaker {
             last_words: BTreeMap::new(),
             ranges: Vec::new(),
             originated: BTreeSet::new(),
+            aggregates,
             sweeps: VecDeque::new(),
             output: VecDeque::new(),
             next_conn: 0,
@@ -142,11 +148,8 @@ impl Speaker {
             Input::Links(links) => self.set_links(now, links),
             Input::LinkDown(link) => self.on_link_down(now, link),
             Input::SetOriginated(routes) => self.set_originated(now, &routes),
-            Input::FibAck { seq, failed } => {
-                self.fib_acked = self.fib_acked.max(seq);
-                self.note_done();
-                self.fib_failed.extend(failed);
-            }
+            Input::FibAck { seq, failed } => self.on_fib_ack(seq, failed),
+            Input::FibRepaired(prefixes) => self.on_repaired(&prefixes),
             Input::Clear { peer, hard } => self.clear(now, peer, hard),
             Input::Shutdown { cease } => {
                 let notification = cease.then(|| Notification::shutdown(2, "weft stops"));
@@ -156,6 +159,7 @@ impl Speaker {
             }
             Input::Tick => self.tick(now),
         }
+        self.aggregate(now);
         self.after();
     }
 
@@ -187,35 +191,6 @@ impl Speaker {
         more
     }
 
-    /// Changes for the kernel, the latest state of each prefix once.
-    pub fn poll_fib(&mut self, max: usize) -> Vec<FibChange> {
-        let mut changes = Vec::new();
-        self.fib_signalled = false;
-        if self.is_deferring() {
-            return changes;
-        }
-        while changes.len() < max {
-            let Some(slot) = self.table.next_change(&mut self.fib_cursor) else {
-                break;
-            };
-            let seq = self.fib_cursor;
-            let Some(entry) = self.table.entry(slot) else {
-                continue;
-            };
-            let held = set_bit(&mut self.in_kernel, slot, entry.hops.is_some());
-            let want = match entry.hops {
-                Some(hops) => Want::Hops(Arc::clone(hops)),
-                None if held => Want::Nothing,
-                None => continue,
-            };
-            self.fib_sent = seq;
-            self.fib_failed.remove(&entry.prefix);
-            changes.push(FibChange { prefix: entry.prefix, want, seq });
-        }
-        self.trim();
-        changes
-    }
-
     /// When to call with `Tick`, and for what.
     #[must_use]
     pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
@@ -231,12 +206,16 @@ impl Speaker {
     pub fn set_config(&mut self, now: Instant, config: SpeakerConfig) {
         let same = self.config.asn == config.asn && self.config.router_id == config.router_id;
         let multipath = self.config.multipath != config.multipath;
+        let aggregates = self.config.aggregates != config.aggregates;
         let policies = Arc::clone(&config.policies);
         let old = std::mem::replace(&mut self.config, config);
         self.config.policies = old.policies;
         self.set_policies(policies);
         if multipath {
             self.table.set_multipath(self.config.multipath);
+        }
+        if aggregates || !same {
+            self.set_aggregates(now);
         }
         if !same {
             let peers: Vec<_> = self.members.iter().map(|(id, member)| (*id, member.peer.config().clone())).collect();
@@ -247,6 +226,7 @@ impl Speaker {
                 }
             }
         }
+        self.aggregate(now);
         self.after();
     }
 
@@ -266,37 +246,6 @@ impl Speaker {
             }
         }
         self.after();
-    }
-
-    /// Up to where the log may be told to peers: everything, or what the kernel has acknowledged.
-    pub(super) fn readable(&self) -> u64 {
-        if !self.config.advertise_after_install {
-            return self.table.log_end();
-        }
-        self.kernel_done()
-    }
-
-    /// Up to where the kernel has done what it was asked.
-    pub(super) const fn kernel_done(&self) -> u64 {
-        self.fib_done
-    }
-
-    fn note_done(&mut self) {
-        let done = if self.fib_acked >= self.fib_sent { self.fib_cursor } else { self.fib_acked };
-        self.fib_done = self.fib_done.max(done);
-    }
-
-    /// Passes over changes that the kernel need not know of (our own routes, say): they wait for nobody.
-    fn skip_kernel(&mut self) {
-        let mut cursor = self.fib_cursor;
-        while let Some(slot) = self.table.next_change(&mut cursor) {
-            let wanted = self.table.entry(slot).is_some_and(|entry| entry.hops.is_some());
-            if wanted || bit(&self.in_kernel, slot) {
-                break;
-            }
-            self.fib_cursor = cursor;
-        }
-        self.note_done();
     }
 
     pub(super) fn event(&mut self, event: Event) {
@@ -437,6 +386,10 @@ impl Speaker {
             self.table.insert(route.prefix.trunc(), Path { peer: LOCAL, attrs, hop, since_s, stale: false });
         }
         self.originated = wanted;
+        let aggregates: Vec<IpNet> = self.aggregates.all().map(|(prefix, _)| prefix).collect();
+        for prefix in aggregates {
+            self.put_aggregate(now, &prefix);
+        }
     }
 
     fn originated_block(&mut self, route: &Originate) -> AttrsId {
@@ -529,31 +482,14 @@ impl Speaker {
     }
 
     /// Forgets the part of the log that everybody has read.
-    fn trim(&mut self) {
+    pub(super) fn trim(&mut self) {
         self.untrimmed = 0;
         let established = self.members.values().filter(|member| member.peer.session().is_some());
         // A session that comes up now reads from where the kernel is done, not from where it was asked.
-        let least = established.map(|member| member.out.cursor).chain([self.fib_done]).min();
+        let ours = [self.fib_done, self.aggregates.cursor()];
+        let least = established.map(|member| member.out.cursor).chain(ours).min();
         self.table.trim(least.unwrap_or(self.fib_done));
     }
-}
-
-fn bit(bits: &[u64], at: SlotId) -> bool {
-    bits.get(at as usize / 64).is_some_and(|word| word & (1 << (at % 64)) != 0)
-}
-
-/// Sets a bit and answers what it was.
-fn set_bit(bits: &mut Vec<u64>, at: SlotId, value: bool) -> bool {
-    let word = at as usize / 64;
-    if bits.len() <= word {
-        bits.resize(word + 1, 0);
-    }
-    let mask = 1 << (at % 64);
-    let was = bits[word] & mask != 0;
-    if was != value {
-        bits[word] ^= mask;
-    }
-    was
 }
 
 #[cfg(test)]

@@ -156,6 +156,9 @@ fn route(node: &Node, now: Instant, info: &RouteInfo) -> Route {
     };
     let kernel = if info.refused {
         "refused"
+    } else if kind == "local" && aggregate(node, info).is_none() {
+        // Of our own routes the kernel holds only the discard route of an aggregate.
+        "none"
     } else if info.installed {
         "installed"
     } else if info.hops.is_empty() {
@@ -261,6 +264,12 @@ fn interfaces(node: &Node, now: Instant) -> Interfaces {
     Interfaces { interfaces }
 }
 
+/// What an aggregate stands for, where the best path is one.
+fn aggregate(node: &Node, info: &RouteInfo) -> Option<String> {
+    node.config().speaker.aggregates.contains(&info.prefix).then_some(())?;
+    info.paths.iter().find(|path| path.best && path.hop.is_none()).map(|path| path.reason.clone())
+}
+
 fn explain(node: &Node, now: Instant, target: Target) -> Explanation {
     let text = match target {
         Target::Address(address) => address.to_string(),
@@ -272,7 +281,8 @@ fn explain(node: &Node, now: Instant, target: Target) -> Explanation {
     let originated = info
         .as_ref()
         .and_then(|info| node.config().originate.iter().find(|own| own.prefix.trunc() == info.prefix))
-        .map(|own| own.why.clone());
+        .map(|own| own.why.clone())
+        .or_else(|| aggregate(node, info.as_ref()?));
     Explanation {
         target: text,
         route: info.as_ref().map(|info| route(node, now, info)),

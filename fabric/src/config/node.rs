@@ -290,7 +290,14 @@ impl Config {
             });
         }
         for (index, prefix) in self.aggregates.iter().enumerate() {
-            check_host_bits(*prefix, &format!("aggregates[{index}]"), faults);
+            let path = format!("aggregates[{index}]");
+            check_host_bits(*prefix, &path, faults);
+            if all.iter().any(|other| other.prefix == *prefix) {
+                faults.add(&path, format!("{prefix} is announced anyway"), "remove it here, or under `originate`");
+            }
+            if prefix.prefix_len() == prefix.max_prefix_len() {
+                faults.add(&path, format!("nothing more specific fits into {prefix}"), "write it under `originate`");
+            }
         }
         all
     }

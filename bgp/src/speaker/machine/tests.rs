@@ -1,5 +1,6 @@
 //! Speakers joined by pipes on virtual time: what arrives, what is passed on, what is left after a loss.
 
+mod aggregates;
 mod policy;
 
 use super::*;

@@ -1,0 +1,72 @@
+//! Aggregates: originated while a contributor exists, with a discard route, so that packets for the parts that nobody announces do
+//! not follow a default route into a loop (RFC 4632 §5.1).
+//!
+//! An aggregate ranks as a route of our own: a received route to the very same prefix waits behind it and is used again when the last
+//! contributor is gone. It never counts as its own contributor, nor as one of a wider aggregate.
+
+use super::machine::Speaker;
+use crate::rib::attrs::AttrsId;
+use crate::rib::table::{AGGREGATE, Path};
+use crate::time::Instant;
+use crate::types::{IpNet, NextHop};
+use crate::wire::attrs::{flag, kind, put};
+use std::net::IpAddr;
+
+impl Speaker {
+    /// Takes the aggregates of the configuration into force.
+    pub(super) fn set_aggregates(&mut self, now: Instant) {
+        // With their old attributes: our AS and identifier are in them.
+        let old: Vec<IpNet> = self.aggregates.all().map(|(prefix, _)| prefix).collect();
+        for prefix in &old {
+            self.table.remove(prefix, AGGREGATE);
+        }
+        self.aggregates.set(&self.config.aggregates, &self.table);
+        let all: Vec<IpNet> = self.aggregates.all().map(|(prefix, _)| prefix).collect();
+        for prefix in all {
+            self.put_aggregate(now, &prefix);
+        }
+        self.aggregate(now);
+    }
+
+    /// Makes aggregates come and go with their contributors. An aggregate changes nothing for others but what it hides, so this ends.
+    pub(super) fn aggregate(&mut self, now: Instant) {
+        loop {
+            let touched = self.aggregates.follow(&self.table);
+            if touched.is_empty() {
+                return;
+            }
+            for prefix in touched {
+                self.put_aggregate(now, &prefix);
+            }
+        }
+    }
+
+    /// Originates an aggregate, or ends it. A route that we originate by name takes its place.
+    pub(super) fn put_aggregate(&mut self, now: Instant, prefix: &IpNet) {
+        let wanted = self.aggregates.count(prefix) > 0 && !self.originated.contains(prefix);
+        let entry = self.table.get(prefix);
+        let stands = entry.is_some_and(|entry| entry.paths.iter().any(|path| path.peer == AGGREGATE));
+        if wanted && !stands {
+            let attrs = self.aggregate_block();
+            let hop = self.table.hops.intern(NextHop::new(IpAddr::V4(self.config.router_id)), None);
+            let since_s = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
+            self.table.insert(*prefix, Path { peer: AGGREGATE, attrs, hop, since_s, stale: false });
+        } else if stands && !wanted {
+            self.table.remove(prefix, AGGREGATE);
+        }
+    }
+
+    /// Differs from RFC 4271 §9.2.2.2: ORIGIN is IGP and AS_PATH empty whatever the contributors say, because the aggregate must not
+    /// be told anew whenever one of them changes. Nor is there an AS_SET (deprecated by RFC 9774); instead ATOMIC_AGGREGATE says
+    /// that AS numbers were left out (RFC 4271 §5.1.6), and AGGREGATOR by whom (§5.1.7).
+    fn aggregate_block(&mut self) -> AttrsId {
+        let mut block = Vec::new();
+        put(&mut block, flag::TRANSITIVE, kind::ORIGIN, &[0]);
+        put(&mut block, flag::TRANSITIVE, kind::AS_PATH, &[]);
+        put(&mut block, flag::TRANSITIVE, kind::ATOMIC_AGGREGATE, &[]);
+        let mut by = self.config.asn.0.to_be_bytes().to_vec();
+        by.extend(self.config.router_id.octets());
+        put(&mut block, flag::OPTIONAL | flag::TRANSITIVE, kind::AGGREGATOR, &by);
+        self.table.attrs.intern(&block)
+    }
+}
