@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod config;
+pub mod fib;
 pub mod io;
 pub mod link;
 pub mod metrics;

@@ -1,0 +1,512 @@
+//! What the kernel should hold, what it holds, and how to get there: pure, so that a model of the kernel can test it.
+//!
+//! **installed = wanted ∧ alive.** The speaker says what is wanted ([`Fib::want`]), links and other evidence say who is alive
+//! ([`Fib::set_link`], [`Fib::set_alive`]), a dump says what is there ([`Fib::compare`]). [`Fib::next_ops`] yields operations whose
+//! outcome must be told before it is called again ([`Fib::done`]): deletions of dead neighbours, then nexthop objects, groups,
+//! routes to set, routes to delete, and last the objects that nothing needs any more. So what is new stands before what is old goes.
+//!
+//! The kernel drops things without a word (`fib/tests/model.rs` lists them): what an operation, a link event or a hint implies is
+//! followed here at once, the rest is found by comparing with a dump, which this file asks for ([`Fib::take_dump_request`]).
+//! This file must not know sockets or netlink.
+
+mod objects;
+mod op;
+mod report;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+pub use op::{Dump, HeldNexthop, HeldRoute, HeldShape, Member, NhId, Op, Refusal, RouteKey, Target};
+pub use report::{FailureReport, FibReport, KernelMember, KernelRoute};
+
+use crate::config::FibConfig;
+use objects::{Held as HeldObject, Objects, Set};
+use routes::{Held, Routes, Wanted};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use weft_bgp::speaker::{FibChange, Want};
+use weft_bgp::time::{Duration, Instant};
+use weft_bgp::types::{Hop, IfIndex, IpNet};
+
+/// Metric of the last-resort unreachable routes: worse than anybody's, and not the kernel's own worst, which is `u32::MAX`.
+pub const LAST_RESORT_METRIC: u32 = 0xFFFF_FF00;
+/// First wait before what failed is tried again; doubles while something still fails.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// Longest wait: a foreign route that stands in the way may stay for ever.
+const RETRY_LAST: Duration = Duration::from_secs(30);
+
+/// Whose trouble it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Nexthop(NhId),
+    Route(RouteKey),
+}
+
+/// What failed, until it succeeds or is no longer wanted. At most one per object and route.
+#[derive(Clone, Copy, Debug)]
+struct Trouble {
+    refusal: Refusal,
+    tries: u32,
+}
+
+/// Changes that are acknowledged together, and which of them the kernel has not done yet.
+#[derive(Debug)]
+struct Batch {
+    seq: u64,
+    open: Vec<RouteKey>,
+    failed: Vec<IpNet>,
+}
+
+/// An acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// Everything up to this [`FibChange::seq`] is done.
+    pub seq: u64,
+    /// But for these of the changes it covers: refused, or none of their neighbours is alive. They are tried again.
+    pub failed: Vec<IpNet>,
+}
+
+/// What a notification said; what it did not say is found by the next dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// Somebody else deleted a nexthop object.
+    NexthopGone(NhId),
+    /// A route of this key is gone: ours, or one that stood in our way.
+    RouteGone(RouteKey),
+    /// Something else of ours may have changed.
+    Doubt,
+}
+
+/// The kernel's routes as they are and should be.
+#[derive(Debug)]
+pub struct Fib {
+    config: FibConfig,
+    objects: Objects,
+    routes: Routes,
+    batches: VecDeque<Batch>,
+    troubles: BTreeMap<Subject, Trouble>,
+    retry_at: Option<Instant>,
+    retry_delay: Duration,
+    dump_wanted: bool,
+    /// Leftovers have been given up: what nobody wants goes.
+    swept: bool,
+    /// Objects may have become unneeded.
+    tidy: bool,
+    /// The set interned last: neighbouring changes mostly share it.
+    last_set: Option<(Arc<[Hop]>, NhId)>,
+    /// How often a comparison found something that no notification had told.
+    drift: u64,
+}
+
+impl Fib {
+    /// Wants nothing yet but the last-resort routes. Tell it the links and a dump before the first [`Fib::next_ops`].
+    #[must_use]
+    pub fn new(config: FibConfig) -> Self {
+        let mut fib = Self {
+            objects: Objects::new(config.nexthop_base, config.nexthop_count),
+            config,
+            routes: Routes::default(),
+            batches: VecDeque::new(),
+            troubles: BTreeMap::new(),
+            retry_at: None,
+            retry_delay: RETRY_FIRST,
+            dump_wanted: false,
+            swept: false,
+            tidy: false,
+            last_set: None,
+            drift: 0,
+        };
+        if fib.config.install {
+            fib.want_last_resorts(Wanted::To(Target::Unreachable));
+        }
+        fib
+    }
+
+    /// How routes go into the kernel.
+    #[must_use]
+    pub const fn config(&self) -> &FibConfig {
+        &self.config
+    }
+
+    /// Takes changes; [`Fib::poll_ack`] answers once for each call.
+    pub fn want(&mut self, changes: &[FibChange]) {
+        let Some(seq) = changes.iter().map(|change| change.seq).max() else { return };
+        let mut batch = Batch { seq, open: Vec::new(), failed: Vec::new() };
+        if self.config.install {
+            for change in changes {
+                let key = self.key(change.prefix);
+                match self.wanted(&change.want) {
+                    Some(wanted) => self.set_wanted(key, wanted),
+                    None => {
+                        self.set_wanted(key, Wanted::Nothing);
+                        batch.failed.push(change.prefix);
+                    }
+                }
+                batch.open.push(key);
+            }
+            self.follow_touched();
+        }
+        self.batches.push_back(batch);
+    }
+
+    const fn key(&self, prefix: IpNet) -> RouteKey {
+        RouteKey { prefix, table: self.config.table, metric: self.config.metric }
+    }
+
+    fn set_wanted(&mut self, key: RouteKey, wanted: Wanted) {
+        if !self.troubles.is_empty() {
+            self.troubles.remove(&Subject::Route(key));
+        }
+        self.routes.want(key, wanted);
+    }
+
+    fn wanted(&mut self, want: &Want) -> Option<Wanted> {
+        Some(match want {
+            Want::Nothing => Wanted::Nothing,
+            Want::Discard => Wanted::To(Target::Blackhole),
+            Want::Hops(hops) => Wanted::To(Target::Nexthop(self.intern(hops)?)),
+        })
+    }
+
+    fn intern(&mut self, hops: &Arc<[Hop]>) -> Option<NhId> {
+        if let Some((last, id)) = &self.last_set
+            && (Arc::ptr_eq(last, hops) || last == hops)
+        {
+            return Some(*id);
+        }
+        // The kernel refuses a group that names an object twice: one neighbour once, with its greatest weight.
+        let mut set: Vec<(Member, u8)> = Vec::with_capacity(hops.len());
+        for hop in hops.iter() {
+            let member = Member { link: hop.link, gateway: hop.gateway };
+            let weight = hop.weight.max(1);
+            match set.iter_mut().find(|(other, _)| *other == member) {
+                Some((_, other)) => *other = weight.max(*other),
+                None => set.push((member, weight)),
+            }
+        }
+        set.sort_unstable();
+        let id = self.objects.intern(&Set::from(set))?;
+        self.last_set = Some((Arc::clone(hops), id));
+        Some(id)
+    }
+
+    fn want_last_resorts(&mut self, wanted: Wanted) {
+        for prefix in self.config.unreachable.clone() {
+            self.set_wanted(RouteKey { prefix, table: self.config.table, metric: LAST_RESORT_METRIC }, wanted);
+        }
+    }
+
+    /// Objects follow which of them routes want.
+    fn follow_touched(&mut self) {
+        let touched = self.routes.take_touched();
+        self.tidy |= !touched.is_empty();
+        for id in touched {
+            self.objects.set_wanted(id, self.routes.wanting(id) > 0);
+        }
+    }
+
+    /// A link can be used, or no longer. Every flicker must be told: the kernel drops the objects of a link that loses its carrier.
+    pub fn set_link(&mut self, link: IfIndex, usable: bool) {
+        if self.objects.usable().contains(&link) == usable {
+            return;
+        }
+        self.objects.set_link(link, usable);
+        self.retry_all();
+    }
+
+    /// Links known to be usable.
+    #[must_use]
+    pub const fn usable_links(&self) -> &BTreeSet<IfIndex> {
+        self.objects.usable()
+    }
+
+    /// A neighbour was found dead (or alive again) by BFD or neighbour discovery.
+    pub fn set_alive(&mut self, member: Member, alive: bool) {
+        self.objects.set_alive(member, alive);
+    }
+
+    /// Takes a notification into account.
+    pub fn hint(&mut self, hint: Hint) {
+        match hint {
+            Hint::NexthopGone(id) if self.objects.get(id).is_some_and(|object| object.held != HeldObject::No) => {
+                self.lose(id)
+            }
+            Hint::RouteGone(key) if self.routes.entry(&key).is_some() => {
+                self.routes.have(key, None);
+                self.follow_touched();
+            }
+            Hint::NexthopGone(_) | Hint::RouteGone(_) => {}
+            Hint::Doubt => self.dump_wanted = true,
+        }
+    }
+
+    /// Whether a route of this key is ours, or should be.
+    #[must_use]
+    pub fn knows(&self, key: &RouteKey) -> bool {
+        self.routes.entry(key).is_some()
+    }
+
+    /// What nobody has wanted until now goes.
+    pub fn sweep(&mut self) {
+        let left: Vec<_> =
+            self.routes.iter().filter(|(_, entry)| entry.want == Wanted::Leftover).map(|(key, _)| *key).collect();
+        for key in left {
+            self.set_wanted(key, Wanted::Nothing);
+        }
+        self.swept = true;
+        self.tidy = true;
+    }
+
+    /// Takes a new configuration. Table, metric, preferred sources and last resorts change in place, what is new standing before
+    /// what is old goes. Returns whether something must wait for a restart: `install`, the protocol and the range of ids.
+    pub fn reconfigure(&mut self, config: FibConfig) -> bool {
+        let old = &self.config;
+        let fixed = (old.install, old.protocol, old.nexthop_base, old.nexthop_count);
+        let waits = fixed != (config.install, config.protocol, config.nexthop_base, config.nexthop_count);
+        if !old.install {
+            return waits || *old != config;
+        }
+        self.want_last_resorts(Wanted::Nothing);
+        let old = self.config.clone();
+        let (install, protocol, nexthop_base, nexthop_count) = fixed;
+        self.config = FibConfig { install, protocol, nexthop_base, nexthop_count, ..config };
+        self.want_last_resorts(Wanted::To(Target::Unreachable));
+        let moved = (old.table, old.metric) != (self.config.table, self.config.metric);
+        let all: Vec<_> = self.routes.iter().map(|(key, entry)| (*key, *entry)).collect();
+        for (key, entry) in all {
+            if moved && (key.table, key.metric) == (old.table, old.metric) && matches!(entry.want, Wanted::To(_)) {
+                self.set_wanted(self.key(key.prefix), entry.want);
+                self.set_wanted(key, Wanted::Nothing);
+            }
+            if let Some(held) = entry.have
+                && source_of(&old, &key, held.target) != source_of(&self.config, &key, held.target)
+            {
+                self.routes.have(key, Some(Held { exact: false, ..held }));
+            }
+        }
+        self.follow_touched();
+        waits
+    }
+
+    /// Everything of ours goes: objects take their routes with them.
+    pub fn remove_all(&mut self) {
+        self.sweep();
+        let all: Vec<_> = self.routes.iter().map(|(key, _)| *key).collect();
+        for key in all {
+            self.set_wanted(key, Wanted::Nothing);
+        }
+        self.config.unreachable.clear();
+        self.objects.doom_all();
+        self.follow_touched();
+        self.retry_all();
+    }
+
+    /// The next operations, at most `max`, none of which depends on another; their outcomes must be told by [`Fib::done`] before
+    /// the next call. Empty: nothing is due until something happens or [`Fib::next_timeout`].
+    pub fn next_ops(&mut self, now: Instant, max: usize) -> Vec<Op> {
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
+            self.retry_delay = (self.retry_delay * 2).min(RETRY_LAST);
+            self.retry_all();
+        }
+        let ops = self.objects.next_ops(max);
+        if !ops.is_empty() {
+            return ops;
+        }
+        let ops = self.routes_to_set(max);
+        if !ops.is_empty() {
+            return ops;
+        }
+        let ops: Vec<_> = self.routes.to_delete().take(max).map(|key| Op::DeleteRoute { key }).collect();
+        if !ops.is_empty() || !self.swept || !std::mem::take(&mut self.tidy) {
+            return ops;
+        }
+        // Ids that are forgotten here must not be found again by a set that was interned before.
+        self.last_set = None;
+        let unneeded = self.objects.unneeded(|id| self.routes.holding(id) > 0);
+        unneeded
+            .into_iter()
+            .filter(|id| !self.troubles.contains_key(&Subject::Nexthop(*id)))
+            .map(|id| Op::DeleteNexthop { id })
+            .collect()
+    }
+
+    fn routes_to_set(&mut self, max: usize) -> Vec<Op> {
+        let mut ops = Vec::new();
+        let mut last = None;
+        while ops.len() < max
+            && let Some(key) = self.routes.next_to_set(last)
+        {
+            last = Some(key);
+            let Some(entry) = self.routes.entry(&key) else { continue };
+            let Wanted::To(target) = entry.want else { continue };
+            match target {
+                Target::Nexthop(id) if !self.objects.is_held(id) => self.routes.starve(key),
+                Target::Nexthop(_) | Target::Blackhole | Target::Unreachable | Target::Other => {
+                    let source = source_of(&self.config, &key, target);
+                    ops.push(Op::SetRoute { key, target, source, replace: entry.have.is_some() });
+                }
+            }
+        }
+        ops
+    }
+
+    /// Takes the outcome of one operation.
+    pub fn done(&mut self, now: Instant, op: &Op, outcome: Result<(), Refusal>) {
+        let subject = match op {
+            Op::AddNexthop { id, .. } | Op::SetGroup { id, .. } | Op::DeleteNexthop { id } => Subject::Nexthop(*id),
+            Op::SetRoute { key, .. } | Op::DeleteRoute { key } => Subject::Route(*key),
+        };
+        match (op, outcome) {
+            (Op::AddNexthop { id, .. }, Ok(())) => self.objects.created(*id),
+            (Op::SetGroup { id, members, .. }, Ok(())) => self.objects.grouped(*id, members),
+            // To delete what is not there is no failure.
+            (Op::DeleteNexthop { id }, Ok(()) | Err(Refusal::Missing))
+            | (Op::SetGroup { id, replace: true, .. }, Err(Refusal::Missing)) => {
+                self.lose(*id);
+            }
+            (Op::SetRoute { key, target, .. }, Ok(())) => {
+                self.routes.have(*key, Some(Held { target: *target, exact: true }));
+            }
+            (Op::DeleteRoute { key }, Ok(()) | Err(Refusal::Missing))
+            | (Op::SetRoute { key, replace: true, .. }, Err(Refusal::Missing)) => {
+                self.routes.have(*key, None);
+            }
+            (_, Err(refusal)) => {
+                self.trouble(subject, refusal, now);
+                return self.follow_touched();
+            }
+        }
+        if !self.troubles.is_empty() {
+            self.troubles.remove(&subject);
+        }
+        if let Op::AddNexthop { id, .. } | Op::SetGroup { id, .. } = op
+            && self.objects.is_held(*id)
+        {
+            self.routes.revive(*id);
+        }
+        self.follow_touched();
+    }
+
+    /// An object is gone, and all that hung on it.
+    fn lose(&mut self, id: NhId) {
+        let gone = self.objects.lost(id);
+        self.routes.lose(&gone);
+        self.tidy = true;
+        self.follow_touched();
+    }
+
+    fn trouble(&mut self, subject: Subject, refusal: Refusal, now: Instant) {
+        let tries = self.troubles.get(&subject).map_or(0, |trouble| trouble.tries);
+        // What we believe may be wrong. Once is enough: if the dump teaches nothing, another one will not either.
+        let doubtful = match refusal {
+            Refusal::Exists | Refusal::Missing | Refusal::Invalid | Refusal::Unanswered => true,
+            Refusal::NotOnLink | Refusal::LinkDown | Refusal::Busy | Refusal::Forbidden | Refusal::Other(_) => false,
+        };
+        self.dump_wanted |= doubtful && tries == 0;
+        self.troubles.insert(subject, Trouble { refusal, tries: tries.saturating_add(1) });
+        match subject {
+            Subject::Nexthop(id) => self.objects.set_aside(id),
+            Subject::Route(key) => self.routes.set_aside(key),
+        }
+        if self.retry_at.is_none() {
+            self.retry_at = Some(now + self.retry_delay);
+        }
+    }
+
+    /// Whatever failed is due again: something changed that may have been the reason.
+    pub fn retry_all(&mut self) {
+        if self.troubles.is_empty() {
+            self.retry_delay = RETRY_FIRST;
+        }
+        for subject in self.troubles.keys() {
+            match subject {
+                Subject::Nexthop(id) => self.objects.retry(*id),
+                Subject::Route(key) => self.routes.retry(*key),
+            }
+        }
+        self.troubles.retain(|subject, _| match subject {
+            Subject::Nexthop(id) => self.objects.get(*id).is_some(),
+            Subject::Route(key) => self.routes.entry(key).is_some(),
+        });
+        self.tidy = true;
+    }
+
+    /// When [`Fib::next_ops`] has something to do again.
+    #[must_use]
+    pub const fn next_timeout(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Whether a dump is needed to know what is there; asks once.
+    pub const fn take_dump_request(&mut self) -> bool {
+        std::mem::replace(&mut self.dump_wanted, false)
+    }
+
+    /// How many operations on routes are due.
+    #[must_use]
+    pub fn due(&self) -> usize {
+        self.routes.due()
+    }
+
+    /// Compares with all that the kernel holds of ours. Until [`Fib::sweep`], what nobody wants is adopted; afterwards it goes.
+    pub fn compare(&mut self, dump: &Dump) {
+        let objects = self.objects.compare(&dump.nexthops);
+        // What the dump does not list is gone with its routes; the list of routes below says which.
+        for (old, new) in &objects.renumbered {
+            self.last_set = None;
+            self.routes.renumber(*old, *new);
+        }
+        let mut found: Vec<_> = dump
+            .routes
+            .iter()
+            .map(|route| {
+                let exact = route.source == source_of(&self.config, &route.key, route.target);
+                (route.key, Held { target: route.target, exact })
+            })
+            .collect();
+        found.sort_unstable_by_key(|(key, _)| *key);
+        let routes = self.routes.compare(&found, !self.swept);
+        self.routes.retry_starved();
+        self.drift += u64::try_from(objects.drift + routes).unwrap_or(u64::MAX);
+        self.follow_touched();
+        self.retry_all();
+    }
+
+    /// The next acknowledgement that has become due.
+    pub fn poll_ack(&mut self) -> Option<Ack> {
+        let mut ack: Option<Ack> = None;
+        while let Some(batch) = self.batches.front_mut() {
+            while let Some(key) = batch.open.last() {
+                if self.routes.is_due(key) {
+                    return ack;
+                }
+                let entry = self.routes.entry(key);
+                let done = entry.is_none_or(|entry| match entry.want {
+                    Wanted::Nothing => entry.have.is_none(),
+                    Wanted::To(target) => entry.have == Some(Held { target, exact: true }),
+                    Wanted::Leftover => true,
+                });
+                if !done {
+                    batch.failed.push(key.prefix);
+                }
+                batch.open.pop();
+            }
+            let Some(batch) = self.batches.pop_front() else { break };
+            let ack = ack.get_or_insert(Ack { seq: 0, failed: Vec::new() });
+            ack.seq = batch.seq.max(ack.seq);
+            ack.failed.extend(batch.failed);
+        }
+        ack
+    }
+}
+
+/// Blackholes and their like send nothing, so they have no source.
+fn source_of(config: &FibConfig, key: &RouteKey, target: Target) -> Option<IpAddr> {
+    match (target, key.prefix) {
+        (Target::Nexthop(_), IpNet::V4(_)) => config.prefer_source_v4.map(IpAddr::V4),
+        (Target::Nexthop(_), IpNet::V6(_)) => config.prefer_source_v6.map(IpAddr::V6),
+        (Target::Blackhole | Target::Unreachable | Target::Other, _) => None,
+    }
+}

@@ -1,0 +1,174 @@
+//! What [`Fib`] tells people: counts, failures, and the kernel's side of one prefix.
+
+use super::objects::Shape;
+use super::routes::{Held, Wanted};
+use super::{Fib, NhId, Refusal, Subject, Target};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use weft_bgp::types::{IfIndex, IpNet};
+
+/// Most failures listed in a report; the count is of all.
+const LISTED: usize = 100;
+
+/// The kernel's side, in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FibReport {
+    /// False: the kernel is left alone.
+    pub install: bool,
+    /// Routes of ours in the kernel.
+    pub routes: usize,
+    /// Nexthop objects in the kernel.
+    pub nexthops: usize,
+    /// Nexthop groups in the kernel.
+    pub groups: usize,
+    /// Routes of an earlier run that nobody has asked for yet.
+    pub leftovers: usize,
+    /// Operations not yet sent.
+    pub pending: usize,
+    /// Routes that wait for a live neighbour.
+    pub waiting: usize,
+    /// How many things failed and are tried again.
+    pub failed: usize,
+    /// The first hundred of them.
+    pub failures: Vec<FailureReport>,
+    /// Prefixes (of those listed) where a route that is not ours stands in the way.
+    pub conflicts: Vec<IpNet>,
+    /// How often a dump showed what no notification had told.
+    pub drift: u64,
+}
+
+/// One thing that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureReport {
+    /// The prefix, or `nexthop 4026531840 (10.0.0.1 dev 3)`.
+    pub what: String,
+    /// What the kernel said.
+    pub reason: Refusal,
+    /// How often it was tried.
+    pub tries: u32,
+}
+
+/// What the kernel holds for one prefix, as last told by the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelRoute {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// The nexthop object or group it names.
+    pub nhid: Option<NhId>,
+    /// Where packets go; empty for a route that drops them, or if there is no route.
+    pub members: Vec<KernelMember>,
+    /// There is a route.
+    pub installed: bool,
+    /// It is what was wanted, with all its members alive.
+    pub as_wanted: bool,
+    /// Why it is not.
+    pub failure: Option<Refusal>,
+}
+
+/// One neighbour of a kernel route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelMember {
+    /// Through which interface.
+    pub link: IfIndex,
+    /// To whom.
+    pub gateway: IpAddr,
+    /// Relative weight.
+    pub weight: u8,
+}
+
+impl Fib {
+    /// The kernel's side, in numbers.
+    #[must_use]
+    pub fn report(&self) -> FibReport {
+        let (nexthops, groups) = self.objects.held();
+        let failures: Vec<_> = self
+            .troubles
+            .iter()
+            .take(LISTED)
+            .map(|(subject, trouble)| FailureReport {
+                what: self.name(subject),
+                reason: trouble.refusal,
+                tries: trouble.tries,
+            })
+            .collect();
+        let conflict = |subject: &Subject| match subject {
+            Subject::Route(key) => Some(key.prefix),
+            Subject::Nexthop(_) => None,
+        };
+        let in_the_way = self.troubles.iter().filter(|(_, trouble)| trouble.refusal == Refusal::Exists);
+        FibReport {
+            install: self.config.install,
+            routes: self.routes.held(),
+            nexthops,
+            groups,
+            leftovers: self.routes.leftovers(),
+            pending: self.routes.due(),
+            waiting: self.routes.starved(),
+            failed: self.troubles.len(),
+            failures,
+            conflicts: in_the_way.filter_map(|(subject, _)| conflict(subject)).take(LISTED).collect(),
+            drift: self.drift,
+        }
+    }
+
+    fn name(&self, subject: &Subject) -> String {
+        match subject {
+            Subject::Route(key) => key.prefix.to_string(),
+            Subject::Nexthop(id) => match self.objects.get(*id).map(|object| &object.shape) {
+                Some(Shape::Member(member)) => {
+                    format!("nexthop {} ({} dev {})", id.0, member.gateway, member.link.0)
+                }
+                Some(Shape::Group(set)) => format!("nexthop {} (group of {})", id.0, set.len()),
+                Some(Shape::Orphan(_)) | None => format!("nexthop {}", id.0),
+            },
+        }
+    }
+
+    /// What the kernel holds for a prefix; `None`: nothing is wanted and nothing is there.
+    #[must_use]
+    pub fn route(&self, prefix: IpNet) -> Option<KernelRoute> {
+        let key = self.key(prefix);
+        let entry = self.routes.entry(&key);
+        let failure = self.troubles.get(&Subject::Route(key)).map(|trouble| trouble.refusal);
+        let target = entry.and_then(|entry| entry.have).map(|held| held.target);
+        let nhid = match target {
+            Some(Target::Nexthop(id)) => Some(id),
+            Some(Target::Blackhole | Target::Unreachable | Target::Other) | None => None,
+        };
+        let members = nhid.map(|id| self.members(id)).unwrap_or_default();
+        let exact = entry.is_some_and(|entry| match entry.want {
+            Wanted::To(target) => entry.have == Some(Held { target, exact: true }),
+            Wanted::Leftover | Wanted::Nothing => false,
+        });
+        entry.map(|_| KernelRoute {
+            prefix,
+            nhid,
+            installed: target.is_some(),
+            as_wanted: exact && nhid.is_none_or(|id| self.width(id) == members.len()),
+            members,
+            failure,
+        })
+    }
+
+    /// How many neighbours an object should have.
+    fn width(&self, id: NhId) -> usize {
+        match self.objects.get(id).map(|object| &object.shape) {
+            Some(Shape::Group(set)) => set.len(),
+            Some(Shape::Member(_) | Shape::Orphan(_)) | None => 1,
+        }
+    }
+
+    fn members(&self, id: NhId) -> Vec<KernelMember> {
+        let one = |id: &NhId, weight: u8| match self.objects.get(*id).map(|object| &object.shape) {
+            Some(Shape::Member(member)) => Some(KernelMember { link: member.link, gateway: member.gateway, weight }),
+            Some(Shape::Group(_) | Shape::Orphan(_)) | None => None,
+        };
+        match self.objects.get(id).map(|object| &object.held) {
+            Some(super::HeldObject::Member) => one(&id, 1).into_iter().collect(),
+            Some(super::HeldObject::Group(members)) => {
+                members.iter().filter_map(|(id, weight)| one(id, *weight)).collect()
+            }
+            Some(super::HeldObject::No | super::HeldObject::Orphan) | None => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! [`Fib`] against a model of the kernel that drops things silently, as the real one does.
+
+mod model;
+
+use super::*;
+use crate::config::FibConfig;
+use model::{Kernel, Owner};
+use proptest::prelude::*;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// Prefixes the property test plays with.
+const PREFIXES: [&str; 6] =
+    ["10.0.0.0/24", "10.0.1.0/24", "10.0.1.1/32", "0.0.0.0/0", "2001:db8::/64", "2001:db8::1/128"];
+const LINKS: u32 = 3;
+/// More operations than any case needs: reaching it means that two of them undo each other for ever.
+const MAX_ROUNDS: usize = 2_000;
+
+fn config() -> FibConfig {
+    FibConfig {
+        install: true,
+        table: 254,
+        metric: 77,
+        protocol: 193,
+        nexthop_base: 1_000,
+        nexthop_count: 200,
+        prefer_source_v4: Some(Ipv4Addr::new(10, 9, 9, 9)),
+        prefer_source_v6: None,
+        keep_on_exit: true,
+        unreachable: vec!["10.0.0.0/8".parse().unwrap()],
+    }
+}
+
+fn prefix(index: usize) -> IpNet {
+    PREFIXES[index % PREFIXES.len()].parse().unwrap()
+}
+
+fn key(prefix: IpNet) -> RouteKey {
+    RouteKey { prefix, table: 254, metric: 77 }
+}
+
+/// The neighbour on a link: an IPv6 one, which may serve both families.
+fn hop(link: u32, weight: u8) -> Hop {
+    let gateway = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
+    Hop { link: IfIndex(link), gateway, weight }
+}
+
+fn member(link: u32) -> Member {
+    Member { link: IfIndex(link), gateway: hop(link, 1).gateway }
+}
+
+/// A set from a mask of links.
+fn hops(mask: u8) -> Want {
+    let set: Vec<_> = (1..=LINKS).filter(|link| mask & (1 << link) != 0).map(|link| hop(link, 1)).collect();
+    if set.is_empty() { Want::Nothing } else { Want::Hops(set.into()) }
+}
+
+/// A [`Fib`] with its kernel, and what it was told.
+struct World {
+    fib: Fib,
+    kernel: Kernel,
+    now: Instant,
+    seq: u64,
+    acked: u64,
+    wants: BTreeMap<IpNet, Want>,
+    dead: BTreeSet<Member>,
+    ops: usize,
+    failed: Vec<IpNet>,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self {
+            fib: Fib::new(config()),
+            kernel: Kernel::new(LINKS),
+            now: Instant::ZERO,
+            seq: 0,
+            acked: 0,
+            wants: BTreeMap::new(),
+            dead: BTreeSet::new(),
+            ops: 0,
+            failed: Vec::new(),
+        };
+        world.start();
+        world
+    }
+
+    fn start(&mut self) {
+        for link in 1..=LINKS {
+            self.fib.set_link(IfIndex(link), self.kernel.is_up(IfIndex(link)));
+        }
+        self.fib.compare(&self.kernel.dump());
+    }
+
+    fn want(&mut self, prefix: IpNet, want: Want) {
+        self.seq += 1;
+        self.wants.insert(prefix, want.clone());
+        self.fib.want(&[FibChange { prefix, want, seq: self.seq }]);
+    }
+
+    fn link(&mut self, link: u32, up: bool) {
+        self.kernel.set_link(IfIndex(link), up);
+        self.fib.set_link(IfIndex(link), up);
+    }
+
+    /// One batch; whether there was one.
+    fn step(&mut self, max: usize) -> bool {
+        let ops = self.fib.next_ops(self.now, max);
+        self.ops += ops.len();
+        let outcomes: Vec<_> = ops.iter().map(|op| self.kernel.apply(op)).collect();
+        for (op, outcome) in ops.iter().zip(outcomes) {
+            self.fib.done(self.now, op, outcome);
+        }
+        while let Some(ack) = self.fib.poll_ack() {
+            assert!(ack.seq > self.acked, "acknowledgements go up");
+            self.acked = ack.seq;
+            self.failed.extend(ack.failed);
+        }
+        !ops.is_empty()
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..MAX_ROUNDS {
+            if self.step(64) {
+                continue;
+            }
+            if self.fib.take_dump_request() {
+                self.fib.compare(&self.kernel.dump());
+                continue;
+            }
+            return;
+        }
+        panic!("does not settle: {:?}", self.fib.report());
+    }
+
+    /// What a periodic dump and patience lead to.
+    fn settle_for_good(&mut self) {
+        for _ in 0..8 {
+            self.settle();
+            self.fib.compare(&self.kernel.dump());
+            self.now = self.now + RETRY_LAST;
+        }
+        self.settle();
+    }
+
+    fn restart(&mut self) {
+        self.fib = Fib::new(config());
+        self.start();
+        for (prefix, want) in std::mem::take(&mut self.wants) {
+            self.want(prefix, want);
+        }
+        for member in self.dead.clone() {
+            self.fib.set_alive(member, false);
+        }
+    }
+
+    /// Model = wanted ∧ alive, and nothing else of ours.
+    fn check(&self) {
+        let mut expected = BTreeMap::new();
+        for (prefix, want) in &self.wants {
+            let outcome = match want {
+                Want::Nothing => continue,
+                Want::Discard => model::Effect::Blackhole,
+                Want::Hops(hops) => {
+                    let alive = |hop: &&Hop| {
+                        let member = Member { link: hop.link, gateway: hop.gateway };
+                        self.kernel.is_up(hop.link) && !self.dead.contains(&member)
+                    };
+                    let members: Vec<_> = hops.iter().filter(alive).map(|hop| hop.link).collect();
+                    if members.is_empty() {
+                        continue;
+                    }
+                    model::Effect::Via(members)
+                }
+            };
+            expected.insert(key(*prefix), outcome);
+        }
+        let last = RouteKey { prefix: "10.0.0.0/8".parse().unwrap(), table: 254, metric: LAST_RESORT_METRIC };
+        expected.insert(last, model::Effect::Unreachable);
+        expected.retain(|key, _| self.kernel.route_owner(key) != Some(Owner::Foreign));
+        assert_eq!(self.kernel.effects(), expected, "{:?}", self.fib.report());
+        // A route that something foreign keeps out still wants its objects.
+        if self.fib.report().failed == 0 {
+            assert_eq!(self.kernel.unused(), [], "objects that nothing needs");
+        }
+        assert_eq!(self.acked, self.seq, "everything is acknowledged");
+    }
+}
+
+#[test]
+fn one_object_per_neighbour_one_group_per_set() {
+    let mut world = World::new();
+    for index in 0..4 {
+        world.want(prefix(index), hops(0b0110));
+    }
+    world.want(prefix(4), hops(0b0010));
+    world.fib.sweep();
+    world.settle();
+    world.check();
+    let report = world.fib.report();
+    assert_eq!((report.routes, report.nexthops, report.groups), (6, 2, 1));
+}
+
+#[test]
+fn loss_of_one_neighbour_touches_no_route() {
+    let mut world = World::new();
+    for index in 0..6 {
+        world.want(prefix(index), hops(0b0110));
+    }
+    world.fib.sweep();
+    world.settle();
+    world.ops = 0;
+    world.link(1, false);
+    world.settle();
+    world.check();
+    assert_eq!(world.ops, 1, "the deletion, made certain");
+    world.ops = 0;
+    world.link(1, true);
+    world.settle();
+    world.check();
+    assert_eq!(world.ops, 2, "the object and the group");
+}
+
+#[test]
+fn what_an_earlier_run_left_is_adopted_without_an_operation() {
+    let mut world = World::new();
+    world.want(prefix(0), hops(0b1110));
+    world.want(prefix(1), hops(0b0010));
+    world.want(prefix(2), Want::Discard);
+    world.want(prefix(4), hops(0b1110));
+    world.settle();
+    world.wants.remove(&prefix(1));
+    world.ops = 0;
+    world.restart();
+    world.settle();
+    assert_eq!(world.ops, 0);
+    assert_eq!(world.fib.report().leftovers, 1);
+    world.fib.sweep();
+    world.settle();
+    world.check();
+    assert_eq!(world.ops, 1, "the route that nobody wanted");
+}
+
+#[test]
+fn a_route_that_changes_is_replaced_in_place() {
+    let mut world = World::new();
+    world.want(prefix(0), hops(0b0010));
+    world.settle();
+    world.want(prefix(0), hops(0b0110));
+    while world.step(1) {
+        assert!(world.kernel.route_owner(&key(prefix(0))).is_some(), "no gap");
+    }
+    world.fib.sweep();
+    world.settle();
+    world.check();
+}
+
+#[test]
+fn a_foreign_route_stays_and_is_reported_until_it_goes() {
+    let mut world = World::new();
+    world.kernel.add_foreign_route(key(prefix(0)));
+    world.want(prefix(0), hops(0b0010));
+    world.fib.sweep();
+    world.settle_for_good();
+    world.check();
+    assert_eq!(world.fib.report().conflicts, [prefix(0)]);
+    world.kernel.remove_route(&key(prefix(0)));
+    world.fib.hint(Hint::RouteGone(key(prefix(0))));
+    world.settle();
+    world.check();
+    assert_eq!(world.fib.report().failed, 0);
+}
+
+#[test]
+fn removal_is_a_few_deletions_of_objects_and_leaves_nothing() {
+    let mut world = World::new();
+    for index in 0..6 {
+        world.want(prefix(index), hops(0b1110));
+    }
+    world.want(prefix(2), Want::Discard);
+    world.settle();
+    world.ops = 0;
+    world.fib.remove_all();
+    world.settle();
+    assert_eq!(world.kernel.dump(), Dump::default());
+    assert_eq!(world.ops, 4 + 2, "three neighbours, a group, a discard route, a last resort");
+}
+
+#[test]
+fn a_new_metric_and_source_are_taken_over_without_a_gap() {
+    let mut world = World::new();
+    world.want(prefix(0), hops(0b0110));
+    world.want(prefix(4), hops(0b0110));
+    world.settle();
+    let changed = FibConfig { metric: 78, prefer_source_v4: None, unreachable: Vec::new(), ..config() };
+    assert!(!world.fib.reconfigure(changed));
+    let new = |prefix| RouteKey { prefix, table: 254, metric: 78 };
+    while world.step(1) {
+        let either = |prefix| world.kernel.route_owner(&key(prefix)).or_else(|| world.kernel.route_owner(&new(prefix)));
+        assert!(either(prefix(0)).is_some() && either(prefix(4)).is_some());
+    }
+    let keys: Vec<_> = world.kernel.dump().routes.iter().map(|route| (route.key, route.source)).collect();
+    assert_eq!(keys, [(new(prefix(0)), None), (new(prefix(4)), None)]);
+}
+
+#[test]
+fn install_false_acknowledges_and_does_nothing() {
+    let mut fib = Fib::new(FibConfig { install: false, ..config() });
+    fib.want(&[FibChange { prefix: prefix(0), want: hops(2), seq: 7 }]);
+    assert_eq!(fib.poll_ack(), Some(Ack { seq: 7, failed: Vec::new() }));
+    assert_eq!(fib.next_ops(Instant::ZERO, 64), []);
+}
+
+#[test]
+fn a_route_without_a_live_neighbour_is_acknowledged_as_failed() {
+    let mut world = World::new();
+    world.link(1, false);
+    world.want(prefix(0), hops(0b0010));
+    world.settle();
+    assert_eq!(world.failed, [prefix(0)]);
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Want(usize, Want),
+    Link(u32, bool),
+    Flicker(u32),
+    Alive(u32, bool),
+    ForeignRoute(usize),
+    RouteGone { index: usize, told: bool },
+    ObjectGone { index: usize, told: bool },
+    ForeignObject(u32),
+    SourceAddressGone,
+    Refuse(Refusal),
+    Dump,
+    Sweep,
+    Restart,
+    Step(usize),
+    Settle,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let link = 1..=LINKS;
+    prop_oneof![
+        6 => (0..6usize, 0..8u8).prop_map(|(index, mask)| Event::Want(index, hops(mask << 1))),
+        1 => (0..6usize).prop_map(|index| Event::Want(index, Want::Discard)),
+        3 => (link.clone(), any::<bool>()).prop_map(|(link, up)| Event::Link(link, up)),
+        1 => link.clone().prop_map(Event::Flicker),
+        1 => (link, any::<bool>()).prop_map(|(link, alive)| Event::Alive(link, alive)),
+        1 => (0..6usize).prop_map(Event::ForeignRoute),
+        2 => (0..6usize, any::<bool>()).prop_map(|(index, told)| Event::RouteGone { index, told }),
+        2 => (0..8usize, any::<bool>()).prop_map(|(index, told)| Event::ObjectGone { index, told }),
+        1 => (0..20u32).prop_map(Event::ForeignObject),
+        1 => Just(Event::SourceAddressGone),
+        1 => prop_oneof![Just(Refusal::Busy), Just(Refusal::Unanswered), Just(Refusal::NotOnLink)].prop_map(Event::Refuse),
+        1 => Just(Event::Dump),
+        1 => Just(Event::Sweep),
+        1 => Just(Event::Restart),
+        5 => (1..5usize).prop_map(Event::Step),
+        2 => Just(Event::Settle),
+    ]
+}
+
+fn play(world: &mut World, event: Event) {
+    match event {
+        Event::Want(index, want) => world.want(prefix(index), want),
+        Event::Link(link, up) => world.link(link, up),
+        Event::Flicker(link) => {
+            let up = world.kernel.is_up(IfIndex(link));
+            world.link(link, false);
+            world.link(link, up);
+        }
+        Event::Alive(link, alive) => {
+            world.fib.set_alive(member(link), alive);
+            if alive {
+                world.dead.remove(&member(link))
+            } else {
+                world.dead.insert(member(link))
+            };
+        }
+        // Whoever takes our place is seen doing so.
+        Event::ForeignRoute(index) => {
+            world.kernel.add_foreign_route(key(prefix(index)));
+            world.fib.hint(Hint::RouteGone(key(prefix(index))));
+        }
+        Event::RouteGone { index, told } => {
+            let key = key(prefix(index));
+            world.kernel.remove_route(&key);
+            if told {
+                world.fib.hint(Hint::RouteGone(key));
+            }
+        }
+        Event::ObjectGone { index, told } => {
+            if let Some(id) = world.kernel.remove_some_object(index)
+                && told
+            {
+                world.fib.hint(Hint::NexthopGone(id));
+            }
+        }
+        Event::ForeignObject(offset) => {
+            if world.kernel.add_foreign_object(NhId(1_000 + offset)) {
+                world.fib.hint(Hint::NexthopGone(NhId(1_000 + offset)));
+            }
+        }
+        Event::SourceAddressGone => world.kernel.drop_v4_routes_with_source(),
+        Event::Refuse(refusal) => world.kernel.refuse_next(refusal),
+        Event::Dump => world.fib.compare(&world.kernel.dump()),
+        Event::Sweep => world.fib.sweep(),
+        Event::Restart => world.restart(),
+        Event::Step(max) => {
+            world.step(max);
+        }
+        Event::Settle => world.settle(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever happens in whatever order: in the end the kernel holds what is wanted ∧ alive, and foreign routes were never touched
+    /// (the model panics if they are).
+    #[test]
+    fn kernel_is_wanted_and_alive(events in prop::collection::vec(event(), 1..60)) {
+        let mut world = World::new();
+        for event in events {
+            play(&mut world, event);
+        }
+        world.fib.sweep();
+        world.settle_for_good();
+        world.check();
+    }
+}
