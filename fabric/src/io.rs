@@ -7,6 +7,7 @@ pub mod clock;
 pub mod files;
 pub mod http;
 pub mod icmp6;
+pub mod netlink;
 pub mod sockopt;
 pub mod tcp;
 pub mod verbs;

@@ -1,0 +1,210 @@
+//! The socket that asks: batches of operations with one answer each, single requests, dumps. The kernel works on a request while it
+//! is being sent, so every answer is there when the call returns, and nothing here ever waits.
+
+use super::wire::{self, Message};
+use super::{nexthop, route};
+use crate::fib::{Op, Refusal};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Room for the answers of a batch of which every message fails, with the kernel's words; the system may grant less.
+const RECEIVE_BUFFER: usize = 4 << 20;
+/// The kernel sends at most 32 KiB of a dump at a time.
+const CHUNK: usize = 64 << 10;
+/// A dump that is disturbed by changes is begun again this often before it is given up for now.
+const DUMP_TRIES: u32 = 5;
+
+#[derive(Debug)]
+pub(super) struct Requests {
+    socket: Socket,
+    port: u32,
+    sequence: u32,
+    out: Vec<u8>,
+    chunk: Vec<u8>,
+    /// What the kernel said last to explain a refusal.
+    pub(super) words: Option<String>,
+}
+
+impl Requests {
+    pub(super) fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        let port = socket.bind_auto()?.port_number();
+        socket.set_non_blocking(true)?;
+        set_receive_buffer(socket.as_fd(), RECEIVE_BUFFER);
+        socket.set_cap_ack(true)?;
+        socket.set_ext_ack(true)?;
+        // Filters of dumps are obeyed, and nonsense is refused rather than ignored.
+        socket.set_netlink_get_strict_chk(true)?;
+        Ok(Self { socket, port, sequence: 0, out: Vec::new(), chunk: vec![0; CHUNK], words: None })
+    }
+
+    /// How the kernel names us in notifications of what we did.
+    pub(super) const fn port(&self) -> u32 {
+        self.port
+    }
+
+    /// Sends operations together and tells the outcome of each.
+    pub(super) fn batch(&mut self, ops: &[Op], protocol: u8) -> Vec<Result<(), Refusal>> {
+        let mut outcomes = vec![Ok(()); ops.len()];
+        let mut out = std::mem::take(&mut self.out);
+        out.clear();
+        let first = self.sequence.wrapping_add(1);
+        let mut last = None;
+        for op in ops {
+            self.sequence = self.sequence.wrapping_add(1);
+            last = nexthop::push(&mut out, op, protocol, self.sequence)
+                .or_else(|| route::push(&mut out, op, protocol, self.sequence));
+        }
+        if let Some(start) = last {
+            wire::ask_answer(&mut out, start);
+        }
+        let sent = self.send(&out);
+        self.out = out;
+        // Only failures are answered one by one; the answer to the last message says that all have been worked on.
+        let answered = sent.is_ok() && self.collect(first, &mut outcomes);
+        if !answered {
+            outcomes.fill(Err(Refusal::Unanswered));
+        }
+        outcomes
+    }
+
+    fn collect(&mut self, first: u32, outcomes: &mut [Result<(), Refusal>]) -> bool {
+        let end = self.sequence;
+        let mut chunk = std::mem::take(&mut self.chunk);
+        let mut complete = false;
+        while !complete {
+            let Ok(length) = self.receive(&mut chunk) else { break };
+            for message in wire::messages(chunk.get(..length).unwrap_or_default()) {
+                if message.kind != wire::NLMSG_ERROR {
+                    continue;
+                }
+                let index = usize::try_from(message.sequence.wrapping_sub(first)).unwrap_or(usize::MAX);
+                let (outcome, words) = wire::answer(&message);
+                if let Some(slot) = outcomes.get_mut(index) {
+                    *slot = outcome;
+                    self.words = words.or_else(|| self.words.take());
+                    complete |= message.sequence == end;
+                }
+            }
+        }
+        self.chunk = chunk;
+        complete
+    }
+
+    /// One request with its answer.
+    pub(super) fn request(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<(), Refusal> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut out = Vec::new();
+        let start = wire::begin(&mut out, kind, flags | wire::NLM_F_ACK, self.sequence);
+        out.extend(body);
+        wire::end(&mut out, start);
+        self.ask(&out)
+    }
+
+    /// Whether we may change anything: the kernel checks that before it looks at what is asked, here nothing.
+    pub(super) fn probe(&mut self) -> Result<(), Refusal> {
+        self.request(nexthop::RTM_DELNEXTHOP, 0, &[0; nexthop::HEADER])
+    }
+
+    fn ask(&mut self, out: &[u8]) -> Result<(), Refusal> {
+        let mut outcome = [Ok(())];
+        if self.send(out).is_err() || !self.collect(self.sequence, &mut outcome) {
+            return Err(Refusal::Unanswered);
+        }
+        let [outcome] = outcome;
+        outcome
+    }
+
+    /// A whole dump, as messages; `between` is called while it is under way, for what cannot wait. All or nothing.
+    ///
+    /// # Errors
+    /// What the kernel says; `Interrupted` if changes disturbed every attempt.
+    pub(super) fn dump(
+        &mut self,
+        kind: u16,
+        body: &[u8],
+        mut take: impl FnMut(&Message<'_>),
+        mut between: impl FnMut(),
+    ) -> io::Result<()> {
+        let mut chunks: Vec<Vec<u8>> = Vec::new();
+        for _ in 0..DUMP_TRIES {
+            chunks.clear();
+            if self.dump_once(kind, body, &mut chunks, &mut between)? {
+                for chunk in &chunks {
+                    wire::messages(chunk).filter(|message| message.kind > wire::NLMSG_OVERRUN).for_each(|m| take(&m));
+                }
+                return Ok(());
+            }
+        }
+        Err(io::ErrorKind::Interrupted.into())
+    }
+
+    fn dump_once(
+        &mut self,
+        kind: u16,
+        body: &[u8],
+        chunks: &mut Vec<Vec<u8>>,
+        between: &mut impl FnMut(),
+    ) -> io::Result<bool> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut out = Vec::new();
+        let start = wire::begin(&mut out, kind, wire::NLM_F_DUMP, self.sequence);
+        out.extend(body);
+        wire::end(&mut out, start);
+        self.send(&out)?;
+        let mut whole = true;
+        loop {
+            let mut chunk = std::mem::take(&mut self.chunk);
+            let received = self.receive(&mut chunk);
+            self.chunk = chunk;
+            let length = received?;
+            let data = self.chunk.get(..length).unwrap_or_default();
+            let mut done = None;
+            for message in wire::messages(data).filter(|message| message.sequence == self.sequence) {
+                whole &= message.flags & wire::NLM_F_DUMP_INTR == 0;
+                match message.kind {
+                    // Both carry an error number first; a dump is valid only if it ends with none.
+                    wire::NLMSG_DONE | wire::NLMSG_ERROR => done = Some(wire::answer(&message).0),
+                    wire::NLMSG_OVERRUN => whole = false,
+                    _ => {}
+                }
+            }
+            chunks.push(data.to_vec());
+            match done {
+                // A table that does not exist yet holds nothing.
+                Some(Ok(()) | Err(Refusal::Missing)) => return Ok(whole),
+                Some(Err(Refusal::Busy)) => return Ok(false),
+                Some(Err(refusal)) => return Err(io::Error::other(format!("dump: {refusal}"))),
+                None => between(),
+            }
+        }
+    }
+
+    fn send(&self, data: &[u8]) -> io::Result<()> {
+        self.socket.send_to(data, &SocketAddr::new(0, 0), 0).map(drop)
+    }
+
+    fn receive(&self, chunk: &mut [u8]) -> io::Result<usize> {
+        receive(&self.socket, chunk)
+    }
+}
+
+/// Receives from the kernel; a message from another process (which the kernel does not allow by default) is dropped.
+pub(super) fn receive(socket: &Socket, chunk: &mut [u8]) -> io::Result<usize> {
+    loop {
+        let (length, from) = socket.recv_from(&mut &mut *chunk, 0)?;
+        if from.port_number() == 0 {
+            return Ok(length.min(chunk.len()));
+        }
+    }
+}
+
+/// As large as the system lets us.
+pub(super) fn set_receive_buffer(socket: BorrowedFd<'_>, bytes: usize) {
+    use rustix::net::sockopt;
+    // The first needs CAP_NET_ADMIN in the first namespace, the second stops at net.core.rmem_max without an error.
+    if sockopt::set_socket_recv_buffer_size_force(socket, bytes).is_err() {
+        let _ = sockopt::set_socket_recv_buffer_size(socket, bytes);
+    }
+}

@@ -1,0 +1,348 @@
+//! The thread: hears the kernel first, then the daemon, then does one batch, and so on; a dump when one is due.
+
+use super::links::{self, Links};
+use super::request::Requests;
+use super::watch::{Note, Watch};
+use super::{Command, Event, nexthop, route, wire};
+use crate::config::FibConfig;
+use crate::fib::{Dump, Fib, Hint, Op, Refusal};
+use crate::io::clock::Clock;
+use netlink_packet_core::Emitable;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use tokio::sync::mpsc::Sender;
+use weft_bgp::time::{Duration, Instant};
+use weft_bgp::types::IpNet;
+
+/// Operations per send: sixteen already give all there is to gain, and a link that goes down waits for one batch at most.
+const BATCH: usize = 256;
+/// While more is due than this, routes are not listened to.
+const BURST: usize = 10_000;
+/// How long a periodic dump may be away.
+const DUMP_PERIOD: Duration = Duration::from_secs(30);
+/// How long a doubt waits for its like.
+const DUMP_DELAY: Duration = Duration::from_millis(40);
+/// A dump may take one part in this of the thread's time.
+const DUMP_SHARE: u32 = 20;
+/// How soon a failed dump is tried again.
+const DUMP_RETRY: Duration = Duration::from_millis(200);
+/// How soon an event that did not fit is offered again.
+const EVENT_RETRY: Duration = Duration::from_millis(2);
+/// Rounds of work and dump at the end: one removes, one confirms, the others are for disturbances.
+const LAST_ROUNDS: u32 = 4;
+
+#[derive(Debug)]
+pub(super) struct Worker {
+    clock: Clock,
+    fib: Fib,
+    requests: Requests,
+    watch: Watch,
+    commands: Receiver<Command>,
+    wake: Arc<OwnedFd>,
+    /// Addresses on the loopback interface that are ours.
+    addresses: BTreeSet<IpNet>,
+    dump_at: Instant,
+    /// No dump before this, so that dumps of a large table do not eat the thread.
+    dump_not_before: Instant,
+}
+
+impl Worker {
+    pub(super) fn new(
+        config: &FibConfig,
+        commands: Receiver<Command>,
+        wake: Arc<OwnedFd>,
+        events: Sender<Event>,
+    ) -> io::Result<Self> {
+        let mut requests = Requests::open()?;
+        if config.install && requests.probe() == Err(Refusal::Forbidden) {
+            let message = "no permission to change the kernel's routes: give the daemon CAP_NET_ADMIN in this network namespace, \
+                           or write `fib: {install: false}`";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+        }
+        let clock = Clock::start();
+        let watch = Watch::open(config, requests.port(), events)?;
+        let mut worker = Self {
+            clock,
+            fib: Fib::new(config.clone()),
+            requests,
+            watch,
+            commands,
+            wake,
+            addresses: BTreeSet::new(),
+            dump_at: Instant::ZERO + DUMP_PERIOD,
+            dump_not_before: Instant::ZERO,
+        };
+        // Listening began first: whatever changes from here on is heard.
+        worker.watch.links = worker.list_links()?;
+        for link in worker.watch.links.usable().collect::<Vec<_>>() {
+            worker.fib.set_link(link, true);
+        }
+        if config.install {
+            let dump = worker.dump()?;
+            worker.fib.compare(&dump);
+        }
+        worker.watch.deliver(clock.now());
+        Ok(worker)
+    }
+
+    pub(super) fn run(mut self) {
+        loop {
+            self.watch.read(self.clock.now());
+            self.follow_notes();
+            if let Some((keep, done)) = self.obey() {
+                self.finish(keep);
+                self.watch.deliver(self.clock.now());
+                // Nobody may be waiting.
+                let _ = done.map(|done| done.send(()));
+                return;
+            }
+            let busy = self.work();
+            self.dump_if_due();
+            self.watch.deliver(self.clock.now());
+            if !busy {
+                self.sleep();
+            }
+        }
+    }
+
+    /// Waits for the kernel, for the daemon, or for the next deadline.
+    fn sleep(&self) {
+        let now = self.clock.now();
+        let events = self.watch.next_timeout().map(|at| at.max(now + EVENT_RETRY));
+        let dump = Some(self.dump_at).filter(|_| self.fib.config().install);
+        let at = [events, dump, self.fib.next_timeout()].into_iter().flatten().min();
+        let timeout = at.map(|at| at.since(now));
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let mut fds =
+            [PollFd::from_borrowed_fd(self.watch.fd(), PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+        // An interrupted wait is a short wait.
+        let _ = poll(&mut fds, timeout.as_ref());
+        let mut counter = [0; 8];
+        let _ = rustix::io::read(self.wake.as_fd(), &mut counter);
+    }
+
+    /// Takes commands until there are none or one says to finish.
+    fn obey(&mut self) -> Option<(bool, Option<tokio::sync::oneshot::Sender<()>>)> {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Install(changes)) => self.fib.want(&changes),
+                Ok(Command::AddAddress(net)) => self.add_address(net),
+                Ok(Command::RemoveAddress(net)) => self.remove_address(net),
+                Ok(Command::Sweep) => self.fib.sweep(),
+                Ok(Command::Reconfigure(config)) => self.reconfigure(*config),
+                Ok(Command::Report(answer)) => drop(answer.send(self.fib.report())),
+                Ok(Command::Route(prefix, answer)) => drop(answer.send(self.fib.route(prefix))),
+                Ok(Command::Finish { keep, done }) => return Some((keep, Some(done))),
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => return Some((true, None)),
+            }
+        }
+    }
+
+    fn reconfigure(&mut self, config: FibConfig) {
+        if self.fib.reconfigure(config) {
+            tracing::warn!("fib.install and fib.protocol take effect when the daemon is started again");
+        }
+        self.watch.reconfigure(self.fib.config());
+        self.doubt();
+    }
+
+    fn follow_notes(&mut self) {
+        while let Some(note) = self.watch.notes.pop_front() {
+            match note {
+                Note::Link(link, usable) => self.fib.set_link(link, usable),
+                Note::Hint(Hint::Doubt) => self.doubt(),
+                Note::Hint(hint @ (Hint::NexthopGone(_) | Hint::RouteGone(_))) => self.fib.hint(hint),
+                Note::AddressAdded => self.fib.retry_all(),
+                Note::AddressRemoved(net) => {
+                    if self.addresses.contains(&net) {
+                        self.add_address(net);
+                    }
+                }
+                Note::Overrun => match self.list_links() {
+                    Ok(links) => self.watch.replace_links(links, self.clock.now()),
+                    Err(error) => tracing::warn!(%error, "cannot list the links"),
+                },
+            }
+        }
+    }
+
+    fn doubt(&mut self) {
+        let soon = (self.clock.now() + DUMP_DELAY).max(self.dump_not_before);
+        self.dump_at = self.dump_at.min(soon);
+    }
+
+    /// One batch; whether there was one.
+    fn work(&mut self) -> bool {
+        let now = self.clock.now();
+        if self.fib.due() > BURST && self.watch.hears_routes() {
+            self.hear_routes(false);
+        }
+        let ops = self.fib.next_ops(now, BATCH);
+        if ops.is_empty() {
+            if self.fib.config().install && !self.watch.hears_routes() {
+                self.hear_routes(true);
+                self.doubt();
+            }
+        } else {
+            let outcomes = self.requests.batch(&ops, self.fib.config().protocol);
+            self.log_failures(&ops, &outcomes);
+            for (op, outcome) in ops.iter().zip(&outcomes) {
+                self.fib.done(now, op, *outcome);
+            }
+        }
+        if self.fib.take_dump_request() {
+            self.doubt();
+        }
+        while let Some(ack) = self.fib.poll_ack() {
+            self.watch.acknowledge(ack);
+        }
+        !ops.is_empty()
+    }
+
+    fn hear_routes(&mut self, hear: bool) {
+        if let Err(error) = self.watch.hear_routes(hear) {
+            tracing::warn!(%error, "cannot change what netlink tells; dumps will tell");
+        }
+    }
+
+    fn log_failures(&mut self, ops: &[Op], outcomes: &[Result<(), Refusal>]) {
+        let words = self.requests.words.take().unwrap_or_default();
+        let mut failed = ops.iter().zip(outcomes).filter_map(|(op, outcome)| Some((op, outcome.err()?)));
+        // One line for a batch: thousands may fail for one reason. All of them are in the report.
+        if let Some((op, reason)) = failed.find(|(_, reason)| *reason != Refusal::Missing) {
+            let more = failed.count();
+            tracing::warn!(?op, %reason, kernel = words, more, "the kernel refused; it is tried again");
+        }
+    }
+
+    fn dump_if_due(&mut self) {
+        let begun = self.clock.now();
+        if !self.fib.config().install || begun < self.dump_at.max(self.dump_not_before) {
+            return;
+        }
+        match self.dump() {
+            Ok(dump) => {
+                self.fib.compare(&dump);
+                let now = self.clock.now();
+                self.dump_at = now + DUMP_PERIOD;
+                self.dump_not_before = now + now.since(begun) * DUMP_SHARE;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "dump");
+                self.dump_at = self.clock.now() + DUMP_RETRY;
+            }
+        }
+    }
+
+    /// All that the kernel holds of ours.
+    fn dump(&mut self) -> io::Result<Dump> {
+        let Self { requests, watch, clock, fib, .. } = self;
+        let config = fib.config();
+        let mut dump = Dump::default();
+        let range = config.nexthop_base..config.nexthop_base.saturating_add(config.nexthop_count);
+        let body = [0; nexthop::HEADER];
+        let found = |message: &wire::Message<'_>| nexthop::parse(message.payload, config.protocol);
+        let take = |message: &wire::Message<'_>| {
+            dump.nexthops.extend(found(message).filter(|object| range.contains(&object.id.0)));
+        };
+        requests.dump(nexthop::RTM_GETNEXTHOP, &body, take, || watch.read(clock.now()))?;
+        for v6 in [false, true] {
+            let filter = route::filter(v6, config);
+            let mut body = vec![0; filter.buffer_len()];
+            filter.emit(&mut body);
+            let take = |message: &wire::Message<'_>| {
+                // The filter is the kernel's; whether it obeyed is ours to check.
+                let ours =
+                    |seen: &route::Seen| seen.protocol == config.protocol && seen.route.key.table == config.table;
+                dump.routes.extend(route::parse(message.payload).filter(ours).map(|seen| seen.route));
+            };
+            requests.dump(route::RTM_GETROUTE, &body, take, || watch.read(clock.now()))?;
+        }
+        Ok(dump)
+    }
+
+    fn list_links(&mut self) -> io::Result<Links> {
+        let mut links = Links::default();
+        let take = |links: &mut Links, message: &wire::Message<'_>| {
+            links.take(message.kind, message.payload);
+        };
+        self.requests.dump(links::RTM_GETLINK, &[0; links::LINK_HEADER], |message| take(&mut links, message), || ())?;
+        self.requests.dump(links::RTM_GETADDR, &[0; links::ADDR_HEADER], |message| take(&mut links, message), || ())?;
+        Ok(links)
+    }
+
+    fn add_address(&mut self, net: IpNet) {
+        if let Some(outcome) = self.address(links::RTM_NEWADDR, wire::NLM_F_CREATE | wire::NLM_F_EXCL, net) {
+            match outcome {
+                Ok(()) => {
+                    self.addresses.insert(net);
+                }
+                Err(Refusal::Exists) => {
+                    self.watch.read(self.clock.now());
+                    if self.watch.links.is_marked(&net, self.fib.config().protocol) {
+                        self.addresses.insert(net);
+                    }
+                }
+                Err(reason) => {
+                    tracing::error!(address = %net, %reason, "cannot put the address on the loopback interface")
+                }
+            }
+        }
+    }
+
+    fn remove_address(&mut self, net: IpNet) {
+        if !self.addresses.remove(&net) {
+            return;
+        }
+        match self.address(links::RTM_DELADDR, 0, net) {
+            // EADDRNOTAVAIL: gone already.
+            None | Some(Ok(()) | Err(Refusal::Missing | Refusal::Other(libc::EADDRNOTAVAIL))) => {}
+            Some(Err(reason)) => {
+                tracing::warn!(address = %net, %reason, "cannot take the address from the loopback interface");
+            }
+        }
+    }
+
+    fn address(&mut self, kind: u16, flags: u16, net: IpNet) -> Option<Result<(), Refusal>> {
+        if !self.fib.config().install {
+            return None;
+        }
+        let Some(link) = self.watch.links.loopback() else {
+            return Some(Err(Refusal::LinkDown));
+        };
+        let body = links::address(link, &net, self.fib.config().protocol);
+        Some(self.requests.request(kind, flags, &body))
+    }
+
+    fn finish(&mut self, keep: bool) {
+        if !self.fib.config().install {
+            return;
+        }
+        if keep {
+            while self.work() {}
+            return;
+        }
+        self.fib.remove_all();
+        for _ in 0..LAST_ROUNDS {
+            while self.work() {}
+            match self.dump() {
+                Ok(dump) if dump == Dump::default() => break,
+                Ok(dump) => self.fib.compare(&dump),
+                Err(error) => tracing::debug!(%error, "dump"),
+            }
+        }
+        let report = self.fib.report();
+        if report.routes + report.nexthops + report.groups > 0 {
+            tracing::error!(?report, "some of our routes could not be removed");
+        }
+        for net in std::mem::take(&mut self.addresses) {
+            self.addresses.insert(net);
+            self.remove_address(net);
+        }
+    }
+}
