@@ -21,6 +21,9 @@ use crate::lab::{Lab, Options, server, userns};
 use crate::personality::{self, Personality};
 use crate::verify::{self, Outcome, Report, verify_watched};
 
+/// Enough for 1,000 nodes, few enough for daemons that walk through all numbers.
+const DESCRIPTORS: u64 = 16_384;
+
 /// What to start.
 #[derive(Debug, Clone, Args)]
 pub struct Choice {
@@ -156,6 +159,7 @@ pub fn verify(options: &Verify) -> Result<ExitCode> {
 /// Makes the lab of a choice. Must run while the process has one thread.
 fn start(choice: &Choice, begin: Instant) -> Result<Started> {
     let progress = Progress::new();
+    raise_descriptor_limit();
     let path = find::topology(choice.file.as_deref())?;
     let topology = load(&path)?;
     for warning in &topology.warnings {
@@ -208,6 +212,18 @@ impl Started {
             self.progress.say(&sentence);
         }
         Ok(report)
+    }
+}
+
+/// A lab keeps several descriptors open for each node; the usual limit of 1,024 ends at some 100 nodes.
+fn raise_descriptor_limit() {
+    let resource = rustix::process::Resource::Nofile;
+    let mut limit = rustix::process::getrlimit(resource);
+    let wanted = limit.maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(wanted);
+        // with the old limit, small labs still run, and a large one says what it lacks
+        let _ = rustix::process::setrlimit(resource, limit);
     }
 }
 
