@@ -90,6 +90,19 @@ impl Policies {
         }
     }
 
+    /// Whether a rule of the policy, or of one that it calls, asks who the peer is.
+    fn asks_of_peer(&self, at: usize) -> bool {
+        let mut ahead = vec![at];
+        while let Some(policy) = ahead.pop().and_then(|at| self.all.get(at)) {
+            let mut conditions = policy.rules.iter().flat_map(|rule| rule.when.iter().chain(&rule.unless));
+            if conditions.any(Condition::asks_of_peer) {
+                return true;
+            }
+            ahead.extend(policy.rules.iter().filter_map(|rule| rule.call));
+        }
+        false
+    }
+
     /// Whether a rule of the policy, or of one that it calls, sets this next hop.
     #[must_use]
     pub fn sets_next_hop(&self, name: &str, next_hop: SetNextHop) -> bool {
@@ -153,6 +166,14 @@ impl Hits {
             self.0.resize(at + 1, 0);
         }
         self.0[at] += 1;
+    }
+
+    /// As many more.
+    pub(crate) fn count_many(&mut self, rule: Option<RuleId>, times: u64) {
+        if let Some(at) = rule.map(|rule| rule.0 as usize) {
+            self.count(rule);
+            self.0[at] += times.saturating_sub(1);
+        }
     }
 
     /// How many.

@@ -3,6 +3,7 @@
 
 mod aggregate;
 mod answers;
+mod batch;
 mod export;
 mod filter;
 mod import;

@@ -179,6 +179,15 @@ impl<'p> Chosen<'p> {
         self.rules(changes).filter_map(|changes| changes.next_hop).last()
     }
 
+    /// Whether the verdict depends on the peer.
+    #[must_use]
+    pub fn asks_of_peer(self) -> bool {
+        match self {
+            Self::Always(_) => false,
+            Self::Rules(policies, at) => policies.asks_of_peer(at),
+        }
+    }
+
     fn rules<'c>(self, changes: &'c [RuleId]) -> impl Iterator<Item = &'p Changes> + use<'p, 'c> {
         changes.iter().filter_map(move |id| match self {
             Self::Always(_) => None,
@@ -223,6 +232,11 @@ impl Policies {
 }
 
 impl Condition {
+    /// Whether the answer depends on the peer that is told.
+    pub(super) const fn asks_of_peer(&self) -> bool {
+        matches!(self, Self::Peer(_) | Self::NeighborAsn(_))
+    }
+
     fn holds(&self, walk: &Walk<'_>) -> bool {
         let route = &walk.route;
         let attrs = walk.attrs();

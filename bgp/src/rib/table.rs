@@ -81,6 +81,7 @@ pub struct Table {
     log: VecDeque<SlotId>,
     /// Number of the first change still in the log.
     log_base: u64,
+    overtaken: u64,
 }
 
 impl Table {
@@ -97,6 +98,7 @@ impl Table {
             multipath: usize::from(multipath.clamp(1, 64)),
             log: VecDeque::new(),
             log_base: 0,
+            overtaken: 0,
         }
     }
 
@@ -263,7 +265,7 @@ impl Table {
     fn note_change(&mut self, at: SlotId) {
         self.log.push_back(at);
         let slot = self.slots.slot(at);
-        slot.in_log = true;
+        self.overtaken += u64::from(std::mem::replace(&mut slot.in_log, true));
         slot.changed = low_half(self.log_base + self.log.len() as u64);
     }
 
@@ -334,7 +336,7 @@ impl Table {
     fn strongest(&self, paths: &[Path]) -> Vec<Path> {
         let preference = |path: &Path| {
             let preference = self.attrs.preference(path.attrs);
-            if path.peer == LOCAL { preference.originated() } else { preference }
+            if is_own(path.peer) { preference.originated() } else { preference }
         };
         let usable = paths.iter().filter(|path| self.is_usable(path));
         let least = usable.clone().map(preference).min();
@@ -432,6 +434,19 @@ impl Table {
                 return Some(slot);
             }
         }
+    }
+
+    /// The slot whose newest change follows `change` changes, if it was not overtaken.
+    #[must_use]
+    pub fn change_at(&self, change: u64) -> Option<SlotId> {
+        let slot = *self.log.get(usize::try_from(change.checked_sub(self.log_base)?).ok()?)?;
+        self.is_newest(slot, change + 1).then_some(slot)
+    }
+
+    /// How many changes were overtaken by a later one of the same prefix while they were in the log.
+    #[must_use]
+    pub const fn overtaken(&self) -> u64 {
+        self.overtaken
     }
 
     /// Whether change number `change` is a slot's newest.

@@ -1,5 +1,6 @@
-//! What a peer is told: eligibility, the attributes and next hop it gets, and packing when its socket has room.
+//! What a peer is told: eligibility, the attributes and next hop it gets, and what it knows. Packing is in `speaker/batch`.
 
+use super::batch::Start;
 use super::filter::{Offer, Refusal};
 use super::machine::{Member, Speaker};
 use crate::peer::{NextHopRule, Session};
@@ -8,26 +9,22 @@ use crate::rib::attrs::AttrsId;
 use crate::rib::decide::DEFAULT_LOCAL_PREF;
 use crate::rib::nexthop::HopId;
 use crate::rib::table::{Entry, Path, SlotId, is_own};
-use crate::types::{Family, IpNet, NextHop, PeerId, RouterId};
+use crate::types::{Family, NextHop, PeerId, RouterId};
 use crate::wire::attrs::{Attrs, community, flag, kind, with};
-use crate::wire::update::{put_announce, put_end_of_rib, put_withdraw};
-use bytes::BytesMut;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
-
-/// Most changes looked at for one filling of the socket: bounds the work of a call.
-const BATCH: usize = 2_048;
 
 /// What a peer knows: the place in the log up to which it was told, and one bit per prefix that it was told of.
 #[derive(Debug, Default)]
 pub(super) struct Out {
-    /// Where the first walk over the table is; `None` when it is done.
-    walk: Option<Option<IpNet>>,
+    /// Where the walk over the table is; `None` when it is done.
+    walk: Option<SlotId>,
+    /// Nothing was told yet.
+    fresh: bool,
     pub(super) cursor: u64,
     told: Vec<u64>,
     pub(super) told_count: [u64; 2],
     pub(super) updates: u64,
-    end_of_rib: Vec<Family>,
+    pub(super) end_of_rib: Vec<Family>,
     /// The driver knows that there is something to read.
     pub(super) signalled: bool,
 }
@@ -35,137 +32,86 @@ pub(super) struct Out {
 impl Out {
     /// A new session: walk the whole table, then follow the log from `cursor`.
     pub(super) fn new(cursor: u64, families: Vec<Family>) -> Self {
-        Self { walk: Some(None), cursor, end_of_rib: families, ..Self::default() }
+        Self { walk: Some(0), fresh: true, cursor, end_of_rib: families, ..Self::default() }
+    }
+
+    /// Before the first batch: the walk covers all that changed until now.
+    pub(super) fn begin(&mut self, readable: u64) {
+        if std::mem::take(&mut self.fresh) {
+            self.cursor = self.cursor.max(readable);
+        }
+    }
+
+    /// Where the next batch starts; `None`: this peer knows everything.
+    pub(super) fn next_start(&self, readable: u64) -> Option<Start> {
+        match self.walk {
+            Some(slot) => Some(Start::Walk(slot, self.cursor)),
+            None => (self.cursor < readable).then_some(Start::Log(self.cursor)),
+        }
+    }
+
+    /// A batch was told.
+    pub(super) const fn advance(&mut self, next: Option<Start>) {
+        match next {
+            Some(Start::Walk(slot, _)) => self.walk = Some(slot),
+            Some(Start::Log(cursor)) => self.cursor = cursor,
+            None => self.walk = None,
+        }
     }
 
     pub(super) fn was_told(&self, slot: SlotId) -> bool {
-        let word = self.told.get(slot as usize / 64).copied().unwrap_or_default();
-        word & (1 << (slot % 64)) != 0
+        self.word(slot / 64) & (1 << (slot % 64)) != 0
     }
 
-    fn set_told(&mut self, slot: SlotId, family: Family, told: bool) {
-        if self.was_told(slot) == told {
-            return;
-        }
-        let at = slot as usize / 64;
-        if self.told.len() <= at {
-            self.told.resize(at + 1, 0);
-        }
-        self.told[at] ^= 1 << (slot % 64);
+    fn word(&self, at: u32) -> u64 {
+        self.told.get(at as usize).copied().unwrap_or_default()
+    }
+
+    /// How many of these were told.
+    pub(super) fn count_told(&self, marks: &[(u32, u64)]) -> u64 {
+        marks.iter().map(|&(word, mask)| u64::from((self.word(word) & mask).count_ones())).sum()
+    }
+
+    /// Which of these were told.
+    pub(super) fn told_of<'m>(&'m self, marks: &'m [(u32, u64)]) -> impl Iterator<Item = SlotId> + 'm {
+        let told = marks.iter().map(|&(word, mask)| (word, self.word(word) & mask));
+        told.flat_map(|(word, bits)| (0..64).filter(move |bit| bits & (1 << bit) != 0).map(move |bit| word * 64 + bit))
+    }
+
+    pub(super) fn set_told(&mut self, marks: &[(u32, u64)], family: Family, told: bool) {
         let count = &mut self.told_count[family.index()];
-        *count = if told { *count + 1 } else { count.saturating_sub(1) };
+        for &(at, mask) in marks {
+            let at = at as usize;
+            if self.told.len() <= at {
+                self.told.resize(at + 1, 0);
+            }
+            let old = self.told[at];
+            let new = if told { old | mask } else { old & !mask };
+            self.told[at] = new;
+            *count = (*count + u64::from(new.count_ones())).saturating_sub(u64::from(old.count_ones()));
+        }
     }
 
     /// Walk the table again (the policy changed, or the peer asked with a ROUTE-REFRESH).
-    pub(super) fn restart(&mut self) {
-        self.walk = Some(None);
+    pub(super) const fn restart(&mut self) {
+        self.walk = Some(0);
     }
 
     /// Whether the table has changes, or a walk is left, that this peer was not offered.
     pub(super) fn is_behind(&self, readable: u64) -> bool {
-        self.walk.is_some() || self.cursor < readable || !self.end_of_rib.is_empty()
+        self.next_start(readable).is_some() || !self.end_of_rib.is_empty()
     }
 }
 
-/// What makes two prefixes of a batch share their attributes.
-type GroupKey = (AttrsId, HopId, PeerId, Vec<RuleId>);
+/// What makes two prefixes share their attributes and next hop, whoever they came from.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Route {
+    pub(super) attrs: AttrsId,
+    pub(super) hop: HopId,
+    pub(super) changes: Vec<RuleId>,
+}
 
 impl Speaker {
-    /// Fills `buf` with up to about `limit` octets of UPDATEs for an Established peer; true if more waits.
-    pub(super) fn fill(&self, member: &mut Member, buf: &mut BytesMut, limit: usize) -> bool {
-        let Some(session) = member.peer.session().cloned() else {
-            return false;
-        };
-        let readable = self.readable();
-        while buf.len() < limit {
-            let slots = self.next_slots(&mut member.out, readable);
-            if slots.is_empty() {
-                if member.out.walk.is_none() {
-                    for family in std::mem::take(&mut member.out.end_of_rib) {
-                        put_end_of_rib(buf, family);
-                        member.out.updates += 1;
-                    }
-                    return false;
-                }
-                continue;
-            }
-            self.put_batch(member, &session, &slots, buf);
-        }
-        true
-    }
-
-    /// The next prefixes to look at: of the walk, then of the log.
-    fn next_slots(&self, out: &mut Out, readable: u64) -> Vec<SlotId> {
-        if let Some(cursor) = out.walk {
-            let batch: Vec<_> = self.table.after(cursor).take(BATCH).map(|entry| entry.prefix).collect();
-            out.walk = (batch.len() == BATCH).then(|| batch.last().copied());
-            let settled = |slot: &SlotId| self.table.entry(*slot).is_some_and(|entry| entry.changed <= readable);
-            return batch.iter().filter_map(|prefix| self.table.slot(prefix)).filter(settled).collect();
-        }
-        let mut slots = Vec::new();
-        while slots.len() < BATCH && out.cursor < readable {
-            match self.table.next_change(&mut out.cursor) {
-                Some(slot) => slots.push(slot),
-                None => break,
-            }
-        }
-        slots
-    }
-
-    fn put_batch(&self, member: &mut Member, session: &Session, slots: &[SlotId], buf: &mut BytesMut) {
-        let mut gone = Vec::new();
-        let mut groups: BTreeMap<GroupKey, Vec<(SlotId, IpNet)>> = BTreeMap::new();
-        let policy = self.export_policy(member, session);
-        for &slot in slots {
-            let Some(entry) = self.table.entry(slot) else {
-                continue;
-            };
-            match self.exportable(member, session, &entry, policy) {
-                Ok(Offer { path, rule, changes }) => {
-                    member.hits.count(rule);
-                    let key = (path.attrs, path.hop, path.peer, changes);
-                    groups.entry(key).or_default().push((slot, entry.prefix));
-                }
-                Err(refusal) => {
-                    if let Refusal::Policy(rule) = refusal {
-                        member.hits.count(rule);
-                    }
-                    if member.out.was_told(slot) {
-                        gone.push((slot, entry.prefix));
-                    }
-                }
-            }
-        }
-        for (key, members) in groups {
-            let next_hop = self.export_next_hop(member, session, &key, policy);
-            let block = self.export_block(session, &key, policy);
-            for family in Family::ALL {
-                let of_family = members.iter().filter(|(_, prefix)| Family::of(prefix) == family);
-                let mut prefixes = of_family.clone().map(|(_, prefix)| *prefix).peekable();
-                let mut taken = 0;
-                while prefixes.peek().is_some() {
-                    let count = next_hop.map_or(0, |next_hop| {
-                        put_announce(buf, &session.codec, family, &block, &next_hop, &mut prefixes)
-                    });
-                    if count == 0 {
-                        break;
-                    }
-                    member.out.updates += 1;
-                    taken += count;
-                }
-                for (at, (slot, prefix)) in of_family.enumerate() {
-                    if at < taken {
-                        member.out.set_told(*slot, family, true);
-                    } else if member.out.was_told(*slot) {
-                        // It does not fit the peer's maximum message: withdrawn there, never tried in a loop.
-                        gone.push((*slot, *prefix));
-                    }
-                }
-            }
-        }
-        put_gone(member, session, &gone, buf);
-    }
-
     /// The path a peer should be told for an entry, or why none.
     pub(super) fn exportable<'t>(
         &self,
@@ -175,19 +121,28 @@ impl Speaker {
         policy: Chosen<'_>,
     ) -> Result<Offer<'t>, Refusal> {
         let path = entry.best_path().ok_or(Refusal::Because("there is no usable path"))?;
+        if path.peer == member.peer.id() {
+            return Err(Refusal::Because("it was learnt from this peer"));
+        }
+        if in_path(session, Attrs(self.table.attrs.block(path.attrs))) {
+            return Err(Refusal::Because("the peer's AS is in the path: it would have to drop it"));
+        }
         self.tellable(member, session, entry, path).map_err(Refusal::Because)?;
         self.offered((member, session), (entry, path), policy)
     }
 
-    /// What protocol and role say, before any policy.
-    fn tellable(&self, member: &Member, session: &Session, entry: &Entry<'_>, path: &Path) -> Result<(), &'static str> {
+    /// What protocol and role say of a peer of this kind, before any policy.
+    pub(super) fn tellable(
+        &self,
+        member: &Member,
+        session: &Session,
+        entry: &Entry<'_>,
+        path: &Path,
+    ) -> Result<(), &'static str> {
         let config = member.peer.config();
         let family = Family::of(&entry.prefix);
         let attrs = Attrs(self.table.attrs.block(path.attrs));
         let local = is_own(path.peer);
-        if path.peer == member.peer.id() {
-            return Err("it was learnt from this peer");
-        }
         if self.config.advertise_after_install && self.fib_failed.contains(&entry.prefix) {
             return Err("the kernel refused it");
         }
@@ -203,9 +158,6 @@ impl Speaker {
         if session.codec.ebgp {
             if attrs.has_community(community::NO_EXPORT) || attrs.has_community(community::NO_EXPORT_SUBCONFED) {
                 return Err("NO_EXPORT (RFC 1997)");
-            }
-            if attrs.as_path().contains(session.remote_asn) {
-                return Err("the peer's AS is in the path: it would have to drop it");
             }
         } else if !local && !self.reflects(path, config.route_reflector_client) {
             return Err("learnt from an internal peer, and neither end is a reflection client (RFC 4456 §6)");
@@ -231,8 +183,8 @@ impl Speaker {
         (!session.codec.ebgp).then_some(session.router_id)
     }
 
-    fn export_block(&self, session: &Session, key: &GroupKey, policy: Chosen<'_>) -> Vec<u8> {
-        let (attrs, _, source, changes) = key;
+    pub(super) fn export_block(&self, session: &Session, key: (&Route, PeerId), policy: Chosen<'_>) -> Vec<u8> {
+        let (Route { attrs, changes, .. }, source) = key;
         let block = self.table.attrs.block(*attrs);
         let view = Attrs(block);
         if session.codec.ebgp {
@@ -253,7 +205,7 @@ impl Speaker {
         let block = changed.as_deref().unwrap_or(block);
         let pref = Attrs(block).local_pref().unwrap_or(DEFAULT_LOCAL_PREF).to_be_bytes();
         let mut out = with(block, flag::TRANSITIVE, kind::LOCAL_PREF, Some(&pref));
-        if let Some(originator) = self.internal_source(*source) {
+        if let Some(originator) = self.internal_source(source) {
             // RFC 4456 §8: name the originator once, and put our cluster in front.
             let id = view.originator_id().unwrap_or(originator).octets();
             out = with(&out, flag::OPTIONAL, kind::ORIGINATOR_ID, Some(&id));
@@ -264,47 +216,41 @@ impl Speaker {
         out
     }
 
-    /// RFC 4271 §5.1.3, RFC 2545 §3, RFC 8950 §3.
-    fn export_next_hop(
+    /// RFC 4271 §5.1.3, RFC 2545 §3, RFC 8950 §3. True: it is ourselves on this session.
+    pub(super) fn export_next_hop(
         &self,
         member: &Member,
         session: &Session,
-        key: &GroupKey,
+        key: (&Route, PeerId),
         policy: Chosen<'_>,
-    ) -> Option<NextHop> {
-        let (_, hop, source, changes) = key;
+    ) -> Option<(NextHop, bool)> {
+        let (Route { hop, changes, .. }, source) = key;
         let rule = member.peer.config().next_hop;
         let set = if changes.is_empty() { None } else { policy.next_hop(changes) };
         if let Some(SetNextHop::Address(address)) = set {
-            return Some(NextHop::new(address));
+            return Some((NextHop::new(address), false));
         }
         let me = set == Some(SetNextHop::Me) || rule == NextHopRule::SelfOnExport;
-        if session.codec.ebgp || is_own(*source) || me {
-            let own = session.local.ip();
-            let link_local = match own {
-                IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(v6),
-                IpAddr::V4(_) | IpAddr::V6(_) => None,
-            };
-            return Some(NextHop { addr: own, link_local });
+        if session.codec.ebgp || is_own(source) || me {
+            return Some((own_next_hop(session), true));
         }
         let next_hop = self.table.hops.next_hop(*hop);
         // A link-local next hop means nothing on another link.
-        (next_hop.link_local.is_none()).then_some(next_hop)
+        (next_hop.link_local.is_none()).then_some((next_hop, false))
     }
 }
 
-fn put_gone(member: &mut Member, session: &Session, gone: &[(SlotId, IpNet)], buf: &mut BytesMut) {
-    for family in Family::ALL {
-        let of_family = gone.iter().filter(|(_, prefix)| Family::of(prefix) == family);
-        let mut prefixes = of_family.clone().map(|(_, prefix)| *prefix).peekable();
-        while prefixes.peek().is_some() {
-            if put_withdraw(buf, &session.codec, family, &mut prefixes) == 0 {
-                break;
-            }
-            member.out.updates += 1;
-        }
-        for (slot, _) in of_family {
-            member.out.set_told(*slot, family, false);
-        }
-    }
+/// Ourselves, as the peer of this session reaches us.
+pub(super) fn own_next_hop(session: &Session) -> NextHop {
+    let addr = session.local.ip();
+    let link_local = match addr {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(v6),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    };
+    NextHop { addr, link_local }
+}
+
+/// Whether an external peer would find itself in the path (RFC 4271 §9.1.2).
+pub(super) fn in_path(session: &Session, attrs: Attrs<'_>) -> bool {
+    session.codec.ebgp && attrs.as_path().contains(session.remote_asn)
 }

@@ -1,5 +1,6 @@
 //! The machine: who our peers are, what happens to their routes as sessions come and go, and what the kernel is asked for.
 
+use super::batch::Group;
 use super::export::Out;
 use super::sessions::Sweep;
 use super::{DynamicRange, Input, Originate, Output, SpeakerConfig};
@@ -52,6 +53,7 @@ pub struct Speaker {
     pub(super) config: SpeakerConfig,
     pub(super) members: BTreeMap<PeerId, Member>,
     pub(super) table: Table,
+    pub(super) groups: Vec<Group>,
     pub(super) scratch: Vec<u8>,
     pub(super) conns: BTreeMap<ConnId, PeerId>,
     /// When each peer is to be called.
@@ -100,6 +102,7 @@ impl Speaker {
             converged: config.hold_back_ms == 0 && !config.restarting,
             config,
             members: BTreeMap::new(),
+            groups: Vec::new(),
             scratch: Vec::new(),
             conns: BTreeMap::new(),
             timers: BTreeSet::new(),
@@ -176,14 +179,15 @@ impl Speaker {
         let Some(id) = self.conns.get(&conn).copied() else {
             return false;
         };
-        let Some(mut member) = self.members.remove(&id) else {
+        let Some(member) = self.members.get_mut(&id) else {
             return false;
         };
         member.peer.poll_transmit(conn, buf);
         let current = member.peer.session().is_some_and(|session| session.conn == conn);
-        let more = current && self.converged && self.fill(&mut member, buf, limit);
-        member.out.signalled = more;
-        self.members.insert(id, member);
+        let more = current && self.converged && self.fill(id, buf, limit);
+        if let Some(member) = self.members.get_mut(&id) {
+            member.out.signalled = more;
+        }
         self.untrimmed += 1;
         if self.untrimmed > self.members.len() {
             self.trim();
@@ -209,6 +213,7 @@ impl Speaker {
         let aggregates = self.config.aggregates != config.aggregates;
         let policies = Arc::clone(&config.policies);
         let old = std::mem::replace(&mut self.config, config);
+        self.groups.clear();
         self.config.policies = old.policies;
         self.set_policies(policies);
         if multipath {
@@ -237,6 +242,7 @@ impl Speaker {
         }
         self.config.policies = policies;
         self.has_news = true;
+        self.groups.clear();
         for member in self.members.values_mut() {
             // Rules have other numbers now.
             member.hits = Hits::default();
@@ -257,6 +263,7 @@ impl Speaker {
     }
 
     fn set_peer(&mut self, now: Instant, id: PeerId, config: PeerConfig, dynamic: bool) {
+        self.groups.clear();
         if let Some(member) = self.members.get_mut(&id) {
             let old = member.peer.config().clone();
             if old == config {

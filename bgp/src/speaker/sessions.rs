@@ -90,6 +90,8 @@ impl Speaker {
     }
 
     fn on_up(&mut self, now: Instant, id: PeerId, session: Arc<Session>) {
+        // What is told of a peer's routes depends on what it is.
+        self.groups.clear();
         // Whatever was to be dropped of an earlier session goes before the first route of this one.
         self.finish_sweeps(id);
         let facts = PeerFacts { ebgp: session.codec.ebgp, router_id: session.router_id, address: session.remote.ip() };

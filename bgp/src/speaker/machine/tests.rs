@@ -1,6 +1,7 @@
 //! Speakers joined by pipes on virtual time: what arrives, what is passed on, what is left after a loss.
 
 mod aggregates;
+mod groups;
 mod policy;
 
 use super::*;
@@ -16,6 +17,9 @@ struct Net {
     far: BTreeMap<(usize, ConnId), (usize, ConnId)>,
     accepted: u64,
     updates: u64,
+    /// Speakers that do not read now, and connections on which something waits for them.
+    deaf: BTreeSet<usize>,
+    waiting: Vec<(usize, ConnId)>,
 }
 
 /// Every speaker `n` has address 192.0.2.n on one shared link, and originates 10.n.0.0/16.
@@ -53,6 +57,8 @@ impl Net {
             far: BTreeMap::new(),
             accepted: ConnId::ACCEPTED,
             updates: 0,
+            deaf: BTreeSet::new(),
+            waiting: Vec::new(),
         };
         for (at, asn) in (1_u8..).zip(asns) {
             let router_id = RouterId::new(10, 0, 0, at);
@@ -126,6 +132,9 @@ impl Net {
                 self.give(at, Input::Connected { conn, local: from });
                 self.give(to, Input::Accepted { conn: far, local: target, remote: from });
             }
+            Output::Writable(conn) if self.far.get(&(at, conn)).is_some_and(|(to, _)| self.deaf.contains(to)) => {
+                self.waiting.push((at, conn));
+            }
             Output::Writable(conn) => self.transfer(at, conn),
             Output::Close { conn, flush } => {
                 if flush {
@@ -155,6 +164,15 @@ impl Net {
                 return;
             }
         }
+    }
+
+    /// All read again.
+    fn listen(&mut self) {
+        self.deaf.clear();
+        for (at, conn) in std::mem::take(&mut self.waiting) {
+            self.transfer(at, conn);
+        }
+        self.settle();
     }
 
     fn cut(&mut self, at: usize, conn: ConnId, both: bool) {

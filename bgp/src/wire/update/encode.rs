@@ -1,7 +1,7 @@
 //! UPDATE, writing side: as many prefixes as fit share one attribute block.
 
 use crate::types::{Asn, Family, IpNet, NextHop};
-use crate::wire::attrs::{Attrs, flag, kind, put};
+use crate::wire::attrs::{Attr, AttrIter, Attrs, flag, kind, put};
 use crate::wire::{Codec, HEADER_BYTES, Kind, nlri, put_header};
 use bytes::{BufMut, BytesMut};
 use std::iter::Peekable;
@@ -62,6 +62,31 @@ pub fn put_announce<I: Iterator<Item = IpNet>>(
     set_u16(buf, start + HEADER_BYTES + 2, attribute_octets);
     set_u16(buf, start + 16, buf.len() - start);
     count
+}
+
+/// Writes another next hop of the same form into UPDATEs that [`put_announce`] made.
+pub fn set_next_hop(updates: &mut [u8], next_hop: &NextHop) {
+    let value = match next_hop.addr {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(_) => hop_octets(next_hop),
+    };
+    let mut start = 0;
+    while let Some(header) = updates.get(start..).and_then(<[u8]>::first_chunk::<HEADER_BYTES>) {
+        let end = start + usize::from(u16::from_be_bytes([header[16], header[17]]));
+        let attributes = updates.get(start + HEADER_BYTES + 4..end).unwrap_or_default();
+        let mut walk = AttrIter::new(attributes);
+        // MP_REACH_NLRI: AFI, SAFI and the length stand before the next hop.
+        let skip = |attr: Attr<'_>| match attr.kind {
+            kind::NEXT_HOP => Some(attr.value.len()),
+            kind::MP_REACH_NLRI => Some(attr.value.len() - 4),
+            _ => None,
+        };
+        let behind = walk.by_ref().find_map(skip).map(|behind| end - walk.rest().len() - behind);
+        if let Some(place) = behind.and_then(|at| updates.get_mut(at..at + value.len())) {
+            place.copy_from_slice(&value);
+        }
+        start = end.max(start + HEADER_BYTES);
+    }
 }
 
 /// Appends one UPDATE that withdraws prefixes of `family`, as many as fit. Returns how many were taken.

@@ -274,3 +274,34 @@ proptest! {
         let _ = decode(&message, &Codec { as4, ebgp, ..EBGP }, &mut Vec::new());
     }
 }
+
+#[test]
+fn another_next_hop_of_the_same_form_is_written_over_the_first() {
+    let hop = |addr: &str, link_local: Option<&str>| NextHop {
+        addr: addr.parse().unwrap(),
+        link_local: link_local.map(|addr| addr.parse().unwrap()),
+    };
+    let cases = [
+        (Family::Ipv4Unicast, hop("10.0.0.1", None), hop("10.9.8.7", None)),
+        (Family::Ipv4Unicast, hop("fe80::1", Some("fe80::1")), hop("fe80::2", Some("fe80::2"))),
+        (Family::Ipv6Unicast, hop("2001:db8::1", None), hop("2001:db8::2", None)),
+    ];
+    let mut block = Vec::new();
+    for (flags, kind, value) in [ORIGIN, PATH] {
+        attrs::put(&mut block, flags, kind, value);
+    }
+    for (family, first, second) in cases {
+        let put = |next_hop| {
+            let nets = (0..2_000_u32).map(|at| match family {
+                Family::Ipv4Unicast => IpNet::new(Ipv4Addr::from_bits(at << 8).into(), 24).unwrap(),
+                Family::Ipv6Unicast => IpNet::new(Ipv6Addr::from_bits(u128::from(at)).into(), 128).unwrap(),
+            });
+            let (mut buf, mut nets) = (BytesMut::new(), nets.peekable());
+            while put_announce(&mut buf, &EBGP, family, &block, &next_hop, &mut nets) > 0 {}
+            buf
+        };
+        let mut changed = put(first);
+        set_next_hop(&mut changed, &second);
+        assert_eq!(changed, put(second));
+    }
+}

@@ -1,0 +1,391 @@
+//! Update groups: peers that are told the same way share the work. A batch is what a run of the log (or of the first walk) comes to
+//! for all of them, encoded once; each then takes it as its socket has room.
+//!
+//! A batch is only a saving, never a state: what a member was told is one bit per prefix of its own, and a batch is used again only
+//! while no prefix in it has changed. So a member that lags behind, or reads alone, is told exactly what it would be told anyway:
+//! the latest state of each prefix once, and a withdrawal of what it was told and nothing else.
+
+use super::export::{Out, Route, in_path, own_next_hop};
+use super::filter::{Offer, Refusal};
+use super::machine::{Member, Speaker};
+use crate::peer::{NextHopRule, Session};
+use crate::policy::{Chosen, Hits, RuleId};
+use crate::rib::attrs::AttrsId;
+use crate::rib::table::{AGGREGATE, SlotId};
+use crate::types::{ConnId, Family, IpNet, PeerId};
+use crate::wire::Codec;
+use crate::wire::attrs::Attrs;
+use crate::wire::update::{put_announce, put_end_of_rib, put_withdraw, set_next_hop};
+use bytes::BytesMut;
+use std::collections::VecDeque;
+use std::iter::{Map, Peekable};
+use std::net::IpAddr;
+use std::ops::Range;
+use std::slice;
+use std::sync::Arc;
+
+/// Most changes looked at for one batch: bounds the work of a call.
+const BATCH: u32 = 2_048;
+/// Kinds of peers whose batches are kept at a time.
+const GROUPS: usize = 16;
+/// Batches kept for each kind: a member that is further behind makes its own.
+const KEPT: usize = 8;
+/// The source of what has no path.
+const NOBODY: PeerId = PeerId(AGGREGATE.0 - 1);
+
+/// What two peers must have in common to be told the same, but for their own routes and for next hops that are ourselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Likeness {
+    codec: Codec,
+    /// Our end of the session: IPv6, and link-local. The address itself is written last.
+    local: (bool, bool),
+    client: bool,
+    next_hop: NextHopRule,
+    originated_only: bool,
+    export: Option<String>,
+    /// The policy asks who the peer is: then nobody is like it.
+    only: Option<PeerId>,
+}
+
+/// Peers of a kind, and what was last made for them.
+#[derive(Debug)]
+pub(super) struct Group {
+    like: Likeness,
+    kept: VecDeque<Arc<Batch>>,
+}
+
+/// Where a batch begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// At this slot of the first walk, of a reader that follows the log from here.
+    Walk(SlotId, u64),
+    /// At this number of the log.
+    Log(u64),
+}
+
+/// What a run of changes comes to.
+#[derive(Debug)]
+pub(super) struct Batch {
+    start: Start,
+    /// Where the next one starts; `None` behind the end of the walk.
+    next: Option<Start>,
+    /// State of the table when it was made.
+    made: Made,
+    /// On whose session.
+    conn: ConnId,
+    segments: Vec<Segment>,
+    bytes: BytesMut,
+    /// Bits of slots: word and mask.
+    marks: Vec<(u32, u64)>,
+}
+
+/// How far the log went, and how many of its changes had been overtaken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Made {
+    log_end: u64,
+    readable: u64,
+    overtaken: u64,
+}
+
+/// UPDATEs of one source and one attribute set, or withdrawals.
+#[derive(Debug)]
+struct Segment {
+    /// Not a withdrawal.
+    announce: bool,
+    source: PeerId,
+    /// Attributes as in the table, where it matters what is in them.
+    attrs: Option<AttrsId>,
+    /// The next hop is ourselves: another session has another address.
+    own_next_hop: bool,
+    rule: Option<RuleId>,
+    family: Family,
+    updates: u64,
+    prefixes: u64,
+    bytes: Range<usize>,
+    marks: Range<usize>,
+}
+
+/// What becomes of a prefix. In this order, those that share an UPDATE stand together.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Fate {
+    route: Option<Route>,
+    source: PeerId,
+    /// Attributes that decide whether a member is left out, where that matters.
+    attrs: Option<AttrsId>,
+    rule: Option<RuleId>,
+    family: Family,
+}
+
+/// A prefix of a batch under way.
+#[derive(Debug)]
+struct Item {
+    fate: Fate,
+    slot: SlotId,
+    prefix: IpNet,
+}
+
+/// Prefixes of some items.
+type Prefixes<'i> = Peekable<Map<slice::Iter<'i, Item>, fn(&Item) -> IpNet>>;
+
+impl Speaker {
+    /// Fills `buf` with up to about `limit` octets of UPDATEs for an Established peer; true if more waits.
+    pub(super) fn fill(&mut self, id: PeerId, buf: &mut BytesMut, limit: usize) -> bool {
+        let Some(member) = self.members.get_mut(&id) else {
+            return false;
+        };
+        let Some(session) = member.peer.session().map(Arc::clone) else {
+            return false;
+        };
+        let mut out = std::mem::take(&mut member.out);
+        let mut hits = std::mem::take(&mut member.hits);
+        let readable = self.readable();
+        out.begin(readable);
+        let mut more = true;
+        while more && buf.len() < limit {
+            if let Some(start) = out.next_start(readable) {
+                if let Some(batch) = self.batch(id, &session, start, readable) {
+                    self.tell(&batch, (id, &session), &mut out, &mut hits, buf);
+                    out.advance(batch.next);
+                }
+            } else {
+                for family in std::mem::take(&mut out.end_of_rib) {
+                    put_end_of_rib(buf, family);
+                    out.updates += 1;
+                }
+                more = false;
+            }
+        }
+        if let Some(member) = self.members.get_mut(&id) {
+            member.out = out;
+            member.hits = hits;
+        }
+        more
+    }
+
+    /// The batch that begins at `start`: one that was made before, if it still holds.
+    fn batch(&mut self, id: PeerId, session: &Session, start: Start, readable: u64) -> Option<Arc<Batch>> {
+        let member = self.members.get(&id)?;
+        let like = self.likeness(member, session);
+        let overtaken = self.table.overtaken();
+        let made = Made { log_end: self.table.log_end(), readable, overtaken };
+        let holds = |batch: &&Arc<Batch>| {
+            batch.start == start
+                && match start {
+                    Start::Walk(..) => batch.made == made,
+                    Start::Log(_) => batch.made.overtaken == overtaken,
+                }
+        };
+        let place = self.groups.iter().position(|group| group.like == like);
+        if let Some(batch) = place.and_then(|place| self.groups[place].kept.iter().find(holds)) {
+            return Some(Arc::clone(batch));
+        }
+        let batch = Arc::new(self.make_batch(member, session, start, made));
+        let place = place.unwrap_or_else(|| {
+            if self.groups.len() >= GROUPS {
+                self.groups.remove(0);
+            }
+            self.groups.push(Group { like, kept: VecDeque::new() });
+            self.groups.len() - 1
+        });
+        let kept = &mut self.groups[place].kept;
+        if kept.len() >= KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(Arc::clone(&batch));
+        Some(batch)
+    }
+
+    fn likeness(&self, member: &Member, session: &Session) -> Likeness {
+        let config = member.peer.config();
+        let local = session.local.ip();
+        let link_local = matches!(local, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        let only = self.export_policy(member, session).asks_of_peer().then(|| member.peer.id());
+        Likeness {
+            codec: session.codec,
+            local: (local.is_ipv6(), link_local),
+            client: config.route_reflector_client,
+            next_hop: config.next_hop,
+            originated_only: config.originated_only,
+            export: config.export.clone(),
+            only,
+        }
+    }
+
+    fn make_batch(&self, member: &Member, session: &Session, start: Start, made: Made) -> Batch {
+        let (slots, next) = self.slots_from(start, made.readable);
+        let policy = self.export_policy(member, session);
+        let mut items: Vec<_> = slots.into_iter().filter_map(|slot| self.item(member, session, policy, slot)).collect();
+        items.sort_by(|a, b| a.fate.cmp(&b.fate));
+        let (bytes, marks, conn) = (BytesMut::new(), Vec::new(), session.conn);
+        let mut batch = Batch { start, next, made, conn, segments: Vec::new(), bytes, marks };
+        let mut unfit = Vec::new();
+        for run in items.chunk_by(|a, b| a.fate == b.fate) {
+            let Some((route, first)) = run.first().and_then(|item| Some((item.fate.route.as_ref()?, item))) else {
+                batch.put_gone(&session.codec, run);
+                continue;
+            };
+            let (source, family) = (first.fate.source, first.fate.family);
+            let taken = self.export_next_hop(member, session, (route, source), policy).map_or(0, |(next_hop, own)| {
+                let block = self.export_block(session, (route, source), policy);
+                batch.put(run, own, |buf, prefixes| {
+                    put_announce(buf, &session.codec, family, &block, &next_hop, prefixes)
+                })
+            });
+            // What does not fit the peer's maximum message is withdrawn there, never tried in a loop.
+            unfit.extend(run.iter().skip(taken).map(|item| {
+                let fate = Fate { route: None, source, attrs: None, rule: None, family };
+                Item { fate, slot: item.slot, prefix: item.prefix }
+            }));
+        }
+        for run in unfit.chunk_by(|a, b| a.fate == b.fate) {
+            batch.put_gone(&session.codec, run);
+        }
+        batch
+    }
+
+    /// The slots of a batch, and where the next one starts.
+    fn slots_from(&self, start: Start, readable: u64) -> (Vec<SlotId>, Option<Start>) {
+        match start {
+            Start::Walk(first, cursor) => {
+                let end = first.saturating_add(BATCH).min(self.table.slots());
+                // What changed since comes by the log.
+                let settled = |slot: &SlotId| self.table.entry(*slot).is_some_and(|entry| entry.changed <= cursor);
+                let next = (end < self.table.slots()).then_some(Start::Walk(end, cursor));
+                ((first..end).filter(settled).collect(), next)
+            }
+            Start::Log(first) => {
+                // Batches end at round numbers, so that members which began at different ones meet.
+                let end = readable.min((first / u64::from(BATCH) + 1) * u64::from(BATCH));
+                ((first..end).filter_map(|change| self.table.change_at(change)).collect(), Some(Start::Log(end)))
+            }
+        }
+    }
+
+    fn item(&self, member: &Member, session: &Session, policy: Chosen<'_>, slot: SlotId) -> Option<Item> {
+        let entry = self.table.entry(slot)?;
+        let prefix = entry.prefix;
+        let gone = Fate { route: None, source: NOBODY, attrs: None, rule: None, family: Family::of(&prefix) };
+        let Some(path) = entry.best_path() else {
+            return Some(Item { fate: gone, slot, prefix });
+        };
+        let offer = match self.tellable(member, session, &entry, path) {
+            Ok(()) => self.offered((member, session), (&entry, path), policy),
+            Err(why) => Err(Refusal::Because(why)),
+        };
+        let (source, attrs) = (path.peer, Some(path.attrs));
+        let fate = match offer {
+            Ok(Offer { path, rule, changes }) => {
+                let route = Route { attrs: path.attrs, hop: path.hop, changes };
+                Fate { route: Some(route), source, attrs, rule, ..gone }
+            }
+            Err(Refusal::Policy(rule)) if rule.is_some() => Fate { source, attrs, rule, ..gone },
+            Err(Refusal::Policy(_) | Refusal::Because(_)) => gone,
+        };
+        Some(Item { fate, slot, prefix })
+    }
+
+    /// Gives a member its part of a batch.
+    fn tell(&self, batch: &Batch, reader: (PeerId, &Session), out: &mut Out, hits: &mut Hits, buf: &mut BytesMut) {
+        let (id, session) = reader;
+        for segment in &batch.segments {
+            let bytes = batch.bytes.get(segment.bytes.clone()).unwrap_or_default();
+            let marks = batch.marks.get(segment.marks.clone()).unwrap_or_default();
+            let attrs = segment.attrs.map(|attrs| Attrs(self.table.attrs.block(attrs)));
+            let left_out = segment.source == id || attrs.is_some_and(|attrs| in_path(session, attrs));
+            if !left_out {
+                hits.count_many(segment.rule, segment.prefixes);
+            }
+            if segment.announce && !left_out {
+                let start = buf.len();
+                buf.extend_from_slice(bytes);
+                if segment.own_next_hop && batch.conn != session.conn {
+                    set_next_hop(&mut buf[start..], &own_next_hop(session));
+                }
+                out.set_told(marks, segment.family, true);
+                out.updates += segment.updates;
+                continue;
+            }
+            match out.count_told(marks) {
+                0 => continue,
+                all if all == segment.prefixes && !segment.announce => {
+                    buf.extend_from_slice(bytes);
+                    out.updates += segment.updates;
+                }
+                _ => self.withdraw_told(session, segment.family, marks, out, buf),
+            }
+            out.set_told(marks, segment.family, false);
+        }
+    }
+
+    /// Withdraws those of some prefixes that this member was told.
+    fn withdraw_told(
+        &self,
+        session: &Session,
+        family: Family,
+        marks: &[(u32, u64)],
+        out: &mut Out,
+        buf: &mut BytesMut,
+    ) {
+        let told = out.told_of(marks).filter_map(|slot| self.table.entry(slot)).map(|entry| entry.prefix);
+        let mut prefixes = told.peekable();
+        let mut updates = 0;
+        while put_withdraw(buf, &session.codec, family, &mut prefixes) > 0 {
+            updates += 1;
+        }
+        drop(prefixes);
+        out.updates += updates;
+    }
+}
+
+impl Batch {
+    /// Adds UPDATEs for a run of items that share their fate, as many as `encode` makes of them; how many items they took.
+    fn put(
+        &mut self,
+        run: &[Item],
+        own_next_hop: bool,
+        mut encode: impl FnMut(&mut BytesMut, &mut Prefixes<'_>) -> usize,
+    ) -> usize {
+        let Some(Fate { route, source, attrs, rule, family }) = run.first().map(|item| &item.fate) else {
+            return 0;
+        };
+        let (first_byte, first_mark) = (self.bytes.len(), self.marks.len());
+        let mut prefixes: Prefixes<'_> = run.iter().map((|item| item.prefix) as fn(&Item) -> IpNet).peekable();
+        let (mut updates, mut taken) = (0, 0);
+        loop {
+            let count = encode(&mut self.bytes, &mut prefixes);
+            if count == 0 {
+                break;
+            }
+            updates += 1;
+            taken += count;
+        }
+        for item in run.iter().take(taken) {
+            let (word, bit) = (item.slot / 64, 1 << (item.slot % 64));
+            match self.marks[first_mark..].last_mut() {
+                Some((last, mask)) if *last == word => *mask |= bit,
+                Some(_) | None => self.marks.push((word, bit)),
+            }
+        }
+        if taken > 0 {
+            self.segments.push(Segment {
+                announce: route.is_some(),
+                source: *source,
+                attrs: *attrs,
+                own_next_hop,
+                rule: *rule,
+                family: *family,
+                updates,
+                prefixes: taken as u64,
+                bytes: first_byte..self.bytes.len(),
+                marks: first_mark..self.marks.len(),
+            });
+        }
+        taken
+    }
+
+    fn put_gone(&mut self, codec: &Codec, run: &[Item]) {
+        if let Some(Fate { family, .. }) = run.first().map(|item| &item.fate) {
+            self.put(run, false, |buf, prefixes| put_withdraw(buf, codec, *family, prefixes));
+        }
+    }
+}
