@@ -52,7 +52,9 @@ pub enum Event {
         /// The limit.
         limit: u32,
     },
-    /// The first wait for every peer's End-of-RIB ended: routes may be advertised and installed.
+    /// The first wait for every configured peer's End-of-RIB ended, once in the life of a speaker. From now on what an earlier run left
+    /// in the kernel and nobody announced again is wrong. Advertising was held back until here only with `hold_back_ms` or after a
+    /// restart.
     Converged {
         /// `end of rib` or `timer`.
         cause: String,

@@ -98,7 +98,8 @@ pub enum Input {
         /// Which.
         peer: PeerId,
     },
-    /// Replace the ranges of dynamic peers; live sessions that no range covers any more are removed.
+    /// Replace the ranges of dynamic peers; live sessions that no range covers any more are removed, the others follow the template.
+    /// At the start this comes after the configured peers, even without any range: nobody else is waited for.
     SetDynamicRanges(Vec<DynamicRange>),
     /// An unnumbered peer's link-local address was learnt (or lost).
     SetRemote {

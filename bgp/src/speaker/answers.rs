@@ -205,7 +205,7 @@ impl Speaker {
             paths_received: paths,
             originated: u64::try_from(self.originated.len()).unwrap_or(u64::MAX),
             converged: self.converged,
-            waiting_for: self.unfinished(),
+            waiting_for: if self.converged { Vec::new() } else { self.unfinished() },
             fib_changes_waiting: self.table.log_end().saturating_sub(self.kernel_done()),
             fib_failed: u64::try_from(self.fib_failed.len()).unwrap_or(u64::MAX),
         }

@@ -82,7 +82,10 @@ pub struct Speaker {
     pub(super) in_kernel: Vec<u64>,
     /// What the kernel refused, until it is wanted differently. Bounded by the table.
     pub(super) fib_failed: BTreeSet<IpNet>,
+    /// Peers may be told and the kernel touched.
     pub(super) converged: bool,
+    /// The first convergence was reported.
+    pub(super) settled: bool,
     /// When the first input came: what the first convergence waits for is counted from here.
     pub(super) begun: Option<Instant>,
     /// When that was last looked at.
@@ -100,6 +103,7 @@ impl Speaker {
             table,
             rng: Rng::new(config.seed),
             converged: config.hold_back_ms == 0 && !config.restarting,
+            settled: false,
             config,
             members: BTreeMap::new(),
             groups: Vec::new(),
@@ -337,6 +341,31 @@ impl Speaker {
         for peer in gone {
             self.remove_peer(now, peer);
         }
+        // The others follow their range's template, policies included.
+        let dynamic = self.members.values().filter(|member| member.dynamic);
+        let changed: Vec<_> = dynamic
+            .filter_map(|member| match member.peer.config().endpoint {
+                Endpoint::Address(address) => Some((member.peer.id(), self.range_of(address)?.1)),
+                Endpoint::Interface(_) => None,
+            })
+            .collect();
+        for (peer, config) in changed {
+            self.set_peer(now, peer, config, true);
+        }
+        // Ranges come last in a configuration: one without any peer has nothing to wait for.
+        self.settle(now);
+    }
+
+    /// The range of an address, and the peer that it makes there.
+    fn range_of(&self, address: IpAddr) -> Option<(&DynamicRange, PeerConfig)> {
+        let range = self.ranges.iter().find(|range| range.prefix.contains(&address))?;
+        let config = PeerConfig {
+            name: address.to_string(),
+            endpoint: Endpoint::Address(address),
+            passive: true,
+            ..range.template.clone()
+        };
+        Some((range, config))
     }
 
     fn on_accepted(&mut self, now: Instant, conn: ConnId, local: SocketAddr, remote: SocketAddr) {
@@ -360,7 +389,7 @@ impl Speaker {
     }
 
     fn dynamic_peer(&mut self, now: Instant, address: IpAddr) -> Option<PeerId> {
-        let range = self.ranges.iter().find(|range| range.prefix.contains(&address))?;
+        let (range, config) = self.range_of(address)?;
         let in_range = |member: &&Member| {
             member.dynamic
                 && matches!(member.peer.config().endpoint, Endpoint::Address(at) if range.prefix.contains(&at))
@@ -369,12 +398,6 @@ impl Speaker {
         if used >= range.limit as usize {
             return None;
         }
-        let config = PeerConfig {
-            name: address.to_string(),
-            endpoint: Endpoint::Address(address),
-            passive: true,
-            ..range.template.clone()
-        };
         let id = PeerId(self.next_dynamic);
         self.next_dynamic += 1;
         self.set_peer(now, id, config, true);

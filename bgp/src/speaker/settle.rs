@@ -2,7 +2,7 @@
 //!
 //! A fresh one advertises nothing until every configured peer has said all it has, or `hold_back_ms` passed. One whose forwarding
 //! state was kept over the restart also leaves the kernel as it is until then: a partial view could lead packets in circles between
-//! us and peers that still forward to us.
+//! us and peers that still forward to us. One without `hold_back_ms` advertises at once, and only reports when everybody was heard.
 
 use super::machine::{Member, Speaker};
 use crate::event::Event;
@@ -10,7 +10,8 @@ use crate::time::{Duration, Instant};
 use crate::types::Family;
 
 /// Longest wait of a speaker that kept its forwarding state (the Selection_Deferral_Timer of RFC 4724 §4.1): peers dial again within
-/// two seconds and give a dial up after three; who is not there after this is not coming back soon.
+/// two seconds and give a dial up after three; who is not there after this is not coming back soon. Also what is waited for the
+/// report where nothing is held back.
 const DEFERRAL: Duration = Duration::from_secs(15);
 /// Peers of a listen range are not known one by one: after a restart they get this long to dial.
 const DYNAMIC_WAIT: Duration = Duration::from_secs(5);
@@ -23,7 +24,7 @@ impl Speaker {
 
     /// When to look again.
     pub(super) fn settle_timeout(&self) -> Option<(Instant, &'static str)> {
-        let begun = self.begun.filter(|_| !self.converged)?;
+        let begun = self.begun.filter(|_| !self.settled)?;
         let least = begun + self.least_wait();
         if self.settle_seen < least {
             return Some((least, "listen ranges after a restart"));
@@ -33,7 +34,7 @@ impl Speaker {
 
     /// Ends the wait when there is nothing left to wait for, or when it took too long.
     pub(super) fn settle(&mut self, now: Instant) {
-        let Some(begun) = self.begun.filter(|_| !self.converged) else {
+        let Some(begun) = self.begun.filter(|_| !self.settled) else {
             return;
         };
         self.settle_seen = now;
@@ -50,12 +51,12 @@ impl Speaker {
 
     fn longest_wait(&self) -> Duration {
         let hold_back = Duration::from_millis(u64::from(self.config.hold_back_ms));
-        if self.is_deferring() { hold_back.max(DEFERRAL) } else { hold_back }
+        if self.is_deferring() || hold_back.is_zero() { hold_back.max(DEFERRAL) } else { hold_back }
     }
 
     /// Peers that the first convergence waits for: configured ones, and after a restart dynamic ones that are back.
     pub(super) fn unfinished(&self) -> Vec<String> {
-        if self.converged {
+        if self.settled {
             return Vec::new();
         }
         let counts = |member: &&Member| {
@@ -69,6 +70,7 @@ impl Speaker {
 
     fn converge(&mut self, cause: &str) {
         self.converged = true;
+        self.settled = true;
         self.has_news = true;
         for member in self.members.values_mut() {
             member.peer.restarted();

@@ -16,10 +16,9 @@ impl Node {
         for config in self.config.peers.clone() {
             self.set_peer(now, config);
         }
-        if !self.config.dynamic.is_empty() {
-            let ranges = self.config.dynamic.clone();
-            self.speaker.handle(now, speaker::Input::SetDynamicRanges(ranges));
-        }
+        // Also when there are none: this says that the configuration is complete.
+        let ranges = self.config.dynamic.clone();
+        self.speaker.handle(now, speaker::Input::SetDynamicRanges(ranges));
     }
 
     /// Puts a new configuration into force.

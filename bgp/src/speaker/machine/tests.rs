@@ -3,6 +3,7 @@
 mod aggregates;
 mod groups;
 mod policy;
+mod settle;
 
 use super::*;
 use crate::peer::{NextHopRule, RemoteAs};
