@@ -128,10 +128,7 @@ fn main() -> ExitCode {
     let asked = match verb {
         Verb::Daemon { config } => return daemon(&config),
         Verb::Check { config } => return check(&config),
-        Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "weft", &mut std::io::stdout());
-            return ExitCode::SUCCESS;
-        }
+        Verb::Completions { shell } => return completions(shell),
         Verb::External(words) => return external(&words),
         Verb::Show(show) => shown(show),
         Verb::Explain { target } => verbs::Verb::Explain(target),
@@ -142,9 +139,19 @@ fn main() -> ExitCode {
     match verbs::socket(socket.as_deref(), lab.as_deref()) {
         Ok(socket) => ask(&asked, &socket, output),
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("weft: {error}");
             ExitCode::from(2)
         }
+    }
+}
+
+fn completions(shell: Shell) -> ExitCode {
+    // Written at once: the generator knows no reader that leaves.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "weft", &mut script);
+    match std::io::stdout().write_all(&script) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        Ok(()) | Err(_) => ExitCode::SUCCESS,
     }
 }
 

@@ -26,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub enum ClientError {
     /// Nobody listens.
     #[error(
-        "no daemon answers on {} ({why})\n  remedy: start it (`weft daemon`, or `systemctl start weft`), or name another one with --socket PATH or --lab NAME/NODE", socket.display()
+        "no daemon answers on {}: {}\n  remedy: start it (`weft daemon`, or `systemctl start weft`), or name another one with --socket PATH or --lab NAME/NODE", socket.display(), plain(why)
     )]
     Absent {
         /// Where.
@@ -36,7 +36,7 @@ pub enum ClientError {
     },
     /// Somebody may be there, but not for us.
     #[error(
-        "you may not talk to the daemon on {} ({why})\n  remedy: become root, or a member of the group that owns the socket", socket.display()
+        "you may not talk to the daemon on {}: {}\n  remedy: become root, or a member of the group that owns the socket", socket.display(), plain(why)
     )]
     Forbidden {
         /// Where.
@@ -55,6 +55,12 @@ pub enum ClientError {
         /// What was wrong.
         why: String,
     },
+}
+
+/// The system's words without its number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// An answer, with the name of the node that gave it.

@@ -164,7 +164,7 @@ fn a_missing_daemon_is_named_with_its_socket() {
     assert_eq!(error.exit_code(), 3);
     assert_eq!(
         error.to_string(),
-        "no daemon answers on /nowhere/weft.sock (No such file or directory (os error 2))\n  remedy: start it (`weft daemon`, or \
+        "no daemon answers on /nowhere/weft.sock: No such file or directory\n  remedy: start it (`weft daemon`, or \
          `systemctl start weft`), or name another one with --socket PATH or --lab NAME/NODE"
     );
 }
