@@ -54,6 +54,24 @@ pub fn duration(seconds: u64) -> String {
     }
 }
 
+/// Whether a table is printed page by page: then its columns must not depend on one page alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Paged(bool);
+
+impl Paged {
+    /// A cell of at least this width on every page.
+    fn cell(self, text: &str, width: usize) -> String {
+        if self.0 { format!("{text:width$}") } else { text.to_owned() }
+    }
+}
+
+/// Widths of an IPv4 prefix and address, of the name of most interfaces, and of the longest state of a route.
+const PREFIX_WIDTH: usize = 18;
+const ADDRESS_WIDTH: usize = 15;
+const INTERFACE_WIDTH: usize = 9;
+const KERNEL_WIDTH: usize = 9;
+const DURATION_WIDTH: usize = 6;
+
 /// `1 path`, `2 paths`.
 fn count(number: u64, noun: &str, plural: &str) -> String {
     format!("{number} {}", if number == 1 { noun } else { plural })

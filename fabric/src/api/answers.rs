@@ -112,7 +112,7 @@ pub struct Routes {
 pub struct Route {
     /// The prefix.
     pub prefix: IpNet,
-    /// `bgp`, `local` (originated here), or `none`: no path can be used.
+    /// `bgp`, `local` (originated here), `aggregate` (likewise, with a discard route), or `none`: no path can be used.
     pub kind: String,
     /// The kernel acknowledged these next hops.
     pub installed: bool,

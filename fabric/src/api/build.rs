@@ -151,12 +151,13 @@ fn route(node: &Node, now: Instant, info: &RouteInfo) -> Route {
     let kind = match used.first() {
         None => "none",
         // What is originated here has no session and no hop behind it.
+        Some(best) if best.hop.is_none() && aggregate(node, info).is_some() => "aggregate",
         Some(best) if best.hop.is_none() => "local",
         Some(_) => "bgp",
     };
     let kernel = if info.refused {
         "refused"
-    } else if kind == "local" && aggregate(node, info).is_none() {
+    } else if kind == "local" {
         // Of our own routes the kernel holds only the discard route of an aggregate.
         "none"
     } else if info.installed {

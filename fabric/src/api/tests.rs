@@ -35,6 +35,7 @@ addresses: [10.69.255.N/32]
 originate: [{prefix: 0.0.0.0/0}]
 peers: {spine: {address: 10.0.N.1, remote_asn: external}}
 groups: {servers: {import: plan}}
+aggregates: [10.69.0.0/26]
 listen: [{prefix: 10.0.1N.0/24, remote_asn: external, limit: 4, group: servers}]
 policy:
   sets: {nodes: [10.69.0.0/26 ge 32]}
@@ -357,6 +358,7 @@ fn an_explanation_needs_no_second_command() {
     add("a prefix that is not in the table", explain_on(&plant, HOST_AT, "10.72.5.0/24"));
     add("on a ToR: who was told", explain_on(&plant, 1, "10.72.0.0/16"));
     add("on a ToR: the host", explain_on(&plant, 1, "10.69.0.4"));
+    add("on a ToR: its aggregate", explain_on(&plant, 1, "10.69.0.0/26"));
     plant.handle(HOST_AT, Input::LinkDown(IfIndex(2)));
     plant.handle(HOST_AT, Input::LinkDown(IfIndex(3)));
     plant.handle(HOST_AT, Input::LinkDown(IfIndex(4)));

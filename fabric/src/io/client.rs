@@ -1,6 +1,7 @@
 //! The other end of the local API: asks a daemon on its unix socket. What can go wrong is said with its remedy, because this is what
 //! a person sees first when something is not running.
 
+use super::sockopt::plain;
 use crate::api::{Done, Refusal, SCHEMA};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -55,12 +56,6 @@ pub enum ClientError {
         /// What was wrong.
         why: String,
     },
-}
-
-/// The system's words without its number.
-fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// An answer, with the name of the node that gave it.

@@ -58,3 +58,10 @@ pub fn finish(stream: &TcpStream) {
     // An error means that the connection is gone already, which is what was wanted.
     let _ = SockRef::from(stream).shutdown(std::net::Shutdown::Write);
 }
+
+/// The system's words without its number, for people: `Connection refused`.
+#[must_use]
+pub fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}

@@ -125,7 +125,7 @@ impl Conns {
                 self.open(conn, stream);
                 Input::Connected { conn, local }
             }
-            Err(error) => Input::ConnectFailed { conn, error: error.to_string() },
+            Err(error) => Input::ConnectFailed { conn, error: sockopt::plain(&error) },
         })
     }
 

@@ -1,6 +1,6 @@
 //! `show bgp`: every path of every prefix, with the codes that other routers use.
 
-use super::{or_none, render, table};
+use super::{ADDRESS_WIDTH, DURATION_WIDTH, INTERFACE_WIDTH, PREFIX_WIDTH, Paged, duration, or_none, render, table};
 use crate::api::{Bgp, BgpPath};
 
 /// What the first column means.
@@ -21,19 +21,20 @@ pub fn head(node: &str, answer: &Bgp) -> String {
 pub fn page(answer: &Bgp, first: bool) -> String {
     let header = ["", "Prefix", "Next hop", "Interface", "From", "Pref", "MED", "For", "AS path"];
     let mut lines = table(if first { &header } else { &[] });
+    let paged = Paged(!first || answer.next.is_some());
     for route in &answer.routes {
         for (at, path) in route.paths.iter().enumerate() {
             // A prefix is written once, as on other routers.
             let prefix = if at == 0 { route.prefix.to_string() } else { String::new() };
             lines.add_row([
-                codes(path),
-                prefix,
-                next_hop(path),
-                or_none(path.via.as_ref().map(|via| &via.interface)),
+                paged.cell(&codes(path), 3),
+                paged.cell(&prefix, PREFIX_WIDTH),
+                paged.cell(&next_hop(path), ADDRESS_WIDTH),
+                paged.cell(&or_none(path.via.as_ref().map(|via| &via.interface)), INTERFACE_WIDTH),
                 path.from.clone(),
-                or_none(path.local_pref),
-                or_none(path.med),
-                super::duration(path.age_s),
+                paged.cell(&or_none(path.local_pref), 4),
+                paged.cell(&or_none(path.med), 3),
+                paged.cell(&duration(path.age_s), DURATION_WIDTH),
                 as_path(path),
             ]);
         }

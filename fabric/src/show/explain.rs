@@ -23,8 +23,15 @@ pub fn text(answer: &Explanation) -> String {
     text.push_str(&format!("{}  {}\n", route.prefix, headline(answer, route)));
     text.push_str(&paths(answer));
     let mut facts = table(&[]);
-    if let Some(kernel) = &answer.kernel {
-        facts.add_row(["kernel", kernel]);
+    match &answer.kernel {
+        // The addresses themselves are on `lo`.
+        Some(_) if route.kernel == "none" && route.kind == "local" => {
+            facts.add_row(["kernel", "needs no route of ours"]);
+        }
+        Some(kernel) => {
+            facts.add_row(["kernel", kernel]);
+        }
+        None => {}
     }
     for (label, fact) in told(answer) {
         facts.add_row([label, fact.as_str()]);
@@ -42,7 +49,7 @@ fn headline(answer: &Explanation, route: &Route) -> String {
     let all = u64::try_from(answer.paths.len()).unwrap_or(u64::MAX);
     let used = answer.paths.iter().filter(|path| path.used).count();
     let age = duration(route.age_s);
-    if route.kind == "local" {
+    if route.kind == "local" || route.kind == "aggregate" {
         let why = answer.originated.as_deref().unwrap_or("configured");
         return format!("originated here ({why}) for {age}");
     }
@@ -74,6 +81,8 @@ fn paths(answer: &Explanation) -> String {
             "not"
         };
         let interface = path.via.as_ref().map_or(NONE, |via| via.interface.as_str());
+        // An unnumbered peer is called as its link.
+        let interface = if interface == path.from { "" } else { interface };
         let as_path = if path.as_path.is_empty() { "(empty AS path)" } else { &path.as_path };
         lines.add_row([role, path.from.as_str(), interface, as_path, reason(answer, path).as_str()]);
     }
@@ -113,17 +122,12 @@ fn told(answer: &Explanation) -> Vec<(&'static str, String)> {
     }
     let mut lines = Vec::new();
     if told.is_empty() {
-        match reasons.len() {
-            0 => lines.push(("told", "nobody: there is no session".to_owned())),
-            1 => lines.extend(reasons.keys().map(|reason| ("told", format!("nobody: {reason}")))),
-            _ => lines.push(("told", "nobody".to_owned())),
-        }
+        let nobody = if reasons.is_empty() { "nobody: there is no session" } else { "nobody" };
+        lines.push(("told", nobody.to_owned()));
     } else {
         lines.push(("told", names(&told)));
     }
-    if !told.is_empty() || reasons.len() > 1 {
-        lines.extend(reasons.iter().map(|(reason, peers)| ("not told", format!("{}: {reason}", names(peers)))));
-    }
+    lines.extend(reasons.iter().map(|(reason, peers)| ("not told", format!("{}: {reason}", names(peers)))));
     if !answer.no_session.is_empty() && !answer.told.is_empty() {
         let without: Vec<&str> = answer.no_session.iter().map(String::as_str).collect();
         lines.push(("not told", format!("{}: no session", names(&without))));
