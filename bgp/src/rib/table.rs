@@ -109,14 +109,7 @@ impl Table {
 
     /// Adds or replaces the path of a peer; whether it had none before.
     pub fn insert(&mut self, prefix: IpNet, path: Path) -> bool {
-        let at = match self.index.get(&prefix) {
-            Some(at) => at,
-            None => {
-                let at = self.slots.add(&prefix);
-                self.index.insert(&prefix, at);
-                at
-            }
-        };
+        let at = self.index.get_or_insert(&prefix, || self.slots.add(&prefix));
         let Some(own) = self.slots.paths_mut(at).iter_mut().find(|own| own.peer == path.peer) else {
             self.add_path(at, path);
             return true;
@@ -441,6 +434,12 @@ impl Table {
     pub fn change_at(&self, change: u64) -> Option<SlotId> {
         let slot = *self.log.get(usize::try_from(change.checked_sub(self.log_base)?).ok()?)?;
         self.is_newest(slot, change + 1).then_some(slot)
+    }
+
+    /// The number of the first change that is still in the log.
+    #[must_use]
+    pub const fn log_start(&self) -> u64 {
+        self.log_base
     }
 
     /// How many changes were overtaken by a later one of the same prefix while they were in the log.

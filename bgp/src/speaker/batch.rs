@@ -11,6 +11,7 @@ use super::machine::{Member, Speaker};
 use crate::peer::{NextHopRule, Session};
 use crate::policy::{Chosen, Hits, RuleId};
 use crate::rib::attrs::AttrsId;
+use crate::rib::nexthop::HopId;
 use crate::rib::table::{AGGREGATE, SlotId};
 use crate::types::{ConnId, Family, IpNet, PeerId};
 use crate::wire::Codec;
@@ -29,7 +30,7 @@ const BATCH: u32 = 2_048;
 /// Kinds of peers whose batches are kept at a time.
 const GROUPS: usize = 16;
 /// Batches kept for each kind: a member that is further behind makes its own.
-const KEPT: usize = 8;
+const KEPT: usize = 4;
 /// The source of what has no path.
 const NOBODY: PeerId = PeerId(AGGREGATE.0 - 1);
 
@@ -106,7 +107,7 @@ struct Segment {
 }
 
 /// What becomes of a prefix. In this order, those that share an UPDATE stand together.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Fate {
     route: Option<Route>,
     source: PeerId,
@@ -162,6 +163,14 @@ impl Speaker {
         more
     }
 
+    /// Forgets batches that every reader has passed.
+    pub(super) fn trim_batches(&mut self) {
+        let start = self.table.log_start();
+        for group in &mut self.groups {
+            group.kept.retain(|batch| matches!(batch.start, Start::Log(at) if at >= start));
+        }
+    }
+
     /// The batch that begins at `start`: one that was made before, if it still holds.
     fn batch(&mut self, id: PeerId, session: &Session, start: Start, readable: u64) -> Option<Arc<Batch>> {
         let member = self.members.get(&id)?;
@@ -214,7 +223,9 @@ impl Speaker {
     fn make_batch(&self, member: &Member, session: &Session, start: Start, made: Made) -> Batch {
         let (slots, next) = self.slots_from(start, made.readable);
         let policy = self.export_policy(member, session);
-        let mut items: Vec<_> = slots.into_iter().filter_map(|slot| self.item(member, session, policy, slot)).collect();
+        let mut last = None;
+        let items = slots.into_iter().filter_map(|slot| self.item((member, session, policy), slot, &mut last));
+        let mut items: Vec<_> = items.collect();
         items.sort_by(|a, b| a.fate.cmp(&b.fate));
         let (bytes, marks, conn) = (BytesMut::new(), Vec::new(), session.conn);
         let mut batch = Batch { start, next, made, conn, segments: Vec::new(), bytes, marks };
@@ -261,13 +272,24 @@ impl Speaker {
         }
     }
 
-    fn item(&self, member: &Member, session: &Session, policy: Chosen<'_>, slot: SlotId) -> Option<Item> {
+    /// What becomes of a prefix. Equal routes arrive together: `last` is the fate of the one before.
+    fn item(
+        &self,
+        (member, session, policy): (&Member, &Session, Chosen<'_>),
+        slot: SlotId,
+        last: &mut Option<(AttrsId, HopId, Fate)>,
+    ) -> Option<Item> {
         let entry = self.table.entry(slot)?;
         let prefix = entry.prefix;
         let gone = Fate { route: None, source: NOBODY, attrs: None, rule: None, family: Family::of(&prefix) };
         let Some(path) = entry.best_path() else {
             return Some(Item { fate: gone, slot, prefix });
         };
+        if let Some((attrs, hop, fate)) = last
+            && (*attrs, *hop, fate.source, fate.family) == (path.attrs, path.hop, path.peer, gone.family)
+        {
+            return Some(Item { fate: fate.clone(), slot, prefix });
+        }
         let offer = match self.tellable(member, session, &entry, path) {
             Ok(()) => self.offered((member, session), (&entry, path), policy),
             Err(why) => Err(Refusal::Because(why)),
@@ -281,6 +303,10 @@ impl Speaker {
             Err(Refusal::Policy(rule)) if rule.is_some() => Fate { source, attrs, rule, ..gone },
             Err(Refusal::Policy(_) | Refusal::Because(_)) => gone,
         };
+        // Rules, and what the kernel refused, are about the prefix.
+        if matches!(policy, Chosen::Always(_)) && self.fib_failed.is_empty() {
+            *last = Some((path.attrs, path.hop, fate.clone()));
+        }
         Some(Item { fate, slot, prefix })
     }
 

@@ -10,7 +10,7 @@ use crate::rib::decide::DEFAULT_LOCAL_PREF;
 use crate::rib::nexthop::HopId;
 use crate::rib::table::{Entry, Path, SlotId, is_own};
 use crate::types::{Family, NextHop, PeerId, RouterId};
-use crate::wire::attrs::{Attrs, community, flag, kind, with};
+use crate::wire::attrs::{Attrs, community, edited, flag, kind, with};
 use std::net::IpAddr;
 
 /// What a peer knows: the place in the log up to which it was told, and one bit per prefix that it was told of.
@@ -104,7 +104,7 @@ impl Out {
 }
 
 /// What makes two prefixes share their attributes and next hop, whoever they came from.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Route {
     pub(super) attrs: AttrsId,
     pub(super) hop: HopId,
@@ -189,17 +189,20 @@ impl Speaker {
         let view = Attrs(block);
         if session.codec.ebgp {
             // RFC 4271 §5.1.4: a MED received from another AS is not passed on; one that our policy sets is.
-            let mut out = with(block, 0, kind::MULTI_EXIT_DISC, None);
-            if !changes.is_empty() {
-                out = policy.changed(&out, changes, self.config.asn);
-            }
-            let path = Attrs(&out).as_path().prepended(self.config.asn, 1);
-            out = with(&out, flag::TRANSITIVE, kind::AS_PATH, Some(&path));
-            // RFC 4271 §5.1.5, RFC 4456 §8: internal ones neither.
-            for internal in [kind::LOCAL_PREF, kind::ORIGINATOR_ID, kind::CLUSTER_LIST] {
-                out = with(&out, 0, internal, None);
-            }
-            return out;
+            let changed = (!changes.is_empty())
+                .then(|| policy.changed(&with(block, 0, kind::MULTI_EXIT_DISC, None), changes, self.config.asn));
+            let block = changed.as_deref().unwrap_or(block);
+            let path = Attrs(block).as_path().prepended(self.config.asn, 1);
+            let med = Attrs(block).value(kind::MULTI_EXIT_DISC).filter(|_| changed.is_some());
+            let edits = [
+                (flag::TRANSITIVE, kind::AS_PATH, Some(path.as_slice())),
+                (flag::OPTIONAL, kind::MULTI_EXIT_DISC, med),
+                // RFC 4271 §5.1.5, RFC 4456 §8: internal ones neither.
+                (0, kind::LOCAL_PREF, None),
+                (0, kind::ORIGINATOR_ID, None),
+                (0, kind::CLUSTER_LIST, None),
+            ];
+            return edited(block, &edits);
         }
         let changed = (!changes.is_empty()).then(|| policy.changed(block, changes, self.config.asn));
         let block = changed.as_deref().unwrap_or(block);

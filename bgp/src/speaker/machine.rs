@@ -519,6 +519,7 @@ impl Speaker {
         let ours = [self.fib_done, self.aggregates.cursor()];
         let least = established.map(|member| member.out.cursor).chain(ours).min();
         self.table.trim(least.unwrap_or(self.fib_done));
+        self.trim_batches();
     }
 }
 

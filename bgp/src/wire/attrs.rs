@@ -222,20 +222,27 @@ pub fn put(block: &mut Vec<u8>, flags: u8, kind: u8, value: &[u8]) {
 /// A copy of `block` in which attribute `kind` has the value (and the flags), or is absent for `None`.
 #[must_use]
 pub fn with(block: &[u8], flags: u8, kind: u8, value: Option<&[u8]>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(block.len() + value.map_or(0, |value| value.len() + 4));
-    let mut pending = value;
+    edited(block, &[(flags, kind, value)])
+}
+
+/// A copy of `block` with several such changes: flags, kind and value, in ascending order of kind.
+#[must_use]
+pub fn edited(block: &[u8], edits: &[(u8, u8, Option<&[u8]>)]) -> Vec<u8> {
+    let added: usize = edits.iter().map(|(.., value)| value.map_or(0, |value| value.len() + 4)).sum();
+    let mut out = Vec::with_capacity(block.len() + added);
+    let mut edits = edits.iter().peekable();
     for attr in Attrs(block).iter() {
-        if attr.kind >= kind
-            && let Some(value) = pending.take()
-        {
-            put(&mut out, flags, kind, value);
+        let mut stays = true;
+        while let Some((flags, kind, value)) = edits.next_if(|(_, kind, _)| *kind <= attr.kind) {
+            stays &= *kind != attr.kind;
+            value.inspect(|value| put(&mut out, *flags, *kind, value));
         }
-        if attr.kind != kind {
+        if stays {
             put(&mut out, attr.flags, attr.kind, attr.value);
         }
     }
-    if let Some(value) = pending {
-        put(&mut out, flags, kind, value);
+    for (flags, kind, value) in edits {
+        value.inspect(|value| put(&mut out, *flags, *kind, value));
     }
     out
 }
