@@ -23,6 +23,9 @@ pub struct NodeState {
 
 impl NodeState {
     fn cell(&self) -> String {
+        if self.personality == "plain" {
+            return format!("{} [plain], {} routes", self.name, self.routes);
+        }
         let sessions = self.sessions.map_or_else(|| "?".to_owned(), |(up, all)| format!("{up}/{all}"));
         let mark = match self.sessions {
             Some((up, all)) if up < all => '!',

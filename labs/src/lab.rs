@@ -79,6 +79,7 @@ impl Lab {
     /// # Errors
     /// When the system refuses something; the text says in which node.
     pub fn start(topology: Topology, home: Arc<Home>, options: &Options, progress: &Progress) -> Result<Self> {
+        note(&home, &topology, Vec::new())?;
         let machines = create(&topology, &home, options, progress)?;
         let lab = Self { topology, home, machines, is_down: Mutex::new(false) };
         if let Err(error) = lab.furnish(progress) {
@@ -124,9 +125,7 @@ impl Lab {
 
     /// Everything after the namespaces: who we are, links, addresses, settings, daemons.
     fn furnish(&self, progress: &Progress) -> Result<()> {
-        let runner = Process::of(std::process::id()).ok_or_else(|| anyhow!("/proc does not show this process"))?;
-        let nodes = self.machines.values().map(Machine::process).collect();
-        self.home.note(&Record { runner, nodes, topology: self.topology.path.clone() })?;
+        note(&self.home, &self.topology, self.machines.values().map(Machine::process).collect())?;
         self.link(progress)?;
         let total = self.machines.len();
         for (number, machine) in self.machines.values().enumerate() {
@@ -250,6 +249,12 @@ impl Lab {
             Progress::new().say(&format!("{}: {error}", self.home.folder().display()));
         }
     }
+}
+
+/// Writes down who we are, so that a later `down` finds it.
+fn note(home: &Home, topology: &Topology, nodes: Vec<Process>) -> Result<()> {
+    let runner = Process::of(std::process::id()).ok_or_else(|| anyhow!("/proc does not show this process"))?;
+    home.note(&Record { runner, nodes, topology: topology.path.clone() }).context("write the lab's record")
 }
 
 fn destroy<'a>(machines: impl Iterator<Item = &'a Machine>) {

@@ -8,6 +8,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::fs::{FlockOperation, flock};
@@ -17,6 +19,9 @@ use serde::{Deserialize, Serialize};
 const LOCK: &str = ".lock";
 const RECORD: &str = ".lab.json";
 const CONTROL: &str = ".control";
+/// Tries to take a lock, and the pause between them: looking at a lock takes microseconds.
+const LOCK_TRIES: usize = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// A process that cannot be mistaken for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +96,7 @@ impl Home {
             let Some(lock) = open_lock(&folder) else {
                 continue;
             };
-            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if !take(&lock) {
                 let who =
                     record(root, name).map_or_else(String::new, |record| format!(" (process {})", record.runner.pid));
                 bail!("lab `{name}` is already running{who}: take it down with `weft-lab down {name}`");
@@ -162,6 +167,17 @@ impl Home {
         }
         Ok(())
     }
+}
+
+/// Takes the lock. Others who only look whether it is held hold it for a moment themselves: hence several tries.
+#[expect(clippy::disallowed_methods, reason = "a bounded wait between tries")]
+fn take(lock: &File) -> bool {
+    (0..LOCK_TRIES).any(|number| {
+        if number > 0 {
+            thread::sleep(LOCK_PAUSE);
+        }
+        flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok()
+    })
 }
 
 /// Makes the folder of all labs; one that is not ours alone is refused, since it may lie in `/tmp`.
