@@ -140,7 +140,12 @@ fn summary(report: &Report) -> String {
 /// # Errors
 /// When it cannot be started or asked; what is wrong in it is in the report and the exit code.
 pub fn verify(options: &Verify) -> Result<ExitCode> {
-    let started = start(&options.choice, Instant::now())?;
+    let begin = Instant::now();
+    for path in [&options.json, &options.junit].into_iter().flatten() {
+        // now, not after all the work
+        fs::File::create(path).with_context(|| format!("write {}", path.display()))?;
+    }
+    let started = start(&options.choice, begin)?;
     let name = started.lab.topology().name.clone();
     let report = started.check(&verify::Options { failover: options.failover, spread: true });
     started.progress.clear();
