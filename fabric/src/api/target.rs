@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// Routes in an answer that asks for no number.
 const DEFAULT_LIMIT: usize = 1_000;
-/// Most routes in one answer: about 2 ms of the loop's time, in which no keepalive can be sent.
+/// Most routes in one answer: while the daemon's loop gathers them, it sends no keepalive.
 pub const MAX_LIMIT: usize = 2_000;
 /// What stays readable in a query.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b':').remove(b'/').remove(b'-').remove(b'_');
