@@ -4,8 +4,26 @@
 use super::machine::Speaker;
 use super::{FibChange, Want};
 use crate::rib::table::{AGGREGATE, Entry, SlotId};
+use crate::time::{Duration, Instant};
 use crate::types::IpNet;
+use std::ops::Bound;
 use std::sync::Arc;
+
+/// First wait before the kernel is asked again for what it refused; doubles while something is refused.
+const ASK_FIRST: Duration = Duration::from_secs(1);
+/// Longest wait: a foreign route that stands in the way may stay for ever.
+const ASK_LAST: Duration = Duration::from_secs(64);
+/// Most prefixes asked for again at a time: bounds the work of a call.
+const ASK_MOST: usize = 1_024;
+
+/// When the kernel is asked again, and the wait before that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AskAgain {
+    at: Instant,
+    wait: Duration,
+    /// The last prefix asked for, while there are more.
+    behind: Option<IpNet>,
+}
 
 impl Speaker {
     /// Changes for the kernel, the latest state of each prefix once.
@@ -39,12 +57,36 @@ impl Speaker {
     }
 
     /// The kernel did what it was asked, or refused it.
-    pub(super) fn on_fib_ack(&mut self, seq: u64, failed: Vec<IpNet>) {
+    pub(super) fn on_fib_ack(&mut self, now: Instant, seq: u64, failed: Vec<IpNet>) {
         self.fib_acked = self.fib_acked.max(seq);
         self.note_done();
         // A change under way may still succeed: its own acknowledgement decides.
         let settled = |prefix: &IpNet| self.table.get(prefix).is_some_and(|entry| entry.changed <= seq);
         self.fib_failed.extend(failed.into_iter().filter(settled));
+        if self.ask_again.is_none() && !self.fib_failed.is_empty() {
+            self.ask_again = Some(AskAgain { at: now + ASK_FIRST, wait: ASK_FIRST, behind: None });
+        }
+    }
+
+    /// When the kernel is to be asked again.
+    pub(super) fn ask_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.ask_again.map(|again| (again.at, "what the kernel refused"))
+    }
+
+    /// Asks for what was refused once more: whoever installs routes tries on its own, but only an answer to a change says that a
+    /// route may be advertised.
+    pub(super) fn ask_kernel_again(&mut self, now: Instant) {
+        let Some(again) = self.ask_again.filter(|again| again.at <= now) else {
+            return;
+        };
+        let from = again.behind.map_or(Bound::Unbounded, Bound::Excluded);
+        let some: Vec<_> = self.fib_failed.range((from, Bound::Unbounded)).take(ASK_MOST).copied().collect();
+        let behind = some.last().copied().filter(|_| some.len() == ASK_MOST);
+        let wait = if behind.is_some() { again.wait } else { (again.wait * 2).min(ASK_LAST) };
+        self.ask_again = (!self.fib_failed.is_empty()).then_some(AskAgain { at: now + wait, wait, behind });
+        for prefix in &some {
+            self.table.touch(prefix);
+        }
     }
 
     /// What the kernel had refused it holds now: peers are told after all.

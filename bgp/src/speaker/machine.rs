@@ -2,6 +2,7 @@
 
 use super::batch::Group;
 use super::export::Out;
+use super::kernel::AskAgain;
 use super::sessions::Sweep;
 use super::{DynamicRange, Input, Originate, Output, SpeakerConfig};
 use crate::event::Event;
@@ -82,6 +83,7 @@ pub struct Speaker {
     pub(super) in_kernel: Vec<u64>,
     /// What the kernel refused, until it is wanted differently. Bounded by the table.
     pub(super) fib_failed: BTreeSet<IpNet>,
+    pub(super) ask_again: Option<AskAgain>,
     /// Peers may be told and the kernel touched.
     pub(super) converged: bool,
     /// The first convergence was reported.
@@ -128,6 +130,7 @@ impl Speaker {
             untrimmed: 0,
             in_kernel: Vec::new(),
             fib_failed: BTreeSet::new(),
+            ask_again: None,
             begun: None,
             settle_seen: Instant::ZERO,
         }
@@ -155,7 +158,7 @@ impl Speaker {
             Input::Links(links) => self.set_links(now, links),
             Input::LinkDown(link) => self.on_link_down(now, link),
             Input::SetOriginated(routes) => self.set_originated(now, &routes),
-            Input::FibAck { seq, failed } => self.on_fib_ack(seq, failed),
+            Input::FibAck { seq, failed } => self.on_fib_ack(now, seq, failed),
             Input::FibRepaired(prefixes) => self.on_repaired(&prefixes),
             Input::Clear { peer, hard } => self.clear(now, peer, hard),
             Input::Shutdown { cease } => {
@@ -206,7 +209,7 @@ impl Speaker {
             return Some((Instant::ZERO, "routes of a lost session"));
         }
         let first = self.timers.first().and_then(|(_, peer)| self.members.get(peer)?.peer.next_timeout());
-        first.into_iter().chain(self.settle_timeout()).min()
+        first.into_iter().chain(self.settle_timeout()).chain(self.ask_timeout()).min()
     }
 
     /// Replaces what the speaker is. A new AS or identifier ends every session and begins them again (RFC 4486 §4, Other
@@ -460,6 +463,7 @@ impl Speaker {
         self.sweep();
         self.trim();
         self.settle(now);
+        self.ask_kernel_again(now);
     }
 
     fn give_conn(&mut self, now: Instant, conn: ConnId, input: PeerInput) {

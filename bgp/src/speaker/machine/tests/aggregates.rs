@@ -153,6 +153,34 @@ fn what_the_kernel_refuses_is_told_to_nobody_until_it_is_repaired() {
 }
 
 #[test]
+fn what_the_kernel_refused_is_asked_for_again_until_it_is_there() {
+    let mut net = line(&[]);
+    net.speakers[1].config.advertise_after_install = true;
+    let prefix: IpNet = "10.1.0.0/16".parse().unwrap();
+    net.speakers[1].fib_signalled = true;
+    let route = Originate { prefix, communities: vec![1], large_communities: Vec::new(), why: "test".to_owned() };
+    net.give(0, Input::SetOriginated(vec![route]));
+    net.settle();
+    // Three times in vain, one, two and four seconds apart; then the harness answers again.
+    let mut asked = Vec::new();
+    for seconds in [0, 1, 2] {
+        net.run(seconds);
+        let change = net.speakers[1].poll_fib(usize::MAX).pop().unwrap();
+        asked.push(change.prefix);
+        net.speakers[1].fib_signalled = true;
+        net.give(1, Input::FibAck { seq: change.seq, failed: vec![prefix] });
+        net.settle();
+        assert_eq!(best(&net, 3, "10.1.0.0/16"), None);
+    }
+    assert_eq!(asked, [prefix; 3]);
+    net.speakers[1].fib_signalled = false;
+    net.run(4);
+    assert!(best(&net, 3, "10.1.0.0/16").is_some());
+    net.run(8);
+    assert!(net.speakers[1].ask_again.is_none(), "and then no more");
+}
+
+#[test]
 fn a_late_refusal_of_an_older_change_is_not_held_against_the_newer_one() {
     let mut net = line(&[]);
     net.speakers[1].config.advertise_after_install = true;
