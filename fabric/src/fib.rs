@@ -451,7 +451,7 @@ impl Fib {
     }
 
     /// Compares with all that the kernel holds of ours. Until [`Fib::sweep`], what nobody wants is adopted; afterwards it goes.
-    pub fn compare(&mut self, dump: &Dump) {
+    pub fn compare(&mut self, dump: Dump) {
         let objects = self.objects.compare(&dump.nexthops);
         // What the dump does not list is gone with its routes; the list of routes below says which.
         for (old, new) in &objects.renumbered {
@@ -460,7 +460,7 @@ impl Fib {
         }
         let mut found: Vec<_> = dump
             .routes
-            .iter()
+            .into_iter()
             .map(|route| {
                 let exact = route.source == source_of(&self.config, &route.key, route.target);
                 (route.key, Held { target: route.target, exact })

@@ -88,7 +88,7 @@ impl World {
         for link in 1..=LINKS {
             self.fib.set_link(IfIndex(link), self.kernel.is_up(IfIndex(link)));
         }
-        self.fib.compare(&self.kernel.dump());
+        self.fib.compare(self.kernel.dump());
     }
 
     fn want(&mut self, prefix: IpNet, want: Want) {
@@ -124,7 +124,7 @@ impl World {
                 continue;
             }
             if self.fib.take_dump_request() {
-                self.fib.compare(&self.kernel.dump());
+                self.fib.compare(self.kernel.dump());
                 continue;
             }
             return;
@@ -136,7 +136,7 @@ impl World {
     fn settle_for_good(&mut self) {
         for _ in 0..8 {
             self.settle();
-            self.fib.compare(&self.kernel.dump());
+            self.fib.compare(self.kernel.dump());
             self.now = self.now + RETRY_LAST;
         }
         self.settle();
@@ -403,7 +403,7 @@ fn play(world: &mut World, event: Event) {
         }
         Event::SourceAddressGone => world.kernel.drop_v4_routes_with_source(),
         Event::Refuse(refusal) => world.kernel.refuse_next(refusal),
-        Event::Dump => world.fib.compare(&world.kernel.dump()),
+        Event::Dump => world.fib.compare(world.kernel.dump()),
         Event::Sweep => world.fib.sweep(),
         Event::Restart => world.restart(),
         Event::Step(max) => {

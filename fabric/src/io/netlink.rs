@@ -18,7 +18,7 @@ mod wire;
 mod worker;
 
 use crate::config::FibConfig;
-use crate::fib::{FibReport, KernelRoute};
+use crate::fib::{FibReport, KernelRoute, Member};
 use crate::link::LinkInfo;
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
@@ -59,6 +59,7 @@ enum Command {
     AddAddress(IpNet),
     RemoveAddress(IpNet),
     Sweep,
+    SetAlive(Member, bool),
     Reconfigure(Box<FibConfig>),
     Report(oneshot::Sender<FibReport>),
     Route(IpNet, oneshot::Sender<Option<KernelRoute>>),
@@ -118,6 +119,11 @@ impl Kernel {
     /// Routes of an earlier run that nobody has asked for until now go.
     pub fn sweep(&self) {
         self.send(Command::Sweep);
+    }
+
+    /// A neighbour was found dead, or alive again, by BFD or neighbour discovery; links are watched here.
+    pub fn set_alive(&self, member: Member, alive: bool) {
+        self.send(Command::SetAlive(member, alive));
     }
 
     /// Takes a new configuration: table, metric, preferred sources and last resorts in place, the rest at the next start.

@@ -116,7 +116,8 @@ impl Requests {
         outcome
     }
 
-    /// A whole dump, as messages; `between` is called while it is under way, for what cannot wait. All or nothing.
+    /// A whole dump. `take` is given its messages, and `None` when an attempt was disturbed and all it was given is void;
+    /// `between` is called while a dump is under way, for what cannot wait.
     ///
     /// # Errors
     /// What the kernel says; `Interrupted` if changes disturbed every attempt.
@@ -124,27 +125,35 @@ impl Requests {
         &mut self,
         kind: u16,
         body: &[u8],
-        mut take: impl FnMut(&Message<'_>),
+        mut take: impl FnMut(Option<&Message<'_>>),
         mut between: impl FnMut(),
     ) -> io::Result<()> {
-        let mut chunks: Vec<Vec<u8>> = Vec::new();
+        let mut chunk = std::mem::take(&mut self.chunk);
+        let mut outcome = Err(io::ErrorKind::Interrupted.into());
         for _ in 0..DUMP_TRIES {
-            chunks.clear();
-            if self.dump_once(kind, body, &mut chunks, &mut between)? {
-                for chunk in &chunks {
-                    wire::messages(chunk).filter(|message| message.kind > wire::NLMSG_OVERRUN).for_each(|m| take(&m));
+            match self.dump_once(kind, body, &mut chunk, &mut take, &mut between) {
+                Ok(false) => take(None),
+                Ok(true) => {
+                    outcome = Ok(());
+                    break;
                 }
-                return Ok(());
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
             }
         }
-        Err(io::ErrorKind::Interrupted.into())
+        self.chunk = chunk;
+        outcome
     }
 
+    /// Whether it was whole.
     fn dump_once(
         &mut self,
         kind: u16,
         body: &[u8],
-        chunks: &mut Vec<Vec<u8>>,
+        chunk: &mut [u8],
+        take: &mut impl FnMut(Option<&Message<'_>>),
         between: &mut impl FnMut(),
     ) -> io::Result<bool> {
         self.sequence = self.sequence.wrapping_add(1);
@@ -155,11 +164,8 @@ impl Requests {
         self.send(&out)?;
         let mut whole = true;
         loop {
-            let mut chunk = std::mem::take(&mut self.chunk);
-            let received = self.receive(&mut chunk);
-            self.chunk = chunk;
-            let length = received?;
-            let data = self.chunk.get(..length).unwrap_or_default();
+            let length = self.receive(chunk)?;
+            let data = chunk.get(..length).unwrap_or_default();
             let mut done = None;
             for message in wire::messages(data).filter(|message| message.sequence == self.sequence) {
                 whole &= message.flags & wire::NLM_F_DUMP_INTR == 0;
@@ -167,10 +173,9 @@ impl Requests {
                     // Both carry an error number first; a dump is valid only if it ends with none.
                     wire::NLMSG_DONE | wire::NLMSG_ERROR => done = Some(wire::answer(&message).0),
                     wire::NLMSG_OVERRUN => whole = false,
-                    _ => {}
+                    _ => take(Some(&message)),
                 }
             }
-            chunks.push(data.to_vec());
             match done {
                 // A table that does not exist yet holds nothing.
                 Some(Ok(()) | Err(Refusal::Missing)) => return Ok(whole),

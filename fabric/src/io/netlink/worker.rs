@@ -83,7 +83,7 @@ impl Worker {
         }
         if config.install {
             let dump = worker.dump()?;
-            worker.fib.compare(&dump);
+            worker.fib.compare(dump);
         }
         worker.watch.deliver(clock.now());
         Ok(worker)
@@ -113,7 +113,7 @@ impl Worker {
     fn sleep(&self) {
         let now = self.clock.now();
         let events = self.watch.next_timeout().map(|at| at.max(now + EVENT_RETRY));
-        let dump = Some(self.dump_at).filter(|_| self.fib.config().install);
+        let dump = Some(self.dump_at.max(self.dump_not_before)).filter(|_| self.fib.config().install);
         let at = [events, dump, self.fib.next_timeout()].into_iter().flatten().min();
         let timeout = at.map(|at| at.since(now));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
@@ -133,6 +133,7 @@ impl Worker {
                 Ok(Command::AddAddress(net)) => self.add_address(net),
                 Ok(Command::RemoveAddress(net)) => self.remove_address(net),
                 Ok(Command::Sweep) => self.fib.sweep(),
+                Ok(Command::SetAlive(member, alive)) => self.fib.set_alive(member, alive),
                 Ok(Command::Reconfigure(config)) => self.reconfigure(*config),
                 Ok(Command::Report(answer)) => drop(answer.send(self.fib.report())),
                 Ok(Command::Route(prefix, answer)) => drop(answer.send(self.fib.route(prefix))),
@@ -214,7 +215,8 @@ impl Worker {
         let words = self.requests.words.take().unwrap_or_default();
         let mut failed = ops.iter().zip(outcomes).filter_map(|(op, outcome)| Some((op, outcome.err()?)));
         // One line for a batch: thousands may fail for one reason. All of them are in the report.
-        if let Some((op, reason)) = failed.find(|(_, reason)| *reason != Refusal::Missing) {
+        let is_news = |reason: &Refusal| !matches!(reason, Refusal::Missing | Refusal::LinkDown);
+        if let Some((op, reason)) = failed.find(|(_, reason)| is_news(reason)) {
             let more = failed.count();
             tracing::warn!(?op, %reason, kernel = words, more, "the kernel refused; it is tried again");
         }
@@ -227,7 +229,7 @@ impl Worker {
         }
         match self.dump() {
             Ok(dump) => {
-                self.fib.compare(&dump);
+                self.fib.compare(dump);
                 let now = self.clock.now();
                 self.dump_at = now + DUMP_PERIOD;
                 self.dump_not_before = now + now.since(begun) * DUMP_SHARE;
@@ -243,36 +245,48 @@ impl Worker {
     fn dump(&mut self) -> io::Result<Dump> {
         let Self { requests, watch, clock, fib, .. } = self;
         let config = fib.config();
-        let mut dump = Dump::default();
         let range = config.nexthop_base..config.nexthop_base.saturating_add(config.nexthop_count);
+        let mut nexthops = Vec::new();
         let body = [0; nexthop::HEADER];
-        let found = |message: &wire::Message<'_>| nexthop::parse(message.payload, config.protocol);
-        let take = |message: &wire::Message<'_>| {
-            dump.nexthops.extend(found(message).filter(|object| range.contains(&object.id.0)));
+        let take = |message: Option<&wire::Message<'_>>| match message {
+            Some(message) => {
+                let found = nexthop::parse(message.payload, config.protocol);
+                nexthops.extend(found.filter(|object| range.contains(&object.id.0)));
+            }
+            None => nexthops.clear(),
         };
         requests.dump(nexthop::RTM_GETNEXTHOP, &body, take, || watch.read(clock.now()))?;
+        let mut routes = Vec::new();
         for v6 in [false, true] {
             let filter = route::filter(v6, config);
             let mut body = vec![0; filter.buffer_len()];
             filter.emit(&mut body);
-            let take = |message: &wire::Message<'_>| {
+            let before = routes.len();
+            let take = |message: Option<&wire::Message<'_>>| match message {
                 // The filter is the kernel's; whether it obeyed is ours to check.
-                let ours =
-                    |seen: &route::Seen| seen.protocol == config.protocol && seen.route.key.table == config.table;
-                dump.routes.extend(route::parse(message.payload).filter(ours).map(|seen| seen.route));
+                Some(message) => {
+                    let ours =
+                        |seen: &route::Seen| seen.protocol == config.protocol && seen.route.key.table == config.table;
+                    routes.extend(route::parse(message.payload).filter(ours).map(|seen| seen.route));
+                }
+                None => routes.truncate(before),
             };
             requests.dump(route::RTM_GETROUTE, &body, take, || watch.read(clock.now()))?;
         }
-        Ok(dump)
+        Ok(Dump { nexthops, routes })
     }
 
     fn list_links(&mut self) -> io::Result<Links> {
         let mut links = Links::default();
-        let take = |links: &mut Links, message: &wire::Message<'_>| {
-            links.take(message.kind, message.payload);
-        };
-        self.requests.dump(links::RTM_GETLINK, &[0; links::LINK_HEADER], |message| take(&mut links, message), || ())?;
-        self.requests.dump(links::RTM_GETADDR, &[0; links::ADDR_HEADER], |message| take(&mut links, message), || ())?;
+        for (kind, header) in [(links::RTM_GETLINK, links::LINK_HEADER), (links::RTM_GETADDR, links::ADDR_HEADER)] {
+            // What is gone meanwhile is told by a notification, since listening began before: nothing is void.
+            let take = |message: Option<&wire::Message<'_>>| {
+                if let Some(message) = message {
+                    links.take(message.kind, message.payload);
+                }
+            };
+            self.requests.dump(kind, &vec![0; header], take, || ())?;
+        }
         Ok(links)
     }
 
@@ -332,7 +346,7 @@ impl Worker {
             while self.work() {}
             match self.dump() {
                 Ok(dump) if dump == Dump::default() => break,
-                Ok(dump) => self.fib.compare(&dump),
+                Ok(dump) => self.fib.compare(dump),
                 Err(error) => tracing::debug!(%error, "dump"),
             }
         }
