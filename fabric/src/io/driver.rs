@@ -190,8 +190,12 @@ impl Daemon {
         }
     }
 
-    /// Hands changes to the kernel's thread, as many as it has room for.
+    /// Hands changes to the kernel's thread, as many as it has room for. At the end the kernel keeps or loses all at once: what ending
+    /// sessions leave in the table means nothing.
     fn install(&mut self) {
+        if self.ending.is_some() {
+            return;
+        }
         while self.fib_ready && self.batches < BATCHES {
             let changes = self.node.poll_fib(BATCH);
             self.fib_ready = changes.len() == BATCH;

@@ -93,13 +93,13 @@ fn newest_source(root: &Path) -> Option<u128> {
 
 fn build(root: &Path, program: &Path, progress: &Progress) -> Result<PathBuf> {
     progress.say("building weft");
-    let release = program.parent().is_some_and(|folder| folder.ends_with("release"));
+    // cargo names the folder after the profile, but for `dev`
+    let folder = program.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or("release");
+    let profile = if folder == "debug" { "dev" } else { folder };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "-p", "weft-fabric", "--bin", "weft"]).current_dir(root).stdin(Stdio::null());
-    if release {
-        command.arg("--release");
-    }
+    command.args(["build", "-p", "weft-fabric", "--bin", "weft", "--profile", profile]);
+    command.current_dir(root).stdin(Stdio::null());
     if let Some(target) = program.parent().and_then(Path::parent) {
         command.env("CARGO_TARGET_DIR", target);
     }

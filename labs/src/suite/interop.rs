@@ -38,7 +38,7 @@ pub(crate) fn lab(context: &Context) -> io::Result<Outcome> {
     }
     let mut outcome = Outcome::default();
     for topology in ["two-racks", "unnumbered"] {
-        outcome.add(&stage.verify(context, &log, topology, &[], false)?);
+        outcome.add(&stage.verify(context, &log, topology, &["--failover"], false)?);
     }
     if rustix::process::geteuid().is_root() {
         if find_program("setpriv").is_some() {

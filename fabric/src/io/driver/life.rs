@@ -29,6 +29,7 @@ impl Daemon {
 
     /// Ends as told. Peers have a second to take what is said to them.
     pub(super) async fn end(mut self, ending: Ending) {
+        self.ending = Some(ending);
         let cease = ending == Ending::Stop;
         self.handle(Input::Shutdown { cease });
         self.act();
