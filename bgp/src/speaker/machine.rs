@@ -92,6 +92,8 @@ pub struct Speaker {
     pub(super) begun: Option<Instant>,
     /// When that was last looked at.
     pub(super) settle_seen: Instant,
+    /// Everybody we are to wait for was named: ranges are said after the peers.
+    pub(super) named: bool,
 }
 
 impl Speaker {
@@ -133,6 +135,7 @@ impl Speaker {
             ask_again: None,
             begun: None,
             settle_seen: Instant::ZERO,
+            named: false,
         }
     }
 
@@ -329,6 +332,7 @@ impl Speaker {
     }
 
     fn set_ranges(&mut self, now: Instant, ranges: Vec<DynamicRange>) {
+        self.named = true;
         self.ranges = ranges;
         let uncovered = |member: &&Member| match member.peer.config().endpoint {
             Endpoint::Address(address) => !self.ranges.iter().any(|range| range.prefix.contains(&address)),

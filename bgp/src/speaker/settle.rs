@@ -38,9 +38,11 @@ impl Speaker {
             return;
         };
         self.settle_seen = now;
+        // Peers are named after the first look at the interfaces: before that, nobody is missing because nobody is known.
+        let known = self.named || !self.members.is_empty();
         if now >= begun + self.longest_wait() {
             self.converge("timer");
-        } else if now >= begun + self.least_wait() && self.unfinished().is_empty() {
+        } else if now >= begun + self.least_wait() && known && self.unfinished().is_empty() {
             self.converge("end of rib");
         }
     }

@@ -353,6 +353,20 @@ fn the_wait_after_a_restart_ends_though_a_peer_stays_away() {
 }
 
 #[test]
+fn after_a_restart_nothing_is_over_before_the_first_peer_is_named() {
+    // RFC 4724 §4.1
+    let mut net = Net::new(&[65_001]);
+    let config = SpeakerConfig { restarting: true, ..net.speakers[0].config.clone() };
+    net.speakers[0] = Speaker::new(config);
+    net.now = Instant(1_000_000_000);
+    net.give(0, Input::SetOriginated(Vec::new()));
+    net.give(0, Input::Tick);
+    assert!(!net.speakers[0].summary().converged);
+    net.run(20);
+    assert!(net.speakers[0].summary().converged, "nor does a node without peers wait forever");
+}
+
+#[test]
 fn after_a_restart_a_listen_range_gets_time_to_dial() {
     let mut net = Net::new(&[65_001, 65_002]);
     net.join(1, 2, |_, _| {});
