@@ -203,7 +203,7 @@ pub struct Fib {
     pub keep_on_exit: Option<bool>,
     /// Metric of all our routes; default 77.
     pub metric: Option<u32>,
-    /// Routing protocol number that marks our routes; default 193.
+    /// Routing protocol number that marks our routes; default 77, which no other daemon is known to use (193 is LDP in FRR).
     pub protocol: Option<u8>,
     /// Kernel table; default 254 (main).
     pub table: Option<u32>,

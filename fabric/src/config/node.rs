@@ -316,7 +316,7 @@ impl Config {
             install: self.fib.install.unwrap_or(true),
             table: self.fib.table.unwrap_or(254),
             metric: self.fib.metric.unwrap_or(77),
-            protocol: self.fib.protocol.unwrap_or(193),
+            protocol: self.fib.protocol.unwrap_or(77),
             nexthop_base: NEXTHOP_BASE,
             nexthop_count: NEXTHOP_COUNT,
             prefer_source_v4: v4,
@@ -351,7 +351,7 @@ fn check_fib(fib: &Fib, faults: &mut Faults<'_>) {
         faults.add(
             "fib.protocol",
             format!("{protocol} marks routes of the kernel or of an administrator"),
-            "leave it out (193), or choose one of 5..=255 that no other daemon uses",
+            "leave it out (77), or choose one of 5..=255 that no other daemon uses",
         );
     }
     if let Some(table) = fib.table

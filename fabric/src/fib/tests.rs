@@ -20,7 +20,7 @@ fn config() -> FibConfig {
         install: true,
         table: 254,
         metric: 77,
-        protocol: 193,
+        protocol: 77,
         nexthop_base: 1_000,
         nexthop_count: 200,
         prefer_source_v4: Some(Ipv4Addr::new(10, 9, 9, 9)),

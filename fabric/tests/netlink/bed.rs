@@ -13,7 +13,7 @@ use weft_fabric::config::FibConfig;
 use weft_fabric::io::clock::Clock;
 use weft_fabric::io::netlink::{Event, Kernel};
 
-pub(crate) const PROTOCOL: u8 = 193;
+pub(crate) const PROTOCOL: u8 = 77;
 pub(crate) const METRIC: u32 = 77;
 const FOREIGN: u8 = 4;
 const DEADLINE: Duration = Duration::from_secs(10);
