@@ -237,7 +237,8 @@ impl Config {
             router_id,
             cluster_id: self.cluster_id.unwrap_or(router_id),
             multipath: self.fib.multipath.unwrap_or(MAX_MULTIPATH),
-            advertise_after_install: defaults.advertise_after_install,
+            // Where nothing is installed there is nothing to wait for.
+            advertise_after_install: defaults.advertise_after_install && self.fib.install.unwrap_or(true),
             hold_back_ms: self.timers.hold_back_ms.unwrap_or(defaults.hold_back_ms),
             restarting: false,
             seed: u64::from(self.asn) << 32 | u64::from(router_id.to_bits()),
