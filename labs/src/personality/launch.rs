@@ -69,8 +69,9 @@ pub fn plan(personality: Personality, config: &Path, weft_yaml: &str) -> Result<
             binds: bind("/etc/gobgp/gobgpd.yaml"),
             folders: vec!["/etc/gobgp".into()],
             daemons: vec![command(&["gobgpd", "-t", "yaml", "-f", "/etc/gobgp/gobgpd.yaml"])],
+            // its own default, origin incomplete, would lose against every other spine
             then: ["10.72.32.0/20", "10.72.48.0/24"]
-                .map(|range| command(&["gobgp", "global", "rib", "add", range, "-a", "ipv4"]))
+                .map(|range| command(&["gobgp", "global", "rib", "add", range, "origin", "igp", "-a", "ipv4"]))
                 .to_vec(),
             ..Launch::default()
         },
