@@ -1,4 +1,4 @@
-//! The kernel's side of the daemon: routes go in, links and addresses come out. One thread owns the [`Fib`] and the only socket that
+//! The kernel's side of the daemon: routes go in, links and addresses come out. One thread owns the [`Fib`](crate::fib::Fib) and the only socket that
 //! changes anything; a second socket of the same thread listens.
 //!
 //! ```text
