@@ -6,5 +6,6 @@ pub mod expect;
 pub mod lab;
 pub mod personality;
 pub mod probe;
+pub mod sim;
 pub mod topology;
 pub mod verify;

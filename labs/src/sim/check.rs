@@ -1,0 +1,268 @@
+//! What must hold of a network at rest: a topology's expectations, no circles, no leftovers, and a state that is the same whichever way
+//! it came about.
+
+use super::Sim;
+use super::network::{NodeId, Port};
+use super::walk::Fate;
+use crate::expect::{Expectation, What};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+use weft_bgp::speaker::{RouteInfo, Want};
+use weft_bgp::types::{Hop, IpNet};
+use weft_fabric::config::Role;
+
+/// Routes read from a RIB at a time.
+const PAGE: usize = 1_000;
+
+impl Sim {
+    /// Whether expectations hold now; what is there instead, one line per fault.
+    ///
+    /// # Errors
+    /// Those that do not hold.
+    pub fn expect(&self, expectations: &[Expectation]) -> Result<(), String> {
+        let failed = expectations.iter().filter_map(|expectation| {
+            let instead = self.holds(&expectation.what).err()?;
+            Some(format!("{expectation}; instead: {instead}"))
+        });
+        none(failed.collect())
+    }
+
+    /// One expectation.
+    ///
+    /// # Errors
+    /// What is there instead.
+    pub fn holds(&self, what: &What) -> Result<(), String> {
+        match what {
+            What::Route { at, route, via, paths } => {
+                let node = self.id(at);
+                let hops = self.hops(node, route).ok_or_else(|| "no route".to_owned())?;
+                let next: BTreeSet<String> = hops.iter().map(|hop| self.name_of(node, hop)).collect();
+                if !via.is_empty() && next != *via {
+                    return Err(format!("via {}", next.into_iter().collect::<Vec<_>>().join(", ")));
+                }
+                match paths {
+                    Some(paths) if hops.len() != *paths => Err(format!("{} paths", hops.len())),
+                    Some(_) | None => Ok(()),
+                }
+            }
+            What::Only { at, only } => {
+                let held: BTreeSet<IpNet> = self.forwarded(self.id(at)).collect();
+                let show = |set: &BTreeSet<IpNet>| set.iter().map(IpNet::to_string).collect::<Vec<_>>().join(", ");
+                if held == *only { Ok(()) } else { Err(show(&held)) }
+            }
+            What::Absent { at, absent } => {
+                let held = self.forwarded(self.id(at)).any(|prefix| prefix == *absent);
+                if held { Err("it is there".to_owned()) } else { Ok(()) }
+            }
+            What::Ping { from, ping, loss: _ } => {
+                let (from, to) = (self.id(from), self.id(ping));
+                self.reaches(from, to)?;
+                self.reaches(to, from)
+            }
+        }
+    }
+
+    /// Whether every way from a node to another's own address arrives there.
+    ///
+    /// # Errors
+    /// How it ends instead.
+    pub fn reaches(&self, from: NodeId, to: NodeId) -> Result<(), String> {
+        let target = self.machine(to).address().ok_or_else(|| format!("{} has no address", self.machine(to).name))?;
+        let fates = self.plane().fates(from, target);
+        let wrong = fates.iter().filter(|fate| **fate != Fate::Reached(to)).map(|fate| fate.show(self.machines()));
+        none(wrong.collect())
+    }
+
+    /// Prefixes that a node's kernel forwards packets by, as its daemon installed them.
+    pub fn forwarded(&self, node: NodeId) -> impl Iterator<Item = IpNet> {
+        self.machine(node).fib.routes().filter(|(_, want)| matches!(want, Want::Hops(_))).map(|(prefix, _)| *prefix)
+    }
+
+    fn hops(&self, node: NodeId, prefix: &IpNet) -> Option<Arc<[Hop]>> {
+        match self.machine(node).fib.get(prefix)? {
+            Want::Hops(hops) => Some(Arc::clone(hops)),
+            Want::Discard | Want::Nothing => None,
+        }
+    }
+
+    /// The node behind a next hop.
+    fn name_of(&self, node: NodeId, hop: &Hop) -> String {
+        let owner = self.plane().owner(Port { node, link: hop.link }, hop.gateway);
+        owner.map_or_else(|| format!("nobody at {}", hop.gateway), |port| self.machine(port.node).name.clone())
+    }
+
+    /// Every pair of servers and top-of-rack switches with running daemons, but for those left out, reaches each other over every
+    /// branch. (Spines of one AS do not hear of each other, and a border router knows no node.)
+    ///
+    /// # Errors
+    /// The pairs that do not.
+    pub fn all_reach(&self, without: &[&str]) -> Result<(), String> {
+        let nodes: Vec<NodeId> = (0..self.machines().len())
+            .map(NodeId)
+            .filter(|node| self.machine(*node).daemon.is_some())
+            .filter(|node| matches!(self.machine(*node).config.role, Some(Role::Host | Role::Boot | Role::Tor)))
+            .filter(|node| !without.contains(&self.machine(*node).name.as_str()))
+            .collect();
+        let mut wrong = Vec::new();
+        for &from in &nodes {
+            for &to in nodes.iter().filter(|to| **to != from) {
+                if let Err(why) = self.reaches(from, to) {
+                    wrong.push(format!("{} to {}: {why}", self.machine(from).name, self.machine(to).name));
+                }
+            }
+        }
+        none(wrong)
+    }
+
+    /// No destination is in a circle, as seen from anywhere.
+    ///
+    /// # Errors
+    /// The circles.
+    pub fn no_loops(&self) -> Result<(), String> {
+        let circles = self.watch.targets().iter().flat_map(|target| {
+            let found = self.plane().loops(*target);
+            found.into_iter().map(|circle| format!("{target}: {}", circle.show(self.machines()))).collect::<Vec<_>>()
+        });
+        none(circles.collect())
+    }
+
+    /// Nothing is stale, nothing is left over, and every kernel holds exactly what its daemon's RIB says.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn settled(&self) -> Result<(), String> {
+        let mut wrong = Vec::new();
+        for machine in self.machines().iter().filter(|machine| machine.daemon.is_some()) {
+            let name = &machine.name;
+            for prefix in machine.fib.leftover() {
+                wrong.push(format!("{name}: {prefix} is left over from an earlier daemon"));
+            }
+            let id = self.id(name);
+            let mut known = BTreeSet::new();
+            for route in self.rib(id) {
+                known.insert(route.prefix);
+                let stale = route.paths.iter().filter(|path| path.stale);
+                wrong.extend(stale.map(|path| format!("{name}: {} is stale from {}", route.prefix, path.from)));
+                let hops = self.hops(id, &route.prefix);
+                let held = hops.as_deref().unwrap_or_default();
+                if held != route.hops {
+                    let prefix = route.prefix;
+                    wrong.push(format!("{name}: {prefix}: the RIB says {:?}, the kernel {held:?}", route.hops));
+                }
+            }
+            for prefix in self.forwarded(id).filter(|prefix| !known.contains(prefix)) {
+                wrong.push(format!("{name}: {prefix} is in the kernel and not in the RIB"));
+            }
+        }
+        none(wrong)
+    }
+
+    /// Nobody knows a route to this prefix any more.
+    ///
+    /// # Errors
+    /// Who does.
+    pub fn forgotten(&self, prefix: IpNet) -> Result<(), String> {
+        let mut wrong = Vec::new();
+        for (at, machine) in self.machines().iter().enumerate() {
+            if self.hops(NodeId(at), &prefix).is_some() {
+                wrong.push(format!("the kernel of {} has {prefix}", machine.name));
+            }
+            if self.rib(NodeId(at)).iter().any(|route| route.prefix == prefix) {
+                wrong.push(format!("{} knows {prefix}", machine.name));
+            }
+        }
+        none(wrong)
+    }
+
+    /// The sessions that stand, as `node peer`.
+    #[must_use]
+    pub fn sessions(&self) -> BTreeSet<String> {
+        let running = self.machines().iter().filter_map(|machine| Some((&machine.name, machine.daemon.as_ref()?)));
+        let all = running.flat_map(|(name, daemon)| {
+            let known = daemon.speaker().neighbors(self.now()).into_iter();
+            known.filter(|peer| peer.state == "Established").map(move |peer| format!("{name} {}", peer.name))
+        });
+        all.collect()
+    }
+
+    /// What a node's RIB holds.
+    #[must_use]
+    pub fn rib(&self, node: NodeId) -> Vec<RouteInfo> {
+        let Some(daemon) = &self.machine(node).daemon else {
+            return Vec::new();
+        };
+        let mut routes = Vec::new();
+        loop {
+            let page = daemon.speaker().routes(routes.last().map(|route: &RouteInfo| route.prefix), PAGE);
+            let whole = page.len() == PAGE;
+            routes.extend(page);
+            if !whole {
+                return routes;
+            }
+        }
+    }
+
+    /// The whole state but for what history leaves no trace in: sessions, RIBs, kernels. Equal texts, equal networks.
+    #[must_use]
+    pub fn state(&self) -> String {
+        let mut text = String::new();
+        for session in self.sessions() {
+            let _ = writeln!(text, "session {session}");
+        }
+        for (at, machine) in self.machines().iter().enumerate() {
+            let name = &machine.name;
+            for mut route in self.rib(NodeId(at)) {
+                route.paths.sort_by(|a, b| a.from.cmp(&b.from));
+                for path in route.paths {
+                    let (from, prefix) = (&path.from, route.prefix);
+                    let _ = writeln!(
+                        text,
+                        "{name} {prefix} from {from} path [{}] next {} hop {:?} pref {:?} med {:?} {:?} {:?} best {} used {} stale {}",
+                        path.as_path,
+                        path.next_hop,
+                        path.hop,
+                        path.local_pref,
+                        path.med,
+                        path.communities,
+                        path.large_communities,
+                        path.best,
+                        path.used,
+                        path.stale
+                    );
+                }
+            }
+            for (prefix, want) in machine.fib.routes() {
+                let _ = writeln!(text, "{name} kernel {prefix} {want:?}");
+            }
+        }
+        text
+    }
+
+    /// Where a destination's packets end from every node, for a person.
+    #[must_use]
+    pub fn explain(&self, target: IpAddr) -> String {
+        let mut text = String::new();
+        for (at, machine) in self.machines().iter().enumerate() {
+            let fates = self.plane().fates(NodeId(at), target);
+            let shown: Vec<_> = fates.iter().map(|fate| fate.show(self.machines())).collect();
+            let _ = writeln!(text, "{} to {target}: {}", machine.name, shown.join("; "));
+        }
+        text
+    }
+}
+
+/// Lines of one state that the other has not: `-` only the first, `+` only the second.
+#[must_use]
+pub fn difference(first: &str, second: &str) -> String {
+    let (a, b): (BTreeSet<&str>, BTreeSet<&str>) = (first.lines().collect(), second.lines().collect());
+    let only = |mark: char, from: &BTreeSet<&str>, other: &BTreeSet<&str>| {
+        from.difference(other).map(|line| format!("{mark} {line}\n")).collect::<String>()
+    };
+    only('-', &a, &b) + &only('+', &b, &a)
+}
+
+fn none(wrong: Vec<String>) -> Result<(), String> {
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+}

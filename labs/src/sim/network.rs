@@ -1,0 +1,271 @@
+//! What the nodes hang on: cables, bridges inside nodes, and who can hear whom at this moment. Knows no protocol.
+
+use crate::topology::{Bridge, NodeSpec, Topology};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
+use weft_bgp::rng::Rng;
+use weft_bgp::time::Duration;
+use weft_bgp::types::{IfIndex, IpNet, Ipv6Net};
+use weft_fabric::link::{AddrInfo, LinkInfo};
+
+/// A node, by its place in the topology's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeId(pub usize);
+
+/// A cable, by its place in the topology's `links`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CableId(pub usize);
+
+/// An interface of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Port {
+    /// The node.
+    pub node: NodeId,
+    /// Its interface.
+    pub link: IfIndex,
+}
+
+/// The loopback interface has this index in every node, as in Linux.
+pub const LOOPBACK: IfIndex = IfIndex(1);
+
+/// A cable between two ports.
+#[derive(Clone, Debug)]
+struct Cable {
+    ends: [Port; 2],
+    latency: Duration,
+    /// Both ends see light.
+    carrier: bool,
+    /// It looks well and swallows every packet.
+    deaf: bool,
+}
+
+/// Cables, bridges, power, and what follows from them: the layer-3 ports that share a segment.
+#[derive(Clone, Debug)]
+pub struct Network {
+    cables: Vec<Cable>,
+    plugs: BTreeMap<Port, CableId>,
+    members: BTreeMap<Port, Vec<Port>>,
+    masters: BTreeMap<Port, Port>,
+    powered: Vec<bool>,
+    reach: BTreeMap<Port, Vec<(Port, Duration)>>,
+}
+
+impl Network {
+    /// The cables and bridges of a topology, and the interfaces of each node as its kernel shows them at the start.
+    #[must_use]
+    pub fn new(topology: &Topology, latency_us: (u64, u64), rng: &mut Rng) -> (Self, Vec<Vec<LinkInfo>>) {
+        let mut network = Self {
+            cables: Vec::new(),
+            plugs: BTreeMap::new(),
+            members: BTreeMap::new(),
+            masters: BTreeMap::new(),
+            powered: vec![true; topology.nodes.len()],
+            reach: BTreeMap::new(),
+        };
+        let mut pictures = Vec::new();
+        let mut index: BTreeMap<(&str, &str), Port> = BTreeMap::new();
+        for (at, spec) in topology.nodes.values().enumerate() {
+            let links = interfaces(topology, spec);
+            for link in &links {
+                let port = Port { node: NodeId(at), link: link.index };
+                if let Some(master) = link.master {
+                    let master = Port { node: NodeId(at), link: master };
+                    network.masters.insert(port, master);
+                    network.members.entry(master).or_default().push(port);
+                }
+            }
+            for (number, end) in topology.interfaces(&spec.name).enumerate() {
+                index.insert((&spec.name, &end.interface), Port { node: NodeId(at), link: cable_index(number) });
+            }
+            pictures.push(links);
+        }
+        for (at, link) in topology.links.iter().enumerate() {
+            let end =
+                |end: &crate::topology::Endpoint| index.get(&(end.node.as_str(), end.interface.as_str())).copied();
+            if let (Some(a), Some(b)) = (end(&link.a), end(&link.b)) {
+                let (least, most) = latency_us;
+                let latency = Duration::from_micros(least + rng.next_u64() % (most - least + 1));
+                network.cables.push(Cable { ends: [a, b], latency, carrier: true, deaf: false });
+                network.plugs.insert(a, CableId(at));
+                network.plugs.insert(b, CableId(at));
+            }
+        }
+        network.refresh();
+        (network, pictures)
+    }
+
+    /// The ports at both ends of a cable.
+    #[must_use]
+    pub fn ends(&self, cable: CableId) -> [Port; 2] {
+        self.cables[cable.0].ends
+    }
+
+    /// All cables of a node.
+    pub fn cables_of(&self, node: NodeId) -> impl Iterator<Item = CableId> {
+        let hit = move |cable: &Cable| cable.ends.iter().any(|port| port.node == node);
+        self.cables.iter().enumerate().filter(move |(_, cable)| hit(cable)).map(|(at, _)| CableId(at))
+    }
+
+    /// The first cable between two nodes.
+    #[must_use]
+    pub fn between(&self, a: NodeId, b: NodeId) -> Option<CableId> {
+        let joins = |cable: &Cable| {
+            let [one, other] = cable.ends;
+            (one.node, other.node) == (a, b) || (one.node, other.node) == (b, a)
+        };
+        self.cables.iter().position(joins).map(CableId)
+    }
+
+    /// Light on or off, at both ends.
+    pub fn set_carrier(&mut self, cable: CableId, carrier: bool) {
+        self.cables[cable.0].carrier = carrier;
+        self.refresh();
+    }
+
+    /// Whether both ends see light.
+    #[must_use]
+    pub fn has_carrier(&self, cable: CableId) -> bool {
+        self.cables[cable.0].carrier
+    }
+
+    /// Swallows every packet from now on, or no longer.
+    pub fn set_deaf(&mut self, cable: CableId, deaf: bool) {
+        self.cables[cable.0].deaf = deaf;
+        self.refresh();
+    }
+
+    /// A machine without power forwards nothing and answers nothing. Its neighbours still see light: the optics are the switch's.
+    pub fn set_power(&mut self, node: NodeId, powered: bool) {
+        self.powered[node.0] = powered;
+        self.refresh();
+    }
+
+    /// Whether an interface has carrier: its own cable's, or for a bridge that of any port.
+    #[must_use]
+    pub fn is_lit(&self, port: Port) -> bool {
+        let lit = |port: &Port| self.plugs.get(port).is_some_and(|cable| self.cables[cable.0].carrier);
+        match self.members.get(&port) {
+            Some(ports) => ports.iter().any(lit),
+            None => port.link == LOOPBACK || lit(&port),
+        }
+    }
+
+    /// The bridge that a port belongs to.
+    #[must_use]
+    pub fn master(&self, port: Port) -> Option<Port> {
+        self.masters.get(&port).copied()
+    }
+
+    /// Who hears what is sent from a layer-3 port, and how long it takes; the sender is not among them.
+    #[must_use]
+    pub fn reach(&self, from: Port) -> &[(Port, Duration)] {
+        self.reach.get(&from).map_or(&[], Vec::as_slice)
+    }
+
+    /// How long a packet from one port to another takes; `None`: it never arrives.
+    #[must_use]
+    pub fn distance(&self, from: Port, to: Port) -> Option<Duration> {
+        self.reach(from).iter().find(|(port, _)| *port == to).map(|(_, latency)| *latency)
+    }
+
+    fn refresh(&mut self) {
+        let ports: BTreeSet<Port> = self.plugs.keys().chain(self.members.keys()).copied().collect();
+        let heard = ports.into_iter().filter(|port| !self.masters.contains_key(port));
+        self.reach = heard.map(|port| (port, self.flood(port))).collect();
+    }
+
+    /// Follows a broadcast over cables and bridges.
+    fn flood(&self, from: Port) -> Vec<(Port, Duration)> {
+        let mut heard = Vec::new();
+        if !self.powered[from.node.0] {
+            return heard;
+        }
+        let mut seen = BTreeSet::new();
+        let mut queue: Vec<(Port, Duration)> = match self.members.get(&from) {
+            Some(ports) => ports.iter().map(|port| (*port, Duration::ZERO)).collect(),
+            None => vec![(from, Duration::ZERO)],
+        };
+        while let Some((port, so_far)) = queue.pop() {
+            let Some(&cable) = self.plugs.get(&port) else {
+                continue;
+            };
+            let Cable { ends, latency, carrier, deaf } = &self.cables[cable.0];
+            if !carrier || *deaf || !seen.insert(cable) {
+                continue;
+            }
+            let far = if ends[0] == port { ends[1] } else { ends[0] };
+            if !self.powered[far.node.0] {
+                continue;
+            }
+            let so_far = so_far + *latency;
+            let Some(bridge) = self.masters.get(&far) else {
+                heard.push((far, so_far));
+                continue;
+            };
+            heard.push((*bridge, so_far));
+            let others = self.members.get(bridge).into_iter().flatten().filter(|other| **other != far);
+            queue.extend(others.map(|other| (*other, so_far)));
+        }
+        heard.sort_unstable();
+        heard
+    }
+}
+
+/// Interfaces that are ends of cables are numbered behind the loopback interface, in the file's order; bridges follow.
+fn cable_index(number: usize) -> IfIndex {
+    IfIndex(u32::try_from(number + 2).unwrap_or(u32::MAX))
+}
+
+fn interfaces(topology: &Topology, spec: &NodeSpec) -> Vec<LinkInfo> {
+    let ends: Vec<_> = topology.interfaces(&spec.name).collect();
+    let bridge_index =
+        |name: &str| spec.bridges.keys().position(|own| own == name).map(|at| cable_index(ends.len() + at));
+    let master = |interface: &str| {
+        let owns = |bridge: &&Bridge| bridge.ports.iter().any(|port| port == interface);
+        spec.bridges.iter().find(|(_, bridge)| owns(bridge)).and_then(|(name, _)| bridge_index(name))
+    };
+    let named = |name: &str| spec.addresses.get(name).cloned().unwrap_or_default();
+    let mut links = vec![interface(LOOPBACK, "lo", [0; 6], None, &named("lo"))];
+    links[0].loopback = true;
+    links[0].kind = None;
+    for (number, end) in ends.iter().enumerate() {
+        let mut addrs = named(&end.interface);
+        addrs.extend(end.addresses.iter().filter(|net| !addrs.contains(net)).copied().collect::<Vec<_>>());
+        links.push(interface(cable_index(number), &end.interface, end.mac, master(&end.interface), &addrs));
+    }
+    for (name, bridge) in &spec.bridges {
+        let ports = ends.iter().filter(|end| bridge.ports.contains(&end.interface));
+        let mac = ports.map(|end| end.mac).min().unwrap_or_default();
+        let mut link = interface(bridge_index(name).unwrap_or(LOOPBACK), name, mac, None, &bridge.addresses);
+        link.kind = Some("bridge".to_owned());
+        links.push(link);
+    }
+    links
+}
+
+/// An interface that is up; one that is no port of a bridge has a link-local address (RFC 4291 §2.5.6).
+fn interface(index: IfIndex, name: &str, mac: [u8; 6], master: Option<IfIndex>, addrs: &[IpNet]) -> LinkInfo {
+    let mut addrs: Vec<_> = addrs.iter().map(|net| AddrInfo::new(*net)).collect();
+    if index != LOOPBACK && master.is_none() {
+        addrs.push(AddrInfo::new(IpNet::V6(Ipv6Net::new_assert(link_local(mac), 64))));
+    }
+    LinkInfo {
+        index,
+        name: name.to_owned(),
+        mac,
+        mtu: 1500,
+        up: true,
+        carrier: true,
+        loopback: false,
+        master,
+        kind: Some("veth".to_owned()),
+        addrs,
+    }
+}
+
+/// The link-local address that follows from a hardware address (RFC 4291 appendix A).
+fn link_local(mac: [u8; 6]) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac;
+    let pair = u16::from_be_bytes;
+    Ipv6Addr::new(0xfe80, 0, 0, 0, pair([a ^ 2, b]), pair([c, 0xff]), pair([0xfe, d]), pair([e, f]))
+}
