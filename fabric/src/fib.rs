@@ -444,12 +444,6 @@ impl Fib {
         std::mem::replace(&mut self.dump_wanted, false)
     }
 
-    /// How many operations on routes are due.
-    #[must_use]
-    pub fn due(&self) -> usize {
-        self.routes.due()
-    }
-
     /// Compares with all that the kernel holds of ours. Until [`Fib::sweep`], what nobody wants is adopted; afterwards it goes.
     pub fn compare(&mut self, dump: Dump) {
         let objects = self.objects.compare(&dump.nexthops);

@@ -20,8 +20,10 @@ use weft_bgp::types::IpNet;
 
 /// Operations per send: sixteen already give all there is to gain, and a link that goes down waits for one batch at most.
 const BATCH: usize = 256;
-/// While more is due than this, routes are not listened to.
+/// After so many operations without a pause, routes are not listened to: that costs up to half of the time.
 const BURST: usize = 10_000;
+/// What counts as a pause. It ends a burst: routes are listened to again, and a dump says what was missed.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How long a periodic dump may be away.
 const DUMP_PERIOD: Duration = Duration::from_secs(30);
 /// How long a doubt waits for its like.
@@ -43,6 +45,9 @@ pub(super) struct Worker {
     watch: Watch,
     commands: Receiver<Command>,
     wake: Arc<OwnedFd>,
+    /// Operations since the last pause, and when the next one will be long enough.
+    burst: usize,
+    pause_at: Option<Instant>,
     /// Addresses on the loopback interface that are ours.
     addresses: BTreeSet<IpNet>,
     dump_at: Instant,
@@ -72,6 +77,8 @@ impl Worker {
             watch,
             commands,
             wake,
+            burst: 0,
+            pause_at: None,
             addresses: BTreeSet::new(),
             dump_at: Instant::ZERO + DUMP_PERIOD,
             dump_not_before: Instant::ZERO,
@@ -114,7 +121,7 @@ impl Worker {
         let now = self.clock.now();
         let events = self.watch.next_timeout().map(|at| at.max(now + EVENT_RETRY));
         let dump = Some(self.dump_at.max(self.dump_not_before)).filter(|_| self.fib.config().install);
-        let at = [events, dump, self.fib.next_timeout()].into_iter().flatten().min();
+        let at = [events, dump, self.fib.next_timeout(), self.pause_at].into_iter().flatten().min();
         let timeout = at.map(|at| at.since(now));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut fds =
@@ -180,16 +187,9 @@ impl Worker {
     /// One batch; whether there was one.
     fn work(&mut self) -> bool {
         let now = self.clock.now();
-        if self.fib.due() > BURST && self.watch.hears_routes() {
-            self.hear_routes(false);
-        }
         let ops = self.fib.next_ops(now, BATCH);
-        if ops.is_empty() {
-            if self.fib.config().install && !self.watch.hears_routes() {
-                self.hear_routes(true);
-                self.doubt();
-            }
-        } else {
+        self.follow_burst(now, ops.len());
+        if !ops.is_empty() {
             let outcomes = self.requests.batch(&ops, self.fib.config().protocol);
             self.log_failures(&ops, &outcomes);
             for (op, outcome) in ops.iter().zip(&outcomes) {
@@ -203,6 +203,24 @@ impl Worker {
             self.watch.acknowledge(ack);
         }
         !ops.is_empty()
+    }
+
+    /// Stops listening to routes in a burst of operations, and begins again after it.
+    fn follow_burst(&mut self, now: Instant, ops: usize) {
+        if ops > 0 {
+            self.burst += ops;
+            self.pause_at = None;
+            if self.burst > BURST && self.watch.hears_routes() {
+                self.hear_routes(false);
+            }
+        } else if self.burst > 0 && *self.pause_at.get_or_insert(now + PAUSE) <= now {
+            self.burst = 0;
+            self.pause_at = None;
+            if !self.watch.hears_routes() {
+                self.hear_routes(true);
+                self.doubt();
+            }
+        }
     }
 
     fn hear_routes(&mut self, hear: bool) {
