@@ -149,7 +149,7 @@ impl Speaker {
                     out.advance(batch.next);
                 }
             } else {
-                for family in std::mem::take(&mut out.end_of_rib) {
+                for family in out.take_end_of_rib(readable) {
                     put_end_of_rib(buf, family);
                     out.updates += 1;
                 }

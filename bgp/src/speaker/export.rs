@@ -25,14 +25,22 @@ pub(super) struct Out {
     pub(super) told_count: [u64; 2],
     pub(super) updates: u64,
     pub(super) end_of_rib: Vec<Family>,
+    /// Up to where the log must be told before End-of-RIB means anything: what the kernel is still busy with belongs to it, or
+    /// the peer would drop, as stale, what comes a moment later (RFC 4724 §4.2).
+    pub(super) whole: u64,
     /// The driver knows that there is something to read.
     pub(super) signalled: bool,
 }
 
 impl Out {
-    /// A new session: walk the whole table, then follow the log from `cursor`.
-    pub(super) fn new(cursor: u64, families: Vec<Family>) -> Self {
-        Self { walk: Some(0), fresh: true, cursor, end_of_rib: families, ..Self::default() }
+    /// A new session: walk the whole table, then follow the log from `cursor`; End-of-RIB comes behind `whole`.
+    pub(super) fn new((cursor, whole): (u64, u64), families: Vec<Family>) -> Self {
+        Self { walk: Some(0), fresh: true, cursor, whole, end_of_rib: families, ..Self::default() }
+    }
+
+    /// End-of-RIB, once, when all that belongs before it was told.
+    pub(super) fn take_end_of_rib(&mut self, readable: u64) -> Vec<Family> {
+        if readable < self.whole { Vec::new() } else { std::mem::take(&mut self.end_of_rib) }
     }
 
     /// Before the first batch: the walk covers all that changed until now.
@@ -99,7 +107,7 @@ impl Out {
 
     /// Whether the table has changes, or a walk is left, that this peer was not offered.
     pub(super) fn is_behind(&self, readable: u64) -> bool {
-        self.next_start(readable).is_some() || !self.end_of_rib.is_empty()
+        self.next_start(readable).is_some() || (readable >= self.whole && !self.end_of_rib.is_empty())
     }
 }
 

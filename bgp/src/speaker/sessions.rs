@@ -98,10 +98,10 @@ impl Speaker {
         self.table.set_peer(id, facts);
         let families: Vec<_> =
             Family::ALL.into_iter().filter(|family| session.codec.families[family.index()]).collect();
-        let cursor = self.readable();
+        let log = (self.readable(), self.table.log_end());
         let asn = session.remote_asn;
         if let Some(member) = self.members.get_mut(&id) {
-            member.out = Out::new(cursor, families);
+            member.out = Out::new(log, families);
             member.ended.clear();
             member.last = Some(session);
             self.has_news = true;

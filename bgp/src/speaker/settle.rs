@@ -74,8 +74,10 @@ impl Speaker {
         self.converged = true;
         self.settled = true;
         self.has_news = true;
+        let whole = self.table.log_end();
         for member in self.members.values_mut() {
             member.peer.restarted();
+            member.out.whole = whole;
         }
         self.event(Event::Converged { cause: cause.to_owned() });
     }

@@ -94,6 +94,8 @@ struct Daemon {
     batches: usize,
     /// The node has changes for the kernel.
     fib_ready: bool,
+    /// What an earlier run left in the kernel goes as soon as the kernel holds what is wanted now.
+    sweep: bool,
     ending: Option<Ending>,
 }
 
@@ -141,6 +143,7 @@ impl Daemon {
             counted,
             batches: 0,
             fib_ready: false,
+            sweep: false,
             ending: None,
         })
     }
@@ -187,6 +190,11 @@ impl Daemon {
                 Output::Event(event) => self.on_event(&event),
             }
             self.install();
+        }
+        // Only now it is sure that no change is on its way.
+        if self.sweep && self.batches == 0 && self.ending.is_none() {
+            self.sweep = false;
+            self.kernel.sweep();
         }
     }
 
@@ -256,8 +264,8 @@ impl Daemon {
         }
     }
 
-    /// One line per change; what an earlier run left in the kernel goes when the first convergence says what is wanted.
-    fn on_event(&self, event: &Event) {
+    /// One line per change.
+    fn on_event(&mut self, event: &Event) {
         match event {
             Event::SessionUp { name, asn, .. } => tracing::info!(peer = name, %asn, "session up"),
             Event::SessionDown { name, reason, retained, .. } => {
@@ -268,7 +276,7 @@ impl Daemon {
             Event::MaxPrefixes { name, limit, .. } => tracing::error!(peer = name, limit, "too many prefixes"),
             Event::Converged { cause } => {
                 tracing::info!(cause, "converged");
-                self.kernel.sweep();
+                self.sweep = true;
             }
         }
     }

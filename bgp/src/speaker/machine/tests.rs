@@ -422,6 +422,31 @@ fn nothing_is_told_before_the_kernel_holds_it() {
 }
 
 #[test]
+fn end_of_rib_waits_for_what_the_kernel_is_busy_with() {
+    // RFC 4724 §4.2: the peer drops what it kept as stale when End-of-RIB comes.
+    let mut net = Net::new(&[65_001, 65_002, 65_003]);
+    net.speakers[1].config.advertise_after_install = true;
+    net.join(1, 2, |_, _| {});
+    net.join(2, 3, |_, _| {});
+    assert_eq!(net.routes(3).len(), 2);
+    let before = net.speakers[2].table.log_end();
+    net.restart(2, |_| {});
+    net.speakers[1].fib_signalled = true; // the kernel side does not answer
+    net.run(3);
+    assert!(net.speakers[1].summary().converged);
+    assert!(net.routes(3).iter().any(|route| route.starts_with("10.1.0.0/16")), "stale, still used");
+    net.speakers[1].fib_signalled = false;
+    net.give(1, Input::Tick);
+    net.run(1);
+    assert_eq!(
+        net.speakers[2].table.log_end(),
+        before + 1,
+        "10.2.0.0/16 went, which nobody originates now, and nothing else changed"
+    );
+    assert!(!net.speakers[2].route_to(&"10.1.0.0/16".parse().unwrap()).unwrap().paths[0].stale);
+}
+
+#[test]
 fn a_peer_that_comes_while_the_kernel_works_misses_nothing() {
     let mut net = Net::new(&[65_001, 65_002, 65_003]);
     net.speakers[1].config.advertise_after_install = true;
