@@ -1,5 +1,10 @@
 //! The two plants on virtual time: convergence, faults and operations under many seeds. A failing seed prints its last events.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_types,
+    reason = "a test fails by panicking, and may look at the clock"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -117,7 +122,10 @@ fn lost_at_most(sim: &Sim, packets: u64) -> Result<(), String> {
 fn a_cold_start_converges() {
     for file in PLANTS {
         Plant::load(file).seeds(|sim, plant| {
-            sim.settle(LIMIT)?;
+            let begin = std::time::Instant::now();
+            let at = sim.settle(LIMIT)?;
+            let (name, took) = (&plant.topology.name, begin.elapsed().as_millis());
+            println!("{name}: converged after {at}, {:?}, computed in {took} ms", sim.counters());
             sim.expect(&plant.topology.expect)?;
             well(sim)?;
             let before = sim.counters();
