@@ -437,6 +437,7 @@ fn end_of_rib_waits_for_what_the_kernel_is_busy_with() {
     assert!(net.routes(3).iter().any(|route| route.starts_with("10.1.0.0/16")), "stale, still used");
     net.speakers[1].fib_signalled = false;
     net.give(1, Input::Tick);
+    net.settle();
     net.run(1);
     assert_eq!(
         net.speakers[2].table.log_end(),
