@@ -362,6 +362,8 @@ impl Sim {
             Event::LinkDown(node, life, link) => {
                 if self.is_current(node, life) {
                     self.handle(node, Input::LinkDown(link));
+                    // The kernel's messages come in order: a picture that shows the link as it is now is behind this one.
+                    self.notice_links(node);
                 }
             }
             Event::Syn(pipe, tries) => self.on_syn(pipe, tries),
