@@ -98,7 +98,24 @@ impl Stage {
             std::fs::copy(context.target.join("debug").join(name), stage.folder.join(name))?;
         }
         copy_tree(&context.root.join("labs/topologies"), &stage.folder.join("topologies"))?;
+        stage.name_labs()?;
         Ok(Some(stage))
+    }
+
+    /// Gives the labs names of this run, so that nobody else's lab is in the way.
+    fn name_labs(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(self.folder.join("topologies"))? {
+            let path = entry?.path();
+            if path.is_file() {
+                let own = |line: &str| match line.strip_prefix("name: ") {
+                    Some(name) => format!("name: {name}-{}\n", std::process::id()),
+                    None => format!("{line}\n"),
+                };
+                let text: String = std::fs::read_to_string(&path)?.lines().map(own).collect();
+                std::fs::write(&path, text)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether this build of the lab has the command at all.
