@@ -11,3 +11,4 @@ pub mod metrics;
 pub mod node;
 pub mod ra;
 pub mod show;
+pub mod trial;

@@ -5,11 +5,14 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
+use std::net::IpAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use weft_bgp::types::IpNet;
 use weft_fabric::config;
 use weft_fabric::io::verbs;
+use weft_fabric::trial::{self, Trial};
 
 /// BGP to the host: the weft daemon and the commands that inspect it.
 ///
@@ -52,6 +55,9 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Try policies on routes that nobody announced
+    #[command(subcommand)]
+    Policy(Policy),
     /// Show what the daemon knows
     #[command(subcommand)]
     Show(Show),
@@ -83,6 +89,59 @@ enum Verb {
     /// weft WORD … executes weft-WORD …
     #[command(external_subcommand)]
     External(Vec<OsString>),
+}
+
+#[derive(Debug, Subcommand)]
+enum Policy {
+    /// Say which rule of a configuration decides on a route from and to a peer, and what it changes
+    Test(Box<Test>),
+}
+
+#[derive(Debug, clap::Args)]
+struct Test {
+    /// The configuration
+    file: PathBuf,
+    /// The route's prefix
+    prefix: IpNet,
+    /// A configured peer, or an address of a listen range
+    #[arg(long, value_name = "NAME|ADDRESS")]
+    peer: String,
+    /// AS path, nearest first, as in "64599 64601"
+    #[arg(long, value_name = "ASNS", default_value = "")]
+    as_path: String,
+    /// igp, egp or incomplete
+    #[arg(long, value_enum, default_value_t = Origin::Igp)]
+    origin: Origin,
+    /// Local preference
+    #[arg(long, value_name = "NUMBER")]
+    local_pref: Option<u32>,
+    /// Multi-exit discriminator
+    #[arg(long, value_name = "NUMBER")]
+    med: Option<u32>,
+    /// Next hop [default: the peer]
+    #[arg(long, value_name = "ADDRESS")]
+    next_hop: Option<IpAddr>,
+    /// A standard community, as 64600:1 or no-export (may be given several times)
+    #[arg(long, value_name = "COMMUNITY", value_parser = community)]
+    community: Vec<config::Community>,
+    /// A large community, as 4200000010:1:2 (may be given several times)
+    #[arg(long, value_name = "COMMUNITY", value_parser = large_community)]
+    large_community: Vec<config::LargeCommunity>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Origin {
+    Igp,
+    Egp,
+    Incomplete,
+}
+
+fn community(text: &str) -> Result<config::Community, String> {
+    config::Community::parse(text).ok_or_else(|| "write 64600:1, or a name such as no-export".to_owned())
+}
+
+fn large_community(text: &str) -> Result<config::LargeCommunity, String> {
+    config::LargeCommunity::parse(text).ok_or_else(|| "write three numbers, as 4200000010:1:2".to_owned())
 }
 
 #[derive(Debug, Subcommand)]
@@ -128,6 +187,7 @@ fn main() -> ExitCode {
     let asked = match verb {
         Verb::Daemon { config } => return daemon(&config),
         Verb::Check { config } => return check(&config),
+        Verb::Policy(Policy::Test(test)) => return test_policy(*test, output),
         Verb::Completions { shell } => return completions(shell),
         Verb::External(words) => return external(&words),
         Verb::Show(show) => shown(show),
@@ -218,6 +278,43 @@ fn daemon(config: &Path) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn test_policy(test: Test, output: Output) -> ExitCode {
+    let as_path: Result<Vec<u32>, _> = test.as_path.split_whitespace().map(str::parse).collect();
+    let Ok(as_path) = as_path else {
+        eprintln!("weft: --as-path `{}`: write AS numbers with spaces between them", test.as_path);
+        return ExitCode::from(2);
+    };
+    let trial = Trial {
+        prefix: test.prefix.trunc(),
+        peer: test.peer,
+        as_path,
+        origin: match test.origin {
+            Origin::Igp => 0,
+            Origin::Egp => 1,
+            Origin::Incomplete => 2,
+        },
+        local_pref: test.local_pref,
+        med: test.med,
+        next_hop: test.next_hop,
+        communities: test.community,
+        large_communities: test.large_community,
+    };
+    let node = config::load(&test.file).and_then(|config| config.node()).map_err(|error| error.to_string());
+    match node.and_then(|node| trial::run(&node, &trial)) {
+        Ok(report) => {
+            match output {
+                Output::Table => print!("{report}"),
+                Output::Json => println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default()),
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
             ExitCode::FAILURE
         }
     }
