@@ -105,6 +105,8 @@ impl Daemon {
         let (conns, ready) = Conns::new();
         let (discovery, heard) = Discovery::new();
         let (kernel, kernel_events) = Kernel::start(&config.fib).context("the kernel's routes cannot be managed")?;
+        // Also those that are there: what an earlier run left is ours again, and the rest of it can go.
+        config.addresses.iter().for_each(|net| kernel.add_address(*net));
         config.speaker.seed = clock::seed();
         // Routes of an earlier run are still forwarding: that is what the R and F bits promise (RFC 4724 §3).
         config.speaker.restarting = kernel.report().await.leftovers > 0;
@@ -185,6 +187,8 @@ impl Daemon {
                 Output::SendRs { link } => self.discovery.solicit(link),
                 Output::RaLinks(links) => self.discovery.watch(&links, self.node.links()),
                 Output::AddAddress(net) => self.kernel.add_address(net),
+                // At the end they go after the routes that prefer them as source, with all the rest that is ours.
+                Output::RemoveAddress(_) if self.ending.is_some() => {}
                 Output::RemoveAddress(net) => self.kernel.remove_address(net),
                 Output::FibReady => self.fib_ready = true,
                 Output::Event(event) => self.on_event(&event),

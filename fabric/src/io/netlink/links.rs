@@ -88,6 +88,11 @@ impl Links {
         self.marked.get(net) == Some(&mark)
     }
 
+    /// The addresses of the loopback interface that carry this mark.
+    pub(super) fn all_marked(&self, mark: u8) -> impl Iterator<Item = IpNet> + '_ {
+        self.marked.iter().filter(move |(_, found)| **found == mark).map(|(net, _)| *net)
+    }
+
     /// Takes a link or address message.
     pub(super) fn take(&mut self, kind: u16, payload: &[u8]) -> Change {
         match kind {

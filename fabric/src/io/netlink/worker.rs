@@ -50,6 +50,8 @@ pub(super) struct Worker {
     pause_at: Option<Instant>,
     /// Addresses on the loopback interface that are ours.
     addresses: BTreeSet<IpNet>,
+    /// Addresses of an earlier run that nobody has asked for yet.
+    left_addresses: BTreeSet<IpNet>,
     dump_at: Instant,
     /// No dump before this, so that dumps of a large table do not eat the thread.
     dump_not_before: Instant,
@@ -80,6 +82,7 @@ impl Worker {
             burst: 0,
             pause_at: None,
             addresses: BTreeSet::new(),
+            left_addresses: BTreeSet::new(),
             dump_at: Instant::ZERO + DUMP_PERIOD,
             dump_not_before: Instant::ZERO,
         };
@@ -91,6 +94,7 @@ impl Worker {
         if config.install {
             let dump = worker.dump()?;
             worker.fib.compare(dump);
+            worker.left_addresses = worker.watch.links.all_marked(config.protocol).collect();
         }
         worker.watch.deliver(clock.now());
         Ok(worker)
@@ -139,7 +143,7 @@ impl Worker {
                 Ok(Command::Install(changes)) => self.fib.want(&changes),
                 Ok(Command::AddAddress(net)) => self.add_address(net),
                 Ok(Command::RemoveAddress(net)) => self.remove_address(net),
-                Ok(Command::Sweep) => self.fib.sweep(),
+                Ok(Command::Sweep) => self.sweep(),
                 Ok(Command::SetAlive(member, alive)) => self.fib.set_alive(member, alive),
                 Ok(Command::Reconfigure(config)) => self.reconfigure(*config),
                 Ok(Command::Report(answer)) => drop(answer.send(self.fib.report())),
@@ -148,6 +152,13 @@ impl Worker {
                 Err(TryRecvError::Empty) => return None,
                 Err(TryRecvError::Disconnected) => return Some((true, None)),
             }
+        }
+    }
+
+    fn sweep(&mut self) {
+        self.fib.sweep();
+        for net in self.left_addresses.clone() {
+            self.remove_address(net);
         }
     }
 
@@ -309,6 +320,10 @@ impl Worker {
     }
 
     fn add_address(&mut self, net: IpNet) {
+        if self.left_addresses.remove(&net) {
+            self.addresses.insert(net);
+            return;
+        }
         if let Some(outcome) = self.address(links::RTM_NEWADDR, wire::NLM_F_CREATE | wire::NLM_F_EXCL, net) {
             match outcome {
                 Ok(()) => {
@@ -328,7 +343,7 @@ impl Worker {
     }
 
     fn remove_address(&mut self, net: IpNet) {
-        if !self.addresses.remove(&net) {
+        if !self.addresses.remove(&net) && !self.left_addresses.remove(&net) {
             return;
         }
         match self.address(links::RTM_DELADDR, 0, net) {
@@ -372,8 +387,7 @@ impl Worker {
         if report.routes + report.nexthops + report.groups > 0 {
             tracing::error!(?report, "some of our routes could not be removed");
         }
-        for net in std::mem::take(&mut self.addresses) {
-            self.addresses.insert(net);
+        for net in &self.addresses | &self.left_addresses {
             self.remove_address(net);
         }
     }
