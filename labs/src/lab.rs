@@ -35,6 +35,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use tokio::runtime::Runtime;
 
 use self::home::{Home, Process, Record};
 use self::machine::Machine;
@@ -70,6 +71,7 @@ pub struct Lab {
     topology: Topology,
     home: Arc<Home>,
     machines: BTreeMap<String, Machine>,
+    runtime: Arc<Runtime>,
     is_down: Mutex<bool>,
 }
 
@@ -80,8 +82,9 @@ impl Lab {
     /// When the system refuses something; the text says in which node.
     pub fn start(topology: Topology, home: Arc<Home>, options: &Options, progress: &Progress) -> Result<Self> {
         note(&home, &topology, Vec::new())?;
-        let machines = create(&topology, &home, options, progress)?;
-        let lab = Self { topology, home, machines, is_down: Mutex::new(false) };
+        let runtime = netlink::runtime()?;
+        let machines = create(&topology, &home, options, &runtime, progress)?;
+        let lab = Self { topology, home, machines, runtime, is_down: Mutex::new(false) };
         if let Err(error) = lab.furnish(progress) {
             lab.destroy();
             return Err(error);
@@ -173,9 +176,7 @@ impl Lab {
                     .with_context(|| format!("address {address} on {name}"))?;
             }
         }
-        for number in indices.values() {
-            netlink.set_up(*number, true)?;
-        }
+        netlink::all(&self.runtime, indices.keys().map(|name| netlink.set_up(name, true)))?;
         for (key, value) in &spec.sysctls {
             match machine.in_network(|| init::set_sysctl(key, value)) {
                 // said as a warning: see `warnings`
@@ -291,6 +292,7 @@ fn create(
     topology: &Topology,
     home: &Home,
     options: &Options,
+    runtime: &Arc<Runtime>,
     progress: &Progress,
 ) -> Result<BTreeMap<String, Machine>> {
     let host = Host {
@@ -317,7 +319,7 @@ fn create(
                 return made;
             };
             let label = format!("{}/{name}", topology.name);
-            let machine = Machine::create(&options.program, &label, &name, personality, plan);
+            let machine = Machine::create(&options.program, &label, &name, personality, plan, runtime);
             progress.step("nodes made", done.fetch_add(1, Ordering::Relaxed) + 1, total);
             made.push(machine.with_context(|| format!("make node {name}")));
         }
@@ -372,10 +374,15 @@ impl Plant for Lab {
         self.machine(node)?.start_daemons().map_err(|error| io::Error::other(format!("{error:#}")))
     }
 
-    fn set_link(&self, node: &str, interface: &str, up: bool) -> io::Result<()> {
-        let netlink = self.machine(node)?.netlink();
-        let index = netlink.indices()?.get(interface).copied();
-        let index = index.ok_or_else(|| io::Error::other(format!("{node} has no interface `{interface}`")))?;
-        netlink.set_up(index, up)
+    fn set_links(&self, ends: &[LinkEnd], up: bool) -> io::Result<()> {
+        let mut requests = Vec::new();
+        for (node, interface) in ends {
+            let request = self.machine(node)?.netlink().set_up(interface, up);
+            let node = node.clone();
+            requests.push(async move {
+                request.await.map_err(|error| io::Error::new(error.kind(), format!("{node}: {error}")))
+            });
+        }
+        netlink::all(&self.runtime, requests)
     }
 }

@@ -58,11 +58,11 @@ pub trait Plant {
     /// # Errors
     /// When it cannot be started.
     fn start_daemon(&self, node: &str) -> io::Result<()>;
-    /// Sets one interface of a node up or down.
+    /// Sets interfaces up or down, as close to at once as the kernel can.
     ///
     /// # Errors
-    /// When there is no such interface.
-    fn set_link(&self, node: &str, interface: &str, up: bool) -> io::Result<()>;
+    /// When one of them does not exist; the others are set all the same.
+    fn set_links(&self, ends: &[LinkEnd], up: bool) -> io::Result<()>;
 }
 
 /// What to do beside the expectations.

@@ -111,8 +111,10 @@ impl Plant for Static {
         Ok(())
     }
 
-    fn set_link(&self, node: &str, interface: &str, up: bool) -> io::Result<()> {
-        self.ip(node, &format!("link set {interface} {}", if up { "up" } else { "down" }));
+    fn set_links(&self, ends: &[LinkEnd], up: bool) -> io::Result<()> {
+        for (node, interface) in ends {
+            self.ip(node, &format!("link set {interface} {}", if up { "up" } else { "down" }));
+        }
         Ok(())
     }
 }

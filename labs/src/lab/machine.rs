@@ -10,12 +10,13 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::runtime::Runtime;
 
 use super::home::Process;
 use super::namespace::{self, Enter};
@@ -46,7 +47,7 @@ pub struct Machine {
     control: Mutex<Option<UnixStream>>,
     handle: OwnedFd,
     process: Process,
-    netlink: Mutex<Netlink>,
+    netlink: Netlink,
     daemons: Mutex<Vec<Daemon>>,
     missing: Vec<String>,
 }
@@ -85,6 +86,7 @@ impl Machine {
         name: &str,
         personality: Personality,
         plan: Plan,
+        runtime: &Arc<Runtime>,
     ) -> Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         let words = [super::INIT_VERB.to_owned(), label.to_owned()];
@@ -100,7 +102,7 @@ impl Machine {
         };
         let handle = handle_of(child.id())?;
         let process = Process::of(child.id()).ok_or_else(|| anyhow!("its first process is gone"))?;
-        let netlink = namespace::enter(handle.as_fd(), Enter::Network, Netlink::open)?;
+        let netlink = namespace::enter(handle.as_fd(), Enter::Network, || Netlink::open(runtime))?;
         Ok(Self {
             name: name.to_owned(),
             personality,
@@ -109,7 +111,7 @@ impl Machine {
             control: Mutex::new(Some(ours)),
             handle,
             process,
-            netlink: Mutex::new(netlink),
+            netlink,
             daemons: Mutex::new(Vec::new()),
             missing,
         })
@@ -159,9 +161,9 @@ impl Machine {
         &self.missing
     }
 
-    /// One asker at a time: answers on a socket carry no name.
-    pub(super) fn netlink(&self) -> MutexGuard<'_, Netlink> {
-        locked(&self.netlink)
+    /// Its interfaces and addresses.
+    pub(super) fn netlink(&self) -> &Netlink {
+        &self.netlink
     }
 
     /// Does something on a thread inside the node's network namespace.

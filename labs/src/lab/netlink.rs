@@ -1,139 +1,145 @@
-//! Makes links, bridges and addresses over a netlink socket that was opened inside a node.
-#![expect(clippy::wildcard_enum_match_arm, reason = "the kernel's message kinds grow; an answer is one of three")]
+//! Makes links, bridges and addresses, and sets interfaces: rtnetlink over sockets that were opened inside the nodes.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ipnet::IpNet;
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
-use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
-use netlink_packet_route::link::{
-    BridgeStpState, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
-};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use rustix::net::{RecvFlags, SendFlags};
+use netlink_packet_route::address::AddressHeaderFlags;
+use netlink_packet_route::link::{BridgeStpState, InfoData, InfoVeth};
+use rtnetlink::{Error, Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
+use rustix::io::Errno;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
 
 use crate::topology::{Endpoint, LinkSpec};
 use crate::verify::kernel;
 
-/// An acknowledgement with the whole question in it fits easily.
-const DATAGRAM: usize = 16 * 1024;
+/// Requests of one call that the kernel has not answered: their answers must fit into one socket's buffer.
+const MAX_UNANSWERED: usize = 64;
 
-/// A socket inside one node's network namespace.
+/// Drives the sockets of all nodes. It has no thread of its own: requests move while somebody waits for one.
+pub(super) fn runtime() -> io::Result<Arc<Runtime>> {
+    Builder::new_current_thread().enable_io().build().map(Arc::new)
+}
+
+/// Sockets inside one node's network namespace.
 #[derive(Debug)]
-pub(super) struct Netlink(OwnedFd);
+pub(super) struct Netlink {
+    runtime: Arc<Runtime>,
+    handle: Handle,
+    /// One asker at a time: answers on this socket carry no name.
+    tables: Mutex<OwnedFd>,
+}
 
 impl Netlink {
     /// To be called inside the namespace.
-    pub(super) fn open() -> io::Result<Self> {
-        kernel::open().map(Self)
+    pub(super) fn open(runtime: &Arc<Runtime>) -> io::Result<Self> {
+        let _entered = runtime.enter();
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        runtime.spawn(connection);
+        Ok(Self { runtime: Arc::clone(runtime), handle, tables: Mutex::new(kernel::open()?) })
     }
 
     /// Interface indices by name.
     pub(super) fn indices(&self) -> io::Result<BTreeMap<String, u32>> {
-        Ok(kernel::links(&self.0)?.into_iter().map(|(name, link)| (name, link.index)).collect())
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(kernel::links(&*tables)?.into_iter().map(|(name, link)| (name, link.index)).collect())
     }
 
     /// Addresses with their interface's index.
     pub(super) fn addresses(&self) -> io::Result<Vec<(u32, IpAddr)>> {
-        kernel::addresses(&self.0)
+        kernel::addresses(&*self.tables.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Makes both ends of a link: `a` here, `b` in the other namespace.
     pub(super) fn add_link(&self, link: &LinkSpec, far: BorrowedFd<'_>) -> io::Result<()> {
-        let mut peer = end(&link.b, link.mtu);
-        peer.attributes.push(LinkAttribute::NetNsFd(far.as_raw_fd()));
-        let mut near = end(&link.a, link.mtu);
-        near.attributes.push(LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Veth),
-            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
-        ]));
-        self.create(RouteNetlinkMessage::NewLink(near))
+        let peer = end(LinkUnspec::new_with_name(&link.b.interface), &link.b, link.mtu).setns_by_fd(far.as_raw_fd());
+        // as a message of its own: rtnetlink gives the far end a name and nothing else
+        let near = end(LinkVeth::new(&link.a.interface, &link.b.interface), &link.a, link.mtu)
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())));
+        self.done(self.handle.link().add(near.build()).execute())
     }
 
     /// Makes a bridge that forwards at once and knows no spanning tree.
     pub(super) fn add_bridge(&self, name: &str) -> io::Result<()> {
-        let mut bridge = LinkMessage::default();
-        bridge.attributes.push(LinkAttribute::IfName(name.to_owned()));
-        bridge.attributes.push(LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Bridge),
-            LinkInfo::Data(InfoData::Bridge(vec![
-                InfoBridge::ForwardDelay(0),
-                InfoBridge::StpState(BridgeStpState::Disabled),
-                // nobody queries here, and without a querier snooping loses neighbour discovery
-                InfoBridge::MulticastSnooping(false),
-            ])),
-        ]));
-        self.create(RouteNetlinkMessage::NewLink(bridge))
+        let bridge = LinkBridge::new(name).forward_delay(0).stp_state(BridgeStpState::Disabled);
+        // nobody queries here, and without a querier snooping loses neighbour discovery
+        let bridge = bridge.mcast_snooping(false);
+        self.done(self.handle.link().add(bridge.build()).execute())
     }
 
     /// Makes an interface a port of a bridge.
     pub(super) fn set_port(&self, port: u32, bridge: u32) -> io::Result<()> {
-        let mut message = LinkMessage::default();
-        message.header.index = port;
-        message.attributes.push(LinkAttribute::Controller(bridge));
-        self.request(RouteNetlinkMessage::SetLink(message), 0)
-    }
-
-    /// Sets an interface up or down.
-    pub(super) fn set_up(&self, index: u32, up: bool) -> io::Result<()> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        message.header.change_mask = LinkFlags::Up;
-        message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
-        self.request(RouteNetlinkMessage::SetLink(message), 0)
+        let port = LinkUnspec::new_with_index(port).controller(bridge);
+        self.done(self.handle.link().set(port.build()).execute())
     }
 
     /// Gives an interface an address that is usable at once.
     pub(super) fn add_address(&self, index: u32, address: IpNet) -> io::Result<()> {
-        let mut message = AddressMessage::default();
-        message.header.index = index;
-        message.header.prefix_len = address.prefix_len();
-        message.header.scope = AddressScope::Universe;
-        message.header.family = match address {
-            IpNet::V4(_) => AddressFamily::Inet,
-            IpNet::V6(_) => {
-                message.header.flags = AddressHeaderFlags::Nodad;
-                AddressFamily::Inet6
-            }
-        };
-        message.attributes.push(AddressAttribute::Local(address.addr()));
-        message.attributes.push(AddressAttribute::Address(address.addr()));
-        self.create(RouteNetlinkMessage::NewAddress(message))
-    }
-
-    fn create(&self, message: RouteNetlinkMessage) -> io::Result<()> {
-        self.request(message, NLM_F_CREATE | NLM_F_EXCL)
-    }
-
-    /// Sends one message and waits for its acknowledgement.
-    fn request(&self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
-        rustix::net::send(&self.0, &bytes, SendFlags::empty())?;
-        let mut buffer = vec![0; DATAGRAM];
-        let (length, _) = rustix::net::recv(&self.0, &mut buffer[..], RecvFlags::empty())?;
-        let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&buffer[..length]).map_err(io::Error::other)?;
-        match answer.payload {
-            NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
-            NetlinkPayload::Error(_) => Ok(()),
-            _ => Err(io::Error::other("the kernel answered something else than an acknowledgement")),
+        let mut request = self.handle.address().add(index, address.addr(), address.prefix_len());
+        if address.addr().is_ipv6() {
+            request.message_mut().header.flags = AddressHeaderFlags::Nodad;
         }
+        self.done(request.execute())
+    }
+
+    /// Sets an interface up or down, once it is waited for.
+    pub(super) fn set_up(&self, interface: &str, up: bool) -> impl Future<Output = io::Result<()>> + Send + use<> {
+        let link = LinkUnspec::new_with_name(interface);
+        let link = if up { link.up() } else { link.down() };
+        let request = self.handle.link().set(link.build());
+        let name = interface.to_owned();
+        async move {
+            request.execute().await.map_err(plain).map_err(|error| match Errno::from_io_error(&error) {
+                Some(Errno::NODEV) => io::Error::new(error.kind(), format!("there is no interface `{name}`")),
+                Some(_) | None => io::Error::new(error.kind(), format!("interface {name}: {error}")),
+            })
+        }
+    }
+
+    fn done(&self, request: impl Future<Output = Result<(), Error>>) -> io::Result<()> {
+        self.runtime.block_on(request).map_err(plain)
     }
 }
 
-fn end(end: &Endpoint, mtu: u32) -> LinkMessage {
-    let mut message = LinkMessage::default();
-    message.attributes.push(LinkAttribute::IfName(end.interface.clone()));
-    message.attributes.push(LinkAttribute::Address(end.mac.to_vec()));
-    message.attributes.push(LinkAttribute::Mtu(mtu));
-    message
+/// Has many requests, of any nodes, carried out one right after the other: the kernel gets the next before the answer to the
+/// last is looked at. (It changes links under one lock, and carries a request out while it is being sent: more threads would
+/// only wait for each other.) All are tried; the first error is answered.
+pub(super) fn all<F>(runtime: &Runtime, requests: impl IntoIterator<Item = F>) -> io::Result<()>
+where
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
+    runtime.block_on(async {
+        let (mut tasks, mut result) = (JoinSet::new(), Ok(()));
+        for request in requests {
+            if tasks.len() >= MAX_UNANSWERED {
+                result = result.and(next(&mut tasks).await);
+            }
+            tasks.spawn(request);
+        }
+        while !tasks.is_empty() {
+            result = result.and(next(&mut tasks).await);
+        }
+        result
+    })
+}
+
+async fn next(tasks: &mut JoinSet<io::Result<()>>) -> io::Result<()> {
+    match tasks.join_next().await {
+        Some(done) => done?,
+        None => Ok(()),
+    }
+}
+
+/// The system's own error, which says more and can be told apart.
+fn plain(error: Error) -> io::Error {
+    if let Error::NetlinkError(error) = error { error.to_io() } else { io::Error::other(error) }
+}
+
+fn end<T>(message: LinkMessageBuilder<T>, end: &Endpoint, mtu: u32) -> LinkMessageBuilder<T> {
+    message.address(end.mac.to_vec()).mtu(mtu)
 }

@@ -60,7 +60,7 @@ fn handle(lab: &Lab, connection: &UnixStream, stop: &dyn Fn()) -> io::Result<()>
     };
     let answer = match request {
         Request::Inspect => Answer::Lab(inspect(lab)),
-        Request::Link { node, interface, up } => done(lab.set_link(&node, &interface, up)),
+        Request::Link { node, interface, up } => done(lab.set_links(&[(node, interface)], up)),
         Request::Kill { node } => done(lab.kill_daemon(&node)),
         Request::Start { node } => done(lab.start_daemon(&node)),
         Request::Down => {

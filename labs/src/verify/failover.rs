@@ -29,7 +29,7 @@ const AFTER_RETURN: Duration = Duration::from_secs(6);
 const DEAD: Duration = Duration::from_secs(1);
 /// Flows and packets of a burst.
 const BURST: (u16, u32) = (1_000, 10);
-/// Most outage of any flow when a switch dies, ms. What is under way is lost, and links are set down one after the other; the aim is
+/// Most outage of any flow when a switch dies, ms. What is under way is lost, and the kernel sets links one by one; the aim is
 /// 20 (printed as a figure), and a busy machine gets some more before it is called a fault.
 const SWITCH_LIMIT_MS: u64 = 100;
 /// Most outage when it returns or when only a daemon dies, ms: nothing that forwards has changed.
@@ -112,18 +112,14 @@ pub fn run(site: &Site<'_>, path: &Path, expectations: &[Expectation], report: &
         .filter_map(|[a, b]| if a.0 == *victim { Some(b) } else { (b.0 == *victim).then_some(a) })
         .collect();
     measure(site, path, report, (&format!("{victim} dies"), SWITCH_LIMIT_MS), || {
-        for (node, interface) in &far_ends {
-            plant.set_link(node, interface, false)?;
-        }
+        plant.set_links(&far_ends, false)?;
         plant.kill_daemon(victim)?;
         thread::sleep(AFTER_LOSS);
         Ok(())
     })?;
     let settle = || settle(site, expectations);
     measure(site, path, report, (&format!("{victim} returns"), DAEMON_LIMIT_MS), || {
-        for (node, interface) in &far_ends {
-            plant.set_link(node, interface, true)?;
-        }
+        plant.set_links(&far_ends, true)?;
         plant.start_daemon(victim)?;
         settle()
     })?;
