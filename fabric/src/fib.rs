@@ -13,6 +13,7 @@ mod objects;
 mod op;
 mod report;
 mod routes;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -101,12 +102,13 @@ pub struct Fib {
 
 impl Fib {
     /// Wants nothing yet but the last-resort routes. Tell it the links and a dump before the first [`Fib::next_ops`].
+    /// `seed` is for the hash of the table: nobody outside should know it, and nothing that is done depends on it.
     #[must_use]
-    pub fn new(config: FibConfig) -> Self {
+    pub fn new(config: FibConfig, seed: u64) -> Self {
         let mut fib = Self {
             objects: Objects::new(config.nexthop_base, config.nexthop_count),
             config,
-            routes: Routes::default(),
+            routes: Routes::new(seed),
             batches: VecDeque::new(),
             troubles: BTreeMap::new(),
             retry_at: None,
@@ -318,7 +320,8 @@ impl Fib {
         if !ops.is_empty() {
             return ops;
         }
-        let ops: Vec<_> = self.routes.to_delete().take(max).map(|key| Op::DeleteRoute { key }).collect();
+        let keys = self.routes.next_to_delete(max);
+        let ops: Vec<_> = keys.into_iter().map(|key| Op::DeleteRoute { key }).collect();
         if !ops.is_empty() || !self.swept || !std::mem::take(&mut self.tidy) {
             return ops;
         }
@@ -334,12 +337,9 @@ impl Fib {
 
     fn routes_to_set(&mut self, max: usize) -> Vec<Op> {
         let mut ops = Vec::new();
-        let mut last = None;
         while ops.len() < max
-            && let Some(key) = self.routes.next_to_set(last)
+            && let Some((key, entry)) = self.routes.next_to_set()
         {
-            last = Some(key);
-            let Some(entry) = self.routes.entry(&key) else { continue };
             let Wanted::To(target) = entry.want else { continue };
             match target {
                 Target::Nexthop(id) if !self.objects.is_held(id) => self.routes.starve(key),
@@ -452,16 +452,12 @@ impl Fib {
             self.last_set = None;
             self.routes.renumber(*old, *new);
         }
-        let mut found: Vec<_> = dump
-            .routes
-            .into_iter()
-            .map(|route| {
-                let exact = route.source == source_of(&self.config, &route.key, route.target);
-                (route.key, Held { target: route.target, exact })
-            })
-            .collect();
-        found.sort_unstable_by_key(|(key, _)| *key);
-        let routes = self.routes.compare(&found, !self.swept);
+        let config = &self.config;
+        let found = dump.routes.iter().map(|route| {
+            let exact = route.source == source_of(config, &route.key, route.target);
+            (route.key, Held { target: route.target, exact })
+        });
+        let routes = self.routes.compare(found, !self.swept);
         self.routes.retry_starved();
         self.drift += u64::try_from(objects.drift + routes).unwrap_or(u64::MAX);
         self.follow_touched();
@@ -473,11 +469,11 @@ impl Fib {
         let mut ack: Option<Ack> = None;
         while let Some(batch) = self.batches.front_mut() {
             while let Some(key) = batch.open.last() {
-                if self.routes.is_due(key) {
+                let state = self.routes.state(key);
+                if state.is_some_and(|(_, due)| due) {
                     return ack;
                 }
-                let entry = self.routes.entry(key);
-                let done = entry.is_none_or(|entry| match entry.want {
+                let done = state.is_none_or(|(entry, _)| match entry.want {
                     Wanted::Nothing => entry.have.is_none(),
                     Wanted::To(target) => entry.have == Some(Held { target, exact: true }),
                     Wanted::Leftover => true,

@@ -20,7 +20,7 @@ pub struct Member {
 }
 
 /// What makes a route one of a kind in the kernel (type of service is always 0).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteKey {
     /// Where to.
     pub prefix: IpNet,

@@ -2,7 +2,8 @@
 //! counts how many routes want and hold each.
 
 use super::op::{NhId, RouteKey, Target};
-use std::collections::{BTreeMap, BTreeSet};
+use super::table::{Due, Slot, Table};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What a key should come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +25,15 @@ pub(super) struct Held {
     pub(super) exact: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) want: Wanted,
     pub(super) have: Option<Held>,
+}
+
+impl Entry {
+    /// Neither wanted nor held: there is no such entry.
+    pub(super) const NONE: Self = Self { want: Wanted::Nothing, have: None };
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,72 +43,110 @@ struct Count {
 }
 
 /// All routes of ours.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Routes {
-    entries: BTreeMap<RouteKey, Entry>,
+    table: Table,
     counts: BTreeMap<NhId, Count>,
     /// Ids whose count of wanting or holding routes came to or left zero; drained by the owner.
     touched: BTreeSet<NhId>,
-    /// To be created or replaced.
-    to_set: BTreeSet<RouteKey>,
-    /// To be deleted.
-    to_delete: BTreeSet<RouteKey>,
-    /// Wanted, but none of the neighbours is alive.
-    starved: BTreeSet<RouteKey>,
+    /// Slots to be created or replaced, in the order in which that was asked for. In all three queues a slot of which it is no longer
+    /// true is passed over when its turn comes.
+    to_set: VecDeque<u32>,
+    /// Slots to be deleted, and those whose turn it is: sorted, and taken from the back.
+    to_delete: Vec<u32>,
+    deleting: Vec<u32>,
+    /// Slots wanted, of which none of the neighbours is alive.
+    to_revive: Vec<u32>,
+    due: usize,
+    starved: usize,
     leftovers: usize,
     held: usize,
 }
 
 impl Routes {
+    /// No routes. The seed is for the hash.
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            table: Table::new(seed),
+            counts: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            to_set: VecDeque::new(),
+            to_delete: Vec::new(),
+            deleting: Vec::new(),
+            to_revive: Vec::new(),
+            due: 0,
+            starved: 0,
+            leftovers: 0,
+            held: 0,
+        }
+    }
+
     /// The entry of a key.
     pub(super) fn entry(&self, key: &RouteKey) -> Option<Entry> {
-        self.entries.get(key).copied()
+        self.state(key).map(|(entry, _)| entry)
+    }
+
+    /// The entry of a key, and whether an operation is due for it.
+    pub(super) fn state(&self, key: &RouteKey) -> Option<(Entry, bool)> {
+        let slot = self.table.slot(self.table.find(key)?);
+        Some((slot.entry, slot.due != Due::No))
     }
 
     /// Says what a key should come to.
     pub(super) fn want(&mut self, key: RouteKey, want: Wanted) {
-        let entry = self.entries.get(&key).copied().unwrap_or(Entry { want: Wanted::Nothing, have: None });
-        self.change(key, entry, Entry { want, ..entry });
+        let at = match want {
+            // To make an entry that says nothing would be to make none.
+            Wanted::Leftover | Wanted::Nothing => self.table.find(&key),
+            Wanted::To(_) => Some(self.table.find_or_make(key)),
+        };
+        if let Some(at) = at {
+            self.change(at, Entry { want, ..self.table.slot(at).entry });
+        }
     }
 
     /// Says what the kernel holds now.
     pub(super) fn have(&mut self, key: RouteKey, have: Option<Held>) {
-        let entry = self.entries.get(&key).copied().unwrap_or(Entry { want: Wanted::Nothing, have: None });
-        self.change(key, entry, Entry { have, ..entry });
+        let at = if have.is_none() { self.table.find(&key) } else { Some(self.table.find_or_make(key)) };
+        if let Some(at) = at {
+            self.change(at, Entry { have, ..self.table.slot(at).entry });
+        }
     }
 
     /// Takes a route in that was found at start.
     pub(super) fn adopt(&mut self, key: RouteKey, held: Held) {
-        let old = Entry { want: Wanted::Nothing, have: None };
-        self.change(key, old, Entry { want: Wanted::Leftover, have: Some(held) });
+        let at = self.table.find_or_make(key);
+        self.change(at, Entry { want: Wanted::Leftover, have: Some(held) });
     }
 
-    fn change(&mut self, key: RouteKey, old: Entry, mut new: Entry) {
+    fn change(&mut self, at: u32, mut new: Entry) {
         // A leftover that vanished is nobody's business any more.
         if new.want == Wanted::Leftover && new.have.is_none() {
             new.want = Wanted::Nothing;
         }
-        self.count(old, false);
-        self.count(new, true);
-        if new.want == Wanted::Nothing && new.have.is_none() {
-            self.entries.remove(&key);
-        } else {
-            self.entries.insert(key, new);
+        let old = std::mem::replace(&mut self.table.slot_mut(at).entry, new);
+        self.count(old, new, false);
+        self.count(new, old, true);
+        self.refresh(at);
+        if new == Entry::NONE {
+            self.table.forget(at);
         }
-        self.refresh(key, new);
     }
 
-    fn count(&mut self, entry: Entry, up: bool) {
+    /// Counts an entry in or out, as far as it differs from the one that follows or preceded it.
+    fn count(&mut self, entry: Entry, other: Entry, up: bool) {
         let step = |number: &mut u32| {
             *number = if up { *number + 1 } else { *number - 1 };
             *number <= 1
         };
         if let Wanted::To(Target::Nexthop(id)) = entry.want
+            && entry.want != other.want
             && step(&mut self.counts.entry(id).or_default().wanted)
         {
             self.touched.insert(id);
         }
-        if let Some(Held { target: Target::Nexthop(id), .. }) = entry.have
+        let target = |entry: Entry| entry.have.map(|held| held.target);
+        if let Some(Target::Nexthop(id)) = target(entry)
+            && target(entry) != target(other)
             && step(&mut self.counts.entry(id).or_default().held)
         {
             self.touched.insert(id);
@@ -116,57 +160,78 @@ impl Routes {
         }
     }
 
-    fn refresh(&mut self, key: RouteKey, entry: Entry) {
-        let (mut set, mut delete) = (false, false);
-        match entry.want {
-            Wanted::Leftover => {}
-            Wanted::Nothing => delete = entry.have.is_some(),
-            Wanted::To(target) => set = entry.have != Some(Held { target, exact: true }),
+    fn refresh(&mut self, at: u32) {
+        let entry = self.table.slot(at).entry;
+        let due = match entry.want {
+            Wanted::Nothing if entry.have.is_some() => Due::Delete,
+            Wanted::To(target) if entry.have != Some(Held { target, exact: true }) => Due::Set,
+            Wanted::Leftover | Wanted::Nothing | Wanted::To(_) => Due::No,
+        };
+        self.place(at, due, false);
+    }
+
+    /// Puts a slot where it belongs.
+    fn place(&mut self, at: u32, due: Due, starved: bool) {
+        let slot = self.table.slot_mut(at);
+        self.due = self.due + usize::from(due != Due::No) - usize::from(slot.due != Due::No);
+        self.starved = self.starved + usize::from(starved) - usize::from(slot.starved);
+        slot.due = due;
+        slot.starved = starved;
+        if due == Due::Set && !std::mem::replace(&mut slot.queued.set, true) {
+            self.to_set.push_back(at);
         }
-        place(&mut self.to_set, key, set);
-        place(&mut self.to_delete, key, delete);
-        self.starved.remove(&key);
+        if due == Due::Delete && !std::mem::replace(&mut slot.queued.delete, true) {
+            self.to_delete.push(at);
+        }
+        if starved && !std::mem::replace(&mut slot.queued.starved, true) {
+            self.to_revive.push(at);
+        }
     }
 
     /// Makes a key that was set aside due again, if it still differs.
     pub(super) fn retry(&mut self, key: RouteKey) {
-        if let Some(entry) = self.entry(&key) {
-            self.refresh(key, entry);
+        if let Some(at) = self.table.find(&key) {
+            self.refresh(at);
         }
     }
 
     /// Sets a key aside: nothing is tried until [`Routes::retry`] or a change.
     pub(super) fn set_aside(&mut self, key: RouteKey) {
-        self.to_set.remove(&key);
-        self.to_delete.remove(&key);
+        if let Some(at) = self.table.find(&key) {
+            self.place(at, Due::No, self.table.slot(at).starved);
+        }
     }
 
     /// None of the neighbours of this route is alive: what is held of it goes, and it waits for [`Routes::revive`].
     pub(super) fn starve(&mut self, key: RouteKey) {
-        self.to_set.remove(&key);
-        if self.entry(&key).is_some_and(|entry| entry.have.is_some()) {
-            self.to_delete.insert(key);
+        if let Some(at) = self.table.find(&key) {
+            let held = self.table.slot(at).entry.have.is_some();
+            self.place(at, if held { Due::Delete } else { Due::No }, true);
         }
-        self.starved.insert(key);
     }
 
     /// An object is there (again): routes that waited for it are due.
     pub(super) fn revive(&mut self, id: NhId) {
-        let waiting: Vec<_> = self.starved.iter().copied().filter(|key| self.wants(key, id)).collect();
-        for key in waiting {
-            self.retry(key);
-        }
+        self.revive_if(|entry| entry.want == Wanted::To(Target::Nexthop(id)));
     }
 
     /// Objects may be there after all.
     pub(super) fn retry_starved(&mut self) {
-        for key in std::mem::take(&mut self.starved) {
-            self.retry(key);
-        }
+        self.revive_if(|_| true);
     }
 
-    fn wants(&self, key: &RouteKey, id: NhId) -> bool {
-        self.entry(key).is_some_and(|entry| entry.want == Wanted::To(Target::Nexthop(id)))
+    fn revive_if(&mut self, hit: impl Fn(&Entry) -> bool) {
+        for at in std::mem::take(&mut self.to_revive) {
+            let slot = self.table.slot_mut(at);
+            if slot.starved && !hit(&slot.entry) {
+                self.to_revive.push(at);
+                continue;
+            }
+            slot.queued.starved = false;
+            if slot.starved {
+                self.refresh(at);
+            }
+        }
     }
 
     /// The kernel dropped these objects, and with them the routes that named them. Walks the table if any route did.
@@ -178,38 +243,42 @@ impl Routes {
             Some(Held { target: Target::Nexthop(id), .. }) => gone.contains(&id),
             Some(Held { target: Target::Blackhole | Target::Unreachable | Target::Other, .. }) | None => false,
         };
-        let lost: Vec<_> = self.entries.iter().filter(|(_, entry)| named(entry)).map(|(key, _)| *key).collect();
-        for key in lost {
-            self.have(key, None);
+        let lost: Vec<_> = self.table.iter().filter(|(_, slot)| named(&slot.entry)).map(|(at, _)| at).collect();
+        for at in lost {
+            self.change(at, Entry { have: None, ..self.table.slot(at).entry });
         }
     }
 
     /// An object got another id.
     pub(super) fn renumber(&mut self, old: NhId, new: NhId) {
-        let hit: Vec<_> = self.entries.keys().copied().filter(|key| self.wants(key, old)).collect();
-        for key in hit {
-            self.want(key, Wanted::To(Target::Nexthop(new)));
+        let wants = |entry: &Entry| entry.want == Wanted::To(Target::Nexthop(old));
+        let hit: Vec<_> = self.table.iter().filter(|(_, slot)| wants(&slot.entry)).map(|(at, _)| at).collect();
+        for at in hit {
+            let want = Wanted::To(Target::Nexthop(new));
+            self.change(at, Entry { want, ..self.table.slot(at).entry });
         }
     }
 
-    /// Compares with a complete list of what the kernel holds, ascending by key. `adopt`: what nobody wants is left alone for now.
+    /// Compares with a complete list of what the kernel holds. `adopt`: what nobody wants is left alone for now.
     /// Returns how many entries had drifted.
-    pub(super) fn compare(&mut self, found: &[(RouteKey, Held)], adopt: bool) -> usize {
+    pub(super) fn compare(&mut self, found: impl Iterator<Item = (RouteKey, Held)>, adopt: bool) -> usize {
+        let mut seen = vec![false; self.table.len()];
         let mut drift = Vec::new();
-        let mut found = found.iter().peekable();
-        for (key, entry) in &self.entries {
-            while let Some(extra) = found.next_if(|(other, _)| other < key) {
-                drift.push((extra.0, Some(extra.1)));
+        for (key, held) in found {
+            let at = self.table.find(&key);
+            if let Some(mark) = at.and_then(|at| seen.get_mut(at as usize)) {
+                *mark = true;
             }
-            let have = found.next_if(|(other, _)| other == key).map(|(_, held)| *held);
-            if have != entry.have {
-                drift.push((*key, have));
+            if at.is_none_or(|at| self.table.slot(at).entry.have != Some(held)) {
+                drift.push((key, Some(held)));
             }
         }
-        drift.extend(found.map(|(key, held)| (*key, Some(*held))));
+        let missing =
+            |at: u32, slot: &Slot| slot.entry.have.is_some() && !seen.get(at as usize).is_some_and(|seen| *seen);
+        drift.extend(self.table.iter().filter(|(at, slot)| missing(*at, slot)).map(|(_, slot)| (slot.key, None)));
         for (key, have) in &drift {
             match have {
-                Some(held) if adopt && !self.entries.contains_key(key) => self.adopt(*key, *held),
+                Some(held) if adopt && self.table.find(key).is_none() => self.adopt(*key, *held),
                 Some(_) | None => self.have(*key, *have),
             }
         }
@@ -218,27 +287,57 @@ impl Routes {
 
     /// Every key with its entry.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&RouteKey, &Entry)> {
-        self.entries.iter()
+        self.table.iter().map(|(_, slot)| (&slot.key, &slot.entry))
     }
 
-    /// The next key to create or replace.
-    pub(super) fn next_to_set(&self, after: Option<RouteKey>) -> Option<RouteKey> {
-        next_after(&self.to_set, after)
+    /// The next key to create or replace. It stays due until it is told what came of it.
+    pub(super) fn next_to_set(&mut self) -> Option<(RouteKey, Entry)> {
+        while let Some(at) = self.to_set.pop_front() {
+            let slot = self.table.slot_mut(at);
+            slot.queued.set = false;
+            if slot.due == Due::Set {
+                return Some((slot.key, slot.entry));
+            }
+        }
+        None
     }
 
-    /// Keys to delete, descending: the kernel's table takes deletions that way several times faster.
-    pub(super) fn to_delete(&self) -> impl Iterator<Item = RouteKey> {
-        self.to_delete.iter().rev().copied()
+    /// The next keys to delete, at most `max`; they stay due as with [`Routes::next_to_set`]. Descending, because the kernel's trie
+    /// does far less work for that than for ascending ones.
+    pub(super) fn next_to_delete(&mut self, max: usize) -> Vec<RouteKey> {
+        let mut keys = Vec::new();
+        while keys.len() < max {
+            let Some(at) = self.deleting.pop() else {
+                if self.to_delete.is_empty() {
+                    break;
+                }
+                self.begin_deleting();
+                continue;
+            };
+            let slot = self.table.slot_mut(at);
+            slot.queued.delete = false;
+            if slot.due == Due::Delete {
+                keys.push(slot.key);
+            }
+        }
+        keys
     }
 
-    /// Whether anything is under way for a key.
-    pub(super) fn is_due(&self, key: &RouteKey) -> bool {
-        self.to_set.contains(key) || self.to_delete.contains(key)
+    /// All that waits to be deleted becomes what is deleted now.
+    fn begin_deleting(&mut self) {
+        let table = &mut self.table;
+        std::mem::swap(&mut self.deleting, &mut self.to_delete);
+        self.deleting.retain(|at| {
+            let slot = table.slot_mut(*at);
+            slot.queued.delete = slot.due == Due::Delete;
+            slot.queued.delete
+        });
+        self.deleting.sort_unstable_by_key(|at| table.slot(*at).key);
     }
 
     /// How many operations are due.
-    pub(super) fn due(&self) -> usize {
-        self.to_set.len() + self.to_delete.len()
+    pub(super) const fn due(&self) -> usize {
+        self.due
     }
 
     /// How many routes want an object.
@@ -273,21 +372,7 @@ impl Routes {
     }
 
     /// Routes whose neighbours are all dead.
-    pub(super) fn starved(&self) -> usize {
-        self.starved.len()
+    pub(super) const fn starved(&self) -> usize {
+        self.starved
     }
-}
-
-fn place(set: &mut BTreeSet<RouteKey>, key: RouteKey, inside: bool) {
-    if inside {
-        set.insert(key);
-    } else if !set.is_empty() {
-        set.remove(&key);
-    }
-}
-
-fn next_after(set: &BTreeSet<RouteKey>, after: Option<RouteKey>) -> Option<RouteKey> {
-    use std::ops::Bound::{Excluded, Unbounded};
-    let from = after.map_or(Unbounded, Excluded);
-    set.range((from, Unbounded)).next().copied()
 }

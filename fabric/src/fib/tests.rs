@@ -70,7 +70,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let mut world = Self {
-            fib: Fib::new(config()),
+            fib: Fib::new(config(), 1),
             kernel: Kernel::new(LINKS),
             now: Instant::ZERO,
             seq: 0,
@@ -143,7 +143,7 @@ impl World {
     }
 
     fn restart(&mut self) {
-        self.fib = Fib::new(config());
+        self.fib = Fib::new(config(), 1);
         self.start();
         for (prefix, want) in std::mem::take(&mut self.wants) {
             self.want(prefix, want);
@@ -304,7 +304,7 @@ fn a_new_metric_and_source_are_taken_over_without_a_gap() {
 
 #[test]
 fn install_false_acknowledges_and_does_nothing() {
-    let mut fib = Fib::new(FibConfig { install: false, ..config() });
+    let mut fib = Fib::new(FibConfig { install: false, ..config() }, 1);
     fib.want(&[FibChange { prefix: prefix(0), want: hops(2), seq: 7 }]);
     assert_eq!(fib.poll_ack(), Some(Ack { seq: 7, failed: Vec::new() }));
     assert_eq!(fib.next_ops(Instant::ZERO, 64), []);

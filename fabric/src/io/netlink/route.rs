@@ -9,9 +9,7 @@ use crate::config::FibConfig;
 use crate::fib::{HeldRoute, NhId, Op, RouteKey, Target};
 use netlink_packet_core::Parseable;
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
-};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weft_bgp::types::IpNet;
 
@@ -19,54 +17,66 @@ pub(super) const RTM_NEWROUTE: u16 = 24;
 pub(super) const RTM_DELROUTE: u16 = 25;
 pub(super) const RTM_GETROUTE: u16 = 26;
 
-/// Appends the message for an operation on a route; nothing for one on a nexthop object.
+/// Attributes of a route (linux/rtnetlink.h).
+const RTA_DST: u16 = 1;
+const RTA_PRIORITY: u16 = 6;
+const RTA_PREFSRC: u16 = 7;
+const RTA_TABLE: u16 = 15;
+const RTA_NH_ID: u16 = 30;
+
+/// Appends the message for an operation on a route; nothing for one on a nexthop object. Written by hand, for there may be millions:
+/// the packet crate's types would take several allocations for each.
 pub(super) fn push(buffer: &mut Vec<u8>, op: &Op, protocol: u8, sequence: u32) -> Option<usize> {
-    let (kind, flags, message) = match op {
+    Some(match op {
         Op::SetRoute { key, target, source, replace } => {
             let flags = if *replace { wire::NLM_F_REPLACE } else { wire::NLM_F_CREATE | wire::NLM_F_EXCL };
-            let mut message = message(key, protocol, RouteScope::Universe);
-            match target {
-                Target::Nexthop(id) => {
-                    message.header.kind = RouteType::Unicast;
-                    message.attributes.push(RouteAttribute::NhId(id.0));
-                }
-                Target::Blackhole => message.header.kind = RouteType::BlackHole,
-                Target::Unreachable | Target::Other => message.header.kind = RouteType::Unreachable,
+            let (kind, nhid) = match target {
+                Target::Nexthop(id) => (libc::RTN_UNICAST, Some(id.0)),
+                Target::Blackhole => (libc::RTN_BLACKHOLE, None),
+                Target::Unreachable | Target::Other => (libc::RTN_UNREACHABLE, None),
+            };
+            let start = wire::begin(buffer, RTM_NEWROUTE, flags, sequence);
+            push_key(buffer, key, [protocol, libc::RT_SCOPE_UNIVERSE, kind]);
+            if let Some(id) = nhid {
+                wire::attribute(buffer, RTA_NH_ID, &id.to_ne_bytes());
             }
-            message.attributes.extend(source.map(|source| RouteAttribute::PrefSource(source.into())));
-            (RTM_NEWROUTE, flags, message)
+            if let Some(source) = source {
+                push_address(buffer, RTA_PREFSRC, source);
+            }
+            wire::end(buffer, start);
+            start
         }
-        // Scope "nowhere" and type "unspecified" match any: the key and the protocol decide.
-        Op::DeleteRoute { key } => (RTM_DELROUTE, 0, message(key, protocol, RouteScope::NoWhere)),
+        Op::DeleteRoute { key } => {
+            let start = wire::begin(buffer, RTM_DELROUTE, 0, sequence);
+            // Scope "nowhere" and type "unspecified" match any: the key and the protocol decide.
+            push_key(buffer, key, [protocol, libc::RT_SCOPE_NOWHERE, libc::RTN_UNSPEC]);
+            wire::end(buffer, start);
+            start
+        }
         Op::AddNexthop { .. } | Op::SetGroup { .. } | Op::DeleteNexthop { .. } => return None,
-    };
-    Some(wire::push(buffer, kind, flags, sequence, &message))
+    })
 }
 
-fn message(key: &RouteKey, protocol: u8, scope: RouteScope) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    message.header = RouteHeader {
-        address_family: family(&key.prefix),
-        destination_prefix_length: key.prefix.prefix_len(),
-        table: u8::try_from(key.table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC),
-        protocol: RouteProtocol::from(protocol),
-        scope,
-        ..RouteHeader::default()
-    };
-    message.attributes.reserve(5);
-    // The kernel wants no destination for a default route of length 0, and takes one all the same.
-    message.attributes.push(RouteAttribute::Destination(key.prefix.addr().into()));
-    message.attributes.push(RouteAttribute::Priority(key.metric));
-    if message.header.table == RouteHeader::RT_TABLE_UNSPEC {
-        message.attributes.push(RouteAttribute::Table(key.table));
-    }
-    message
-}
-
-const fn family(prefix: &IpNet) -> AddressFamily {
-    match prefix {
+/// `struct rtmsg` and the attributes that say which route is meant.
+fn push_key(buffer: &mut Vec<u8>, key: &RouteKey, [protocol, scope, kind]: [u8; 3]) {
+    let family = u8::from(match key.prefix {
         IpNet::V4(_) => AddressFamily::Inet,
         IpNet::V6(_) => AddressFamily::Inet6,
+    });
+    let table = u8::try_from(key.table).unwrap_or(libc::RT_TABLE_UNSPEC);
+    buffer.extend([family, key.prefix.prefix_len(), 0, 0, table, protocol, scope, kind, 0, 0, 0, 0]);
+    // The kernel wants no destination for a default route of length 0, and takes one all the same.
+    push_address(buffer, RTA_DST, &key.prefix.addr());
+    wire::attribute(buffer, RTA_PRIORITY, &key.metric.to_ne_bytes());
+    if table == libc::RT_TABLE_UNSPEC {
+        wire::attribute(buffer, RTA_TABLE, &key.table.to_ne_bytes());
+    }
+}
+
+fn push_address(buffer: &mut Vec<u8>, kind: u16, addr: &IpAddr) {
+    match addr {
+        IpAddr::V4(addr) => wire::attribute(buffer, kind, &addr.octets()),
+        IpAddr::V6(addr) => wire::attribute(buffer, kind, &addr.octets()),
     }
 }
 
@@ -127,5 +137,38 @@ const fn address(addr: &RouteAddress) -> Option<IpAddr> {
         RouteAddress::Inet(addr) => Some(IpAddr::V4(*addr)),
         RouteAddress::Inet6(addr) => Some(IpAddr::V6(*addr)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is written by hand reads back as what was meant.
+    #[test]
+    fn round_trip() {
+        let cases: [(&str, u32, Target, Option<&str>); 4] = [
+            ("10.1.2.3/32", 254, Target::Nexthop(NhId(0xF000_0001)), Some("10.9.9.9")),
+            ("0.0.0.0/0", 254, Target::Unreachable, None),
+            ("10.0.0.0/8", 1_000, Target::Blackhole, None),
+            ("2001:db8::/48", 70_000, Target::Nexthop(NhId(7)), Some("2001:db8:1::1")),
+        ];
+        for (prefix, table, target, source) in cases {
+            let key = RouteKey { prefix: prefix.parse().unwrap(), table, metric: 77 };
+            let source = source.map(|source| source.parse().unwrap());
+            let set = Op::SetRoute { key, target, source, replace: false };
+            for (op, kind) in [(set, RTM_NEWROUTE), (Op::DeleteRoute { key }, RTM_DELROUTE)] {
+                let mut buffer = Vec::new();
+                assert_eq!(push(&mut buffer, &op, 193, 5), Some(0));
+                let all: Vec<_> = wire::messages(&buffer).collect();
+                assert_eq!(all.len(), 1);
+                assert_eq!((all[0].kind, all[0].sequence), (kind, 5));
+                let seen = parse(all[0].payload).unwrap();
+                assert_eq!((seen.protocol, seen.route.key), (193, key));
+                if kind == RTM_NEWROUTE {
+                    assert_eq!((seen.route.target, seen.route.source), (target, source));
+                }
+            }
+        }
     }
 }

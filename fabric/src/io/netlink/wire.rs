@@ -2,7 +2,6 @@
 //! messages it lacks, and answers are read here because a batch mixes kinds.
 
 use crate::fib::Refusal;
-use netlink_packet_core::Emitable;
 
 pub(super) const NLMSG_ERROR: u16 = 2;
 pub(super) const NLMSG_DONE: u16 = 3;
@@ -25,20 +24,7 @@ const HEADER: usize = 16;
 /// Low bits of an attribute's type; the two high ones are flags.
 const TYPE_MASK: u16 = 0x3fff;
 
-/// Appends a message, and says where it begins so that flags can be changed.
-pub(super) fn push(buffer: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, body: &impl Emitable) -> usize {
-    let start = begin(buffer, kind, flags, sequence);
-    let length = body.buffer_len();
-    let at = buffer.len();
-    buffer.resize(at + length, 0);
-    if let Some(room) = buffer.get_mut(at..) {
-        body.emit(room);
-    }
-    end(buffer, start);
-    start
-}
-
-/// Starts a message.
+/// Starts a message, and says where it begins so that flags can be changed.
 pub(super) fn begin(buffer: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32) -> usize {
     let start = buffer.len();
     buffer.extend([0; 4]);

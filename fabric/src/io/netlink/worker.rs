@@ -6,7 +6,7 @@ use super::watch::{Note, Watch};
 use super::{Command, Event, nexthop, route, wire};
 use crate::config::FibConfig;
 use crate::fib::{Dump, Fib, Hint, Op, Refusal};
-use crate::io::clock::Clock;
+use crate::io::clock::{self, Clock};
 use netlink_packet_core::Emitable;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ use weft_bgp::types::IpNet;
 /// Operations per send: sixteen already give all there is to gain, and a link that goes down waits for one batch at most.
 const BATCH: usize = 256;
 /// After so many operations without a pause, routes are not listened to: that costs up to half of the time.
-const BURST: usize = 10_000;
+const BURST: usize = 2_048;
 /// What counts as a pause. It ends a burst: routes are listened to again, and a dump says what was missed.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long a periodic dump may be away.
@@ -74,7 +74,7 @@ impl Worker {
         let watch = Watch::open(config, requests.port(), events)?;
         let mut worker = Self {
             clock,
-            fib: Fib::new(config.clone()),
+            fib: Fib::new(config.clone(), clock::seed()),
             requests,
             watch,
             commands,
