@@ -7,14 +7,17 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use weft_benches::bed::{Bed, LINKS};
-use weft_benches::case::{run_a1, run_d1};
+use weft_benches::case::{run_a1, run_b1, run_d1};
 use weft_benches::dut::Kind;
 use weft_benches::report::{Runs, json, svg, text};
 use weft_benches::table::Table;
 
+/// Prefixes in b1.
+const HOSTS: u32 = 100_000;
+
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// a1 (bulk table through the daemon) or d1 (start and idle memory).
+    /// a1 (bulk table through the daemon), b1 (100,000 /32 into the kernel) or d1 (start and idle memory).
     #[arg(long, default_value = "a1")]
     case: String,
     /// Daemons, the first is the base of the ratios: bird, weft, null.
@@ -71,8 +74,9 @@ fn main() -> Result<()> {
             std::fs::create_dir_all(&dir)?;
             let figures = match arguments.case.as_str() {
                 "a1" => run_a1(&bed, kind, &dir, &table),
+                "b1" => run_b1(&bed, kind, &dir, HOSTS),
                 "d1" => run_d1(&bed, kind, &dir),
-                other => bail!("--case {other}: not one of a1, d1"),
+                other => bail!("--case {other}: not one of a1, b1, d1"),
             }
             .with_context(|| format!("{} run {run}; its log is in {}", kind.name(), dir.display()))?;
             println!("{} run {run}: {figures:?}", kind.name());

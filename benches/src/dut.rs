@@ -19,6 +19,33 @@ pub enum Kind {
     Null,
 }
 
+/// How a daemon runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// It waits for the peers, and leaves the kernel alone.
+    Passive,
+    /// It waits for the peers, and its routes go into the kernel.
+    Installing,
+    /// It dials the peers, and leaves the kernel alone.
+    Dialling,
+}
+
+impl Manner {
+    const fn is_passive(self) -> bool {
+        match self {
+            Self::Passive | Self::Installing => true,
+            Self::Dialling => false,
+        }
+    }
+
+    const fn installs(self) -> bool {
+        match self {
+            Self::Installing => true,
+            Self::Passive | Self::Dialling => false,
+        }
+    }
+}
+
 /// A started daemon; ended when dropped.
 #[derive(Debug)]
 pub struct Dut {
@@ -35,19 +62,19 @@ impl Kind {
         }
     }
 
-    /// Writes the configuration into `dir` and starts the daemon in the bed. `passive`: it waits for the peers.
-    pub fn start(&self, bed: &Bed, dir: &Path, passive: bool) -> Result<Dut> {
+    /// Writes the configuration into `dir` and starts the daemon in the bed.
+    pub fn start(&self, bed: &Bed, dir: &Path, manner: Manner) -> Result<Dut> {
         let mut command = match self {
             Self::Bird => {
                 let config = dir.join("bird.conf");
-                fs::write(&config, bird_config(passive))?;
+                fs::write(&config, bird_config(manner))?;
                 let mut command = Command::new("/usr/sbin/bird");
                 command.arg("-f").arg("-c").arg(config).arg("-s").arg(dir.join("bird.ctl"));
                 command
             }
             Self::Weft(binary) => {
                 let config = dir.join("weft.yaml");
-                fs::write(&config, weft_config(passive, &dir.join("weft.sock")))?;
+                fs::write(&config, weft_config(manner, &dir.join("weft.sock")))?;
                 let mut command = Command::new(binary);
                 command.arg("daemon").arg("--config").arg(config);
                 command
@@ -75,6 +102,13 @@ impl Dut {
         Ok(std::time::Duration::from_nanos(nanoseconds).as_secs_f64())
     }
 
+    /// Prefixes in the kernel's IPv4 tries of its namespace. The kernel walks them for it: not to be asked without pause.
+    pub fn kernel_prefixes(&self) -> Result<usize> {
+        let text = fs::read_to_string(format!("/proc/{}/net/fib_triestat", self.child.id()))?;
+        let counts = text.lines().filter_map(|line| line.trim().strip_prefix("Prefixes:"));
+        counts.map(|count| Ok(count.trim().parse::<usize>()?)).sum()
+    }
+
     /// A `kB` field of /proc/PID/status, in MB: VmHWM is the peak RSS, VmRSS the present one.
     pub fn memory_mb(&self, field: &str) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
@@ -94,22 +128,28 @@ impl Drop for Dut {
     }
 }
 
-fn bird_config(passive: bool) -> String {
-    let mode = if passive { "passive yes;" } else { "connect delay time 1; connect retry time 1;" };
+fn bird_config(manner: Manner) -> String {
+    let mode = if manner.is_passive() { "passive yes;" } else { "connect delay time 1; connect retry time 1;" };
+    let kernel = if manner.installs() {
+        "protocol kernel { ipv4 { import none; export all; }; merge paths yes limit 64; }\n"
+    } else {
+        ""
+    };
     format!(
-        "router id 10.0.0.1;\nprotocol device {{ }}\ntemplate bgp T {{\n  {mode} hold time 180; check link yes;\n  \
+        "router id 10.0.0.1;\nprotocol device {{ }}\n{kernel}template bgp T {{\n  {mode} hold time 180; check link yes;\n  \
          ipv4 {{ import all; export all; next hop self; }};\n}}\n\
          protocol bgp p0 from T {{ local 10.0.0.1 as 65000; neighbor 10.0.1.1 as 4200000001; }}\n\
          protocol bgp p1 from T {{ local 10.1.0.1 as 65000; neighbor 10.1.0.2 as 4200000002; }}\n"
     )
 }
 
-fn weft_config(passive: bool, socket: &Path) -> String {
+fn weft_config(manner: Manner, socket: &Path) -> String {
+    let (passive, install) = (manner.is_passive(), manner.installs());
     format!(
         "role: spine\nasn: 65000\nrouter_id: 10.0.0.1\npeers:\n  \
          feeder: {{address: 10.0.1.1, remote_asn: 4200000001, passive: {passive}}}\n  \
          monitor: {{address: 10.1.0.2, remote_asn: 4200000002, passive: {passive}}}\n\
-         fib: {{install: false}}\ntimers: {{hold_s: 180, connect_retry_ms: 1000}}\napi: {{socket: {}}}\n",
+         fib: {{install: {install}}}\ntimers: {{hold_s: 180, connect_retry_ms: 1000}}\napi: {{socket: {}}}\n",
         socket.display()
     )
 }
