@@ -12,6 +12,10 @@ use std::sync::Arc;
 
 /// Likeness from which an unknown word is taken for a slip of the pen.
 const TYPO_LIKENESS: f64 = 0.8;
+/// Most policies that call each other in a row.
+const CALL_DEPTH_MAX: usize = 16;
+/// Most policies that one route may be shown by calls: two calls of the next policy in each of forty would be a million million.
+const CALLS_MAX: u64 = 10_000;
 
 /// One thing that is wrong in a policy section.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +55,9 @@ pub fn compile(section: &Value, peers: &BTreeSet<String>) -> Result<Policies, Ve
         first += count + 1;
     }
     compiler.refuse_circles(&all);
+    if compiler.faults.is_empty() {
+        compiler.refuse_deep_calls(&all);
+    }
     if compiler.faults.is_empty() { Ok(Policies { all, index: compiler.index }) } else { Err(compiler.faults) }
 }
 
@@ -134,6 +141,26 @@ impl Compiler<'_> {
                     "take one `call` of the circle away",
                 );
             }
+        }
+    }
+
+    /// Calls are bounded, in a row and in all: a short text must not keep a route busy for ever, nor use up the stack.
+    fn refuse_deep_calls(&mut self, all: &[Policy]) {
+        let mut within = vec![0_u64; all.len()];
+        for depth in 0..=CALL_DEPTH_MAX {
+            let calls = |policy: &Policy| {
+                let called = policy.rules.iter().filter_map(|rule| rule.call);
+                called.fold(0_u64, |sum, at| sum.saturating_add(within[at].saturating_add(1)))
+            };
+            let deeper: Vec<u64> = all.iter().map(calls).collect();
+            let wrong = |at: &usize| deeper[*at] > CALLS_MAX || (depth == CALL_DEPTH_MAX && deeper[*at] != within[*at]);
+            // The first one says it all.
+            if let Some(policy) = (0..all.len()).find(wrong).and_then(|at| all.get(at)) {
+                let message = format!("calls more than {CALL_DEPTH_MAX} policies in a row, or {CALLS_MAX} in all");
+                self.fault(&format!("policy.{}", policy.name), message, "put rules into fewer policies");
+                return;
+            }
+            within = deeper;
         }
     }
 

@@ -366,3 +366,20 @@ proptest! {
         prop_assert_eq!(fits, naive(&pattern, &path));
     }
 }
+
+#[test]
+fn calls_are_bounded_in_a_row_and_in_all() {
+    let chain = |length: usize, each: usize| {
+        let mut section = serde_json::Map::new();
+        for at in 0..length {
+            let rule = serde_json::json!({"then": {"call": format!("p{:03}", at + 1)}});
+            section.insert(format!("p{at:03}"), Value::Array(vec![rule; each]));
+        }
+        section.insert(format!("p{length:03}"), serde_json::json!([]));
+        compile(&Value::Object(section), &BTreeSet::new())
+    };
+    assert!(chain(16, 1).is_ok());
+    assert!(chain(17, 1).is_err(), "too deep");
+    assert!(chain(10, 2).is_ok());
+    assert!(chain(14, 2).is_err(), "too many");
+}
