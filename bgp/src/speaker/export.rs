@@ -10,7 +10,7 @@ use crate::rib::decide::DEFAULT_LOCAL_PREF;
 use crate::rib::nexthop::HopId;
 use crate::rib::table::{Entry, Path, SlotId, is_own};
 use crate::types::{Family, NextHop, PeerId, RouterId};
-use crate::wire::attrs::{Attrs, community, edited, flag, kind, with};
+use crate::wire::attrs::{AsPath, Attrs, community, edited, flag, kind, with};
 use std::net::IpAddr;
 
 /// What a peer knows: the place in the log up to which it was told, and one bit per prefix that it was told of.
@@ -200,7 +200,7 @@ impl Speaker {
             let changed = (!changes.is_empty())
                 .then(|| policy.changed(&with(block, 0, kind::MULTI_EXIT_DISC, None), changes, self.config.asn));
             let block = changed.as_deref().unwrap_or(block);
-            let path = Attrs(block).as_path().prepended(self.config.asn, 1);
+            let path = AsPath(&Attrs(block).as_path().outside()).prepended(self.config.asn, 1);
             let med = Attrs(block).value(kind::MULTI_EXIT_DISC).filter(|_| changed.is_some());
             let edits = [
                 (flag::TRANSITIVE, kind::AS_PATH, Some(path.as_slice())),

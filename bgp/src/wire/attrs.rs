@@ -6,6 +6,7 @@
 //! interned by their bytes. [`super::update::decode`] makes blocks; [`Attrs`] reads them; [`with`] changes them.
 
 use crate::types::{Asn, RouterId};
+use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -43,6 +44,10 @@ pub mod kind {
     pub const AS4_AGGREGATOR: u8 = 18;
     /// RFC 8092
     pub const LARGE_COMMUNITIES: u8 = 32;
+    /// RFC 9234 §5
+    pub const ONLY_TO_CUSTOMER: u8 = 35;
+    /// RFC 8669 §3
+    pub const PREFIX_SID: u8 = 40;
 }
 
 /// Attribute flags (RFC 4271 §4.3).
@@ -329,6 +334,20 @@ impl<'a> AsPath<'a> {
         self.0.is_empty()
     }
 
+    /// This path without confederation segments, which nobody outside may see (RFC 5065 §4.1, RFC 6793 §3).
+    #[must_use]
+    pub fn outside(self) -> Cow<'a, [u8]> {
+        if self.segments().all(|segment| segment.kind <= AS_SEQUENCE) {
+            return Cow::Borrowed(self.0);
+        }
+        let mut out = Vec::with_capacity(self.0.len());
+        for segment in self.segments().filter(|segment| segment.kind <= AS_SEQUENCE) {
+            out.extend([segment.kind, u8::try_from(segment.len()).unwrap_or(u8::MAX)]);
+            out.extend_from_slice(segment.bytes);
+        }
+        Cow::Owned(out)
+    }
+
     /// This path with `asn` put in front `times` times (RFC 4271 §5.1.2 b): into the leading sequence while that has room for it
     /// (255), else as a new one.
     #[must_use]
@@ -412,6 +431,7 @@ mod tests {
         let full = path(&[(2, &[7; 255])]);
         let longer = AsPath(&full).prepended(Asn(6), 1);
         assert_eq!(AsPath(&longer).hop_count(), 256);
+        assert_eq!(*AsPath(&path(&[(3, &[9]), (2, &[7]), (4, &[8])])).outside(), path(&[(2, &[7])]));
         let set = path(&[(1, &[7])]);
         assert_eq!(AsPath(&set).prepended(Asn(6), 1), path(&[(2, &[6]), (1, &[7])]));
     }

@@ -226,7 +226,7 @@ fn put_as4(out: &mut Vec<u8>, block: &[u8]) {
     let path = attrs.as_path();
     let wide = |asn: Asn| asn.0 > u32::from(u16::MAX);
     if path.segments().any(|segment| segment.asns().any(wide)) {
-        put(out, flag::OPTIONAL | flag::TRANSITIVE, kind::AS4_PATH, path.0);
+        put(out, flag::OPTIONAL | flag::TRANSITIVE, kind::AS4_PATH, &path.outside());
     }
     if let Some(value) = attrs.value(kind::AGGREGATOR)
         && let Some(asn) = value.first_chunk::<4>()
