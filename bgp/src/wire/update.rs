@@ -71,7 +71,9 @@ pub fn decode<'a>(message: &'a [u8], codec: &Codec, block: &mut Vec<u8>) -> Resu
     if !nlri::check(Family::Ipv4Unicast, withdrawn) || !nlri::check(Family::Ipv4Unicast, nlri) {
         return Err(reset(10));
     }
-    let mut update = Update { withdrawn, nlri, ..Update::default() };
+    // What was not negotiated is not read (RFC 4760 §8).
+    let read = |nlri| if codec.families[Family::Ipv4Unicast.index()] { nlri } else { &[][..] };
+    let mut update = Update { withdrawn: read(withdrawn), nlri: read(nlri), ..Update::default() };
     if body.len() == 4 {
         // RFC 4724 §2: an UPDATE with nothing in it.
         update.end_of_rib = Some(Family::Ipv4Unicast);
@@ -178,6 +180,11 @@ impl<'a> Reader<'a, '_> {
     fn keep(&mut self, attr: Attr<'_>, value: &[u8], block: &mut Vec<u8>) {
         self.sorted &= attr.kind > self.last;
         self.last = attr.kind;
+        if value.len() > usize::from(u16::MAX) {
+            // A two-octet path that does not fit with four octets each.
+            self.withdraw(attr.kind, "the attribute is too long with four-octet numbers");
+            return;
+        }
         // RFC 4271 §9: an unrecognised optional transitive attribute is passed on with the Partial bit.
         let partial = if check::is_known(attr.kind) { 0 } else { flag::PARTIAL };
         attrs::put(block, attr.flags | partial, attr.kind, value);

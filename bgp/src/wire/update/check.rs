@@ -50,8 +50,7 @@ pub(super) fn attribute(attr: Attr<'_>, codec: &Codec) -> Verdict {
     let class = attr.flags & OPTIONAL_TRANSITIVE;
     let Some(expected) = expected_flags(attr.kind) else {
         return match class {
-            // RFC 4271 §9
-            OPTIONAL_TRANSITIVE => Verdict::Keep,
+            OPTIONAL_TRANSITIVE => unknown(attr, codec),
             flag::OPTIONAL => Verdict::Discard,
             // RFC 4271 §6.3, RFC 7606 §3: an unrecognised well-known attribute.
             _ => Verdict::Withdraw("unrecognised well-known attribute"),
@@ -66,6 +65,17 @@ pub(super) fn attribute(attr: Attr<'_>, codec: &Codec) -> Verdict {
         };
     }
     value(attr, codec)
+}
+
+/// An attribute that we have no use for is passed on as it came (RFC 4271 §9), but for two whose corrupt kin went around the world.
+fn unknown(attr: Attr<'_>, codec: &Codec) -> Verdict {
+    match attr.kind {
+        // RFC 9234 §5
+        kind::ONLY_TO_CUSTOMER if attr.value.len() != 4 => Verdict::Withdraw("ONLY_TO_CUSTOMER is not 4 octets long"),
+        // RFC 8669 §4: nobody outside is asked for segments.
+        kind::PREFIX_SID if codec.ebgp => Verdict::Discard,
+        _ => Verdict::Keep,
+    }
 }
 
 fn value(attr: Attr<'_>, codec: &Codec) -> Verdict {
