@@ -23,7 +23,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage { name: "fmt", about: "every file is formatted by rustfmt", run: fmt },
     Stage { name: "clippy", about: "no lint warns, in any target", run: clippy },
     Stage { name: "docs", about: "rustdoc has no warning", run: docs },
-    Stage { name: "unit", about: "cargo test of the whole workspace", run: unit },
+    Stage { name: "unit", about: "cargo test of the whole workspace, and the fuzz corpus replayed", run: unit },
     Stage { name: "deny", about: "licences, bans, sources and advisories of all dependencies", run: deny },
     Stage { name: "static", about: "the daemon links into one static file that runs", run: static_binary },
     Stage {
