@@ -102,11 +102,13 @@ impl Dut {
         Ok(std::time::Duration::from_nanos(nanoseconds).as_secs_f64())
     }
 
-    /// Prefixes in the kernel's IPv4 tries of its namespace. The kernel walks them for it: not to be asked without pause.
+    /// Prefixes in the kernel's main IPv4 trie, which it may share with the local one, of the daemon's namespace. The kernel walks it
+    /// for that: not to be asked without pause.
     pub fn kernel_prefixes(&self) -> Result<usize> {
         let text = fs::read_to_string(format!("/proc/{}/net/fib_triestat", self.child.id()))?;
-        let counts = text.lines().filter_map(|line| line.trim().strip_prefix("Prefixes:"));
-        counts.map(|count| Ok(count.trim().parse::<usize>()?)).sum()
+        let (_, main) = text.split_once("Main:").context("no main trie")?;
+        let count = main.lines().find_map(|line| line.trim().strip_prefix("Prefixes:"));
+        Ok(count.context("no count of prefixes")?.trim().parse()?)
     }
 
     /// A `kB` field of /proc/PID/status, in MB: VmHWM is the peak RSS, VmRSS the present one.
