@@ -1,10 +1,12 @@
 //! Bytes of RFC 4271 and its extensions: framing, messages, attributes. Knows no session state but what [`Codec`] says.
+//! Read with nom (the parsers' common ground is in `read`), but for the loops per attribute and prefix; written by hand.
 
 pub mod attrs;
 pub mod framer;
 pub mod nlri;
 pub mod notification;
 pub mod open;
+mod read;
 pub mod refresh;
 pub mod update;
 

@@ -1,7 +1,12 @@
 //! From a byte stream to whole messages: marker, length and type are checked before anything else is read (RFC 4271 §6.1).
 
+use super::read::{Parsed, Wrong, whole};
 use super::{HEADER_BYTES, Kind, Notification};
 use bytes::{Bytes, BytesMut};
+use nom::Parser;
+use nom::bytes::complete::take;
+use nom::combinator::map_res;
+use nom::number::complete::{be_u8, be_u16};
 
 /// Cuts a TCP stream into BGP messages. Holds at most one incomplete message beyond what was pushed and not yet taken.
 #[derive(Debug)]
@@ -33,29 +38,34 @@ impl Framer {
     /// The NOTIFICATION to end the session with (RFC 4271 §6.1).
     pub fn next_message(&mut self) -> Option<Result<(Kind, Bytes), Notification>> {
         let header = self.buffer.get(..HEADER_BYTES)?;
-        if header.iter().take(16).any(|&octet| octet != 0xff) {
-            // RFC 4271 §6.1: Connection Not Synchronized.
-            return Some(Err(Notification::new(Notification::HEADER, 1)));
-        }
-        let &[.., high, low, kind] = header else {
-            return None;
+        let (kind, length) = match whole(header, Notification::HEADER, 2, |input| parse_header(input, self.max_message))
+        {
+            Ok(read) => read,
+            Err(fault) => return Some(Err(fault)),
         };
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        let Some(known) = Kind::from_wire(kind) else {
-            // RFC 4271 §6.1: Bad Message Type, data = the type.
-            let fault = Notification::with_data(Notification::HEADER, 3, &[kind]);
-            return Some(Err(fault));
-        };
-        if length < known.min_length() || length > known.max_length().min(self.max_message) {
-            // RFC 4271 §6.1: Bad Message Length, data = the length.
-            let fault = Notification::with_data(Notification::HEADER, 2, &[high, low]);
-            return Some(Err(fault));
-        }
         if self.buffer.len() < length {
             return None;
         }
-        Some(Ok((known, self.buffer.split_to(length).freeze())))
+        Some(Ok((kind, self.buffer.split_to(length).freeze())))
     }
+}
+
+/// The type and the length of the whole message.
+fn parse_header(input: &[u8], max_message: usize) -> Parsed<'_, (Kind, usize)> {
+    map_res((take(16_usize), be_u16, be_u8), |(marker, length, kind): (&[u8], _, _)| {
+        if marker != [0xff; 16] {
+            // RFC 4271 §6.1: Connection Not Synchronized.
+            return Err(Wrong::Value(1));
+        }
+        // RFC 4271 §6.1: Bad Message Type, data = the type; Bad Message Length, data = the length.
+        let known = Kind::from_wire(kind).ok_or(Wrong::Octet(3, kind))?;
+        let octets = usize::from(length);
+        if octets < known.min_length() || octets > known.max_length().min(max_message) {
+            return Err(Wrong::Word(2, length));
+        }
+        Ok((known, octets))
+    })
+    .parse(input)
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! NOTIFICATION (RFC 4271 §4.5, §6; RFC 4486; RFC 6608; RFC 9003): what it says and how people read it.
 
+use super::read;
 use bytes::{BufMut, Bytes, BytesMut};
+use nom::combinator::rest;
+use nom::number::complete::be_u8;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -62,7 +65,7 @@ impl Notification {
     /// Reads the body (what follows the header), which the framer has found to be at least two octets long.
     #[must_use]
     pub fn decode(body: &[u8]) -> Option<Self> {
-        let (&[code, subcode], data) = body.split_first_chunk::<2>()?;
+        let (code, subcode, data) = read::exact(body, (be_u8, be_u8, rest))?;
         Some(Self::with_data(code, subcode, data))
     }
 
@@ -81,6 +84,7 @@ impl Notification {
         if self.code != Self::CEASE || !matches!(self.subcode, 2 | 4) {
             return None;
         }
+        // By hand: what a length beyond the end leaves is still worth reading.
         let (&length, text) = self.data.split_first()?;
         let text = text.get(..usize::from(length)).unwrap_or(text);
         (!text.is_empty()).then(|| text.escape_ascii().to_string())
@@ -157,6 +161,8 @@ mod tests {
         assert_eq!(sent.to_string(), "Administrative Shutdown (6/2): \"rack 3 moves\"");
         let odd = Notification::with_data(6, 2, b"\x03a\xff\n");
         assert_eq!(odd.communication().unwrap(), "a\\xff\\n");
+        let cut = Notification::with_data(6, 2, b"\x09abc");
+        assert_eq!(cut.communication().unwrap(), "abc", "a length beyond the end");
         let long = Notification::shutdown(2, &"ä".repeat(200));
         assert_eq!(long.data.len(), 1 + 254);
     }

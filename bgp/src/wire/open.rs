@@ -1,11 +1,16 @@
 //! OPEN and its capabilities (RFC 4271 §4.2, RFC 5492, RFC 9072): read into [`Open`], written from it.
-//!
-//! Every reader of a length takes a slice of exactly that length, so no inner length can reach beyond its parent.
 
+use super::read::{Parsed, Wrong, each, exact, family, whole};
 use super::{HEADER_BYTES, Kind, Notification, put_header};
 use crate::peer::PeerRestart;
 use crate::types::{Asn, Family, RouterId};
 use bytes::{BufMut, BytesMut};
+use nom::Parser;
+use nom::bytes::complete::{tag, take};
+use nom::combinator::{all_consuming, cond, opt, rest};
+use nom::multi::{length_data, many0};
+use nom::number::complete::{be_u8, be_u16, be_u32};
+use nom::sequence::{preceded, terminated};
 use std::net::Ipv4Addr;
 
 /// BGP version (RFC 4271 §4.2).
@@ -51,122 +56,59 @@ impl Open {
     /// # Errors
     /// The NOTIFICATION of RFC 4271 §6.2.
     pub fn decode(message: &[u8]) -> Result<Self, Notification> {
-        let malformed = || Notification::new(Notification::OPEN, 0);
         let body = message.get(HEADER_BYTES..).unwrap_or_default();
-        let Some((&[version, as_high, as_low, hold_high, hold_low, i1, i2, i3, i4, length], rest)) =
-            body.split_first_chunk::<10>()
-        else {
-            return Err(malformed());
-        };
-        if version != VERSION {
-            // RFC 4271 §6.2: data = the largest version we support.
-            return Err(Notification::with_data(Notification::OPEN, 1, &[0, VERSION]));
-        }
-        let hold_time_s = u16::from_be_bytes([hold_high, hold_low]);
-        if matches!(hold_time_s, 1 | 2) {
-            return Err(Notification::new(Notification::OPEN, 6));
-        }
-        let router_id = Ipv4Addr::new(i1, i2, i3, i4);
-        if router_id.is_unspecified() {
-            // RFC 6286 §2.2
-            return Err(Notification::new(Notification::OPEN, 3));
-        }
-        let mut open = Self {
-            asn: Asn(u32::from(u16::from_be_bytes([as_high, as_low]))),
-            hold_time_s,
-            router_id,
-            as4: false,
-            families: Vec::new(),
-            extended_next_hop: false,
-            route_refresh: false,
-            graceful: None,
-        };
-        open.read_parameters(length, rest)?;
-        if open.families.is_empty() {
-            open.families.push(Family::Ipv4Unicast);
-        }
-        if open.asn.0 == 0 {
-            // RFC 7607 §2
-            return Err(Notification::new(Notification::OPEN, 2));
-        }
-        Ok(open)
+        whole(body, Notification::OPEN, 0, parse)
     }
 
     /// Optional parameters in either form; the first parameter type 255 selects the extended one, whatever the length octet
     /// says, as long as it is not zero (RFC 9072 §2).
-    fn read_parameters(&mut self, length: u8, rest: &[u8]) -> Result<(), Notification> {
-        let malformed = || Notification::new(Notification::OPEN, 0);
-        let (extended, mut rest) = match rest {
-            [PARAMETER_EXTENDED, high, low, inner @ ..] if length != 0 => {
-                let length = usize::from(u16::from_be_bytes([*high, *low]));
-                (true, exactly(inner, length).ok_or_else(malformed)?)
-            }
-            _ => (false, exactly(rest, usize::from(length)).ok_or_else(malformed)?),
-        };
-        while let Some((&kind, after)) = rest.split_first() {
-            let (length, after) = if extended {
-                let (octets, after) = after.split_first_chunk::<2>().ok_or_else(malformed)?;
-                (usize::from(u16::from_be_bytes(*octets)), after)
-            } else {
-                let (octet, after) = after.split_first().ok_or_else(malformed)?;
-                (usize::from(*octet), after)
+    fn parse_parameters<'a>(&mut self, length: u8, input: &'a [u8]) -> Parsed<'a, ()> {
+        let extended = preceded(tag(&[PARAMETER_EXTENDED][..]), be_u16);
+        let (input, extended) = cond(length != 0, opt(extended)).map(Option::flatten).parse(input)?;
+        let (rest, parameters) = all_consuming(take(extended.unwrap_or_else(|| u16::from(length)))).parse(input)?;
+        each(parameters, |input| {
+            let (input, kind) = be_u8(input)?;
+            let (input, value) = match extended {
+                Some(_) => length_data(be_u16).parse(input)?,
+                None => length_data(be_u8).parse(input)?,
             };
-            let (value, after) = after.split_at_checked(length).ok_or_else(malformed)?;
             if kind != PARAMETER_CAPABILITIES {
                 // RFC 4271 §6.2
-                return Err(Notification::new(Notification::OPEN, 4));
+                return Err(nom::Err::Failure(Wrong::Value(4)));
             }
-            self.read_capabilities(value)?;
-            rest = after;
-        }
-        Ok(())
+            self.parse_capabilities(value)?;
+            Ok((input, ()))
+        })?;
+        Ok((rest, ()))
     }
 
-    fn read_capabilities(&mut self, mut rest: &[u8]) -> Result<(), Notification> {
-        let malformed = || Notification::new(Notification::OPEN, 0);
-        while let Some((&kind, after)) = rest.split_first() {
-            let (&length, after) = after.split_first().ok_or_else(malformed)?;
-            let (value, after) = after.split_at_checked(usize::from(length)).ok_or_else(malformed)?;
+    fn parse_capabilities<'a>(&mut self, input: &'a [u8]) -> Parsed<'a, ()> {
+        each(input, |input| {
+            let (input, (kind, value)) = (be_u8, length_data(be_u8)).parse(input)?;
             self.read_capability(kind, value);
-            rest = after;
-        }
-        Ok(())
+            Ok((input, ()))
+        })
     }
 
     /// One capability. A known one with an impossible body is ignored, as an unknown one would be (RFC 5492 §4).
     fn read_capability(&mut self, kind: u8, value: &[u8]) {
-        match (kind, value) {
-            (code::MULTIPROTOCOL, &[afi_high, afi_low, _reserved, safi]) => {
-                let family = Family::from_wire(u16::from_be_bytes([afi_high, afi_low]), safi);
-                if let Some(family) = family
-                    && !self.families.contains(&family)
-                {
-                    self.families.push(family);
-                }
+        match kind {
+            code::MULTIPROTOCOL => {
+                let family = exact(value, family).flatten();
+                self.families.extend(family.filter(|family| !self.families.contains(family)));
             }
-            (code::ROUTE_REFRESH, []) => self.route_refresh = true,
-            (code::EXTENDED_NEXT_HOP, value) => {
+            code::ROUTE_REFRESH => self.route_refresh |= value.is_empty(),
+            code::EXTENDED_NEXT_HOP => {
                 // RFC 8950 §4: triples of AFI, SAFI (two octets), next hop AFI; ours is 1, 1, 2.
-                let (triples, _) = value.as_chunks::<6>();
-                self.extended_next_hop |= triples.contains(&[0, 1, 0, 1, 0, 2]);
+                let triples = exact(value, terminated(many0((be_u16, be_u16, be_u16)), rest));
+                self.extended_next_hop |= triples.is_some_and(|triples| triples.contains(&(1, 1, 2)));
             }
-            (code::GRACEFUL_RESTART, &[flags, time, ref families @ ..]) => {
-                let (entries, _) = families.as_chunks::<4>();
-                self.graceful = Some(PeerRestart {
-                    restarted: flags & 0x80 != 0,
-                    time_s: u16::from_be_bytes([flags & 0x0f, time]),
-                    families: entries
-                        .iter()
-                        .filter_map(|&[high, low, safi, flags]| {
-                            let afi = u16::from_be_bytes([high, low]);
-                            Some((Family::from_wire(afi, safi)?, flags & 0x80 != 0))
-                        })
-                        .collect(),
-                });
-            }
-            (code::FOUR_OCTET_AS, &[a, b, c, d]) => {
-                self.as4 = true;
-                self.asn = Asn(u32::from_be_bytes([a, b, c, d]));
+            code::GRACEFUL_RESTART => self.graceful = exact(value, parse_graceful).or_else(|| self.graceful.take()),
+            code::FOUR_OCTET_AS => {
+                if let Some(asn) = exact(value, be_u32) {
+                    self.as4 = true;
+                    self.asn = Asn(asn);
+                }
             }
             _ => {}
         }
@@ -210,9 +152,51 @@ impl Open {
     }
 }
 
-/// `bytes`, if they are exactly `length` long.
-fn exactly(bytes: &[u8], length: usize) -> Option<&[u8]> {
-    (bytes.len() == length).then_some(bytes)
+/// The body of the message.
+fn parse(input: &[u8]) -> Parsed<'_, Open> {
+    let (input, (version, asn, hold_time_s, id, length)) = (be_u8, be_u16, be_u16, be_u32, be_u8).parse(input)?;
+    let refused = |wrong| Err(nom::Err::Failure(wrong));
+    if version != VERSION {
+        // RFC 4271 §6.2: data = the largest version we support.
+        return refused(Wrong::Word(1, u16::from(VERSION)));
+    }
+    if matches!(hold_time_s, 1 | 2) {
+        return refused(Wrong::Value(6));
+    }
+    let router_id = Ipv4Addr::from(id);
+    if router_id.is_unspecified() {
+        // RFC 6286 §2.2
+        return refused(Wrong::Value(3));
+    }
+    let mut open = Open {
+        asn: Asn(u32::from(asn)),
+        hold_time_s,
+        router_id,
+        as4: false,
+        families: Vec::new(),
+        extended_next_hop: false,
+        route_refresh: false,
+        graceful: None,
+    };
+    let (rest, ()) = open.parse_parameters(length, input)?;
+    if open.families.is_empty() {
+        open.families.push(Family::Ipv4Unicast);
+    }
+    if open.asn.0 == 0 {
+        // RFC 7607 §2
+        return refused(Wrong::Value(2));
+    }
+    Ok((rest, open))
+}
+
+/// Flags and time, then AFI, SAFI and flags of each family (RFC 4724 §3); a part of an entry at the end is ignored.
+fn parse_graceful(input: &[u8]) -> Parsed<'_, PeerRestart> {
+    let (input, (time, entries, _)) = (be_u16, many0((be_u16, be_u8, be_u8)), rest).parse(input)?;
+    let families = entries
+        .into_iter()
+        .filter_map(|(afi, safi, flags)| Some((Family::from_wire(afi, safi)?, flags & 0x80 != 0)))
+        .collect();
+    Ok((input, PeerRestart { restarted: time & 0x8000 != 0, time_s: time & 0x0fff, families }))
 }
 
 fn put_capability(options: &mut BytesMut, kind: u8, value: &[u8]) {

@@ -1,16 +1,13 @@
 //! ROUTE-REFRESH (RFC 2918 §3).
 
-use super::{HEADER_BYTES, Kind, put_header};
+use super::{HEADER_BYTES, Kind, put_header, read};
 use crate::types::Family;
 use bytes::{BufMut, BytesMut};
 
 /// The family that a whole ROUTE-REFRESH message asks for; `None` for families we do not speak (RFC 2918 §4: ignored).
 #[must_use]
 pub fn decode(message: &[u8]) -> Option<Family> {
-    let &[afi_high, afi_low, _reserved, safi] = message.get(HEADER_BYTES..)? else {
-        return None;
-    };
-    Family::from_wire(u16::from_be_bytes([afi_high, afi_low]), safi)
+    read::exact(message.get(HEADER_BYTES..)?, read::family)?
 }
 
 /// Appends a request for `family`.

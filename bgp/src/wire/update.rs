@@ -8,9 +8,15 @@ mod encode;
 pub use encode::{put_announce, put_end_of_rib, put_withdraw, set_next_hop};
 
 use super::attrs::{self, Attr, AttrIter, Attrs, flag, kind};
+use super::read::{Parsed, Wrong, exact, whole};
 use super::{Codec, HEADER_BYTES, Notification, nlri};
 use crate::types::{Family, NextHop};
 use check::Verdict;
+use nom::Parser;
+use nom::bytes::complete::take;
+use nom::combinator::{map_opt, map_res, opt, rest, value, verify};
+use nom::multi::length_data;
+use nom::number::complete::{be_u8, be_u16, be_u32, be_u128};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What an UPDATE says, with its prefixes still in wire form (validated: walk them with [`nlri::Nlri`]).
@@ -65,12 +71,7 @@ pub fn decode<'a>(message: &'a [u8], codec: &Codec, block: &mut Vec<u8>) -> Resu
     block.clear();
     let body = message.get(HEADER_BYTES..).unwrap_or_default();
     // RFC 4271 §6.3: lengths that exceed the message are a Malformed Attribute List.
-    let (withdrawn, rest) = counted(body).ok_or_else(|| reset(1))?;
-    let (attributes, nlri) = counted(rest).ok_or_else(|| reset(1))?;
-    // RFC 7606 §5.3: a syntactically wrong prefix field means nobody knows what was withdrawn.
-    if !nlri::check(Family::Ipv4Unicast, withdrawn) || !nlri::check(Family::Ipv4Unicast, nlri) {
-        return Err(reset(10));
-    }
+    let (withdrawn, attributes, nlri) = whole(body, Notification::UPDATE, 1, parse_sections).map_err(Fault::Reset)?;
     // What was not negotiated is not read (RFC 4760 §8).
     let read = |nlri| if codec.families[Family::Ipv4Unicast.index()] { nlri } else { &[][..] };
     let mut update = Update { withdrawn: read(withdrawn), nlri: read(nlri), ..Update::default() };
@@ -84,10 +85,14 @@ pub fn decode<'a>(message: &'a [u8], codec: &Codec, block: &mut Vec<u8>) -> Resu
     reader.finish(block)
 }
 
-/// A two-octet length and that many octets; then the rest.
-fn counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<2>()?;
-    rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+/// Withdrawn routes, path attributes, NLRI (RFC 4271 §4.3).
+fn parse_sections(input: &[u8]) -> Parsed<'_, (&[u8], &[u8], &[u8])> {
+    let is_run = |bytes: &[u8]| nlri::check(Family::Ipv4Unicast, bytes);
+    // RFC 7606 §5.3: a syntactically wrong prefix field means nobody knows what was withdrawn.
+    map_res((length_data(be_u16), length_data(be_u16), rest), |sections @ (withdrawn, _, nlri)| {
+        if is_run(withdrawn) && is_run(nlri) { Ok(sections) } else { Err(Wrong::Value(10)) }
+    })
+    .parse(input)
 }
 
 /// What came for a two-octet speaker's four-octet numbers (RFC 6793 §4.2.3).
@@ -162,8 +167,8 @@ impl<'a> Reader<'a, '_> {
             kind::NEXT_HOP => {
                 self.update.next_hop = attr.value.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets));
             }
-            kind::MP_REACH_NLRI => self.update.mp_reach = mp_reach(attr.value, self.codec)?,
-            kind::MP_UNREACH_NLRI => self.update.mp_unreach = mp_unreach(attr.value, self.codec)?,
+            kind::MP_REACH_NLRI => self.update.mp_reach = multiprotocol(attr.value, self.codec, parse_mp_reach)?,
+            kind::MP_UNREACH_NLRI => self.update.mp_unreach = multiprotocol(attr.value, self.codec, parse_mp_unreach)?,
             kind::AS4_PATH => self.as4.path = Some(attr.value),
             kind::AS4_AGGREGATOR => self.as4.aggregator = Some(attr.value),
             kind::AS_PATH if !self.codec.as4 => self.keep(attr, &check::widened(attr.value), block),
@@ -239,56 +244,62 @@ impl<'a> Reader<'a, '_> {
     }
 }
 
+/// All of an MP attribute, or the reset that it costs (RFC 7606 §7.11, §7.12: Optional Attribute Error).
+fn multiprotocol<'a, 'c, T>(
+    value: &'a [u8],
+    codec: &'c Codec,
+    parse: fn(&'a [u8], &'c Codec) -> Parsed<'a, T>,
+) -> Result<T, Fault> {
+    whole(value, Notification::UPDATE, 9, |input| parse(input, codec)).map_err(Fault::Reset)
+}
+
+/// AFI and SAFI, if that family was negotiated.
+fn parse_family<'a>(input: &'a [u8], codec: &Codec) -> Parsed<'a, Option<Family>> {
+    let (input, (afi, safi)) = (be_u16, be_u8).parse(input)?;
+    Ok((input, Family::from_wire(afi, safi).filter(|family| codec.families[family.index()])))
+}
+
+/// The rest, if it is a run of prefixes.
+fn parse_nlri(input: &[u8], family: Family) -> Parsed<'_, &[u8]> {
+    verify(rest, |bytes: &[u8]| nlri::check(family, bytes)).parse(input)
+}
+
 /// MP_REACH_NLRI (RFC 4760 §3, RFC 2545 §3, RFC 8950 §3); `None` for a family that was not negotiated: not parsed further.
-fn mp_reach<'a>(value: &'a [u8], codec: &Codec) -> Result<Option<MpReach<'a>>, Fault> {
-    let fault = || reset(9);
-    let (&[high, low, safi, length], rest) = value.split_first_chunk::<4>().ok_or_else(fault)?;
-    let Some(family) = Family::from_wire(u16::from_be_bytes([high, low]), safi) else {
-        return Ok(None);
+fn parse_mp_reach<'a>(input: &'a [u8], codec: &Codec) -> Parsed<'a, Option<MpReach<'a>>> {
+    let (input, family) = parse_family(input, codec)?;
+    let (input, hop_bytes) = be_u8(input)?;
+    let Some(family) = family else {
+        return value(None, rest).parse(input);
     };
-    if !codec.families[family.index()] {
-        return Ok(None);
-    }
-    let (hop, rest) = rest.split_at_checked(usize::from(length)).ok_or_else(fault)?;
-    let (_reserved, nlri) = rest.split_first().ok_or_else(fault)?;
     // RFC 7606 §7.11: a next hop of a length that the family does not know resets.
-    let next_hop = next_hop(hop, family, codec).ok_or_else(fault)?;
-    if !nlri::check(family, nlri) {
-        return Err(fault());
-    }
-    Ok(Some(MpReach { family, next_hop, nlri }))
+    let hop = map_opt(take(hop_bytes), |octets| next_hop(octets, family, codec));
+    let (input, (next_hop, _reserved)) = (hop, be_u8).parse(input)?;
+    let (input, nlri) = parse_nlri(input, family)?;
+    Ok((input, Some(MpReach { family, next_hop, nlri })))
 }
 
 /// All encodings in use: 4 octets; 16 (global or link-local); 32 (global, `::` or link-local, then link-local).
 fn next_hop(octets: &[u8], family: Family, codec: &Codec) -> Option<NextHop> {
-    if let Ok(v4) = <[u8; 4]>::try_from(octets) {
+    if let Some(v4) = exact(octets, be_u32) {
         return (family == Family::Ipv4Unicast).then(|| NextHop::new(IpAddr::V4(v4.into())));
     }
     if family == Family::Ipv4Unicast && !codec.extended_next_hop {
         return None;
     }
-    let (halves, []) = octets.as_chunks::<16>() else {
-        return None;
-    };
-    let first = Ipv6Addr::from(*halves.first()?);
-    let link_local = match halves.get(1) {
-        Some(second) => Some(Ipv6Addr::from(*second)).filter(Ipv6Addr::is_unicast_link_local),
-        None => Some(first).filter(Ipv6Addr::is_unicast_link_local),
-    };
-    (halves.len() <= 2).then_some(NextHop { addr: IpAddr::V6(first), link_local })
+    let (first, second) = exact(octets, (be_u128, opt(be_u128)))?;
+    let link_local = Ipv6Addr::from(second.unwrap_or(first));
+    let link_local = Some(link_local).filter(Ipv6Addr::is_unicast_link_local);
+    Some(NextHop { addr: IpAddr::V6(first.into()), link_local })
 }
 
 /// MP_UNREACH_NLRI (RFC 4760 §4).
-fn mp_unreach<'a>(value: &'a [u8], codec: &Codec) -> Result<Option<(Family, &'a [u8])>, Fault> {
-    let (&[high, low, safi], nlri) = value.split_first_chunk::<3>().ok_or_else(|| reset(9))?;
-    let family = Family::from_wire(u16::from_be_bytes([high, low]), safi);
-    let Some(family) = family.filter(|family| codec.families[family.index()]) else {
-        return Ok(None);
+fn parse_mp_unreach<'a>(input: &'a [u8], codec: &Codec) -> Parsed<'a, Option<(Family, &'a [u8])>> {
+    let (input, family) = parse_family(input, codec)?;
+    let Some(family) = family else {
+        return value(None, rest).parse(input);
     };
-    if !nlri::check(family, nlri) {
-        return Err(reset(9));
-    }
-    Ok(Some((family, nlri)))
+    let (input, nlri) = parse_nlri(input, family)?;
+    Ok((input, Some((family, nlri))))
 }
 
 #[cfg(test)]

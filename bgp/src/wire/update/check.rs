@@ -2,7 +2,9 @@
 
 use crate::types::Asn;
 use crate::wire::Codec;
-use crate::wire::attrs::{AsPath, Attr, Attrs, flag, kind, with};
+use crate::wire::attrs::{AsPath, Attr, Attrs, flag, kind, split_segment, with};
+use crate::wire::read::exact;
+use nom::bytes::complete::take;
 
 /// What becomes of an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +126,8 @@ const fn discard_unless(good: bool) -> Verdict {
 }
 
 fn aggregator(value: &[u8], width: usize) -> bool {
-    value.len() == width + 4 && value.iter().take(width).any(|&octet| octet != 0)
+    let read = exact(value, (take(width), take(4_usize)));
+    read.is_some_and(|(asn, _address): (&[u8], _)| asn.iter().any(|&octet| octet != 0))
 }
 
 fn as_path(value: &[u8], codec: &Codec) -> Verdict {
@@ -146,10 +149,9 @@ enum Confederation {
 /// RFC 7606 §7.2: unknown segment types, empty segments and overruns are malformed; so is AS 0 (RFC 7607 §2).
 fn segments(mut value: &[u8], width: usize) -> Option<Confederation> {
     let mut found = Confederation::Absent;
-    while let Some((&segment, rest)) = value.split_first() {
-        let (&count, rest) = rest.split_first()?;
-        let (asns, rest) = rest.split_at_checked(usize::from(count) * width)?;
-        if !(1..=4).contains(&segment) || count == 0 {
+    while !value.is_empty() {
+        let (segment, asns, rest) = split_segment(value, width)?;
+        if !(1..=4).contains(&segment) || asns.is_empty() {
             return None;
         }
         if asns.chunks_exact(width).any(|asn| asn.iter().all(|&octet| octet == 0)) {
@@ -166,14 +168,10 @@ fn segments(mut value: &[u8], width: usize) -> Option<Confederation> {
 /// A two-octet path, already checked, with four-octet numbers.
 pub(super) fn widened(mut value: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(value.len() * 2);
-    while let Some((&[segment, count], rest)) = value.split_first_chunk::<2>() {
-        let Some((asns, rest)) = rest.split_at_checked(usize::from(count) * 2) else {
-            break;
-        };
-        out.extend([segment, count]);
-        for asn in asns.as_chunks::<2>().0 {
-            out.extend([0, 0, asn[0], asn[1]]);
-        }
+    while let Some((segment, asns, rest)) = split_segment(value, 2) {
+        let (asns, _) = asns.as_chunks::<2>();
+        out.extend([segment, u8::try_from(asns.len()).unwrap_or(u8::MAX)]);
+        out.extend(asns.iter().flat_map(|&[high, low]| [0, 0, high, low]));
         value = rest;
     }
     out
