@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use clap::Parser;
 use weft_benches::session::{keepalive, open};
 use weft_benches::table::{HEADER_BYTES, Prefix, PrefixSet, Table, hosts, walk_nlri};
-use weft_bgp::peer::{Endpoint, NextHopRule, PeerConfig, RemoteAs};
+use weft_bgp::peer::{AddPath, Endpoint, NextHopRule, PeerConfig, RemoteAs, RouteOptions, SessionOptions};
 use weft_bgp::speaker::{Input, LinkState, Output, Speaker, SpeakerConfig};
 use weft_bgp::time::Instant;
 use weft_bgp::types::{Asn, ConnId, Family, IfIndex, PeerId};
@@ -112,6 +112,9 @@ impl Bench {
             originated_only: false,
             local_address: None,
             multihop: false,
+            session: SessionOptions::default(),
+            routes: RouteOptions::default(),
+            add_path: AddPath::default(),
         };
         self.give(Input::SetPeer { peer: PeerId(id), config: Box::new(config) });
         let local = SocketAddr::from(([10, 0, 0, 1], 179));

@@ -2,8 +2,10 @@
 
 mod arbiter;
 mod facts;
+mod options;
 
 pub use arbiter::Peer;
+pub use options::{AddPath, RouteOptions, SessionOptions};
 
 use crate::time::Instant;
 use crate::types::{Asn, ConnId, Family, IfIndex, RouterId};
@@ -84,6 +86,12 @@ pub struct PeerConfig {
     pub local_address: Option<IpAddr>,
     /// More than one hop away: no TTL 1.
     pub multihop: bool,
+    /// How the session is run.
+    pub session: SessionOptions,
+    /// How its routes are treated.
+    pub routes: RouteOptions,
+    /// Several paths for a prefix.
+    pub add_path: AddPath,
 }
 
 /// What is the same for all peers.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use weft_bgp::event::Event;
-use weft_bgp::peer::{Endpoint, NextHopRule, PeerConfig, RemoteAs};
+use weft_bgp::peer::{AddPath, Endpoint, NextHopRule, PeerConfig, RemoteAs, RouteOptions, SessionOptions};
 use weft_bgp::policy::Policies;
 use weft_bgp::speaker::{Input, LinkState, NeighborInfo, Originate, Output, RouteInfo, Speaker, SpeakerConfig};
 use weft_bgp::time::Instant;
@@ -164,6 +164,9 @@ impl Line {
             originated_only: false,
             local_address: None,
             multihop: false,
+            session: SessionOptions::default(),
+            routes: RouteOptions::default(),
+            add_path: AddPath::default(),
         }
     }
 

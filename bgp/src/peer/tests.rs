@@ -41,6 +41,9 @@ fn config(asn: u32, passive: bool) -> PeerConfig {
         originated_only: false,
         local_address: None,
         multihop: false,
+        session: SessionOptions::default(),
+        routes: RouteOptions::default(),
+        add_path: AddPath::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use super::role::Defaults;
 use super::value::{RemoteAsn, Retry};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use weft_bgp::peer::{Endpoint, NextHopRule, PeerConfig, RemoteAs};
+use weft_bgp::peer::{AddPath, Endpoint, NextHopRule, PeerConfig, RemoteAs, RouteOptions, SessionOptions};
 use weft_bgp::policy::BUILT_IN;
 use weft_bgp::speaker::DynamicRange;
 use weft_bgp::types::{Asn, Family};
@@ -190,6 +190,9 @@ impl<'a> Draft<'a> {
             originated_only: self.pick(|p| &p.originated_only).unwrap_or(defaults.originated_only),
             local_address: self.pick(|p| &p.local_address),
             multihop: self.pick(|p| &p.multihop).unwrap_or(false),
+            session: SessionOptions::default(),
+            routes: RouteOptions::default(),
+            add_path: AddPath::default(),
             endpoint: self.endpoint,
             remote_asn,
         }

@@ -23,7 +23,9 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage { name: "fmt", about: "every file is formatted by rustfmt", run: fmt },
     Stage { name: "clippy", about: "no lint warns, in any target", run: clippy },
     Stage { name: "docs", about: "rustdoc has no warning", run: docs },
-    Stage { name: "unit", about: "cargo test of the whole workspace, and the fuzz corpus replayed", run: unit },
+    Stage { name: "unit", about: "cargo test of the whole workspace, but for the next two", run: unit },
+    Stage { name: "conformance", about: "the RFCs section by section, and the incidents of others", run: conformance },
+    Stage { name: "fuzz-replay", about: "the corpus of every fuzz target", run: fuzz_replay },
     Stage { name: "deny", about: "licences, bans, sources and advisories of all dependencies", run: deny },
     Stage { name: "static", about: "the daemon links into one static file that runs", run: static_binary },
     Stage {
@@ -63,11 +65,49 @@ fn docs(context: &Context) -> io::Result<Outcome> {
     Ok(Outcome::check(held, "rustdoc warns"))
 }
 
+/// Integration tests that are stages of their own.
+const OWN_STAGE: [&str; 3] = ["conformance", "incidents", "fuzz_replay"];
+
 fn unit(context: &Context) -> io::Result<Outcome> {
-    let log = context.log("unit")?;
-    let ended_well =
-        log.run(&mut context.cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--", "--show-output"]))?;
+    let names = test_targets(&context.root)?;
+    let targets = names.iter().filter(|name| !OWN_STAGE.contains(&name.as_str()));
+    let mut words = vec!["--lib", "--bins"];
+    words.extend(targets.flat_map(|name| ["--test", name]));
+    test(context, "unit", &words)
+}
+
+fn conformance(context: &Context) -> io::Result<Outcome> {
+    test(context, "conformance", &["--test", "conformance", "--test", "incidents"])
+}
+
+fn fuzz_replay(context: &Context) -> io::Result<Outcome> {
+    test(context, "fuzz-replay", &["--test", "fuzz_replay"])
+}
+
+/// `cargo test` of some targets. Always with the features of the whole workspace: nothing is built twice.
+fn test(context: &Context, stage: &str, targets: &[&str]) -> io::Result<Outcome> {
+    let log = context.log(stage)?;
+    let words = [&["test", "--workspace", "--locked", "--no-fail-fast"], targets, &["--", "--show-output"]].concat();
+    let ended_well = log.run(&mut context.cargo(&words))?;
     Ok(libtest(&log.text(), ended_well))
+}
+
+/// The integration tests of every crate: `tests/NAME.rs` and `tests/NAME/main.rs`.
+fn test_targets(root: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for folder in std::fs::read_dir(root)? {
+        let Ok(entries) = std::fs::read_dir(folder?.path().join("tests")) else {
+            continue;
+        };
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").is_file() {
+                names.extend(path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned));
+            }
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 fn deny(context: &Context) -> io::Result<Outcome> {

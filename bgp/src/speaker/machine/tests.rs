@@ -6,7 +6,7 @@ mod policy;
 mod settle;
 
 use super::*;
-use crate::peer::{NextHopRule, RemoteAs};
+use crate::peer::{AddPath, NextHopRule, RemoteAs, RouteOptions, SessionOptions};
 use crate::speaker::LinkState;
 use crate::time::Duration;
 use crate::types::{Asn, IfIndex, RouterId};
@@ -47,6 +47,9 @@ fn config(to: usize, asn: u32, passive: bool) -> PeerConfig {
         originated_only: false,
         local_address: None,
         multihop: false,
+        session: SessionOptions::default(),
+        routes: RouteOptions::default(),
+        add_path: AddPath::default(),
     }
 }
 
