@@ -5,7 +5,7 @@ mod facts;
 mod options;
 
 pub use arbiter::Peer;
-pub use options::{AddPath, RouteOptions, SessionOptions};
+pub use options::{AddPath, AddPathSend, RouteOptions, SessionOptions};
 
 use crate::time::Instant;
 use crate::types::{Asn, ConnId, Family, IfIndex, RouterId};

@@ -11,6 +11,39 @@ pub struct SessionOptions {}
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteOptions {}
 
-/// Several paths for a prefix on one session (RFC 7911).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AddPath {}
+/// Several paths for a prefix on one session (RFC 7911), for every family of the session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddPath {
+    /// Offer to receive them.
+    pub receive: bool,
+    /// What to send to a peer that offers to receive them.
+    pub send: AddPathSend,
+    /// Most paths of one prefix that are taken from this peer (what draft-ietf-idr-add-paths-limit lets a receiver ask for); more
+    /// are not taken, and counted. 1..=255.
+    pub paths_limit: u8,
+}
+
+impl AddPath {
+    /// A path is compared with the others of its prefix whenever one of them changes: a peer is not to make that a long list. More
+    /// next hops than an ECMP set has members are of no use either.
+    pub const PATHS_LIMIT: u8 = 64;
+}
+
+impl Default for AddPath {
+    fn default() -> Self {
+        Self { receive: false, send: AddPathSend::None, paths_limit: Self::PATHS_LIMIT }
+    }
+}
+
+/// Which paths of a prefix are sent, of those that the export policy lets pass and that are not the peer's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AddPathSend {
+    /// The best one, as on any session: not offered.
+    #[default]
+    None,
+    /// Every usable one.
+    All,
+    /// This many, the best first; at least 1.
+    Best(u8),
+}
