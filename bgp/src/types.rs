@@ -107,7 +107,7 @@ pub struct IfIndex(pub u32);
 /// A next hop as the wire says it (RFC 4271 §5.1.3, RFC 2545 §3, RFC 8950 §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NextHop {
-    /// The global address; `::` or a link-local one when the peer has nothing else.
+    /// The global address; the link-local one when the peer has nothing else.
     pub addr: IpAddr,
     /// The link-local address that came with it.
     pub link_local: Option<Ipv6Addr>,

@@ -9,6 +9,7 @@
 //! | [`policy`] | no panic; what compiles comes to a verdict, and leaves a well-formed attribute block |
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed check of a fuzz target is a panic")]
 
+pub mod lint;
 pub mod plant;
 
 use bytes::BytesMut;

@@ -1,5 +1,6 @@
 //! A whole speaker with two peers made of bytes: the guest, which may send anything, and the canary, which must not notice.
 
+use super::lint;
 use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -75,6 +76,10 @@ struct Line {
     routes: BTreeMap<IpNet, (Vec<u8>, NextHop)>,
     last_keepalive: Instant,
     octets: usize,
+    /// The AS that must lead every path this peer is told from outside its AS.
+    first_as: Option<u32>,
+    /// The UPDATE that last announced each prefix.
+    updates: BTreeMap<IpNet, Bytes>,
 }
 
 /// The speaker and its peers.
@@ -141,6 +146,8 @@ fn line(at: u8, asn: u32, plain: bool) -> Line {
         routes: BTreeMap::new(),
         last_keepalive: Instant::ZERO,
         octets: 0,
+        first_as: Some(OWN_ASN),
+        updates: BTreeMap::new(),
     }
 }
 
@@ -186,10 +193,11 @@ impl Line {
         }
     }
 
-    fn learn(&mut self, message: &[u8]) {
+    fn learn(&mut self, message: &Bytes) {
         let mut block = Vec::new();
         let update = decode(message, &self.codec, &mut block).unwrap();
         assert_eq!((update.withdraw, update.discarded), (None, 0), "malformed UPDATE told: {message:02x?}");
+        lint::update(message, &self.codec, self.first_as, &block);
         let mut count = usize::from(update.end_of_rib.is_some());
         let unreach = update.mp_unreach.unwrap_or((Family::Ipv6Unicast, &[]));
         for (family, nlri) in [(Family::Ipv4Unicast, update.withdrawn), unreach] {
@@ -204,6 +212,7 @@ impl Line {
             for prefix in Nlri::new(family, nlri) {
                 count += 1;
                 self.routes.insert(prefix, (block.clone(), next_hop));
+                self.updates.insert(prefix, message.clone());
             }
         }
         assert!(count > 0, "an UPDATE that says nothing: {message:02x?}");
@@ -214,8 +223,14 @@ impl Plant {
     /// A speaker with an Established canary, which has told its prefix and was told ours. The guest has not yet connected.
     #[must_use]
     pub fn new(kin: Kin) -> Self {
+        Self::configured(kin, |_, _, _| {})
+    }
+
+    /// The same, after a change of what the speaker, the guest and the canary are configured to be.
+    #[must_use]
+    pub fn configured(kin: Kin, change: impl FnOnce(&mut SpeakerConfig, &mut PeerConfig, &mut PeerConfig)) -> Self {
         let router_id = Ipv4Addr::new(10, 0, 0, 9);
-        let mut speaker = Speaker::new(SpeakerConfig {
+        let mut config = SpeakerConfig {
             asn: Asn(OWN_ASN),
             router_id,
             cluster_id: router_id,
@@ -226,8 +241,11 @@ impl Plant {
             seed: 1,
             policies: Arc::new(Policies::default()),
             aggregates: Vec::new(),
-        });
+        };
         let (guest, canary) = (line(1, kin.asn(), kin == Kin::Old), line(2, CANARY_ASN, false));
+        let (mut to_guest, mut to_canary) = (guest.config("guest"), canary.config("canary"));
+        change(&mut config, &mut to_guest, &mut to_canary);
+        let mut speaker = Speaker::new(config);
         let addrs = vec!["192.0.2.9/24".parse().unwrap(), "2001:db8::9/64".parse().unwrap()];
         speaker.handle(Instant::ZERO, Input::Links(vec![LinkState { link: IfIndex(2), addrs }]));
         speaker.handle(
@@ -239,8 +257,8 @@ impl Plant {
                 why: "test".to_owned(),
             }]),
         );
-        for (line, name) in [(&guest, "guest"), (&canary, "canary")] {
-            speaker.handle(Instant::ZERO, Input::SetPeer { peer: line.id, config: Box::new(line.config(name)) });
+        for (line, config) in [(&guest, to_guest), (&canary, to_canary)] {
+            speaker.handle(Instant::ZERO, Input::SetPeer { peer: line.id, config: Box::new(config) });
         }
         let next_conn = ConnId::ACCEPTED;
         let events = Vec::new();
@@ -307,6 +325,19 @@ impl Plant {
     pub fn update(&mut self, withdrawn: &[u8], attributes: &[u8], nlri: &[u8]) {
         let counted = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
         self.send(&framed(Kind::Update.to_wire(), &[&counted(withdrawn), &counted(attributes), nlri].concat()));
+    }
+
+    /// The canary announces one more IPv4 prefix with this AS_PATH (four octets) and more attributes in canonical form.
+    pub fn canary_announces(&mut self, prefix: &str, as_path: &[u8], more: &[u8]) {
+        let mut block = Vec::new();
+        put(&mut block, flag::TRANSITIVE, kind::ORIGIN, &[0]);
+        put(&mut block, flag::TRANSITIVE, kind::AS_PATH, as_path);
+        block.extend_from_slice(more);
+        let mut bytes = BytesMut::new();
+        let mut prefixes = std::iter::once(prefix.parse().unwrap()).peekable();
+        let hop = NextHop::new(self.canary.address);
+        put_announce(&mut bytes, &self.canary.codec, Family::Ipv4Unicast, &block, &hop, &mut prefixes);
+        self.canary_sends(&bytes);
     }
 
     fn canary_sends(&mut self, data: &[u8]) {
@@ -456,6 +487,20 @@ impl Plant {
     #[must_use]
     pub fn told(&self, prefix: &str) -> Option<Vec<u8>> {
         self.canary.routes.get(&prefix.parse::<IpNet>().unwrap()).map(|(block, _)| block.clone())
+    }
+
+    /// The attribute block with which the guest was told a prefix, and the UPDATE that told it.
+    #[must_use]
+    pub fn guest_told(&self, prefix: &str) -> Option<(Vec<u8>, Bytes)> {
+        let prefix: IpNet = prefix.parse().unwrap();
+        let (block, _) = self.guest.routes.get(&prefix)?;
+        Some((block.clone(), self.guest.updates.get(&prefix)?.clone()))
+    }
+
+    /// The AS that must lead the paths told to the guest and to the canary from now on, if one must.
+    pub fn expect_first_as(&mut self, guest: Option<u32>, canary: Option<u32>) {
+        self.guest.first_as = guest;
+        self.canary.first_as = canary;
     }
 
     /// UPDATEs that the canary heard.

@@ -44,6 +44,10 @@ pub mod kind {
     pub const AS4_PATH: u8 = 17;
     /// RFC 6793 §3
     pub const AS4_AGGREGATOR: u8 = 18;
+    /// RFC 5701 §2
+    pub const IPV6_EXTENDED_COMMUNITIES: u8 = 25;
+    /// RFC 7311 §3
+    pub const AIGP: u8 = 26;
     /// RFC 8092
     pub const LARGE_COMMUNITIES: u8 = 32;
     /// RFC 9234 §5
@@ -64,7 +68,8 @@ pub mod flag {
     pub const EXTENDED: u8 = 0x10;
 }
 
-/// Well-known communities (RFC 1997, RFC 8326).
+/// Well-known communities (RFC 1997, RFC 8326). What RFC 1997 does not name is no instruction to us: NOPEER (RFC 3765), too, is for
+/// policies to match.
 pub mod community {
     /// Not to external peers.
     pub const NO_EXPORT: u32 = 0xffff_ff01;

@@ -63,6 +63,17 @@ fn reset(subcode: u8) -> Fault {
     Fault::Reset(Notification::new(Notification::UPDATE, subcode))
 }
 
+/// The same, with the attribute at fault as data (RFC 4271 §6.3).
+fn reset_for(subcode: u8, attr: Attr<'_>) -> Fault {
+    let mut data = Vec::with_capacity(attr.value.len() + 4);
+    let length = u16::try_from(attr.value.len()).unwrap_or(u16::MAX).to_be_bytes();
+    // As it came: with two octets of length if it said so.
+    data.extend([attr.flags, attr.kind]);
+    data.extend_from_slice(length.get(usize::from(attr.flags & flag::EXTENDED == 0)..).unwrap_or_default());
+    data.extend_from_slice(attr.value);
+    Fault::Reset(Notification::with_data(Notification::UPDATE, subcode, &data))
+}
+
 /// Reads a whole message. `block` is cleared and filled with the canonical attribute block of what is announced.
 ///
 /// # Errors
@@ -161,14 +172,20 @@ impl<'a> Reader<'a, '_> {
                 self.withdraw(attr.kind, why);
                 return Ok(());
             }
-            Verdict::Reset(subcode) => return Err(reset(subcode)),
+            Verdict::Reset(subcode) => return Err(reset_for(subcode, attr)),
         }
         match attr.kind {
             kind::NEXT_HOP => {
                 self.update.next_hop = attr.value.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets));
             }
-            kind::MP_REACH_NLRI => self.update.mp_reach = multiprotocol(attr.value, self.codec, parse_mp_reach)?,
-            kind::MP_UNREACH_NLRI => self.update.mp_unreach = multiprotocol(attr.value, self.codec, parse_mp_unreach)?,
+            kind::MP_REACH_NLRI => {
+                self.update.mp_reach = multiprotocol(attr, self.codec, parse_mp_reach)?;
+                let reach = self.update.mp_reach.filter(|reach| !reach.nlri.is_empty());
+                if reach.is_some_and(|reach| !check::is_usable(&reach.next_hop)) {
+                    self.withdraw(kind::MP_REACH_NLRI, "the next hop is no address of a router");
+                }
+            }
+            kind::MP_UNREACH_NLRI => self.update.mp_unreach = multiprotocol(attr, self.codec, parse_mp_unreach)?,
             kind::AS4_PATH => self.as4.path = Some(attr.value),
             kind::AS4_AGGREGATOR => self.as4.aggregator = Some(attr.value),
             kind::AS_PATH if !self.codec.as4 => self.keep(attr, &check::widened(attr.value), block),
@@ -182,6 +199,7 @@ impl<'a> Reader<'a, '_> {
         Ok(())
     }
 
+    /// Into the block; the Partial bit is for optional transitive attributes alone (RFC 4271 §4.3).
     fn keep(&mut self, attr: Attr<'_>, value: &[u8], block: &mut Vec<u8>) {
         self.sorted &= attr.kind > self.last;
         self.last = attr.kind;
@@ -191,8 +209,13 @@ impl<'a> Reader<'a, '_> {
             return;
         }
         // RFC 4271 §9: an unrecognised optional transitive attribute is passed on with the Partial bit.
-        let partial = if check::is_known(attr.kind) { 0 } else { flag::PARTIAL };
-        attrs::put(block, attr.flags | partial, attr.kind, value);
+        let class = attr.flags & (flag::OPTIONAL | flag::TRANSITIVE);
+        let partial = match class == flag::OPTIONAL | flag::TRANSITIVE {
+            true if check::is_known(attr.kind) => attr.flags & flag::PARTIAL,
+            true => flag::PARTIAL,
+            false => 0,
+        };
+        attrs::put(block, class | partial, attr.kind, value);
     }
 
     fn finish(mut self, block: &mut Vec<u8>) -> Result<Update<'a>, Fault> {
@@ -246,11 +269,11 @@ impl<'a> Reader<'a, '_> {
 
 /// All of an MP attribute, or the reset that it costs (RFC 7606 §7.11, §7.12: Optional Attribute Error).
 fn multiprotocol<'a, 'c, T>(
-    value: &'a [u8],
+    attr: Attr<'a>,
     codec: &'c Codec,
     parse: fn(&'a [u8], &'c Codec) -> Parsed<'a, T>,
 ) -> Result<T, Fault> {
-    whole(value, Notification::UPDATE, 9, |input| parse(input, codec)).map_err(Fault::Reset)
+    whole(attr.value, Notification::UPDATE, 9, |input| parse(input, codec)).map_err(|_| reset_for(9, attr))
 }
 
 /// AFI and SAFI, if that family was negotiated.
@@ -289,7 +312,8 @@ fn next_hop(octets: &[u8], family: Family, codec: &Codec) -> Option<NextHop> {
     let (first, second) = exact(octets, (be_u128, opt(be_u128)))?;
     let link_local = Ipv6Addr::from(second.unwrap_or(first));
     let link_local = Some(link_local).filter(Ipv6Addr::is_unicast_link_local);
-    Some(NextHop { addr: IpAddr::V6(first.into()), link_local })
+    let global = Some(Ipv6Addr::from(first)).filter(|addr| !addr.is_unspecified());
+    Some(NextHop { addr: IpAddr::V6(global.or(link_local).unwrap_or(Ipv6Addr::UNSPECIFIED)), link_local })
 }
 
 /// MP_UNREACH_NLRI (RFC 4760 §4).

@@ -5,4 +5,8 @@
 #[allow(unreachable_pub, dead_code, reason = "a library for the fuzz targets, a module here")]
 mod harness;
 
+mod bytes;
 mod rfc4271;
+mod rfc6793;
+mod rfc7606;
+mod rfc7607;

@@ -1,10 +1,11 @@
 //! The attribute table of RFC 7606 §7: for each attribute the flags and lengths it must have, and what a fault costs.
 
-use crate::types::Asn;
+use crate::types::{Asn, NextHop};
 use crate::wire::Codec;
 use crate::wire::attrs::{AsPath, Attr, Attrs, flag, kind, split_segment, with};
 use crate::wire::read::exact;
 use nom::bytes::complete::take;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// What becomes of an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub(super) enum Verdict {
     Discard,
     /// Treat-as-withdraw, and why.
     Withdraw(&'static str),
-    /// Session reset with this UPDATE subcode.
+    /// Session reset with this UPDATE subcode, the attribute as data (RFC 4271 §6.3).
     Reset(u8),
 }
 
@@ -31,10 +32,12 @@ const fn expected_flags(of: u8) -> Option<u8> {
         | kind::ORIGINATOR_ID
         | kind::CLUSTER_LIST
         | kind::MP_REACH_NLRI
-        | kind::MP_UNREACH_NLRI => Some(flag::OPTIONAL),
+        | kind::MP_UNREACH_NLRI
+        | kind::AIGP => Some(flag::OPTIONAL),
         kind::AGGREGATOR
         | kind::COMMUNITIES
         | kind::EXTENDED_COMMUNITIES
+        | kind::IPV6_EXTENDED_COMMUNITIES
         | kind::AS4_PATH
         | kind::AS4_AGGREGATOR
         | kind::LARGE_COMMUNITIES => Some(OPTIONAL_TRANSITIVE),
@@ -54,14 +57,17 @@ pub(super) fn attribute(attr: Attr<'_>, codec: &Codec) -> Verdict {
         return match class {
             OPTIONAL_TRANSITIVE => unknown(attr, codec),
             flag::OPTIONAL => Verdict::Discard,
-            // RFC 4271 §6.3, RFC 7606 §3: an unrecognised well-known attribute.
-            _ => Verdict::Withdraw("unrecognised well-known attribute"),
+            // RFC 4271 §6.3, Unrecognized Well-known Attribute: RFC 7606 leaves this one as it was.
+            _ => Verdict::Reset(2),
         };
     };
     if class != expected {
         return match attr.kind {
             // RFC 7606 §3 c, §7.6, §7.7: these two are only ever discarded. MP attributes cannot be withdrawn by themselves.
-            kind::ATOMIC_AGGREGATE | kind::AGGREGATOR | kind::AS4_PATH | kind::AS4_AGGREGATOR => Verdict::Discard,
+            // So is a transitive AIGP (RFC 7311 §3).
+            kind::ATOMIC_AGGREGATE | kind::AGGREGATOR | kind::AS4_PATH | kind::AS4_AGGREGATOR | kind::AIGP => {
+                Verdict::Discard
+            }
             kind::MP_REACH_NLRI | kind::MP_UNREACH_NLRI => Verdict::Reset(4),
             _ => Verdict::Withdraw("attribute flags error"),
         };
@@ -92,7 +98,9 @@ fn value(attr: Attr<'_>, codec: &Codec) -> Verdict {
         // RFC 7606 §7.2
         kind::AS_PATH => as_path(attr.value, codec),
         // RFC 7606 §7.3
-        kind::NEXT_HOP => held(length == 4, "NEXT_HOP is not 4 octets long"),
+        kind::NEXT_HOP if length != 4 => Verdict::Withdraw("NEXT_HOP is not 4 octets long"),
+        // RFC 4271 §6.3 with RFC 7606 §3 e: it must be a valid IP host address.
+        kind::NEXT_HOP => held(is_v4_host(attr.value), "NEXT_HOP is no address of a host"),
         // RFC 7606 §7.4
         kind::MULTI_EXIT_DISC => held(length == 4, "MULTI_EXIT_DISC is not 4 octets long"),
         // RFC 7606 §7.5, §7.9, §7.10: discarded from external peers, whatever they say.
@@ -110,6 +118,13 @@ fn value(attr: Attr<'_>, codec: &Codec) -> Verdict {
         kind::EXTENDED_COMMUNITIES => {
             held(length > 0 && length.is_multiple_of(8), "EXTENDED COMMUNITIES is not a multiple of 8 octets")
         }
+        // RFC 7606 §7.15
+        kind::IPV6_EXTENDED_COMMUNITIES => held(
+            length > 0 && length.is_multiple_of(20),
+            "IPv6 Address Specific Extended Communities are not a multiple of 20 octets",
+        ),
+        // RFC 7311 §3.1: no session of ours is enabled for it, so it ends here.
+        kind::AIGP => Verdict::Discard,
         // RFC 8092 §5
         kind::LARGE_COMMUNITIES => {
             held(length > 0 && length.is_multiple_of(12), "LARGE_COMMUNITY is not a multiple of 12 octets")
@@ -118,6 +133,26 @@ fn value(attr: Attr<'_>, codec: &Codec) -> Verdict {
         kind::AS4_PATH => discard_unless(!codec.as4 && segments(attr.value, 4).is_some()),
         kind::AS4_AGGREGATOR => discard_unless(!codec.as4 && aggregator(attr.value, 4)),
         _ => Verdict::Keep,
+    }
+}
+
+/// Neither of "this network", nor loopback, multicast or broadcast.
+fn is_v4_host(value: &[u8]) -> bool {
+    value.first_chunk::<4>().is_some_and(|octets| {
+        let address = Ipv4Addr::from(*octets);
+        octets[0] != 0 && !address.is_loopback() && !address.is_multicast() && !address.is_broadcast()
+    })
+}
+
+/// Whether packets may be sent there: RFC 4760 §3 asks for the address of a router.
+pub(super) fn is_usable(next_hop: &NextHop) -> bool {
+    if next_hop.link_local.is_some() {
+        // `::` or the link-local address itself may stand before it.
+        return true;
+    }
+    match next_hop.addr {
+        IpAddr::V4(v4) => is_v4_host(&v4.octets()),
+        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_loopback() && !v6.is_multicast(),
     }
 }
 
@@ -179,38 +214,44 @@ pub(super) fn widened(mut value: &[u8]) -> Vec<u8> {
 
 /// Puts the four-octet numbers of AS4_PATH and AS4_AGGREGATOR where AS_TRANS stands (RFC 6793 §4.2.3).
 pub(super) fn merge_as4(block: &mut Vec<u8>, path: Option<&[u8]>, aggregator: Option<&[u8]>) {
-    if let Some(current) = Attrs(block).value(kind::AGGREGATOR) {
+    if let Some(current) = Attrs(block).value(kind::AGGREGATOR)
+        && let Some(aggregator) = aggregator
+    {
         if current.first_chunk::<4>() != Some(&Asn::TRANS.0.to_be_bytes()) {
-            // RFC 6793 §4.2.3: an old speaker re-aggregated, so both AS4 attributes are stale.
-            if aggregator.is_some() {
-                return;
-            }
-        } else if let Some(aggregator) = aggregator {
-            *block = with(block, OPTIONAL_TRANSITIVE, kind::AGGREGATOR, Some(aggregator));
+            // An old speaker re-aggregated, so both AS4 attributes are stale.
+            return;
         }
+        *block = with(block, OPTIONAL_TRANSITIVE, kind::AGGREGATOR, Some(aggregator));
     }
-    let Some(tail) = path.map(AsPath) else {
-        return;
-    };
-    let current = Attrs(block).as_path();
-    let Some(mut lead) = current.hop_count().checked_sub(tail.hop_count()) else {
-        return;
-    };
+    if let Some(merged) = path.and_then(|path| merged_path(Attrs(block).as_path(), AsPath(path))) {
+        *block = with(block, WELL_KNOWN, kind::AS_PATH, Some(&merged));
+    }
+}
+
+/// As much of the front of `current` as `tail` does not have, then `tail`; `None` if `tail` has more than `current`: then it is not
+/// to be believed (RFC 6793 §4.2.3).
+fn merged_path(current: AsPath<'_>, tail: AsPath<'_>) -> Option<Vec<u8>> {
+    let mut lead = current.hop_count().checked_sub(tail.hop_count())?;
     let mut merged = Vec::with_capacity(current.0.len());
     for segment in current.segments() {
-        if lead == 0 {
+        let (hops, taken) = match segment.kind {
+            // A set counts as one hop and is taken whole.
+            1 => (1, segment.len()),
+            2 => (segment.len().min(lead), segment.len().min(lead)),
+            // Confederation segments count for nothing and come along in front of, and next to, what is taken.
+            _ => (0, segment.len()),
+        };
+        if hops > lead || (lead == 0 && segment.kind <= 2) {
             break;
         }
-        // A set counts as one hop and is taken whole.
-        let taken = if segment.kind == 1 { segment.len() } else { segment.len().min(lead) };
-        lead -= if segment.kind == 1 { 1 } else { taken };
+        lead -= hops;
         merged.extend([segment.kind, u8::try_from(taken).unwrap_or(u8::MAX)]);
         merged.extend(segment.asns().take(taken).flat_map(|asn| asn.0.to_be_bytes()));
+        if taken < segment.len() {
+            break;
+        }
     }
     // RFC 6793 §3: confederation segments have no place in AS4_PATH and are left out.
-    for segment in tail.segments().filter(|segment| segment.kind <= 2) {
-        merged.extend([segment.kind, u8::try_from(segment.len()).unwrap_or(u8::MAX)]);
-        merged.extend(segment.asns().flat_map(|asn| asn.0.to_be_bytes()));
-    }
-    *block = with(block, WELL_KNOWN, kind::AS_PATH, Some(&merged));
+    merged.extend_from_slice(&tail.outside());
+    Some(merged)
 }

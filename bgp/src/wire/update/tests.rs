@@ -75,7 +75,7 @@ fn each_attribute_has_the_reaction_of_rfc_7606_section_7() {
         ("RFC 6793 §6", &EBGP, (0xc0, 17, &[2, 1, 0, 0, 0, 1]), "discard"),
         ("RFC 4271 §9 non-transitive", &IBGP, (0x80, 99, &[1]), "discard"),
         ("RFC 4271 §9 transitive", &IBGP, (0xc0, 99, &[1]), "keep"),
-        ("RFC 4271 §6.3 well-known", &IBGP, (0x40, 99, &[1]), "withdraw"),
+        ("RFC 4271 §6.3 well-known", &IBGP, (0x40, 99, &[1]), "reset 3/2"),
     ];
     for (section, codec, extra, expected) in table {
         let codec = Codec { ebgp: codec.ebgp, ..**codec };
