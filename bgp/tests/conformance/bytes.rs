@@ -1,6 +1,4 @@
 //! UPDATEs in bytes, and what became of them: common ground of the files about attributes.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 use crate::harness::plant::{Kin, Plant};
 use std::time::Duration;
 use weft_bgp::wire::attrs::{Attr, Attrs};

@@ -1,5 +1,6 @@
 //! The RFCs, section by section: what each asks of us, through a whole speaker, in real bytes. One module for each RFC; the doc comment
 //! of every test names the section. `cargo suite --stage conformance` counts them, the table in `README.md` lists them.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 #[path = "../../fuzz/src/lib.rs"]
 #[allow(unreachable_pub, dead_code, reason = "a library for the fuzz targets, a module here")]
