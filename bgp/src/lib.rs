@@ -6,6 +6,7 @@
 
 pub mod event;
 pub mod fsm;
+pub mod mrt;
 pub mod peer;
 pub mod policy;
 pub mod rib;

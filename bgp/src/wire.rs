@@ -6,7 +6,7 @@ pub mod framer;
 pub mod nlri;
 pub mod notification;
 pub mod open;
-mod read;
+pub(crate) mod read;
 pub mod refresh;
 pub mod update;
 

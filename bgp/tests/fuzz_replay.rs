@@ -46,3 +46,8 @@ fn session() {
 fn policy() {
     replay("policy", harness::policy);
 }
+
+#[test]
+fn mrt() {
+    replay("mrt", harness::mrt);
+}

@@ -9,6 +9,7 @@ pub mod driver;
 pub mod files;
 pub mod http;
 pub mod icmp6;
+pub mod mrt;
 pub mod netlink;
 pub mod sockopt;
 pub mod tcp;

@@ -6,6 +6,7 @@
 //! | [`open`] | no panic; what was read and is written again reads the same; a canary peer does not notice |
 //! | [`update`] | a good UPDATE, written again for us to send, decodes without any fault to the same routes |
 //! | [`session`] | an Established peer that sends anything: a canary peer keeps its session, its keepalives and its routes |
+//! | [`mrt`] | no panic; any split of a dump yields the same records; a route written again reads the same |
 //! | [`policy`] | no panic; what compiles comes to a verdict, and leaves a well-formed attribute block |
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed check of a fuzz target is a panic")]
 
@@ -17,6 +18,7 @@ use plant::{Kin, Plant, framed};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
+use weft_bgp::mrt::{self, Damage, Dump, Entry, PEERS_MAX, Raw, Record, Rib, RibWriter, Stamp, put_message};
 use weft_bgp::policy::{Route, Source, compile};
 use weft_bgp::types::{Asn, Family, IpNet, NextHop};
 use weft_bgp::wire::attrs::{AttrIter, Attrs};
@@ -215,4 +217,66 @@ pub fn policy(data: &[u8]) {
             assert!(walk.by_ref().map(|attr| attr.kind).is_sorted() && walk.rest().is_empty());
         }
     }
+}
+
+/// First octet: the size of the pieces. The rest: an uncompressed MRT dump.
+pub fn mrt(data: &[u8]) {
+    let Some((&cut, stream)) = data.split_first() else {
+        return;
+    };
+    let whole = records(&mut std::iter::once(stream));
+    assert_eq!(whole, records(&mut stream.chunks(usize::from(cut).max(1))), "a split changes what is read");
+    let mut dump = Dump::default();
+    for raw in whole.iter().flatten() {
+        assert!(!raw.stamp.to_string().is_empty());
+        match dump.record(raw) {
+            Ok(Record::Rib(rib)) => rib.entries().for_each(|entry| rewrite(&rib, entry)),
+            Ok(Record::Message(message)) => {
+                let mut again = Vec::new();
+                put_message(&mut again, raw.stamp, &message);
+                let read = records(&mut std::iter::once(&again[..]));
+                let reread =
+                    read[0].as_ref().map(|raw| Dump::default().record(raw).map(|record| format!("{record:?}")));
+                assert_eq!(reread, Ok(Ok(format!("{:?}", Record::Message(message)))));
+            }
+            Ok(Record::Peers { .. }) => assert!(dump.peers().len() <= PEERS_MAX),
+            Ok(Record::StateChange(_) | Record::Other) => {}
+            Err(damage) => assert!(!damage.to_string().is_empty()),
+        }
+    }
+}
+
+/// Every record of a dump that comes in these pieces.
+fn records(pieces: &mut dyn Iterator<Item = &[u8]>) -> Vec<Result<Raw, Damage>> {
+    let mut framer = mrt::Framer::default();
+    let mut all = Vec::new();
+    for piece in pieces {
+        framer.push(piece);
+        all.extend(std::iter::from_fn(|| framer.next_record()));
+    }
+    all.extend(framer.finish().err().map(Err));
+    all
+}
+
+/// Writes a path of a dump and reads it again.
+fn rewrite(rib: &Rib<'_>, entry: Entry<'_>) {
+    let Ok(route) = entry.attributes.route(&rib.prefix) else {
+        return;
+    };
+    let mut buf = Vec::new();
+    let id = entry.path_id;
+    let mut writer = RibWriter::new(&mut buf, Stamp::default(), rib.sequence, &rib.prefix, id.is_some());
+    let fits = writer.entry(entry.peer, entry.originated_s, id.unwrap_or(0), &route.block, &route.next_hop);
+    assert_eq!(writer.finish(), fits);
+    if !fits {
+        return;
+    }
+    let raw = records(&mut std::iter::once(&buf[..])).remove(0).unwrap();
+    let mut dump = Dump::default();
+    let Ok(Record::Rib(again)) = dump.record(&raw) else {
+        panic!("what we write is not read");
+    };
+    let read = again.entries().next().unwrap();
+    assert_eq!((again.prefix, read.path_id, read.originated_s), (rib.prefix, id, entry.originated_s));
+    assert_eq!(read.attributes.route(&rib.prefix), Ok(route), "a route changes when it is written");
 }

@@ -11,11 +11,11 @@ use nom::number::complete::{be_u8, be_u16};
 use nom::{IResult, Parser};
 
 /// What a parser of this layer returns: the rest, and what was read.
-pub(super) type Parsed<'a, T> = IResult<&'a [u8], T, Wrong>;
+pub(crate) type Parsed<'a, T> = IResult<&'a [u8], T, Wrong>;
 
 /// Why bytes cannot be read. Small and `Copy`, for the parsers that run once per attribute or prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wrong {
+pub(crate) enum Wrong {
     /// They end inside a field, or go on behind the last one: whatever nom itself refuses.
     Malformed,
     /// A field has a value that is answered with this subcode.
@@ -56,7 +56,7 @@ impl<I> FromExternalError<I, Self> for Wrong {
 
 /// Reads all of `bytes`, or says with which NOTIFICATION of error code `code` the session ends: with subcode `malformed` when
 /// a field overruns or something is left over, else with the one that the parser gave.
-pub(super) fn whole<'a, T>(
+pub(crate) fn whole<'a, T>(
     bytes: &'a [u8],
     code: u8,
     malformed: u8,
@@ -71,12 +71,12 @@ pub(super) fn whole<'a, T>(
 }
 
 /// All of `bytes`, where bytes that cannot be read cost nothing but themselves.
-pub(super) fn exact<'a, T>(bytes: &'a [u8], parser: impl Parser<&'a [u8], Output = T, Error = Wrong>) -> Option<T> {
+pub(crate) fn exact<'a, T>(bytes: &'a [u8], parser: impl Parser<&'a [u8], Output = T, Error = Wrong>) -> Option<T> {
     all_consuming(parser).parse(bytes).ok().map(|(_, value)| value)
 }
 
 /// Reads one item after another until nothing is left.
-pub(super) fn each<'a>(mut bytes: &'a [u8], mut item: impl FnMut(&'a [u8]) -> Parsed<'a, ()>) -> Parsed<'a, ()> {
+pub(crate) fn each<'a>(mut bytes: &'a [u8], mut item: impl FnMut(&'a [u8]) -> Parsed<'a, ()>) -> Parsed<'a, ()> {
     while !bytes.is_empty() {
         (bytes, _) = item(bytes)?;
     }
@@ -84,7 +84,7 @@ pub(super) fn each<'a>(mut bytes: &'a [u8], mut item: impl FnMut(&'a [u8]) -> Pa
 }
 
 /// AFI, a reserved octet, SAFI (RFC 2918 §3, RFC 4760 §8); `None` for a family that we do not speak.
-pub(super) fn family(input: &[u8]) -> Parsed<'_, Option<Family>> {
+pub(crate) fn family(input: &[u8]) -> Parsed<'_, Option<Family>> {
     map((be_u16, be_u8, be_u8), |(afi, _reserved, safi)| Family::from_wire(afi, safi)).parse(input)
 }
 

@@ -5,6 +5,7 @@
 mod check;
 mod encode;
 
+pub(crate) use encode::hop_octets;
 pub use encode::{put_announce, put_end_of_rib, put_withdraw, set_next_hop};
 
 use super::attrs::{self, Attr, AttrIter, Attrs, flag, kind};

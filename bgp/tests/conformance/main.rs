@@ -8,6 +8,8 @@ mod harness;
 
 mod bytes;
 mod rfc4271;
+mod rfc6396;
 mod rfc6793;
 mod rfc7606;
 mod rfc7607;
+mod rfc8050;

@@ -163,7 +163,7 @@ fn put_prefixes<I: Iterator<Item = IpNet>>(
 
 /// Sixteen octets, or thirty-two with the link-local address behind the global one. Where there is no global address the
 /// link-local one stands in both places: FRR, BIRD and GoBGP read that form.
-fn hop_octets(next_hop: &NextHop) -> Vec<u8> {
+pub(crate) fn hop_octets(next_hop: &NextHop) -> Vec<u8> {
     let global = match next_hop.addr {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => v6,
