@@ -8,13 +8,16 @@
 //! ```
 //! Idle, Connect and Active belong to the peer: a `Connection` exists only once TCP is up.
 
-use crate::peer::{Local, PeerConfig, PeerRestart, RemoteAs, Session};
+mod negotiate;
+
+use crate::peer::{Local, PeerConfig, Session};
 use crate::time::{Duration, Instant};
-use crate::types::{ConnId, Family, IfIndex};
+use crate::types::{ConnId, Family};
 use crate::wire::framer::Framer;
 use crate::wire::open::Open;
-use crate::wire::{Codec, Kind, MAX_MESSAGE_BYTES, Notification, put_keepalive, refresh};
+use crate::wire::{EXTENDED_MESSAGE_BYTES, Kind, MAX_MESSAGE_BYTES, Notification, put_keepalive, refresh};
 use bytes::{Bytes, BytesMut};
+use negotiate::{Place, negotiate};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -222,54 +225,18 @@ impl Connection {
             Ok(open) => open,
             Err(fault) => return self.fail(fault),
         };
-        let acceptable = match &config.remote_asn {
-            RemoteAs::Is(asn) => theirs.asn == *asn,
-            RemoteAs::External => theirs.asn != local.asn,
-            RemoteAs::OneOf(asns) => asns.contains(&theirs.asn),
+        let place = Place { conn: self.id, local: self.local, remote: self.remote };
+        let session = match negotiate(&place, (&self.sent_open, &theirs), config, local) {
+            Ok(session) => session,
+            Err(fault) => return self.fail(fault),
         };
-        if !acceptable {
-            // RFC 4271 §6.2: Bad Peer AS.
-            return self.fail(Notification::new(Notification::OPEN, 2));
-        }
-        if theirs.asn == local.asn && theirs.router_id == local.router_id {
-            // RFC 6286 §2.2: within an AS, the identifier is unique.
-            return self.fail(Notification::new(Notification::OPEN, 3));
-        }
-        let session = self.negotiate(&theirs, local);
-        if !session.codec.families.contains(&true) {
-            // RFC 5492 §5: no family in common. Data: the capability we miss.
-            return self.fail(Notification::with_data(Notification::OPEN, 7, &[1, 4, 0, 1, 0, 1]));
+        if self.sent_open.can.extended_message {
+            // RFC 8654 §4: whoever heard that we can may send them.
+            self.framer.set_max_message(EXTENDED_MESSAGE_BYTES);
         }
         self.state = State::OpenConfirm(Arc::new(session));
         self.renew_hold(now);
         ConnEvent::Opened
-    }
-
-    fn negotiate(&self, theirs: &Open, local: &Local) -> Session {
-        let ours = &self.sent_open;
-        let both = |family| ours.families.contains(&family) && theirs.families.contains(&family);
-        Session {
-            conn: self.id,
-            local: self.local,
-            remote: self.remote,
-            link: link_of(self.remote),
-            remote_asn: theirs.asn,
-            router_id: theirs.router_id,
-            // RFC 4271 §4.2: the smaller of the two.
-            hold_time_s: ours.hold_time_s.min(theirs.hold_time_s),
-            codec: Codec {
-                as4: ours.as4 && theirs.as4,
-                ebgp: theirs.asn != local.asn,
-                families: Family::ALL.map(both),
-                extended_next_hop: ours.extended_next_hop && theirs.extended_next_hop,
-                max_message: MAX_MESSAGE_BYTES,
-            },
-            route_refresh: theirs.route_refresh,
-            graceful: theirs.graceful.clone().filter(|_| ours.graceful.is_some()).map(|graceful| PeerRestart {
-                families: graceful.families.into_iter().filter(|&(family, _)| both(family)).collect(),
-                ..graceful
-            }),
-        }
     }
 
     /// The arbiter lets this connection live: answer the OPEN with a KEEPALIVE (RFC 4271 §8.2.2, OpenSent).
@@ -325,13 +292,5 @@ impl Connection {
         self.sent[Kind::Notification.index()] += 1;
         self.finish();
         ConnEvent::Ended(End::Sent(notification))
-    }
-}
-
-/// The interface of a link-local address.
-pub(crate) fn link_of(address: SocketAddr) -> Option<IfIndex> {
-    match address {
-        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => Some(IfIndex(v6.scope_id())),
-        SocketAddr::V6(_) | SocketAddr::V4(_) => None,
     }
 }

@@ -9,6 +9,7 @@ pub use options::{AddPath, AddPathSend, RouteOptions, SessionOptions};
 
 use crate::time::Instant;
 use crate::types::{Asn, ConnId, Family, IfIndex, RouterId};
+use crate::wire::capability::{LongLived, Role};
 use crate::wire::{Codec, Notification};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -129,8 +130,14 @@ pub struct Session {
     pub codec: Codec,
     /// They understand ROUTE-REFRESH (RFC 2918).
     pub route_refresh: bool,
-    /// Their graceful restart capability (RFC 4724 §3).
+    /// Both understand its demarcations (RFC 7313).
+    pub enhanced_refresh: bool,
+    /// Their graceful restart capability, cut down to the families of the session; `None` also if we did not offer it (RFC 4724 §3).
     pub graceful: Option<PeerRestart>,
+    /// Their long-lived graceful restart likewise (RFC 9494 §3.1); empty without `graceful`.
+    pub long_lived: Vec<LongLived>,
+    /// Our role towards an external peer (RFC 9234): OTC is treated by it whether or not they said theirs (§4.2).
+    pub role: Option<Role>,
 }
 
 /// The graceful restart capability as received.
@@ -138,6 +145,8 @@ pub struct Session {
 pub struct PeerRestart {
     /// R bit.
     pub restarted: bool,
+    /// N bit: a NOTIFICATION too begins a graceful restart (RFC 8538 §2). In a session: both said so.
+    pub notification: bool,
     /// Restart time, seconds.
     pub time_s: u16,
     /// Families listed, each with its F bit.

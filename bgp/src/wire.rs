@@ -2,6 +2,7 @@
 //! Read with nom (the parsers' common ground is in `read`), but for the loops per attribute and prefix; written by hand.
 
 pub mod attrs;
+pub mod capability;
 pub mod framer;
 pub mod nlri;
 pub mod notification;
@@ -25,14 +26,36 @@ pub struct Codec {
     pub families: [bool; 2],
     /// IPv4 NLRI may carry an IPv6 next hop (RFC 8950).
     pub extended_next_hop: bool,
-    /// Largest message either side may send: 4,096, or 65,535 with RFC 8654 (octets).
+    /// A link-local next hop stands alone, in 16 octets (draft-ietf-idr-linklocal-capability §4).
+    pub link_local_next_hop: bool,
+    /// Per family: every prefix that we receive has a path identifier in front (RFC 7911 §3).
+    pub add_path_rx: [bool; 2],
+    /// Likewise for those that we send.
+    pub add_path_tx: [bool; 2],
+    /// Largest message that we may send: 4,096, or 65,535 with RFC 8654 (octets).
     pub max_message: usize,
+}
+
+impl Codec {
+    /// What an external peer speaks that has no capability at all (RFC 4271 alone).
+    pub const PLAIN: Self = Self {
+        as4: false,
+        ebgp: true,
+        families: [true, false],
+        extended_next_hop: false,
+        link_local_next_hop: false,
+        add_path_rx: [false; 2],
+        add_path_tx: [false; 2],
+        max_message: MAX_MESSAGE_BYTES,
+    };
 }
 
 /// The fixed header: 16 marker octets, length, type (RFC 4271 §4.1).
 pub const HEADER_BYTES: usize = 19;
 /// Largest message without RFC 8654.
 pub const MAX_MESSAGE_BYTES: usize = 4_096;
+/// Largest message with it (RFC 8654 §2).
+pub const EXTENDED_MESSAGE_BYTES: usize = 65_535;
 
 /// The five message types (RFC 4271 §4.1, RFC 2918 §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +122,7 @@ impl Kind {
     pub const fn max_length(self) -> usize {
         match self {
             Self::Open => MAX_MESSAGE_BYTES,
-            Self::Update | Self::Notification => 65_535,
+            Self::Update | Self::Notification => EXTENDED_MESSAGE_BYTES,
             Self::Keepalive => HEADER_BYTES,
             // RFC 2918 §3 knows only the four octets; RFC 5291 would add more, but we never offer it.
             Self::RouteRefresh => 23,

@@ -68,8 +68,8 @@ pub fn open(data: &[u8]) {
     if let Ok(open) = Open::decode(&message) {
         assert!(open.asn.0 != 0 && !open.router_id.is_unspecified() && !matches!(open.hold_time_s, 1 | 2));
         // Ours never lists a family twice.
-        let graceful = open.graceful.as_ref().map_or(0, |graceful| graceful.families.len());
-        if graceful <= Family::ALL.len() {
+        let graceful = open.can.graceful.as_ref().map_or(0, |graceful| graceful.families.len());
+        if graceful.max(open.can.long_lived.len()) <= Family::ALL.len() {
             let mut written = BytesMut::new();
             open.put(&mut written);
             assert_eq!(Open::decode(&written).as_ref(), Ok(&open));
@@ -93,6 +93,7 @@ pub fn update(data: &[u8]) {
         families: [variant & 4 == 0, variant & 8 == 0],
         extended_next_hop: variant & 16 == 0,
         max_message: if variant & 32 == 0 { MAX_MESSAGE_BYTES } else { 65_535 },
+        ..Codec::PLAIN
     };
     let message = framed(Kind::Update.to_wire(), &body[..body.len().min(codec.max_message - 19)]);
     let mut block = Vec::new();

@@ -1,5 +1,7 @@
 //! A whole speaker with two peers made of bytes: the guest, which may send anything, and the canary, which must not notice.
 
+mod guest;
+
 use super::lint;
 use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
@@ -13,6 +15,7 @@ use weft_bgp::speaker::{Input, LinkState, NeighborInfo, Originate, Output, Route
 use weft_bgp::time::Instant;
 use weft_bgp::types::{Asn, ConnId, Family, IfIndex, IpNet, NextHop, PeerId};
 use weft_bgp::wire::attrs::{flag, kind, put};
+use weft_bgp::wire::capability::Capabilities;
 use weft_bgp::wire::framer::Framer;
 use weft_bgp::wire::nlri::Nlri;
 use weft_bgp::wire::open::Open;
@@ -67,6 +70,7 @@ struct Line {
     id: PeerId,
     address: IpAddr,
     open: Open,
+    config: PeerConfig,
     conn: Option<ConnId>,
     framer: Framer,
     codec: Codec,
@@ -117,28 +121,57 @@ pub fn block() -> Vec<u8> {
     block
 }
 
-fn line(at: u8, asn: u32, plain: bool) -> Line {
-    let open = Open {
-        asn: Asn(asn),
+fn config(name: &str, address: IpAddr, asn: u32) -> PeerConfig {
+    PeerConfig {
+        name: name.to_owned(),
+        endpoint: Endpoint::Address(address),
+        remote_asn: RemoteAs::Is(Asn(asn)),
+        passive: true,
+        shutdown: None,
+        families: Family::ALL.to_vec(),
         hold_time_s: HOLD_S,
-        router_id: Ipv4Addr::new(10, 0, 0, at),
-        as4: !plain,
-        families: if plain { vec![Family::Ipv4Unicast] } else { Family::ALL.to_vec() },
-        extended_next_hop: !plain,
-        route_refresh: !plain,
-        graceful: None,
+        connect_retry_ms: (1_000, 2_000),
+        graceful_restart_s: None,
+        route_reflector_client: asn == OWN_ASN,
+        next_hop: NextHopRule::Standard,
+        max_prefixes: None,
+        import: Some("accept-all".to_owned()),
+        export: Some("accept-all".to_owned()),
+        originated_only: false,
+        local_address: None,
+        multihop: false,
+        session: SessionOptions::default(),
+        routes: RouteOptions::default(),
+        add_path: AddPath::default(),
+    }
+}
+
+fn line(at: u8, (asn, name): (u32, &str), plain: bool) -> Line {
+    let can = if plain {
+        Capabilities { families: vec![Family::Ipv4Unicast], ..Capabilities::default() }
+    } else {
+        Capabilities {
+            as4: Some(Asn(asn)),
+            families: Family::ALL.to_vec(),
+            extended_next_hop: true,
+            route_refresh: true,
+            ..Capabilities::default()
+        }
     };
+    let open = Open { asn: Asn(asn), hold_time_s: HOLD_S, router_id: Ipv4Addr::new(10, 0, 0, at), can };
     let codec = Codec {
         as4: !plain,
         ebgp: asn != OWN_ASN,
         families: [true, !plain],
         extended_next_hop: !plain,
-        max_message: MAX_MESSAGE_BYTES,
+        ..Codec::PLAIN
     };
+    let address = IpAddr::from([192, 0, 2, at]);
     Line {
         id: PeerId(u32::from(at)),
-        address: IpAddr::from([192, 0, 2, at]),
+        address,
         open,
+        config: config(name, address, asn),
         conn: None,
         framer: Framer::new(MAX_MESSAGE_BYTES),
         codec,
@@ -152,31 +185,6 @@ fn line(at: u8, asn: u32, plain: bool) -> Line {
 }
 
 impl Line {
-    fn config(&self, name: &str) -> PeerConfig {
-        PeerConfig {
-            name: name.to_owned(),
-            endpoint: Endpoint::Address(self.address),
-            remote_asn: RemoteAs::Is(self.open.asn),
-            passive: true,
-            shutdown: None,
-            families: Family::ALL.to_vec(),
-            hold_time_s: HOLD_S,
-            connect_retry_ms: (1_000, 2_000),
-            graceful_restart_s: None,
-            route_reflector_client: !self.codec.ebgp,
-            next_hop: NextHopRule::Standard,
-            max_prefixes: None,
-            import: Some("accept-all".to_owned()),
-            export: Some("accept-all".to_owned()),
-            originated_only: false,
-            local_address: None,
-            multihop: false,
-            session: SessionOptions::default(),
-            routes: RouteOptions::default(),
-            add_path: AddPath::default(),
-        }
-    }
-
     /// Reads what the speaker says; everything must be well-formed.
     fn hear(&mut self, now: Instant, data: &[u8]) {
         self.octets += data.len();
@@ -242,9 +250,9 @@ impl Plant {
             policies: Arc::new(Policies::default()),
             aggregates: Vec::new(),
         };
-        let (guest, canary) = (line(1, kin.asn(), kin == Kin::Old), line(2, CANARY_ASN, false));
-        let (mut to_guest, mut to_canary) = (guest.config("guest"), canary.config("canary"));
-        change(&mut config, &mut to_guest, &mut to_canary);
+        let mut guest = line(1, (kin.asn(), "guest"), kin == Kin::Old);
+        let mut canary = line(2, (CANARY_ASN, "canary"), false);
+        change(&mut config, &mut guest.config, &mut canary.config);
         let mut speaker = Speaker::new(config);
         let addrs = vec!["192.0.2.9/24".parse().unwrap(), "2001:db8::9/64".parse().unwrap()];
         speaker.handle(Instant::ZERO, Input::Links(vec![LinkState { link: IfIndex(2), addrs }]));
@@ -257,8 +265,8 @@ impl Plant {
                 why: "test".to_owned(),
             }]),
         );
-        for (line, config) in [(&guest, to_guest), (&canary, to_canary)] {
-            speaker.handle(Instant::ZERO, Input::SetPeer { peer: line.id, config: Box::new(config) });
+        for line in [&guest, &canary] {
+            speaker.handle(Instant::ZERO, Input::SetPeer { peer: line.id, config: Box::new(line.config.clone()) });
         }
         let next_conn = ConnId::ACCEPTED;
         let events = Vec::new();
@@ -353,7 +361,7 @@ impl Plant {
         if let Some(conn) = self.guest.conn.take() {
             self.speaker.handle(self.now, Input::Closed { conn });
         }
-        self.guest.framer = Framer::new(MAX_MESSAGE_BYTES);
+        self.guest.framer = Framer::new(self.guest_max());
         self.guest.routes.clear();
         self.tick();
     }

@@ -83,7 +83,7 @@ impl<'a> Attributes<'a> {
             ebgp: !has_local_pref,
             families: [true; 2],
             extended_next_hop: true,
-            max_message: usize::from(u16::MAX),
+            ..Codec::PLAIN
         };
         decode(&message, &codec)
     }

@@ -129,7 +129,7 @@ fn attributes(family: Family, block: &[u8], next_hop: &NextHop) -> Vec<u8> {
     if let (Family::Ipv4Unicast, IpAddr::V4(v4)) = (family, next_hop.addr) {
         return edited(block, &[(flag::TRANSITIVE, attribute::NEXT_HOP, Some(&v4.octets()))]);
     }
-    let hop = hop_octets(next_hop);
+    let hop = hop_octets(next_hop, false);
     let value = [&[u8::try_from(hop.len()).unwrap_or(0)], &hop[..]].concat();
     edited(block, &[(flag::OPTIONAL, attribute::MP_REACH_NLRI, Some(&value))])
 }

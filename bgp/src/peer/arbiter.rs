@@ -199,7 +199,9 @@ impl Peer {
             && old.hold_time_s == new.hold_time_s
             && old.graceful_restart_s == new.graceful_restart_s
             && old.local_address == new.local_address
-            && old.multihop == new.multihop;
+            && old.multihop == new.multihop
+            && old.session == new.session
+            && old.add_path.offer() == new.add_path.offer();
         if same {
             return false;
         }

@@ -1,8 +1,9 @@
 //! What a peer says of itself: its OPEN, its status for people, where it is.
 
 use super::arbiter::{Peer, add};
-use super::{Local, PeerRestart, PeerStatus};
+use super::{Endpoint, Local, PeerConfig, PeerRestart, PeerStatus, RemoteAs};
 use crate::fsm::Connection;
+use crate::wire::capability::{Capabilities, LongLived, PathDirections, Role};
 use crate::wire::open::Open;
 use std::net::{IpAddr, SocketAddr};
 
@@ -36,22 +37,38 @@ impl Peer {
     }
 
     pub(super) fn our_open(&self) -> Open {
-        let Local { restarted, kept, .. } = self.local;
-        Open {
-            asn: self.local.asn,
-            hold_time_s: self.config.hold_time_s,
-            router_id: self.local.router_id,
-            as4: true,
-            families: self.config.families.clone(),
+        let Local { asn, router_id, restarted, kept } = self.local;
+        let PeerConfig { families, session, add_path, .. } = &self.config;
+        let restart = self.config.graceful_restart_s.map(|time_s| PeerRestart {
+            restarted,
+            notification: false,
+            time_s,
+            // RFC 4724 §3: the F bit says that forwarding state was kept over this restart.
+            families: families.iter().map(|&family| (family, kept)).collect(),
+        });
+        // RFC 9494 §3.1: never without graceful restart.
+        let stale_s = session.long_lived_stale_s.filter(|_| restart.is_some());
+        let internal = self.config.remote_asn == RemoteAs::Is(asn);
+        let long_lived = |time_s| families.iter().map(move |&family| LongLived { family, forwarding: kept, time_s });
+        let can = Capabilities {
+            as4: Some(asn),
+            families: families.clone(),
             extended_next_hop: true,
             route_refresh: true,
-            graceful: self.config.graceful_restart_s.map(|time_s| PeerRestart {
-                restarted,
-                time_s,
-                // RFC 4724 §3: the F bit says that forwarding state was kept over this restart.
-                families: self.config.families.iter().map(|&family| (family, kept)).collect(),
+            enhanced_refresh: false,
+            extended_message: session.extended_message,
+            // Only where both ends share a link (draft-ietf-idr-linklocal-capability §3).
+            link_local_next_hop: matches!(self.config.endpoint, Endpoint::Interface(_)),
+            add_path: families.iter().fold([PathDirections::default(); 2], |mut all, &family| {
+                all[family.index()] = add_path.offer();
+                all
             }),
-        }
+            // RFC 9234 §4: roles are of external sessions.
+            roles: session.role.filter(|_| !internal).map(Role::to_wire).into_iter().collect(),
+            graceful: restart,
+            long_lived: stale_s.into_iter().flat_map(long_lived).collect(),
+        };
+        Open { asn, hold_time_s: self.config.hold_time_s, router_id, can }
     }
 
     /// Whether an unnumbered peer may be the one that connected from here.

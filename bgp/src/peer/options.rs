@@ -1,11 +1,27 @@
 //! What may be configured about a peer beyond the essentials, grouped by the part of the speaker that acts on it. Every default is
 //! what a data center wants; nothing here costs anything while it is off.
 
+use crate::wire::capability::{PathDirections, Role};
 use serde::{Deserialize, Serialize};
 
 /// How the session is run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionOptions {}
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionOptions {
+    /// What we are to an external peer (RFC 9234 §4.1); `None` = not said, and OTC is left alone.
+    pub role: Option<Role>,
+    /// Refuse a peer that does not say its role (RFC 9234 §4.2, strict mode).
+    pub role_strict: bool,
+    /// Offer to receive messages of up to 65,535 octets (RFC 8654), and send them to whoever offers it too.
+    pub extended_message: bool,
+    /// Long-lived stale time offered (RFC 9494 §3.1), seconds, 24 bits; `None` = no long-lived graceful restart.
+    pub long_lived_stale_s: Option<u32>,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self { role: None, role_strict: false, extended_message: true, long_lived_stale_s: None }
+    }
+}
 
 /// How its routes are treated, before and after the policies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +43,12 @@ impl AddPath {
     /// A path is compared with the others of its prefix whenever one of them changes: a peer is not to make that a long list. More
     /// next hops than an ECMP set has members are of no use either.
     pub const PATHS_LIMIT: u8 = 64;
+
+    /// What our OPEN says (RFC 7911 §4), the same for every family of the session.
+    #[must_use]
+    pub const fn offer(&self) -> PathDirections {
+        PathDirections { receive: self.receive, send: !matches!(self.send, AddPathSend::None) }
+    }
 }
 
 impl Default for AddPath {

@@ -325,7 +325,7 @@ impl Speaker {
                 let start = buf.len();
                 buf.extend_from_slice(bytes);
                 if segment.own_next_hop && batch.conn != session.conn {
-                    set_next_hop(&mut buf[start..], &own_next_hop(session));
+                    set_next_hop(&mut buf[start..], &session.codec, &own_next_hop(session));
                 }
                 out.set_told(marks, segment.family, true);
                 out.updates += segment.updates;

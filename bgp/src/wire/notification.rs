@@ -7,8 +7,9 @@ use nom::number::complete::be_u8;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Most octets of data that are kept of, or put into, a NOTIFICATION: never echo more than is useful.
-const DATA_MAX: usize = 256;
+/// Most octets of data that are kept of, or put into, a NOTIFICATION: never echo more than is useful. A hard reset (RFC 8538 §3)
+/// around a whole shutdown communication has 2 + 1 + 255.
+const DATA_MAX: usize = 258;
 
 /// A NOTIFICATION message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +18,7 @@ pub struct Notification {
     pub code: u8,
     /// Error subcode.
     pub subcode: u8,
-    /// Data; never more than was received, 256 octets at most.
+    /// Data; never more than was received, 258 octets at most.
     pub data: Bytes,
 }
 
@@ -41,7 +42,7 @@ impl Notification {
         Self { code, subcode, data: Bytes::new() }
     }
 
-    /// A NOTIFICATION with data, cut to 256 octets.
+    /// A NOTIFICATION with data, cut to 258 octets.
     #[must_use]
     pub fn with_data(code: u8, subcode: u8, data: &[u8]) -> Self {
         let data = data.get(..DATA_MAX).unwrap_or(data);

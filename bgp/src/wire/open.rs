@@ -1,16 +1,16 @@
 //! OPEN and its capabilities (RFC 4271 §4.2, RFC 5492, RFC 9072): read into [`Open`], written from it.
 
-use super::read::{Parsed, Wrong, each, exact, family, whole};
+use super::capability::Capabilities;
+use super::read::{Parsed, Wrong, each, whole};
 use super::{HEADER_BYTES, Kind, Notification, put_header};
-use crate::peer::PeerRestart;
 use crate::types::{Asn, Family, RouterId};
 use bytes::{BufMut, BytesMut};
 use nom::Parser;
 use nom::bytes::complete::{tag, take};
-use nom::combinator::{all_consuming, cond, opt, rest};
-use nom::multi::{length_data, many0};
+use nom::combinator::{all_consuming, cond, opt};
+use nom::multi::length_data;
 use nom::number::complete::{be_u8, be_u16, be_u32};
-use nom::sequence::{preceded, terminated};
+use nom::sequence::preceded;
 use std::net::Ipv4Addr;
 
 /// BGP version (RFC 4271 §4.2).
@@ -20,16 +20,7 @@ const PARAMETER_CAPABILITIES: u8 = 2;
 /// Optional parameter type that selects the extended form (RFC 9072 §2).
 const PARAMETER_EXTENDED: u8 = 255;
 
-/// Capability codes (IANA "Capability Codes").
-mod code {
-    pub(super) const MULTIPROTOCOL: u8 = 1;
-    pub(super) const ROUTE_REFRESH: u8 = 2;
-    pub(super) const EXTENDED_NEXT_HOP: u8 = 5;
-    pub(super) const GRACEFUL_RESTART: u8 = 64;
-    pub(super) const FOUR_OCTET_AS: u8 = 65;
-}
-
-/// An OPEN, its capabilities decoded. Capabilities we do not know are ignored (RFC 5492 §4).
+/// An OPEN, its capabilities decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open {
     /// The sender's AS, from the four-octet capability if present (RFC 6793 §4.1).
@@ -38,16 +29,8 @@ pub struct Open {
     pub hold_time_s: u16,
     /// BGP identifier, never 0.0.0.0 (RFC 6286 §2.1).
     pub router_id: RouterId,
-    /// The four-octet AS capability was present (RFC 6793).
-    pub as4: bool,
-    /// Families by multiprotocol capability (RFC 4760 §8); without any, IPv4 unicast alone is meant.
-    pub families: Vec<Family>,
-    /// IPv4 unicast NLRI may have IPv6 next hops (RFC 8950 §4).
-    pub extended_next_hop: bool,
-    /// ROUTE-REFRESH is understood (RFC 2918 §2).
-    pub route_refresh: bool,
-    /// Graceful restart (RFC 4724 §3).
-    pub graceful: Option<PeerRestart>,
+    /// What the sender can do.
+    pub can: Capabilities,
 }
 
 impl Open {
@@ -85,62 +68,22 @@ impl Open {
     fn parse_capabilities<'a>(&mut self, input: &'a [u8]) -> Parsed<'a, ()> {
         each(input, |input| {
             let (input, (kind, value)) = (be_u8, length_data(be_u8)).parse(input)?;
-            self.read_capability(kind, value);
+            self.can.read(kind, value);
             Ok((input, ()))
         })
     }
 
-    /// One capability. A known one with an impossible body is ignored, as an unknown one would be (RFC 5492 §4).
-    fn read_capability(&mut self, kind: u8, value: &[u8]) {
-        match kind {
-            code::MULTIPROTOCOL => {
-                let family = exact(value, family).flatten();
-                self.families.extend(family.filter(|family| !self.families.contains(family)));
-            }
-            code::ROUTE_REFRESH => self.route_refresh |= value.is_empty(),
-            code::EXTENDED_NEXT_HOP => {
-                // RFC 8950 §4: triples of AFI, SAFI (two octets), next hop AFI; ours is 1, 1, 2.
-                let triples = exact(value, terminated(many0((be_u16, be_u16, be_u16)), rest));
-                self.extended_next_hop |= triples.is_some_and(|triples| triples.contains(&(1, 1, 2)));
-            }
-            code::GRACEFUL_RESTART => self.graceful = exact(value, parse_graceful).or_else(|| self.graceful.take()),
-            code::FOUR_OCTET_AS => {
-                if let Some(asn) = exact(value, be_u32) {
-                    self.as4 = true;
-                    self.asn = Asn(asn);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Appends the whole message, one optional parameter per capability as old speakers expect (RFC 5492 §4).
+    /// Appends the whole message, one optional parameter per capability as old speakers expect (RFC 5492 §4), in the extended form
+    /// only if they do not fit otherwise (RFC 9072 §2).
     pub fn put(&self, buf: &mut BytesMut) {
         let mut options = BytesMut::new();
-        for &family in &self.families {
-            let [high, low] = family.afi().to_be_bytes();
-            put_capability(&mut options, code::MULTIPROTOCOL, &[high, low, 0, 1]);
+        self.can.for_each(|kind, value| put_parameter(&mut options, false, kind, value));
+        let extended = options.len() > usize::from(u8::MAX);
+        if extended {
+            options.clear();
+            self.can.for_each(|kind, value| put_parameter(&mut options, true, kind, value));
         }
-        if self.route_refresh {
-            put_capability(&mut options, code::ROUTE_REFRESH, &[]);
-        }
-        if self.extended_next_hop {
-            put_capability(&mut options, code::EXTENDED_NEXT_HOP, &[0, 1, 0, 1, 0, 2]);
-        }
-        if let Some(graceful) = &self.graceful {
-            let [high, low] = (graceful.time_s & 0x0fff).to_be_bytes();
-            let restarted = if graceful.restarted { 0x80 } else { 0 };
-            let mut value = vec![high | restarted, low];
-            for &(family, forwarding) in &graceful.families {
-                value.extend(family.afi().to_be_bytes());
-                value.extend([1, if forwarding { 0x80 } else { 0 }]);
-            }
-            put_capability(&mut options, code::GRACEFUL_RESTART, &value);
-        }
-        if self.as4 {
-            put_capability(&mut options, code::FOUR_OCTET_AS, &self.asn.0.to_be_bytes());
-        }
-        put_header(buf, 10 + options.len(), Kind::Open);
+        put_header(buf, 10 + if extended { 3 } else { 0 } + options.len(), Kind::Open);
         buf.put_u8(VERSION);
         // RFC 6793 §4.1: AS_TRANS stands for a number that needs four octets.
         let short = u16::try_from(self.asn.0).unwrap_or(23_456);
@@ -148,6 +91,11 @@ impl Open {
         buf.put_u16(self.hold_time_s);
         buf.put_slice(&self.router_id.octets());
         buf.put_u8(u8::try_from(options.len()).unwrap_or(u8::MAX));
+        if extended {
+            // RFC 9072 §2: 255 where the length of the short form was, then the type that says so.
+            buf.put_u8(PARAMETER_EXTENDED);
+            buf.put_u16(u16::try_from(options.len()).unwrap_or(u16::MAX));
+        }
         buf.put_slice(&options);
     }
 }
@@ -168,19 +116,11 @@ fn parse(input: &[u8]) -> Parsed<'_, Open> {
         // RFC 6286 §2.2
         return refused(Wrong::Value(3));
     }
-    let mut open = Open {
-        asn: Asn(u32::from(asn)),
-        hold_time_s,
-        router_id,
-        as4: false,
-        families: Vec::new(),
-        extended_next_hop: false,
-        route_refresh: false,
-        graceful: None,
-    };
+    let mut open = Open { asn: Asn(u32::from(asn)), hold_time_s, router_id, can: Capabilities::default() };
     let (rest, ()) = open.parse_parameters(length, input)?;
-    if open.families.is_empty() {
-        open.families.push(Family::Ipv4Unicast);
+    open.asn = open.can.as4.unwrap_or(open.asn);
+    if open.can.families.is_empty() {
+        open.can.families.push(Family::Ipv4Unicast);
     }
     if open.asn.0 == 0 {
         // RFC 7607 §2
@@ -189,20 +129,15 @@ fn parse(input: &[u8]) -> Parsed<'_, Open> {
     Ok((rest, open))
 }
 
-/// Flags and time, then AFI, SAFI and flags of each family (RFC 4724 §3); a part of an entry at the end is ignored.
-fn parse_graceful(input: &[u8]) -> Parsed<'_, PeerRestart> {
-    let (input, (time, entries, _)) = (be_u16, many0((be_u16, be_u8, be_u8)), rest).parse(input)?;
-    let families = entries
-        .into_iter()
-        .filter_map(|(afi, safi, flags)| Some((Family::from_wire(afi, safi)?, flags & 0x80 != 0)))
-        .collect();
-    Ok((input, PeerRestart { restarted: time & 0x8000 != 0, time_s: time & 0x0fff, families }))
-}
-
-fn put_capability(options: &mut BytesMut, kind: u8, value: &[u8]) {
+/// One capability in a parameter of its own, whose length has one octet, or two in the extended form.
+fn put_parameter(options: &mut BytesMut, extended: bool, kind: u8, value: &[u8]) {
     let length = u8::try_from(value.len()).unwrap_or(u8::MAX);
     options.put_u8(PARAMETER_CAPABILITIES);
-    options.put_u8(length.saturating_add(2));
+    if extended {
+        options.put_u16(u16::from(length) + 2);
+    } else {
+        options.put_u8(length.saturating_add(2));
+    }
     options.put_u8(kind);
     options.put_u8(length);
     options.put_slice(value);
@@ -210,23 +145,35 @@ fn put_capability(options: &mut BytesMut, kind: u8, value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::capability::{LongLived, PathDirections, Role};
     use super::*;
+    use crate::peer::PeerRestart;
     use proptest::prelude::*;
 
     fn sample() -> Open {
+        let graceful = PeerRestart {
+            restarted: true,
+            notification: true,
+            time_s: 120,
+            families: vec![(Family::Ipv4Unicast, true), (Family::Ipv6Unicast, false)],
+        };
         Open {
             asn: Asn(4_200_000_104),
             hold_time_s: 9,
             router_id: Ipv4Addr::new(10, 69, 0, 4),
-            as4: true,
-            families: Family::ALL.to_vec(),
-            extended_next_hop: true,
-            route_refresh: true,
-            graceful: Some(PeerRestart {
-                restarted: true,
-                time_s: 120,
-                families: vec![(Family::Ipv4Unicast, true), (Family::Ipv6Unicast, false)],
-            }),
+            can: Capabilities {
+                as4: Some(Asn(4_200_000_104)),
+                families: Family::ALL.to_vec(),
+                extended_next_hop: true,
+                route_refresh: true,
+                enhanced_refresh: true,
+                extended_message: true,
+                link_local_next_hop: true,
+                add_path: [PathDirections { receive: true, send: false }, PathDirections { receive: true, send: true }],
+                roles: vec![Role::Customer.to_wire()],
+                graceful: Some(graceful),
+                long_lived: vec![LongLived { family: Family::Ipv6Unicast, forwarding: true, time_s: 86_400 }],
+            },
         }
     }
 
@@ -248,10 +195,10 @@ mod tests {
     fn no_capability_means_ipv4_unicast_and_two_octet_as() {
         // RFC 4760 §8, RFC 6793 §4.1
         let open = Open::decode(&raw(0, &[])).unwrap();
-        assert_eq!(open.families, [Family::Ipv4Unicast]);
-        assert!(!open.as4);
+        assert_eq!(open.can.families, [Family::Ipv4Unicast]);
+        assert_eq!(open.can.as4, None);
         assert_eq!(open.asn, Asn(65_001));
-        assert_eq!(open.graceful, None);
+        assert_eq!(open.can.graceful, None);
     }
 
     #[test]
@@ -280,9 +227,9 @@ mod tests {
     fn extended_parameters_are_selected_by_the_type_not_the_length() {
         // RFC 9072 §2
         let open = Open::decode(&raw(1, &[255, 0, 5, 2, 0, 2, 2, 0])).unwrap();
-        assert!(open.route_refresh);
+        assert!(open.can.route_refresh);
         let open = Open::decode(&raw(255, &[255, 0, 5, 2, 0, 2, 2, 0])).unwrap();
-        assert!(open.route_refresh);
+        assert!(open.can.route_refresh);
         assert!(Open::decode(&raw(255, &[255, 0, 9, 2, 0, 2, 2, 0])).is_err());
     }
 

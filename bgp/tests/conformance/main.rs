@@ -8,8 +8,13 @@ mod harness;
 
 mod bytes;
 mod rfc4271;
+mod rfc5492;
+mod rfc6286;
 mod rfc6396;
 mod rfc6793;
 mod rfc7606;
 mod rfc7607;
 mod rfc8050;
+mod rfc8654;
+mod rfc9072;
+mod rfc9234;

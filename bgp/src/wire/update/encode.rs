@@ -28,7 +28,7 @@ pub fn put_announce<I: Iterator<Item = IpNet>>(
         },
     );
     let classic = family == Family::Ipv4Unicast && next_hop.addr.is_ipv4();
-    let hop = if classic { Vec::new() } else { hop_octets(next_hop) };
+    let hop = if classic { Vec::new() } else { hop_octets(next_hop, codec.link_local_next_hop) };
     // MP_REACH_NLRI: flags, type, two octets of length, AFI, SAFI, next hop length, next hop, reserved.
     let mp_head = if classic { 0 } else { 4 + 4 + hop.len() + 1 };
     let fixed = HEADER_BYTES + 4 + attributes.len() + mp_head;
@@ -65,10 +65,10 @@ pub fn put_announce<I: Iterator<Item = IpNet>>(
 }
 
 /// Writes another next hop of the same form into UPDATEs that [`put_announce`] made.
-pub fn set_next_hop(updates: &mut [u8], next_hop: &NextHop) {
+pub fn set_next_hop(updates: &mut [u8], codec: &Codec, next_hop: &NextHop) {
     let value = match next_hop.addr {
         IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(_) => hop_octets(next_hop),
+        IpAddr::V6(_) => hop_octets(next_hop, codec.link_local_next_hop),
     };
     let mut start = 0;
     while let Some(header) = updates.get(start..).and_then(<[u8]>::first_chunk::<HEADER_BYTES>) {
@@ -162,14 +162,17 @@ fn put_prefixes<I: Iterator<Item = IpNet>>(
 }
 
 /// Sixteen octets, or thirty-two with the link-local address behind the global one. Where there is no global address the
-/// link-local one stands in both places: FRR, BIRD and GoBGP read that form.
-pub(crate) fn hop_octets(next_hop: &NextHop) -> Vec<u8> {
+/// link-local one stands alone if that was agreed (draft-ietf-idr-linklocal-capability §4), else in both places: FRR, BIRD and
+/// GoBGP read that form.
+pub(crate) fn hop_octets(next_hop: &NextHop, alone: bool) -> Vec<u8> {
     let global = match next_hop.addr {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => v6,
     };
     let mut out = global.octets().to_vec();
-    if let Some(link_local) = next_hop.link_local {
+    if let Some(link_local) = next_hop.link_local
+        && !(alone && link_local == global)
+    {
         out.extend(link_local.octets());
     }
     out

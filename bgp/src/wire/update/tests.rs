@@ -5,8 +5,7 @@ use crate::types::IpNet;
 use bytes::BytesMut;
 use proptest::prelude::*;
 
-const EBGP: Codec =
-    Codec { as4: true, ebgp: true, families: [true, true], extended_next_hop: true, max_message: 4_096 };
+const EBGP: Codec = Codec { as4: true, families: [true, true], extended_next_hop: true, ..Codec::PLAIN };
 const IBGP: Codec = Codec { ebgp: false, ..EBGP };
 const OLD: Codec = Codec { as4: false, ..EBGP };
 
@@ -192,6 +191,22 @@ fn every_next_hop_encoding_is_read() {
 }
 
 #[test]
+fn a_link_local_next_hop_stands_alone_where_that_was_agreed() {
+    // draft-ietf-idr-linklocal-capability §4
+    let local: Ipv6Addr = "fe80::1".parse().unwrap();
+    let hop = NextHop { addr: IpAddr::V6(local), link_local: Some(local) };
+    for (agreed, octets) in [(true, 16), (false, 32)] {
+        let codec = Codec { link_local_next_hop: agreed, ..EBGP };
+        let mut buf = BytesMut::new();
+        let mut prefixes = ["10.0.0.0/8".parse().unwrap()].into_iter().peekable();
+        put_announce(&mut buf, &codec, Family::Ipv4Unicast, &[], &hop, &mut prefixes);
+        assert_eq!(buf[HEADER_BYTES + 4..][7], octets, "the length of the next hop");
+        let mut block = Vec::new();
+        assert_eq!(decode(&buf, &codec, &mut block).unwrap().mp_reach.unwrap().next_hop, hop);
+    }
+}
+
+#[test]
 fn an_attribute_block_that_leaves_no_room_is_refused_not_looped() {
     let mut block = Vec::new();
     attrs::put(&mut block, 0xc0, 200, &vec![7; 4_062]);
@@ -301,7 +316,7 @@ fn another_next_hop_of_the_same_form_is_written_over_the_first() {
             buf
         };
         let mut changed = put(first);
-        set_next_hop(&mut changed, &second);
+        set_next_hop(&mut changed, &EBGP, &second);
         assert_eq!(changed, put(second));
     }
 }
