@@ -4,6 +4,7 @@ pub mod aggregate;
 pub mod attrs;
 pub mod decide;
 pub mod index;
+pub mod lives;
 pub mod nexthop;
 pub mod slots;
 pub mod table;

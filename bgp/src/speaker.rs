@@ -12,6 +12,7 @@ mod links;
 mod machine;
 mod sessions;
 mod settle;
+mod sweep;
 
 pub use answers::{NeighborInfo, PathInfo, RouteInfo, SpeakerSummary};
 pub use machine::Speaker;

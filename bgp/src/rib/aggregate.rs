@@ -110,5 +110,5 @@ impl Aggregates {
 /// Whether a prefix counts for the aggregates around it.
 #[must_use]
 pub fn contributes(entry: &Entry<'_>) -> bool {
-    entry.best.is_some_and(|best| best != AGGREGATE)
+    entry.best_peer().is_some_and(|best| best != AGGREGATE)
 }

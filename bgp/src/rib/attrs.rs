@@ -6,10 +6,21 @@ use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
+use std::num::NonZeroU32;
 
-/// The name of an interned block.
+/// The name of an interned block: its place, counted from 1. (The unused 0 is what tells a slot with one path from others.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AttrsId(u32);
+pub struct AttrsId(NonZeroU32);
+
+impl AttrsId {
+    const fn at(place: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(place))
+    }
+
+    const fn place(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 /// One block and how many paths hold it.
 #[derive(Debug)]
@@ -46,8 +57,8 @@ impl AttrsTable {
         let slots = &self.slots;
         if let Some(&at) = self.index.find(hash, |&at| slots.get(at as usize).is_some_and(|slot| &*slot.block == block))
         {
-            self.hold(AttrsId(at));
-            return AttrsId(at);
+            self.hold(AttrsId::at(at));
+            return AttrsId::at(at);
         }
         let slot = Slot { block: block.into(), holders: 1, preference: Preference::of(Attrs(block)) };
         let at = match self.free.pop() {
@@ -62,38 +73,38 @@ impl AttrsTable {
         };
         let (slots, hasher) = (&self.slots, &self.hasher);
         self.index.insert_unique(hash, at, |&at| hasher.hash_one(&*slots[at as usize].block));
-        AttrsId(at)
+        AttrsId::at(at)
     }
 
     /// One more holder.
     pub fn hold(&mut self, id: AttrsId) {
-        self.slots[id.0 as usize].holders += 1;
+        self.slots[id.place()].holders += 1;
     }
 
     /// One holder less; the last one frees the block.
     pub fn release(&mut self, id: AttrsId) {
-        let slot = &mut self.slots[id.0 as usize];
+        let slot = &mut self.slots[id.place()];
         slot.holders -= 1;
         if slot.holders == 0 {
             let block = std::mem::take(&mut slot.block);
             let hash = self.hasher.hash_one(&*block);
-            if let Ok(entry) = self.index.find_entry(hash, |&at| at == id.0) {
+            if let Ok(entry) = self.index.find_entry(hash, |&at| at as usize == id.place()) {
                 entry.remove();
             }
-            self.free.push(id.0);
+            self.free.push(id.0.get() - 1);
         }
     }
 
     /// The bytes.
     #[must_use]
     pub fn block(&self, id: AttrsId) -> &[u8] {
-        &self.slots[id.0 as usize].block
+        &self.slots[id.place()].block
     }
 
     /// How far the block's path gets in the decision process by its attributes alone.
     #[must_use]
     pub fn preference(&self, id: AttrsId) -> Preference {
-        self.slots[id.0 as usize].preference
+        self.slots[id.place()].preference
     }
 
     /// How many distinct blocks are held.

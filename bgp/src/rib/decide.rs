@@ -25,6 +25,8 @@ pub struct Candidate<'a> {
     pub router_id: RouterId,
     /// Address of that peer.
     pub peer_address: IpAddr,
+    /// The identifier that the peer gave the path, 0 without (RFC 7911 §3).
+    pub path_id: u32,
 }
 
 /// The rule that decided, in the order in which they are applied.
@@ -100,11 +102,12 @@ pub fn decide(paths: &[Candidate<'_>]) -> Option<Ranking> {
     eliminate_by_med(paths, &mut alive, &mut ended_by);
     keep(&mut alive, &mut ended_by, Rule::Ebgp, |at| !paths[at].ebgp, None);
     keep(&mut alive, &mut ended_by, Rule::Metric, |at| paths[at].metric, None);
-    // RFC 4271 §9.1.2.2 f, g with RFC 4456 §9: originator instead of peer, then the shorter CLUSTER_LIST, then the address.
+    // RFC 4271 §9.1.2.2 f, g with RFC 4456 §9: originator instead of peer, then the shorter CLUSTER_LIST, then the address. The paths
+    // of one peer (RFC 7911) are equal in all of these: there its identifier decides, so that the order of arrival does not.
     let best = alive.into_iter().min_by_key(|&at| {
         let path = &paths[at];
         let originator = path.attrs.originator_id().unwrap_or(path.router_id);
-        (originator, path.attrs.cluster_list().count(), path.peer_address)
+        (originator, path.attrs.cluster_list().count(), path.peer_address, path.path_id)
     })?;
     Some(Ranking { best, ended_by })
 }

@@ -5,14 +5,19 @@
 //! change. A reader (one for each peer, one for the kernel) holds a cursor into the log; an entry that changed again later is
 //! skipped at its older place, so ten changes cost a slow reader one.
 
-pub use super::slots::{Path, SlotId};
+mod paths;
+mod rerank;
+
+pub use super::slots::{Came, Path, PathKey, SlotId};
+pub use paths::{Ranked, Sendable};
 
 use super::attrs::AttrsTable;
 use super::decide::{Candidate, Ranking, Rule, decide};
 use super::index::Index;
-use super::nexthop::{HopId, NextHops};
+use super::lives::Lives;
+use super::nexthop::NextHops;
 use super::slots::{List, Paths, Slot, Slots};
-use crate::types::{Family, Hop, IpNet, PeerId, RouterId};
+use crate::types::{Hop, IpNet, PeerId, RouterId};
 use crate::wire::attrs::Attrs;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -31,6 +36,8 @@ pub const fn is_own(peer: PeerId) -> bool {
 
 /// A log that was longer than this gives its memory back once it is empty.
 const LOG_KEPT: usize = 16_384;
+/// Most changes forgotten in one call: a reader that falls away may have held back a long log.
+const TRIM: usize = 65_536;
 
 /// What is known of a peer when its paths are ranked.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +48,8 @@ pub struct PeerFacts {
     pub router_id: RouterId,
     /// Address of the session.
     pub address: IpAddr,
+    /// A client that we reflect for (RFC 4456).
+    pub client: bool,
 }
 
 /// One prefix, as it stands.
@@ -48,10 +57,10 @@ pub struct PeerFacts {
 pub struct Entry<'t> {
     /// The prefix.
     pub prefix: IpNet,
-    /// Its paths, one per peer.
+    /// Its paths: one per peer, or one per path identifier of a peer that sends several (RFC 7911).
     pub paths: &'t [Path],
-    /// The best one, by peer.
-    pub best: Option<PeerId>,
+    /// Place of the best one.
+    pub best: Option<usize>,
     /// Where packets should go: the resolved next hops of the best path and of its equals.
     pub hops: Option<&'t Arc<[Hop]>>,
     /// Number of the newest change, if that is still in the log; 0 if every reader knows it.
@@ -62,7 +71,13 @@ impl<'t> Entry<'t> {
     /// The best path.
     #[must_use]
     pub fn best_path(&self) -> Option<&'t Path> {
-        self.paths.iter().find(|path| Some(path.peer) == self.best)
+        self.paths.get(self.best?)
+    }
+
+    /// From whom that is.
+    #[must_use]
+    pub fn best_peer(&self) -> Option<PeerId> {
+        Some(self.best_path()?.peer)
     }
 }
 
@@ -75,6 +90,8 @@ pub struct Table {
     pub attrs: AttrsTable,
     /// Next hops of all paths.
     pub hops: NextHops,
+    /// Which session of its peer a path is of.
+    pub lives: Lives,
     peers: BTreeMap<PeerId, PeerFacts>,
     hop_sets: BTreeMap<Arc<[Hop]>, ()>,
     multipath: usize,
@@ -82,6 +99,8 @@ pub struct Table {
     /// Number of the first change still in the log.
     log_base: u64,
     overtaken: u64,
+    watch: paths::Watch,
+    rerank: rerank::Rerank,
 }
 
 impl Table {
@@ -93,12 +112,15 @@ impl Table {
             index: Index::default(),
             attrs: AttrsTable::new(seed),
             hops: NextHops::default(),
+            lives: Lives::default(),
             peers: BTreeMap::new(),
             hop_sets: BTreeMap::new(),
             multipath: usize::from(multipath.clamp(1, 64)),
             log: VecDeque::new(),
             log_base: 0,
             overtaken: 0,
+            watch: paths::Watch::default(),
+            rerank: rerank::Rerank::default(),
         }
     }
 
@@ -107,38 +129,67 @@ impl Table {
         self.peers.insert(peer, facts);
     }
 
-    /// Adds or replaces the path of a peer; whether it had none before.
-    pub fn insert(&mut self, prefix: IpNet, path: Path) -> bool {
+    /// Whether a peer is a client that we reflect for, from now on.
+    pub fn set_client(&mut self, peer: PeerId, client: bool) {
+        if let Some(facts) = self.peers.get_mut(&peer) {
+            facts.client = client;
+        }
+    }
+
+    /// What a peer is, if it ever had a path.
+    #[must_use]
+    pub fn peer(&self, peer: PeerId) -> Option<&PeerFacts> {
+        self.peers.get(&peer)
+    }
+
+    /// A peer that is no more, and whose paths are gone.
+    pub fn forget_peer(&mut self, peer: PeerId) {
+        self.peers.remove(&peer);
+        self.lives.forget(peer);
+    }
+
+    /// Adds or replaces a path; when the replaced one came.
+    pub fn insert(&mut self, prefix: IpNet, path: Path) -> Option<Came> {
         let at = self.index.get_or_insert(&prefix, || self.slots.add(&prefix));
-        let Some(own) = self.slots.paths_mut(at).iter_mut().find(|own| own.peer == path.peer) else {
+        let mut all = self.slots.paths_mut(at).iter_mut().enumerate();
+        let Some((place, own)) = all.find(|(_, own)| own.key() == path.key()) else {
             self.add_path(at, path);
-            return true;
+            return None;
         };
         let old = std::mem::replace(own, path);
         self.attrs.release(old.attrs);
-        // The same route again: nothing downstream may notice (and a stale mark is gone).
+        // The same route again: nothing downstream may notice.
         if old.attrs != path.attrs || old.hop != path.hop {
-            self.rank(at, Some(path.peer));
+            let best = self.is_best(at, place);
+            let noted = self.rank(at, best);
+            self.note_path(at, Some(place), noted);
         }
-        false
+        Some(old.came)
     }
 
     fn add_path(&mut self, at: SlotId, path: Path) {
-        match self.slots.slot(at).paths {
+        match self.slots.slot(at).paths() {
             Paths::None => {
-                self.slots.slot(at).paths = Paths::One(path);
-                self.rank(at, Some(path.peer));
+                self.slots.slot(at).set_paths(Paths::One(path));
+                self.rank(at, true);
             }
             Paths::One(first) => {
                 let usable = self.slots.slot(at).usable;
-                let best = usable.then_some(first.peer);
+                let best = usable.then_some(0);
                 let hops = self.hops_of_one(&first).filter(|_| usable).cloned();
-                self.slots.spread(at, List { paths: vec![first, path], best, hops });
-                self.rank(at, None);
+                let mut list = List { paths: vec![first], best, hops, tags: self.tag_of_one(at) };
+                list.push(path);
+                self.slots.spread(at, list);
+                let noted = self.rank(at, false);
+                self.note_path(at, Some(1), noted);
             }
             Paths::Many(list) => {
-                self.slots.list_mut(list).paths.push(path);
-                self.rank(at, None);
+                self.tag_list(list);
+                let list = self.slots.list_mut(list);
+                let place = list.paths.len();
+                list.push(path);
+                let noted = self.rank(at, false);
+                self.note_path(at, Some(place), noted);
             }
         }
     }
@@ -149,103 +200,92 @@ impl Table {
         self.slots.end()
     }
 
-    /// Removes the path of a peer; whether there was one.
-    pub fn remove(&mut self, prefix: &IpNet, peer: PeerId) -> bool {
-        self.index.get(prefix).is_some_and(|at| self.remove_at(at, peer))
+    /// Removes a path; when it had come, if there was one.
+    pub fn remove(&mut self, prefix: &IpNet, key: PathKey) -> Option<Came> {
+        self.index.get(prefix).and_then(|at| self.remove_at(at, key))
     }
 
-    /// Removes the path of a peer from a slot; whether there was one.
-    pub fn remove_at(&mut self, at: SlotId, peer: PeerId) -> bool {
-        let Some(slot) = self.slots.get(at) else {
-            return false;
-        };
-        let Some(place) = self.slots.paths(slot).iter().position(|path| path.peer == peer) else {
-            return false;
-        };
-        let path = match self.slots.slot(at).paths {
-            Paths::None => return false,
+    /// Removes a path from a slot; when it had come, if there was one.
+    pub fn remove_at(&mut self, at: SlotId, key: PathKey) -> Option<Came> {
+        let slot = self.slots.get(at)?;
+        let place = self.slots.paths(slot).iter().position(|path| path.key() == key)?;
+        let path = match slot.paths() {
+            Paths::None => return None,
             Paths::One(path) => {
                 let slot = self.slots.slot(at);
-                slot.paths = Paths::None;
+                slot.set_paths(Paths::None);
                 if std::mem::take(&mut slot.usable) {
                     self.note_change(at);
-                } else if !slot.in_log {
+                } else if !self.is_logged(at) {
                     self.forget(at);
                 }
                 path
             }
             Paths::Many(list) => {
-                let path = self.slots.list_mut(list).paths.remove(place);
-                self.rank(at, None);
-                if let [last] = *self.slots.list(list).paths.as_slice() {
-                    let usable = self.is_usable(&last);
-                    self.slots.fold(at, list);
-                    self.slots.slot(at).usable = usable;
+                self.tag_list(list);
+                let best = self.is_best(at, place);
+                let path = self.slots.list_mut(list).remove(place);
+                let noted = self.rank(at, best);
+                self.note_path(at, None, noted);
+                if !self.is_watched(list) {
+                    self.fold(at, list);
                 }
                 path
             }
         };
         self.attrs.release(path.attrs);
-        true
+        Some(path.came)
     }
 
-    /// Marks the paths of a peer in these families as stale.
-    pub fn set_stale(&mut self, peer: PeerId, families: &[Family]) {
-        for at in 0..self.slots() {
-            let family = self.slots.get(at).map(|slot| Family::of(&self.slots.prefix(slot)));
-            if family.is_some_and(|family| families.contains(&family))
-                && let Some(path) = self.slots.paths_mut(at).iter_mut().find(|path| path.peer == peer)
-            {
-                path.stale = true;
+    /// Ends a list that is not needed any more; what remains was ranked.
+    fn fold(&mut self, at: SlotId, list: u32) {
+        match *self.slots.list(list).paths.as_slice() {
+            [] => {
+                self.slots.fold(at, list);
+                if !self.is_logged(at) {
+                    self.forget(at);
+                }
             }
+            [last] => {
+                let usable = self.is_usable(&last);
+                self.slots.fold(at, list);
+                self.slots.slot(at).usable = usable;
+            }
+            [..] => {}
         }
     }
 
-    /// Another bound on ECMP sets: every prefix is ranked again.
-    pub fn set_multipath(&mut self, multipath: u8) {
-        self.multipath = usize::from(multipath.clamp(1, 64));
-        for at in 0..self.slots() {
-            if self.slots.get(at).is_some_and(|slot| matches!(slot.paths, Paths::Many(_))) {
-                self.rank(at, None);
-            }
-        }
+    fn is_best(&self, at: SlotId, place: usize) -> bool {
+        self.slots.get(at).is_some_and(|slot| match slot.paths() {
+            Paths::None => false,
+            Paths::One(_) => slot.usable,
+            Paths::Many(list) => self.slots.list(list).best.is_some_and(|best| best as usize == place),
+        })
     }
 
-    /// Ranks again every prefix with a path through one of these next hops, whose resolution is another one now.
-    pub fn hops_changed(&mut self, changed: &[HopId]) {
-        for at in 0..self.slots() {
-            let slot = self.slots.get(at);
-            let hit = |slot: &Slot| self.slots.paths(slot).iter().any(|path| changed.contains(&path.hop));
-            match slot.filter(|slot| hit(slot)).map(|slot| &slot.paths) {
-                Some(Paths::One(path)) => self.rank(at, Some(path.peer)),
-                Some(Paths::Many(_)) => self.rank(at, None),
-                Some(Paths::None) | None => {}
-            }
-        }
-    }
-
-    /// The decision process for one prefix; `replaced`: if the best path is this peer's, it is another one than before.
-    fn rank(&mut self, at: SlotId, replaced: Option<PeerId>) {
-        match self.slots.slot(at).paths {
-            Paths::None => {}
+    /// The decision process for one prefix; `replaced`: what was its best path is another one now, or gone. Whether readers will hear
+    /// of a change.
+    fn rank(&mut self, at: SlotId, replaced: bool) -> bool {
+        let changed = match self.slots.slot(at).paths() {
+            Paths::None => false,
             Paths::One(path) => {
                 let usable = self.is_usable(&path);
                 let was = std::mem::replace(&mut self.slots.slot(at).usable, usable);
-                if usable != was || (usable && replaced.is_some()) {
-                    self.note_change(at);
-                }
+                usable != was || (usable && replaced)
             }
             Paths::Many(list) => {
                 let (best, hops) = self.outcome(list);
                 let list = self.slots.list_mut(list);
-                let force = replaced.is_some() && list.best == replaced;
-                if force || list.best != best || list.hops != hops {
-                    list.best = best;
-                    list.hops = hops;
-                    self.note_change(at);
-                }
+                let changed = replaced || list.best != best || list.hops != hops;
+                list.best = best;
+                list.hops = hops;
+                changed
             }
+        };
+        if changed {
+            self.note_change(at);
         }
+        changed
     }
 
     /// Tells every reader of a prefix again, as if it had changed.
@@ -258,6 +298,7 @@ impl Table {
     fn note_change(&mut self, at: SlotId) {
         self.log.push_back(at);
         let slot = self.slots.slot(at);
+        self.watch.overtake(at, slot.in_log);
         self.overtaken += u64::from(std::mem::replace(&mut slot.in_log, true));
         slot.changed = low_half(self.log_base + self.log.len() as u64);
     }
@@ -285,8 +326,8 @@ impl Table {
     #[must_use]
     pub fn candidate(&self, path: &Path) -> Option<Candidate<'_>> {
         let local = is_own(path.peer);
-        let unspecified =
-            PeerFacts { ebgp: false, router_id: RouterId::UNSPECIFIED, address: IpAddr::V4(RouterId::UNSPECIFIED) };
+        let address = IpAddr::V4(RouterId::UNSPECIFIED);
+        let unspecified = PeerFacts { ebgp: false, router_id: RouterId::UNSPECIFIED, address, client: false };
         let facts = if local { &unspecified } else { self.peers.get(&path.peer)? };
         Some(Candidate {
             attrs: Attrs(self.attrs.block(path.attrs)),
@@ -296,19 +337,21 @@ impl Table {
             metric: 0,
             router_id: facts.router_id,
             peer_address: facts.address,
+            path_id: path.id,
         })
     }
 
-    /// The best of a list of paths by peer, and the next hops of those as good.
-    fn outcome(&mut self, list: u32) -> (Option<PeerId>, Option<Arc<[Hop]>>) {
+    /// The best of a list of paths by its place, and the next hops of those as good.
+    fn outcome(&mut self, list: u32) -> (Option<u32>, Option<Arc<[Hop]>>) {
         let list = self.slots.list(list);
         let paths = self.strongest(&list.paths);
         let Some(ranking) = self.ranking(&paths) else {
             return (None, None);
         };
-        let best = paths[ranking.best].peer;
-        if is_own(best) {
-            return (Some(best), None);
+        let best = paths[ranking.best].key();
+        let place = list.paths.iter().position(|path| path.key() == best).and_then(|place| u32::try_from(place).ok());
+        if is_own(best.peer) {
+            return (place, None);
         }
         let equal = |at: &usize| ranking.ended_by.get(*at) == Some(&Rule::Equal);
         let others = (0..paths.len()).filter(|&at| at != ranking.best).filter(equal);
@@ -320,20 +363,16 @@ impl Table {
         hops.sort_unstable();
         hops.dedup();
         match &list.hops {
-            Some(same) if **same == *hops => (Some(best), Some(Arc::clone(same))),
-            Some(_) | None => (Some(best), Some(self.shared(hops))),
+            Some(same) if **same == *hops => (place, Some(Arc::clone(same))),
+            Some(_) | None => (place, Some(self.shared(hops))),
         }
     }
 
     /// The usable paths that share the best preference: the later rules decide among these.
     fn strongest(&self, paths: &[Path]) -> Vec<Path> {
-        let preference = |path: &Path| {
-            let preference = self.attrs.preference(path.attrs);
-            if is_own(path.peer) { preference.originated() } else { preference }
-        };
         let usable = paths.iter().filter(|path| self.is_usable(path));
-        let least = usable.clone().map(preference).min();
-        usable.filter(|path| Some(preference(path)) == least).copied().collect()
+        let least = usable.clone().map(|path| self.preference(path)).min();
+        usable.filter(|path| Some(self.preference(path)) == least).copied().collect()
     }
 
     fn shared(&mut self, hops: Vec<Hop>) -> Arc<[Hop]> {
@@ -365,12 +404,12 @@ impl Table {
     #[must_use]
     pub fn entry(&self, slot: SlotId) -> Option<Entry<'_>> {
         let slot = self.slots.get(slot)?;
-        let (best, hops) = match &slot.paths {
-            Paths::One(path) if slot.usable => (Some(path.peer), self.hops_of_one(path)),
+        let (best, hops) = match slot.paths() {
+            Paths::One(path) if slot.usable => (Some(0), self.hops_of_one(&path)),
             Paths::One(_) | Paths::None => (None, None),
             Paths::Many(list) => {
-                let list = self.slots.list(*list);
-                (list.best, list.hops.as_ref())
+                let list = self.slots.list(list);
+                (list.best.map(|place| place as usize), list.hops.as_ref())
             }
         };
         let changed = self.change_of(slot).unwrap_or_default();
@@ -387,7 +426,7 @@ impl Table {
     /// The longest prefix that covers `target` and has a path.
     #[must_use]
     pub fn covering(&self, target: &IpNet) -> Option<Entry<'_>> {
-        let has_path = |at| self.slots.get(at).is_some_and(|slot| !matches!(slot.paths, Paths::None));
+        let has_path = |at| self.slots.get(at).is_some_and(|slot| !self.slots.paths(slot).is_empty());
         self.entry(self.index.longest(&target.trunc(), has_path)?)
     }
 
@@ -453,20 +492,27 @@ impl Table {
         self.slots.get(slot).is_some_and(|slot| slot.in_log && slot.changed == low_half(change))
     }
 
-    /// Every reader has passed `cursor`: older changes are forgotten, and prefixes without paths with them.
+    /// Every reader has passed `cursor`: older changes are forgotten, and prefixes without paths with them. Not more than [`TRIM`] at
+    /// a time; the rest goes with the next calls.
     pub fn trim(&mut self, cursor: u64) {
-        while self.log_base < cursor {
+        for _ in 0..TRIM {
+            if self.log_base >= cursor {
+                break;
+            }
             let Some(at) = self.log.pop_front() else {
                 break;
             };
             self.log_base += 1;
-            if !self.is_newest(at, self.log_base) {
-                continue;
+            let newest = self.is_newest(at, self.log_base);
+            if newest {
+                self.slots.slot(at).in_log = false;
             }
-            let slot = self.slots.slot(at);
-            slot.in_log = false;
-            if matches!(slot.paths, Paths::None) {
-                self.forget(at);
+            if (self.watch.trim(at, self.log_base) || newest) && !self.is_logged(at) {
+                match self.slots.slot(at).paths() {
+                    Paths::None => self.forget(at),
+                    Paths::Many(list) => self.fold_tagged(at, list),
+                    Paths::One(_) => {}
+                }
             }
         }
         if self.log.is_empty() && self.log.capacity() > LOG_KEPT {

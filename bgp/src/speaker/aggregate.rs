@@ -6,7 +6,7 @@
 
 use super::machine::Speaker;
 use crate::rib::attrs::AttrsId;
-use crate::rib::table::{AGGREGATE, Path};
+use crate::rib::table::{AGGREGATE, Came, Path, PathKey};
 use crate::time::Instant;
 use crate::types::{IpNet, NextHop};
 use crate::wire::attrs::{flag, kind, put};
@@ -18,7 +18,7 @@ impl Speaker {
         // With their old attributes: our AS and identifier are in them.
         let old: Vec<IpNet> = self.aggregates.all().map(|(prefix, _)| prefix).collect();
         for prefix in &old {
-            self.table.remove(prefix, AGGREGATE);
+            self.table.remove(prefix, PathKey::only(AGGREGATE));
         }
         self.aggregates.set(&self.config.aggregates, &self.table);
         let all: Vec<IpNet> = self.aggregates.all().map(|(prefix, _)| prefix).collect();
@@ -49,10 +49,10 @@ impl Speaker {
         if wanted && !stands {
             let attrs = self.aggregate_block();
             let hop = self.table.hops.intern(NextHop::new(IpAddr::V4(self.config.router_id)), None);
-            let since_s = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
-            self.table.insert(*prefix, Path { peer: AGGREGATE, attrs, hop, since_s, stale: false });
+            let came = Came::new(now.as_secs(), 0);
+            self.table.insert(*prefix, Path { peer: AGGREGATE, id: 0, attrs, hop, came });
         } else if stands && !wanted {
-            self.table.remove(prefix, AGGREGATE);
+            self.table.remove(prefix, PathKey::only(AGGREGATE));
         }
     }
 

@@ -197,7 +197,7 @@ impl Speaker {
         let mut paths = [0; 2];
         for member in self.members.values() {
             for family in Family::ALL {
-                paths[family.index()] += member.held[family.index()];
+                paths[family.index()] += member.held.all()[family.index()];
             }
         }
         SpeakerSummary {
@@ -217,7 +217,7 @@ impl Speaker {
         let paths = entry.paths.iter().enumerate().map(|(at, path)| {
             let attrs = Attrs(self.table.attrs.block(path.attrs));
             let rule = ranking.as_ref().map_or(Rule::Unresolved, |ranking| ranking.ended_by[at]);
-            let is_best = Some(path.peer) == entry.best;
+            let is_best = Some(at) == entry.best;
             let reason = match (self.table.candidate(path), &best) {
                 _ if path.peer == AGGREGATE => {
                     let count = self.aggregates.count(&entry.prefix);
@@ -237,14 +237,14 @@ impl Speaker {
                 originator_id: attrs.originator_id(),
                 cluster_list: attrs.cluster_list().collect(),
                 external: self.table.candidate(path).is_some_and(|candidate| candidate.ebgp),
-                since_s: u64::from(path.since_s),
+                since_s: u64::from(path.came.seconds()),
                 local_pref: attrs.local_pref(),
                 med: attrs.med(),
                 communities: attrs.communities().map(|word| format!("{}:{}", word >> 16, word & 0xffff)).collect(),
                 large_communities: attrs.large_communities().map(|[a, b, c]| format!("{a}:{b}:{c}")).collect(),
                 best: is_best,
                 used: rule == Rule::Equal,
-                stale: path.stale,
+                stale: self.table.lives.is_stale(path),
                 reason,
             }
         });
@@ -260,7 +260,7 @@ impl Speaker {
     /// Whether the kernel acknowledged what is wanted for this entry now.
     fn is_installed(&self, entry: &Entry<'_>) -> bool {
         let acknowledged = entry.changed <= self.kernel_done() && !self.fib_failed.contains(&entry.prefix);
-        entry.best == Some(LOCAL) || is_wanted(entry) && acknowledged
+        entry.best_peer() == Some(LOCAL) || is_wanted(entry) && acknowledged
     }
 
     fn source(&self, peer: PeerId) -> String {
@@ -292,7 +292,7 @@ fn neighbor(member: &Member, now: Instant) -> NeighborInfo {
         state: status.state,
         since_s: now.since(status.since).as_secs(),
         hold_time_s: session.map(|session| session.hold_time_s),
-        prefixes_received: Family::ALL.map(|family| member.held[family.index()]),
+        prefixes_received: member.held.all(),
         prefixes_sent: member.out.told_count,
         updates_rejected: member.rejected,
         prefixes_rejected: member.prefixes_rejected,

@@ -178,17 +178,13 @@ impl Speaker {
 
     /// RFC 4456 §6: external routes go to every internal peer, a client's to all, a non-client's to clients only.
     fn reflects(&self, path: &Path, to_client: bool) -> bool {
-        let Some(source) = self.members.get(&path.peer) else {
-            return true;
-        };
-        let external = source.last.as_ref().is_none_or(|session| session.codec.ebgp);
-        external || to_client || source.peer.config().route_reflector_client
+        self.table.peer(path.peer).is_none_or(|source| source.ebgp || source.client || to_client)
     }
 
     /// The identifier of an internal peer, whose routes are reflected rather than passed on.
     fn internal_source(&self, source: PeerId) -> Option<RouterId> {
-        let session = self.members.get(&source)?.last.as_ref()?;
-        (!session.codec.ebgp).then_some(session.router_id)
+        let facts = self.table.peer(source)?;
+        (!facts.ebgp).then_some(facts.router_id)
     }
 
     pub(super) fn export_block(&self, session: &Session, key: (&Route, PeerId), policy: Chosen<'_>) -> Vec<u8> {

@@ -137,8 +137,7 @@ impl Speaker {
         if source == AGGREGATE {
             return Source::Aggregate;
         }
-        let session = self.members.get(&source).and_then(|member| member.last.as_ref());
-        if session.is_some_and(|session| !session.codec.ebgp) { Source::Ibgp } else { Source::Ebgp }
+        if self.table.peer(source).is_some_and(|facts| !facts.ebgp) { Source::Ibgp } else { Source::Ebgp }
     }
 
     /// A refusal as a sentence.

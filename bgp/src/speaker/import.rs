@@ -2,10 +2,11 @@
 
 use super::filter::{Import, at_peer};
 use super::machine::Speaker;
+use super::sweep::Held;
 use crate::event::Event;
 use crate::peer::{NextHopRule, Session};
 use crate::policy::{Chosen, Verdict};
-use crate::rib::table::Path;
+use crate::rib::table::{Came, Path, PathKey};
 use crate::time::Instant;
 use crate::types::{Family, NextHop, PeerId};
 use crate::wire::Notification;
@@ -88,9 +89,10 @@ impl Speaker {
         let policies = Arc::clone(&self.config.policies);
         let chosen = policies.choose(config.import.as_deref(), session.codec.ebgp);
         let next_hop = self.table.import_next_hop(config.next_hop, next_hop, session);
-        let since_s = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
+        let life = self.table.lives.now(id);
+        let came = Came::new(now.as_secs(), life);
         let mut import = Import { id, session, chosen, block, next_hop, made: Vec::new() };
-        let (mut held, mut rejected) = (0, 0);
+        let (mut held, mut rejected) = (self.held(id), 0);
         for prefix in Nlri::new(family, nlri) {
             let accepted = match chosen {
                 Chosen::Always(Verdict::Reject) => None,
@@ -98,13 +100,15 @@ impl Speaker {
             };
             match accepted {
                 Some((attrs, hop)) => {
-                    let path = Path { peer: id, attrs, hop, since_s, stale: false };
-                    held += i64::from(self.table.insert(prefix, path));
+                    let path = Path { peer: id, id: 0, attrs, hop, came };
+                    held.came(family, life, self.table.insert(prefix, path));
                 }
                 None => {
                     // What was accepted before and no longer is goes: a rejected route replaces the earlier one too.
                     rejected += 1;
-                    held -= i64::from(self.table.remove(&prefix, id));
+                    if let Some(came) = self.table.remove(&prefix, PathKey::only(id)) {
+                        held.went(family, life, came);
+                    }
                 }
             }
         }
@@ -112,8 +116,7 @@ impl Speaker {
             self.table.attrs.release(attrs);
         }
         if let Some(member) = self.members.get_mut(&id) {
-            let count = &mut member.held[family.index()];
-            *count = count.saturating_add_signed(held);
+            member.held = held;
             member.prefixes_rejected += rejected;
         }
     }
@@ -122,11 +125,16 @@ impl Speaker {
         let Some(member) = self.members.get_mut(&id) else {
             return;
         };
+        let life = self.table.lives.now(id);
         for prefix in Nlri::new(family, nlri) {
-            if self.table.remove(&prefix, id) {
-                member.held[family.index()] = member.held[family.index()].saturating_sub(1);
+            if let Some(came) = self.table.remove(&prefix, PathKey::only(id)) {
+                member.held.went(family, life, came);
             }
         }
+    }
+
+    fn held(&self, id: PeerId) -> Held {
+        self.members.get(&id).map_or_else(Held::default, |member| member.held)
     }
 
     /// RFC 4486 §4: Maximum Number of Prefixes Reached.
@@ -136,7 +144,7 @@ impl Speaker {
         };
         let config = member.peer.config();
         if let Some(limit) = config.max_prefixes
-            && member.held.iter().sum::<u64>() > u64::from(limit)
+            && member.held.of_session() > u64::from(limit)
         {
             let name = config.name.clone();
             self.event(Event::MaxPrefixes { peer: id, name, limit });

@@ -44,7 +44,7 @@ impl Speaker {
             let held = set_bit(&mut self.in_kernel, slot, is_wanted(&entry));
             let want = match entry.hops {
                 Some(hops) => Want::Hops(Arc::clone(hops)),
-                None if entry.best == Some(AGGREGATE) => Want::Discard,
+                None if entry.best_peer() == Some(AGGREGATE) => Want::Discard,
                 None if held => Want::Nothing,
                 None => continue,
             };
@@ -132,7 +132,7 @@ impl Speaker {
 
 /// Whether the kernel is to hold something for an entry: the way to it, or an aggregate's discard route.
 pub(super) fn is_wanted(entry: &Entry<'_>) -> bool {
-    entry.hops.is_some() || entry.best == Some(AGGREGATE)
+    entry.hops.is_some() || entry.best_peer() == Some(AGGREGATE)
 }
 
 /// Sets a bit and answers what it was.

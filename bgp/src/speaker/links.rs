@@ -3,6 +3,7 @@
 
 use super::LinkState;
 use super::machine::{Member, Speaker};
+use super::sweep::SLICE;
 use crate::peer::{Endpoint, PeerInput, Session};
 use crate::time::Instant;
 use crate::types::{IfIndex, PeerId};
@@ -12,9 +13,8 @@ impl Speaker {
         let unreachable: Vec<PeerId> =
             self.members.iter().filter(|(_, member)| !self.is_on_link(member)).map(|(id, _)| *id).collect();
         let changed = self.table.hops.set_links(links);
-        if !changed.is_empty() {
-            self.table.hops_changed(&changed);
-        }
+        self.table.hops_changed(&changed);
+        self.table.rerank(SLICE);
         for peer in unreachable {
             if self.members.get(&peer).is_some_and(|member| self.is_on_link(member)) {
                 self.give(now, peer, PeerInput::LinkUp);

@@ -3,14 +3,14 @@
 use super::batch::Group;
 use super::export::Out;
 use super::kernel::AskAgain;
-use super::sessions::Sweep;
+use super::sweep::{Held, SLICE, Sweep};
 use super::{DynamicRange, Input, Originate, Output, SpeakerConfig};
 use crate::event::Event;
 use crate::peer::{Endpoint, Local, Peer, PeerConfig, PeerInput, Session};
 use crate::policy::{Hits, Policies};
 use crate::rib::aggregate::Aggregates;
 use crate::rib::attrs::AttrsId;
-use crate::rib::table::{LOCAL, Path, Table};
+use crate::rib::table::{Came, LOCAL, Path, PathKey, Table};
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::types::{ConnId, Family, IpNet, NextHop, PeerId};
@@ -33,8 +33,8 @@ pub(super) struct Member {
     pub(super) out: Out,
     /// The newest Established session, kept while its routes are.
     pub(super) last: Option<Arc<Session>>,
-    /// Paths in the table, by family.
-    pub(super) held: [u64; 2],
+    /// Its paths in the table.
+    pub(super) held: Held,
     pub(super) rejected: u64,
     pub(super) prefixes_rejected: u64,
     /// How often each rule of the policies decided for this peer, since they were loaded.
@@ -64,6 +64,8 @@ pub struct Speaker {
     pub(super) originated: BTreeSet<IpNet>,
     pub(super) aggregates: Aggregates,
     pub(super) sweeps: VecDeque<Sweep>,
+    /// What peers that were removed still have in the table.
+    pub(super) left: BTreeMap<PeerId, Held>,
     pub(super) output: VecDeque<Output>,
     rng: Rng,
     next_conn: u64,
@@ -119,6 +121,7 @@ impl Speaker {
             originated: BTreeSet::new(),
             aggregates,
             sweeps: VecDeque::new(),
+            left: BTreeMap::new(),
             output: VecDeque::new(),
             next_conn: 0,
             next_dynamic: DYNAMIC,
@@ -208,8 +211,8 @@ impl Speaker {
     /// When to call with `Tick`, and for what.
     #[must_use]
     pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
-        if !self.sweeps.is_empty() {
-            return Some((Instant::ZERO, "routes of a lost session"));
+        if self.is_walking() {
+            return Some((Instant::ZERO, "walks over the table"));
         }
         let first = self.timers.first().and_then(|(_, peer)| self.members.get(peer)?.peer.next_timeout());
         first.into_iter().chain(self.settle_timeout()).chain(self.ask_timeout()).min()
@@ -228,6 +231,7 @@ impl Speaker {
         self.set_policies(policies);
         if multipath {
             self.table.set_multipath(self.config.multipath);
+            self.table.rerank(SLICE);
         }
         if aggregates || !same {
             self.set_aggregates(now);
@@ -280,10 +284,12 @@ impl Speaker {
                 return;
             }
             let import = old.import != config.import;
+            let client = config.route_reflector_client;
             let reset = member.peer.set_config(now, config, &mut self.rng, &mut self.next_conn);
             if !reset {
                 self.has_news = true;
                 member.out.restart();
+                self.table.set_client(id, client);
                 if import {
                     for family in Family::ALL {
                         member.peer.request_refresh(family);
@@ -298,7 +304,7 @@ impl Speaker {
                 peer: Peer::new(id, config, local),
                 out: Out::default(),
                 last: None,
-                held: [0; 2],
+                held: self.left.remove(&id).unwrap_or_default(),
                 rejected: 0,
                 prefixes_rejected: 0,
                 hits: Hits::default(),
@@ -317,8 +323,13 @@ impl Speaker {
     fn remove_peer(&mut self, now: Instant, id: PeerId) {
         // RFC 4486 §4: Peer De-configured.
         self.give(now, id, PeerInput::Stop(Some(Notification::new(Notification::CEASE, 3))));
-        self.sweep_now(id, &Family::ALL, false);
+        self.drop_stale(id, &Family::ALL);
         if let Some(mut member) = self.members.remove(&id) {
+            if self.table.lives.past(id) == [0; 2] {
+                self.table.forget_peer(id);
+            } else {
+                self.left.insert(id, member.held);
+            }
             member.timer.map(|at| self.timers.remove(&(at, id)));
             for (conn, _) in self.conns.iter().filter(|(_, peer)| **peer == id) {
                 let mut words = BytesMut::new();
@@ -414,13 +425,13 @@ impl Speaker {
     fn set_originated(&mut self, now: Instant, routes: &[Originate]) {
         let wanted: BTreeSet<_> = routes.iter().map(|route| route.prefix.trunc()).collect();
         for gone in self.originated.difference(&wanted) {
-            self.table.remove(gone, LOCAL);
+            self.table.remove(gone, PathKey::only(LOCAL));
         }
         for route in routes {
             let attrs = self.originated_block(route);
             let hop = self.table.hops.intern(NextHop::new(IpAddr::V4(self.config.router_id)), None);
-            let since_s = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
-            self.table.insert(route.prefix.trunc(), Path { peer: LOCAL, attrs, hop, since_s, stale: false });
+            let came = Came::new(now.as_secs(), 0);
+            self.table.insert(route.prefix.trunc(), Path { peer: LOCAL, id: 0, attrs, hop, came });
         }
         self.originated = wanted;
         let aggregates: Vec<IpNet> = self.aggregates.all().map(|(prefix, _)| prefix).collect();
@@ -464,7 +475,7 @@ impl Speaker {
         for peer in due {
             self.give(now, peer, PeerInput::Tick);
         }
-        self.sweep();
+        self.walk_on();
         self.trim();
         self.settle(now);
         self.ask_kernel_again(now);

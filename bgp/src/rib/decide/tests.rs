@@ -18,6 +18,7 @@ struct Spec {
     id: u8,
     originator: Option<u8>,
     clusters: u8,
+    path_id: u32,
 }
 
 const SAME: Spec = Spec {
@@ -31,6 +32,7 @@ const SAME: Spec = Spec {
     id: 1,
     originator: None,
     clusters: 0,
+    path_id: 0,
 };
 
 fn block(spec: &Spec) -> Vec<u8> {
@@ -66,6 +68,7 @@ fn ranked(specs: &[Spec]) -> Option<Ranking> {
             metric: spec.metric,
             router_id: Ipv4Addr::new(10, 0, 0, spec.id),
             peer_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, spec.id)),
+            path_id: spec.path_id,
         })
         .collect();
     decide(&candidates)
@@ -85,6 +88,7 @@ fn each_rule_decides_when_all_before_it_are_equal() {
         (path(&[1]), Spec { id: 2, ..path(&[2]) }, Rule::Equal),
         (Spec { id: 3, originator: Some(1), ..SAME }, Spec { id: 2, ..SAME }, Rule::Equal),
         (Spec { originator: Some(1), id: 9, ..SAME }, Spec { originator: Some(1), clusters: 1, ..SAME }, Rule::Equal),
+        (Spec { path_id: 4, ..SAME }, Spec { path_id: 5, ..SAME }, Rule::Equal),
     ];
     for (at, (winner, loser, rule)) in rows.into_iter().enumerate() {
         let ranking = ranked(&[loser.clone(), winner.clone()]).unwrap();
@@ -130,6 +134,7 @@ fn spec(id: u8) -> impl Strategy<Value = Spec> {
             resolved,
             metric,
             id,
+            path_id: 0,
             originator: None,
             clusters: 0,
         })
@@ -141,15 +146,18 @@ proptest! {
         specs in (spec(1), spec(2), spec(3), spec(4)).prop_map(|(a, b, c, d)| vec![a, b, c, d]),
         turn in 0_usize..4,
     ) {
+        // The last two are paths of one peer.
+        let mut specs = specs;
+        (specs[3].id, specs[3].path_id) = (3, 7);
         let here = ranked(&specs);
         let mut turned = specs.clone();
         turned.rotate_left(turn);
         turned.swap(0, 1);
         let there = ranked(&turned);
-        let best = |ranking: Option<Ranking>, specs: &[Spec]| ranking.map(|ranking| specs[ranking.best].id);
+        let best = |ranking: Option<Ranking>, specs: &[Spec]| ranking.map(|ranking| (specs[ranking.best].id, specs[ranking.best].path_id));
         let members = |ranking: &Option<Ranking>, specs: &[Spec]| {
             let mut ids: Vec<_> = ranking.iter().flat_map(|ranking| ranking.ended_by.iter().zip(specs))
-                .filter(|(rule, _)| **rule == Rule::Equal).map(|(_, spec)| spec.id).collect();
+                .filter(|(rule, _)| **rule == Rule::Equal).map(|(_, spec)| (spec.id, spec.path_id)).collect();
             ids.sort_unstable();
             ids
         };

@@ -6,26 +6,35 @@ use crate::types::{IfIndex, NextHop};
 use crate::wire::attrs::{AsPath, kind, put};
 use proptest::prelude::*;
 
+mod paths;
+
 fn table() -> Table {
     let mut table = Table::new(1, 64);
     let net = "192.0.2.254/24".parse().unwrap();
     table.hops.set_links(vec![LinkState { link: IfIndex(2), addrs: vec![net] }]);
     for peer in 1..5_u8 {
         let address = IpAddr::from([192, 0, 2, peer]);
-        table
-            .set_peer(PeerId(peer.into()), PeerFacts { ebgp: true, router_id: RouterId::new(10, 0, 0, peer), address });
+        table.set_peer(
+            PeerId(peer.into()),
+            PeerFacts { ebgp: true, router_id: RouterId::new(10, 0, 0, peer), address, client: false },
+        );
     }
     table
 }
 
 fn announce(table: &mut Table, prefix: &str, peer: u8, length: usize) {
+    announce_path(table, prefix, (peer, 0), length);
+}
+
+/// A path with an identifier of the peer's (RFC 7911 §3).
+fn announce_path(table: &mut Table, prefix: &str, (peer, id): (u8, u32), length: usize) {
     let mut block = Vec::new();
     put(&mut block, 0x40, kind::ORIGIN, &[0]);
     let path = (0..length).fold(Vec::new(), |path, _| AsPath(&path).prepended(crate::types::Asn(65_000), 1));
     put(&mut block, 0x40, kind::AS_PATH, &path);
     let attrs = table.attrs.intern(&block);
     let hop = table.hops.intern(NextHop::new(IpAddr::from([192, 0, 2, peer])), None);
-    let path = Path { peer: PeerId(peer.into()), attrs, hop, since_s: 0, stale: false };
+    let path = Path { peer: PeerId(peer.into()), id, attrs, hop, came: Came::new(0, 0) };
     table.insert(prefix.parse().unwrap(), path);
 }
 
@@ -74,6 +83,7 @@ fn equal_paths_make_one_set_and_a_lost_link_empties_it() {
     assert_eq!(gateways(&table).unwrap(), ["192.0.2.1", "192.0.2.2"]);
     let changed = table.hops.set_links(Vec::new());
     table.hops_changed(&changed);
+    table.rerank(1);
     assert_eq!(gateways(&table), None);
     assert_eq!(table.get(&prefix).unwrap().best, None);
 }
@@ -83,7 +93,7 @@ fn a_withdrawn_prefix_lives_until_every_reader_heard_of_it() {
     let mut table = table();
     announce(&mut table, "10.0.0.0/8", 1, 1);
     let mut cursor = table.log_end();
-    assert!(table.remove(&"10.0.0.0/8".parse().unwrap(), PeerId(1)));
+    assert!(table.remove(&"10.0.0.0/8".parse().unwrap(), PathKey::only(PeerId(1))).is_some());
     assert_eq!(table.len(), 1);
     assert_eq!(changes(&table, &mut cursor), ["10.0.0.0/8"]);
     table.trim(cursor);
@@ -91,6 +101,23 @@ fn a_withdrawn_prefix_lives_until_every_reader_heard_of_it() {
     assert!(table.attrs.is_empty());
     announce(&mut table, "12.0.0.0/8", 1, 1);
     assert_eq!(changes(&table, &mut cursor), ["12.0.0.0/8"], "the slot is used again");
+}
+
+#[test]
+fn the_loss_of_the_best_path_is_a_change_where_the_others_are_no_use() {
+    let mut table = table();
+    let prefix = "10.0.0.0/8".parse().unwrap();
+    announce(&mut table, "10.0.0.0/8", 1, 1);
+    let attrs = table.attrs.intern(&[]);
+    let hop = table.hops.intern(NextHop::new(IpAddr::from([192, 0, 2, 1])), None);
+    table.insert(prefix, Path { peer: LOCAL, id: 0, attrs, hop, came: Came::new(0, 0) });
+    let changed = table.hops.set_links(Vec::new());
+    table.hops_changed(&changed);
+    table.rerank(1);
+    let mut cursor = table.log_end();
+    assert!(table.remove(&prefix, PathKey::only(LOCAL)).is_some());
+    assert_eq!(changes(&table, &mut cursor), ["10.0.0.0/8"]);
+    assert_eq!(table.get(&prefix).unwrap().best, None);
 }
 
 #[test]
@@ -126,49 +153,53 @@ proptest! {
             let address = if peer == 4 { [198, 51, 100, 1] } else { [192, 0, 2, u8::try_from(peer).unwrap()] };
             let hop = table.hops.intern(NextHop::new(IpAddr::from(address)), None);
             let peer = if peer == 0 { LOCAL } else { PeerId(peer.min(4)) };
-            table.insert(prefix, Path { peer, attrs, hop, since_s: 0, stale: false });
+            table.insert(prefix, Path { peer, id: 0, attrs, hop, came: Came::new(0, 0) });
         }
         let entry = table.get(&prefix).unwrap();
         let ranking = table.ranking(entry.paths);
-        prop_assert_eq!(entry.best, ranking.as_ref().map(|ranking| entry.paths[ranking.best].peer));
+        prop_assert_eq!(entry.best, ranking.as_ref().map(|ranking| ranking.best));
         let equal = ranking.map_or(0, |ranking| ranking.ended_by.iter().filter(|rule| **rule == Rule::Equal).count());
-        if entry.best.is_some_and(|best| best != LOCAL) {
+        if entry.best_peer().is_some_and(|best| best != LOCAL) {
             prop_assert_eq!(entry.hops.map_or(0, |hops| hops.len()), equal);
         }
     }
 
     #[test]
-    fn incremental_equals_from_scratch(steps in proptest::collection::vec((0_u8..4, 1_u8..5, 0_usize..4), 1..80)) {
+    fn incremental_equals_from_scratch(
+        steps in proptest::collection::vec((0_u8..4, 1_u8..5, 0_u32..3, 0_usize..4), 1..80),
+        watched in any::<bool>(),
+    ) {
         let prefix = |at: u8| format!("10.{at}.0.0/16");
         let mut incremental = table();
+        incremental.watch_paths(watched);
         let mut held = BTreeMap::new();
         let (mut cursor, mut seen) = (0, BTreeMap::new());
-        for (at, peer, length) in steps {
+        for (at, peer, id, length) in steps {
             if length == 0 {
-                incremental.remove(&prefix(at).parse().unwrap(), PeerId(peer.into()));
-                held.remove(&(at, peer));
+                incremental.remove(&prefix(at).parse().unwrap(), PathKey { peer: PeerId(peer.into()), id });
+                held.remove(&(at, peer, id));
             } else {
-                announce(&mut incremental, &prefix(at), peer, length);
-                held.insert((at, peer), length);
+                announce_path(&mut incremental, &prefix(at), (peer, id), length);
+                held.insert((at, peer, id), length);
             }
             if length == 2 {
                 while let Some(slot) = incremental.next_change(&mut cursor) {
                     let entry = incremental.entry(slot).unwrap();
-                    seen.insert(entry.prefix, (entry.best, entry.hops.cloned()));
+                    seen.insert(entry.prefix, (entry.best_peer(), entry.hops.cloned()));
                 }
                 incremental.trim(cursor);
             }
         }
         let mut scratch = table();
-        for ((at, peer), length) in held {
-            announce(&mut scratch, &prefix(at), peer, length);
+        for ((at, peer, id), length) in held {
+            announce_path(&mut scratch, &prefix(at), (peer, id), length);
         }
         let state = |table: &Table| table.after(None).filter(|entry| entry.best.is_some())
-            .map(|entry| (entry.prefix, (entry.best, entry.hops.cloned()))).collect::<BTreeMap<_, _>>();
+            .map(|entry| (entry.prefix, (entry.best_peer(), entry.hops.cloned()))).collect::<BTreeMap<_, _>>();
         prop_assert_eq!(state(&incremental), state(&scratch));
         while let Some(slot) = incremental.next_change(&mut cursor) {
             let entry = incremental.entry(slot).unwrap();
-            seen.insert(entry.prefix, (entry.best, entry.hops.cloned()));
+            seen.insert(entry.prefix, (entry.best_peer(), entry.hops.cloned()));
         }
         seen.retain(|_, (best, _)| best.is_some());
         prop_assert_eq!(seen, state(&scratch), "what a reader saw");

@@ -4,6 +4,7 @@ mod aggregates;
 mod groups;
 mod policy;
 mod settle;
+mod walks;
 
 use super::*;
 use crate::peer::{AddPath, NextHopRule, RemoteAs, RouteOptions, SessionOptions};

@@ -242,7 +242,7 @@ proptest! {
                 let prefix: IpNet = name.parse().unwrap();
                 let inside = entries.iter().filter(|entry| {
                     prefix.contains(&entry.prefix) && prefix != entry.prefix
-                        && entry.best.is_some_and(|best| best != AGGREGATE)
+                        && entry.best_peer().is_some_and(|best| best != AGGREGATE)
                 });
                 let count = inside.count() as u64;
                 prop_assert_eq!(speaker.aggregates.count(&prefix), count, "{}", name);

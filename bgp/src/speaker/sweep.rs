@@ -1,0 +1,172 @@
+//! What a session leaves behind is removed in slices: a walk over a million prefixes delays no other peer's keepalive.
+//!
+//! Which paths are of an earlier session their number says ([`crate::rib::lives`]), so a walk can go on while the peer is back and
+//! announces: what came since is of another session.
+
+use super::machine::Speaker;
+use crate::rib::lives::Sessions;
+use crate::rib::table::{Came, PathKey, SlotId};
+use crate::types::{Family, PeerId};
+
+/// Prefixes looked at in one slice of a walk: about a millisecond.
+pub(super) const SLICE: SlotId = 20_000;
+
+/// A walk over the paths of a peer's earlier sessions.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    peer: PeerId,
+    /// Which of them, by family.
+    sessions: Sessions,
+    next: SlotId,
+}
+
+/// Paths of one peer in the table, by family.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Held {
+    /// Of its session.
+    now: [u64; 2],
+    /// Of earlier ones.
+    past: [u64; 2],
+}
+
+impl Held {
+    /// All of them.
+    pub(super) fn all(&self) -> [u64; 2] {
+        Family::ALL.map(|family| self.now[family.index()] + self.past[family.index()])
+    }
+
+    /// Those of the session: what a limit counts. Paths, as with RFC 7911 a prefix may have several: FRR and BIRD count the same.
+    pub(super) fn of_session(&self) -> u64 {
+        self.now.iter().sum()
+    }
+
+    /// The session ended.
+    fn end(&mut self) {
+        self.past = self.all();
+        self.now = [0; 2];
+    }
+
+    /// A path came in session `session`, for one that came earlier or for none.
+    pub(super) const fn came(&mut self, family: Family, session: u8, replaced: Option<Came>) {
+        if let Some(came) = replaced {
+            self.went(family, session, came);
+        }
+        self.now[family.index()] += 1;
+    }
+
+    /// A path is gone; `session` is the peer's.
+    pub(super) const fn went(&mut self, family: Family, session: u8, came: Came) {
+        let of = if came.session() == session { &mut self.now } else { &mut self.past };
+        let count = &mut of[family.index()];
+        *count = count.saturating_sub(1);
+    }
+}
+
+impl Speaker {
+    /// Whether a walk is under way.
+    pub(super) fn is_walking(&self) -> bool {
+        !self.sweeps.is_empty() || self.table.is_reranking()
+    }
+
+    /// One slice of the oldest walk, and one of ranking again.
+    pub(super) fn walk_on(&mut self) {
+        self.table.rerank(SLICE);
+        if let Some(sweep) = self.sweeps.pop_front() {
+            self.sweep_on(sweep);
+        }
+    }
+
+    /// A session ended: what is not to be retained in these families goes, and what was stale before (RFC 4724 §4.2).
+    pub(super) fn leave_behind(&mut self, id: PeerId, retain: &[Family]) {
+        let ended = 1 << self.table.lives.now(id);
+        if !self.table.lives.end(id) {
+            // After fifteen sessions within one walk.
+            self.finish_sweeps(id);
+            let _ = self.table.lives.end(id);
+        }
+        let past = self.table.lives.past(id);
+        let sessions = Family::ALL.map(|family| {
+            let past = past[family.index()];
+            if retain.contains(&family) { past & !ended } else { past }
+        });
+        if let Some(member) = self.members.get_mut(&id) {
+            member.held.end();
+        }
+        self.start_sweep(id, sessions);
+    }
+
+    /// What is left of earlier sessions in these families goes.
+    pub(super) fn drop_stale(&mut self, id: PeerId, families: &[Family]) {
+        let past = self.table.lives.past(id);
+        let sessions = Family::ALL.map(|family| if families.contains(&family) { past[family.index()] } else { 0 });
+        self.start_sweep(id, sessions);
+    }
+
+    fn start_sweep(&mut self, id: PeerId, mut sessions: Sessions) {
+        for under_way in self.sweeps.iter().filter(|sweep| sweep.peer == id) {
+            for family in Family::ALL {
+                sessions[family.index()] &= !under_way.sessions[family.index()];
+            }
+        }
+        if sessions != [0; 2] {
+            self.sweeps.push_back(Sweep { peer: id, sessions, next: 0 });
+        }
+    }
+
+    /// Does the walks of a peer to their end. Only where what is left of it cannot wait.
+    pub(super) fn finish_sweeps(&mut self, id: PeerId) {
+        while let Some(place) = self.sweeps.iter().position(|sweep| sweep.peer == id) {
+            if let Some(sweep) = self.sweeps.remove(place) {
+                self.sweep_on(sweep);
+            }
+        }
+    }
+
+    fn sweep_on(&mut self, mut sweep: Sweep) {
+        let end = sweep.next.saturating_add(SLICE).min(self.table.slots());
+        for slot in sweep.next..end {
+            self.sweep_slot(slot, &sweep);
+        }
+        sweep.next = end;
+        if end < self.table.slots() {
+            self.sweeps.push_front(sweep);
+            return;
+        }
+        let Sweep { peer, sessions, .. } = sweep;
+        self.table.lives.swept(peer, sessions);
+        if !self.members.contains_key(&peer) && self.table.lives.past(peer) == [0; 2] {
+            self.table.forget_peer(peer);
+            self.left.remove(&peer);
+        }
+    }
+
+    fn sweep_slot(&mut self, slot: SlotId, sweep: &Sweep) {
+        loop {
+            let Some(entry) = self.table.entry(slot) else {
+                return;
+            };
+            let family = Family::of(&entry.prefix);
+            let sessions = sweep.sessions[family.index()];
+            let mut hits = entry.paths.iter().filter(|path| path.peer == sweep.peer);
+            let Some(path) = hits.find(|path| sessions & 1 << path.came.session() != 0) else {
+                return;
+            };
+            let key: PathKey = path.key();
+            let only = entry.paths.len() == 1;
+            let Some(came) = self.table.remove_at(slot, key) else {
+                return;
+            };
+            let now = self.table.lives.now(sweep.peer);
+            let held = match self.members.get_mut(&sweep.peer) {
+                Some(member) => Some(&mut member.held),
+                None => self.left.get_mut(&sweep.peer),
+            };
+            if let Some(held) = held {
+                held.went(family, now, came);
+            }
+            if only {
+                return;
+            }
+        }
+    }
+}
