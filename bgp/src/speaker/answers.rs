@@ -244,7 +244,7 @@ impl Speaker {
                 large_communities: attrs.large_communities().map(|[a, b, c]| format!("{a}:{b}:{c}")).collect(),
                 best: is_best,
                 used: rule == Rule::Equal,
-                stale: self.table.lives.is_stale(path),
+                stale: self.is_retained(path, Family::of(&entry.prefix)),
                 reason,
             }
         });

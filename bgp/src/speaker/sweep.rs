@@ -5,7 +5,7 @@
 
 use super::machine::Speaker;
 use crate::rib::lives::Sessions;
-use crate::rib::table::{Came, PathKey, SlotId};
+use crate::rib::table::{Came, Path, PathKey, SlotId, is_own};
 use crate::types::{Family, PeerId};
 
 /// Prefixes looked at in one slice of a walk: about a millisecond.
@@ -74,6 +74,13 @@ impl Speaker {
         if let Some(sweep) = self.sweeps.pop_front() {
             self.sweep_on(sweep);
         }
+    }
+
+    /// Whether a path of an earlier session is kept until its peer is back; others wait only for the walk that removes them.
+    pub(super) fn is_retained(&self, path: &Path, family: Family) -> bool {
+        let session = 1 << path.came.session();
+        let goes = |sweep: &Sweep| sweep.peer == path.peer && sweep.sessions[family.index()] & session != 0;
+        !is_own(path.peer) && self.table.lives.is_stale(path) && !self.sweeps.iter().any(goes)
     }
 
     /// A session ended: what is not to be retained in these families goes, and what was stale before (RFC 4724 §4.2).
