@@ -6,16 +6,21 @@
 //! OpenSent ──────────▶ OpenConfirm ──────────▶ Established
 //!     └──── hold timer, bad or unexpected message, NOTIFICATION, end of file ────▶ Ended (said once)
 //! ```
-//! Idle, Connect and Active belong to the peer: a `Connection` exists only once TCP is up.
+//! Idle, Connect and Active belong to the peer: a `Connection` exists only once TCP is up. With DelayOpen (§8.1.1, off unless
+//! configured) it begins in `Delayed`, which the RFC counts as Connect or Active, and where a fault costs the connection without a
+//! NOTIFICATION (§8.2.2, SendNOTIFICATIONwithoutOPEN is not set).
 
 mod negotiate;
 
 use crate::peer::{Local, PeerConfig, Session};
+use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::types::{ConnId, Family};
 use crate::wire::framer::Framer;
 use crate::wire::open::Open;
-use crate::wire::{EXTENDED_MESSAGE_BYTES, Kind, MAX_MESSAGE_BYTES, Notification, put_keepalive, refresh};
+use crate::wire::{
+    EXTENDED_MESSAGE_BYTES, HEADER_BYTES, Kind, MAX_MESSAGE_BYTES, Notification, put_keepalive, refresh,
+};
 use bytes::{Bytes, BytesMut};
 use negotiate::{Place, negotiate};
 use std::net::SocketAddr;
@@ -33,9 +38,14 @@ pub enum Direction {
     Accepted,
 }
 
+/// Least time without room in the socket that ends a session (RFC 9687 §3.2: the greater of this and twice the hold time).
+const SEND_HOLD_LEAST: Duration = Duration::from_secs(480);
+
 /// State, carrying its data.
 #[derive(Debug)]
 enum State {
+    /// TCP is up, and our OPEN waits for theirs or for the DelayOpenTimer.
+    Delayed(Instant),
     OpenSent,
     OpenConfirm(Arc<Session>),
     Established(Arc<Session>),
@@ -65,6 +75,8 @@ pub(crate) enum End {
     Sent(Notification),
     /// They sent this.
     Received(Notification),
+    /// This was wrong with them, but we had sent no OPEN yet, and so no NOTIFICATION.
+    Dropped(Notification),
     /// The TCP connection ended without a word.
     Lost,
 }
@@ -83,47 +95,64 @@ pub struct Connection {
     hold_at: Option<Instant>,
     keepalive_at: Option<Instant>,
     /// Control messages not yet taken by the socket.
-    pub(crate) out: BytesMut,
+    out: BytesMut,
+    /// The last of them is a KEEPALIVE: another would say nothing new, and a peer that does not read shall not fill our memory.
+    keepalive_waits: bool,
+    /// Since when there has been something to send and no room for it.
+    blocked_since: Option<Instant>,
+    send_hold: Option<Duration>,
     pub(crate) received: [u64; 5],
     pub(crate) sent: [u64; 5],
 }
 
 impl Connection {
-    /// TCP is up: sends our OPEN (RFC 4271 §8.2.2, events 16 and 17).
+    /// TCP is up: sends our OPEN (RFC 4271 §8.2.2, events 16 and 17), or waits `delay` for theirs first.
     pub(crate) fn new(
         now: Instant,
         id: ConnId,
         direction: Direction,
         ends: (SocketAddr, SocketAddr),
-        open: Open,
+        (open, delay): (Open, Duration),
     ) -> Self {
-        let mut out = BytesMut::new();
-        open.put(&mut out);
-        let mut sent = [0; 5];
-        sent[Kind::Open.index()] = 1;
-        Self {
+        let mut connection = Self {
             id,
             direction,
             local: ends.0,
             remote: ends.1,
             framer: Framer::new(MAX_MESSAGE_BYTES),
-            state: State::OpenSent,
+            state: State::Delayed(now + delay),
             sent_open: open,
-            hold_at: Some(now + OPEN_HOLD),
+            hold_at: None,
             keepalive_at: None,
-            out,
+            out: BytesMut::new(),
+            keepalive_waits: false,
+            blocked_since: None,
+            send_hold: None,
             received: [0; 5],
-            sent,
+            sent: [0; 5],
+        };
+        if delay.is_zero() {
+            connection.send_open(now);
         }
+        connection
+    }
+
+    fn send_open(&mut self, now: Instant) {
+        self.sent_open.put(&mut self.out);
+        self.sent[Kind::Open.index()] += 1;
+        self.hold_at = Some(now + OPEN_HOLD);
+        self.state = State::OpenSent;
     }
 
     /// The name of the state as in RFC 4271 §8.2.2.
     pub(crate) const fn state_name(&self) -> &'static str {
-        match self.state {
-            State::OpenSent => "OpenSent",
-            State::OpenConfirm(_) => "OpenConfirm",
-            State::Established(_) => "Established",
-            State::Ended(_) => "Idle",
+        match (&self.state, self.direction) {
+            (State::Delayed(_), Direction::Dialled) => "Connect",
+            (State::Delayed(_), Direction::Accepted) => "Active",
+            (State::OpenSent, _) => "OpenSent",
+            (State::OpenConfirm(_), _) => "OpenConfirm",
+            (State::Established(_), _) => "Established",
+            (State::Ended(_), _) => "Idle",
         }
     }
 
@@ -131,7 +160,7 @@ impl Connection {
     pub(crate) fn session(&self) -> Option<&Arc<Session>> {
         match &self.state {
             State::OpenConfirm(session) | State::Established(session) => Some(session),
-            State::OpenSent | State::Ended(_) => None,
+            State::Delayed(_) | State::OpenSent | State::Ended(_) => None,
         }
     }
 
@@ -143,7 +172,7 @@ impl Connection {
     pub(crate) fn last_session(&self) -> Option<&Arc<Session>> {
         match &self.state {
             State::Established(session) | State::Ended(Some(session)) => Some(session),
-            State::OpenSent | State::OpenConfirm(_) | State::Ended(None) => None,
+            State::Delayed(_) | State::OpenSent | State::OpenConfirm(_) | State::Ended(None) => None,
         }
     }
 
@@ -186,12 +215,12 @@ impl Connection {
     ) -> Option<ConnEvent> {
         if kind == Kind::Notification {
             // RFC 4271 §6.4: a NOTIFICATION is never answered.
-            let received = message.get(super::wire::HEADER_BYTES..).and_then(Notification::decode)?;
+            let received = message.get(HEADER_BYTES..).and_then(Notification::decode)?;
             self.finish();
             return Some(ConnEvent::Ended(End::Received(received)));
         }
         match (&self.state, kind) {
-            (State::OpenSent, Kind::Open) => Some(self.open(now, &message, config, local)),
+            (State::Delayed(_) | State::OpenSent, Kind::Open) => Some(self.open(now, &message, config, local)),
             (State::OpenConfirm(_), Kind::Keepalive) => {
                 self.renew_hold(now);
                 if let State::OpenConfirm(session) = std::mem::replace(&mut self.state, State::Ended(None)) {
@@ -208,6 +237,7 @@ impl Connection {
                 Some(ConnEvent::Update(message))
             }
             (State::Established(_), Kind::RouteRefresh) => refresh::decode(&message).map(ConnEvent::Refresh),
+            (State::Delayed(_), _) => Some(self.fail(Notification::new(Notification::FSM, 0))),
             // RFC 6608 §3: one subcode per state.
             (State::OpenSent, _) => Some(self.fail(Notification::with_data(Notification::FSM, 1, &[kind.to_wire()]))),
             (State::OpenConfirm(_), _) => {
@@ -230,6 +260,15 @@ impl Connection {
             Ok(session) => session,
             Err(fault) => return self.fail(fault),
         };
+        if matches!(self.state, State::Delayed(_)) {
+            // RFC 4271 §8.2.2, event 20: theirs came first.
+            self.send_open(now);
+        }
+        let send_hold = Duration::from_secs(u64::from(session.hold_time_s) * 2).max(SEND_HOLD_LEAST);
+        self.send_hold = match config.session.send_hold_s {
+            None => Some(send_hold),
+            Some(seconds) => (seconds > 0).then(|| Duration::from_secs(u64::from(seconds))),
+        };
         if self.sent_open.can.extended_message {
             // RFC 8654 §4: whoever heard that we can may send them.
             self.framer.set_max_message(EXTENDED_MESSAGE_BYTES);
@@ -240,18 +279,44 @@ impl Connection {
     }
 
     /// The arbiter lets this connection live: answer the OPEN with a KEEPALIVE (RFC 4271 §8.2.2, OpenSent).
-    pub(crate) fn confirm(&mut self, now: Instant) {
-        self.send_keepalive(now);
+    pub(crate) fn confirm(&mut self, now: Instant, rng: &mut Rng) {
+        self.send_keepalive(now, rng);
     }
 
-    fn send_keepalive(&mut self, now: Instant) {
-        put_keepalive(&mut self.out);
-        self.sent[Kind::Keepalive.index()] += 1;
-        // RFC 4271 §4.4: a third of the hold time.
-        self.keepalive_at = self.hold_time().map(|hold| now + hold / 3);
+    /// Differs from RFC 4271 §8.2.2: an UPDATE does not put this off, because it may lie behind others in the socket.
+    fn send_keepalive(&mut self, now: Instant, rng: &mut Rng) {
+        if !std::mem::replace(&mut self.keepalive_waits, true) {
+            put_keepalive(&mut self.out);
+            self.sent[Kind::Keepalive.index()] += 1;
+        }
+        // RFC 4271 §4.4: a third of the hold time; §10: jittered.
+        self.keepalive_at = self.hold_time().map(|hold| now + rng.jitter(hold / 3));
+    }
+
+    /// Whether control messages wait for room in the socket.
+    pub(crate) fn has_output(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// Something waits for room in the socket.
+    pub(crate) fn wait_for_room(&mut self, now: Instant) {
+        self.blocked_since.get_or_insert(now);
+    }
+
+    /// There is room: yields the control messages.
+    pub(crate) fn take_output(&mut self, buf: &mut BytesMut) {
+        self.keepalive_waits = false;
+        self.blocked_since = None;
+        buf.unsplit(self.out.split());
+    }
+
+    /// What is left to say when the connection is over.
+    pub(crate) fn into_output(self) -> BytesMut {
+        self.out
     }
 
     pub(crate) fn send_refresh(&mut self, family: Family) {
+        self.keepalive_waits = false;
         refresh::put(&mut self.out, family);
         self.sent[Kind::RouteRefresh.index()] += 1;
     }
@@ -267,30 +332,55 @@ impl Connection {
     }
 
     /// A deadline passed.
-    pub(crate) fn tick(&mut self, now: Instant) -> Option<ConnEvent> {
+    pub(crate) fn tick(&mut self, now: Instant, rng: &mut Rng) -> Option<ConnEvent> {
         if matches!(self.state, State::Ended(_)) {
             return None;
+        }
+        if matches!(self.state, State::Delayed(at) if at <= now) {
+            // RFC 4271 §8.2.2, event 12.
+            self.send_open(now);
         }
         if self.hold_at.is_some_and(|at| at <= now) {
             return Some(self.fail(Notification::new(Notification::HOLD_TIMER, 0)));
         }
+        if self.send_hold_at().is_some_and(|at| at <= now) {
+            // RFC 9687 §3.3: whoever closes does not wait for this to leave.
+            return Some(self.fail(Notification::new(Notification::SEND_HOLD_TIMER, 0)));
+        }
         if self.keepalive_at.is_some_and(|at| at <= now) {
-            self.send_keepalive(now);
+            self.send_keepalive(now, rng);
         }
         None
     }
 
+    /// When a peer that takes nothing loses its session (RFC 9687 §3.2: in Established).
+    fn send_hold_at(&self) -> Option<Instant> {
+        Some(self.blocked_since? + self.send_hold?).filter(|_| self.is_established())
+    }
+
     pub(crate) fn next_timeout(&self) -> Option<(Instant, &'static str)> {
+        let delay = match self.state {
+            State::Delayed(at) => Some((at, "delay open timer")),
+            State::OpenSent | State::OpenConfirm(_) | State::Established(_) | State::Ended(_) => None,
+        };
         let hold = self.hold_at.map(|at| (at, "hold timer"));
         let keepalive = self.keepalive_at.map(|at| (at, "keepalive timer"));
-        hold.into_iter().chain(keepalive).min()
+        let send_hold = self.send_hold_at().map(|at| (at, "send hold timer"));
+        [delay, hold, keepalive, send_hold].into_iter().flatten().min()
     }
 
     /// Ends it with a NOTIFICATION.
     pub(crate) fn fail(&mut self, notification: Notification) -> ConnEvent {
+        if matches!(self.state, State::Delayed(_)) {
+            self.finish();
+            return ConnEvent::Ended(End::Dropped(notification));
+        }
         notification.put(&mut self.out);
         self.sent[Kind::Notification.index()] += 1;
         self.finish();
         ConnEvent::Ended(End::Sent(notification))
     }
 }
+
+#[cfg(test)]
+mod tests;

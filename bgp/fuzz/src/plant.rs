@@ -97,6 +97,10 @@ pub struct Plant {
     pub events: Vec<Event>,
     guest: Line,
     canary: Line,
+    /// A second connection of the guest's, and what it heard.
+    second: Option<(ConnId, Vec<u8>)>,
+    /// The guest does not read.
+    deaf: bool,
     next_conn: u64,
     received: usize,
 }
@@ -270,7 +274,17 @@ impl Plant {
         }
         let next_conn = ConnId::ACCEPTED;
         let events = Vec::new();
-        let mut plant = Self { speaker, now: Instant::ZERO, events, guest, canary, next_conn, received: 0 };
+        let mut plant = Self {
+            speaker,
+            now: Instant::ZERO,
+            events,
+            guest,
+            canary,
+            second: None,
+            deaf: false,
+            next_conn,
+            received: 0,
+        };
         plant.canary.conn = Some(plant.connect(plant.canary.address));
         let mut bytes = BytesMut::new();
         plant.canary.open.put(&mut bytes);
@@ -420,6 +434,9 @@ impl Plant {
     }
 
     fn transfer(&mut self, conn: ConnId) {
+        if self.deaf && self.guest.conn == Some(conn) {
+            return;
+        }
         for _ in 0..BUSY_MAX {
             let mut buf = BytesMut::new();
             let more = self.speaker.poll_transmit(self.now, conn, &mut buf, 10_000);
@@ -427,6 +444,9 @@ impl Plant {
                 if line.conn == Some(conn) {
                     line.hear(self.now, &buf);
                 }
+            }
+            if let Some((_, heard)) = self.second.as_mut().filter(|(second, _)| *second == conn) {
+                heard.extend_from_slice(&buf);
             }
             if !more {
                 return;

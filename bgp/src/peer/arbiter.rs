@@ -1,12 +1,13 @@
 //! The arbiter of a peer: when to dial, which of two connections lives (RFC 4271 §6.8, RFC 6286 §2.3), and what graceful restart
 //! keeps when the session ends (RFC 4724 §4.2, §5).
 
+use super::damping::{Damping, between};
 use super::{Endpoint, Local, PeerConfig, PeerInput, PeerOutput, Session};
 use crate::fsm::{ConnEvent, Connection, Direction, End};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::types::{ConnId, Family, IfIndex, PeerId};
-use crate::wire::{HEADER_BYTES, Kind, Notification};
+use crate::wire::{Kind, Notification};
 use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -37,6 +38,7 @@ pub struct Peer {
     pub(super) output: VecDeque<PeerOutput>,
     /// Families kept as stale, and until when.
     pub(super) stale: Option<(Vec<Family>, Instant)>,
+    pub(super) damping: Damping,
     pub(super) since: Instant,
     pub(super) established: u64,
     pub(super) dropped: u64,
@@ -68,6 +70,7 @@ impl Peer {
             closing: Vec::new(),
             output: VecDeque::new(),
             stale: None,
+            damping: Damping::default(),
             since: Instant::ZERO,
             established: 0,
             dropped: 0,
@@ -146,7 +149,7 @@ impl Peer {
             PeerInput::Fault(notification) => self.on_fault(notification, &mut context),
             PeerInput::Tick => self.on_tick(&mut context),
         }
-        self.mark_writable();
+        self.mark_writable(now);
     }
 
     /// What must be done.
@@ -157,7 +160,7 @@ impl Peer {
     /// Control messages for a connection.
     pub fn poll_transmit(&mut self, conn: ConnId, buf: &mut BytesMut) {
         if let Some(own) = self.conns.iter_mut().find(|own| own.id == conn) {
-            buf.unsplit(own.out.split());
+            own.take_output(buf);
         } else if let Some(at) = self.closing.iter().position(|(id, _)| *id == conn) {
             buf.unsplit(self.closing.swap_remove(at).1);
         }
@@ -200,7 +203,7 @@ impl Peer {
             && old.graceful_restart_s == new.graceful_restart_s
             && old.local_address == new.local_address
             && old.multihop == new.multihop
-            && old.session == new.session
+            && !old.session.ends_session(&new.session)
             && old.add_path.offer() == new.add_path.offer();
         if same {
             return false;
@@ -213,9 +216,10 @@ impl Peer {
         let started = self.started;
         self.stop(now, Some(notification));
         self.started = started;
+        self.damping.forgive();
         let mut context = Context { now, rng, next_conn };
         self.dial(&mut context);
-        self.mark_writable();
+        self.mark_writable(now);
         true
     }
 
@@ -233,7 +237,8 @@ impl Peer {
     fn dial(&mut self, context: &mut Context<'_>) {
         let busy = self.dialling.is_some()
             || self.conns.iter().any(|conn| conn.direction == Direction::Dialled || conn.is_established());
-        if !self.started || self.config.passive || self.config.shutdown.is_some() || busy {
+        let silent = self.config.passive || self.config.shutdown.is_some() || self.damping.refuses(context.now);
+        if !self.started || silent || busy {
             return;
         }
         let Some(remote) = self.target() else {
@@ -249,9 +254,14 @@ impl Peer {
     /// Somewhere between the least and the most wait (RFC 4271 §10: jittered).
     fn schedule(&mut self, context: &mut Context<'_>) {
         let (least, most) = self.config.connect_retry_ms;
-        let spread = u64::from(most.saturating_sub(least)) + 1;
-        let wait = u64::from(least) + context.rng.next_u64() % spread;
-        self.retry_at = Some(context.now + Duration::from_millis(wait));
+        let wait = |ms| Duration::from_millis(u64::from(ms));
+        self.retry_at = Some(context.now + between(wait(least), wait(most), context.rng));
+    }
+
+    /// The wait after a failure that counts (RFC 4271 §8.1.1).
+    fn rest(&mut self, context: &mut Context<'_>) {
+        let rest = self.damping.failed(context.now, self.config.connect_retry_ms, context.rng);
+        self.retry_at = Some(context.now + rest);
     }
 
     fn on_remote(&mut self, remote: Option<(Ipv6Addr, IfIndex)>, context: &mut Context<'_>) {
@@ -277,11 +287,12 @@ impl Peer {
             return;
         }
         let open = self.our_open();
-        self.conns.push(Connection::new(now, conn, Direction::Dialled, (local, remote), open));
+        self.conns.push(Connection::new(now, conn, Direction::Dialled, (local, remote), (open, self.delay_open())));
     }
 
     fn on_accepted(&mut self, conn: ConnId, ends: (SocketAddr, SocketAddr), now: Instant) {
-        if !self.started || self.config.shutdown.is_some() {
+        // RFC 4271 §8.2.2: a peer in Idle refuses connections.
+        if !self.started || self.config.shutdown.is_some() || self.damping.refuses(now) {
             self.output.push_back(PeerOutput::Close { conn, flush: false });
             return;
         }
@@ -292,7 +303,11 @@ impl Peer {
             self.output.push_back(PeerOutput::Close { conn: older, flush: false });
         }
         let open = self.our_open();
-        self.conns.push(Connection::new(now, conn, Direction::Accepted, ends, open));
+        self.conns.push(Connection::new(now, conn, Direction::Accepted, ends, (open, self.delay_open())));
+    }
+
+    fn delay_open(&self) -> Duration {
+        Duration::from_millis(u64::from(self.config.session.delay_open_ms))
     }
 
     /// Handles every whole message that waits on a connection.
@@ -342,7 +357,7 @@ impl Peer {
             }
         }
         if let Some(own) = self.conns.iter_mut().find(|own| own.id == conn) {
-            own.confirm(context.now);
+            own.confirm(context.now, context.rng);
         }
     }
 
@@ -425,7 +440,7 @@ impl Peer {
     fn on_tick(&mut self, context: &mut Context<'_>) {
         let now = context.now;
         for conn in self.conns.iter().map(|own| own.id).collect::<Vec<_>>() {
-            let event = self.conns.iter_mut().find(|own| own.id == conn).and_then(|own| own.tick(now));
+            let event = self.conns.iter_mut().find(|own| own.id == conn).and_then(|own| own.tick(now, context.rng));
             if let Some(ConnEvent::Ended(end)) = event {
                 self.end(conn, &end, context);
             }
@@ -477,12 +492,18 @@ impl Peer {
         let (reason, flush) = match end {
             End::Sent(notification) => (format!("sent {notification}"), true),
             End::Received(notification) => (format!("received {notification}"), false),
+            End::Dropped(notification) => (format!("closed before any OPEN: {notification}"), false),
             End::Lost => ("connection lost".to_owned(), false),
         };
         self.remove_keeping_output(conn, flush);
         if *end != End::Lost {
             self.output.push_back(PeerOutput::Close { conn, flush });
         }
+        let counts = match end {
+            // Errors of theirs, whatever the state; an operator's reset is none.
+            End::Sent(sent) | End::Dropped(sent) => (sent.code, sent.subcode) != (Notification::CEASE, 4),
+            End::Received(_) | End::Lost => session.is_some(),
+        };
         if let Some(session) = session {
             // RFC 4724 §4.2: only a session that ended without a NOTIFICATION is restarted gracefully.
             let retain = match (end, &session.graceful) {
@@ -498,7 +519,12 @@ impl Peer {
         } else {
             self.refused(reason);
         }
-        if self.started && self.conns.is_empty() {
+        if !self.started {
+            return;
+        }
+        if counts && self.config.session.damp_oscillations {
+            self.rest(context);
+        } else if self.conns.is_empty() {
             self.schedule(context);
         }
     }
@@ -535,20 +561,26 @@ impl Peer {
         let own = self.conns.swap_remove(at);
         add(&mut self.past_received, own.received);
         add(&mut self.past_sent, own.sent);
-        if keep && own.out.len() >= HEADER_BYTES {
+        if keep && own.has_output() {
             if self.closing.len() >= CLOSING_MAX {
                 self.closing.remove(0);
             }
-            self.closing.push((conn, own.out));
+            self.closing.push((conn, own.into_output()));
+        }
+    }
+
+    /// Routes wait for room in the socket of the session.
+    pub fn wait_for_room(&mut self, now: Instant) {
+        if let Some(own) = self.conns.iter_mut().find(|own| own.is_established()) {
+            own.wait_for_room(now);
         }
     }
 
     /// Says once per `handle` which connections have bytes.
-    fn mark_writable(&mut self) {
-        for conn in &self.conns {
-            if !conn.out.is_empty() {
-                self.output.push_back(PeerOutput::Writable(conn.id));
-            }
+    fn mark_writable(&mut self, now: Instant) {
+        for conn in self.conns.iter_mut().filter(|conn| conn.has_output()) {
+            conn.wait_for_room(now);
+            self.output.push_back(PeerOutput::Writable(conn.id));
         }
     }
 }

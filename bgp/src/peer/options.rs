@@ -15,11 +15,37 @@ pub struct SessionOptions {
     pub extended_message: bool,
     /// Long-lived stale time offered (RFC 9494 §3.1), seconds, 24 bits; `None` = no long-lived graceful restart.
     pub long_lived_stale_s: Option<u32>,
+    /// Wait this long for the peer's OPEN before ours is sent (RFC 4271 §8.1.1, DelayOpen); 0 = send at once.
+    pub delay_open_ms: u32,
+    /// A peer that keeps failing rests longer and longer between attempts (RFC 4271 §8.1.1, DampPeerOscillations).
+    pub damp_oscillations: bool,
+    /// A peer that reads nothing for so many seconds loses its session (RFC 9687); `None` = 480 or twice the hold time, 0 = never.
+    pub send_hold_s: Option<u32>,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { role: None, role_strict: false, extended_message: true, long_lived_stale_s: None }
+        Self {
+            role: None,
+            role_strict: false,
+            extended_message: true,
+            long_lived_stale_s: None,
+            delay_open_ms: 0,
+            damp_oscillations: true,
+            send_hold_s: None,
+        }
+    }
+}
+
+impl SessionOptions {
+    /// Whether a change to `new` has to end the session: what an OPEN says, or what was made of one.
+    #[must_use]
+    pub fn ends_session(&self, new: &Self) -> bool {
+        self.role != new.role
+            || self.role_strict != new.role_strict
+            || self.extended_message != new.extended_message
+            || self.long_lived_stale_s != new.long_lived_stale_s
+            || self.send_hold_s != new.send_hold_s
     }
 }
 

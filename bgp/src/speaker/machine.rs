@@ -176,7 +176,7 @@ impl Speaker {
             Input::Tick => self.tick(now),
         }
         self.aggregate(now);
-        self.after();
+        self.after(now);
     }
 
     /// What must be done.
@@ -185,7 +185,7 @@ impl Speaker {
     }
 
     /// Bytes for a connection: control messages first, then up to about `limit` octets of routes; true if more waits.
-    pub fn poll_transmit(&mut self, _now: Instant, conn: ConnId, buf: &mut BytesMut, limit: usize) -> bool {
+    pub fn poll_transmit(&mut self, now: Instant, conn: ConnId, buf: &mut BytesMut, limit: usize) -> bool {
         if let Some(words) = self.last_words.remove(&conn) {
             buf.unsplit(words);
         }
@@ -200,6 +200,10 @@ impl Speaker {
         let more = current && self.converged && self.fill(id, buf, limit);
         if let Some(member) = self.members.get_mut(&id) {
             member.out.signalled = more;
+            if more {
+                // The driver asks again when the socket has room.
+                member.peer.wait_for_room(now);
+            }
         }
         self.untrimmed += 1;
         if self.untrimmed > self.members.len() {
@@ -214,7 +218,10 @@ impl Speaker {
         if self.is_walking() {
             return Some((Instant::ZERO, "walks over the table"));
         }
-        let first = self.timers.first().and_then(|(_, peer)| self.members.get(peer)?.peer.next_timeout());
+        // What a peer asked for may be over by now: then it is called once for nothing.
+        let reason =
+            |peer| self.members.get(peer).and_then(|member| member.peer.next_timeout()).map_or("peer", |(_, why)| why);
+        let first = self.timers.first().map(|(at, peer)| (*at, reason(peer)));
         first.into_iter().chain(self.settle_timeout()).chain(self.ask_timeout()).min()
     }
 
@@ -228,7 +235,7 @@ impl Speaker {
         let old = std::mem::replace(&mut self.config, config);
         self.groups.clear();
         self.config.policies = old.policies;
-        self.set_policies(policies);
+        self.set_policies(now, policies);
         if multipath {
             self.table.set_multipath(self.config.multipath);
             self.table.rerank(SLICE);
@@ -246,11 +253,11 @@ impl Speaker {
             }
         }
         self.aggregate(now);
-        self.after();
+        self.after(now);
     }
 
     /// Replaces the policies.
-    pub fn set_policies(&mut self, policies: Arc<Policies>) {
+    pub fn set_policies(&mut self, now: Instant, policies: Arc<Policies>) {
         if self.config.policies == policies {
             return;
         }
@@ -265,7 +272,7 @@ impl Speaker {
                 member.peer.request_refresh(family);
             }
         }
-        self.after();
+        self.after(now);
     }
 
     pub(super) fn event(&mut self, event: Event) {
@@ -477,6 +484,7 @@ impl Speaker {
         }
         self.walk_on();
         self.trim();
+        self.end_laggards(now);
         self.settle(now);
         self.ask_kernel_again(now);
     }
@@ -508,7 +516,7 @@ impl Speaker {
     }
 
     /// After every input: who has something to read, and whether the kernel has. Each is told once until it has looked.
-    fn after(&mut self) {
+    fn after(&mut self, now: Instant) {
         if !self.is_deferring() {
             self.skip_kernel();
         }
@@ -521,6 +529,7 @@ impl Speaker {
                     && !std::mem::replace(&mut member.out.signalled, true)
                 {
                     self.output.push_back(Output::Writable(session.conn));
+                    member.peer.wait_for_room(now);
                 }
             }
         }

@@ -3,14 +3,18 @@
 
 use super::Output;
 use super::export::Out;
-use super::machine::Speaker;
+use super::machine::{Member, Speaker};
 use crate::event::Event;
 use crate::peer::{PeerOutput, RemoteAs, Session};
 use crate::rib::table::PeerFacts;
 use crate::time::Instant;
 use crate::types::{ConnId, Family, PeerId};
+use crate::wire::Notification;
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+/// Changes that wait for a peer that reads slowly or not at all, beyond four for each prefix of the table. One is four octets.
+const LAG_MAX: u64 = 1 << 20;
 
 impl Speaker {
     /// Acts on what a peer reports.
@@ -113,5 +117,20 @@ impl Speaker {
         self.drop_stale(id, &[family]);
         self.event(Event::EndOfRib { peer: id, family });
         self.settle(now);
+    }
+
+    /// A peer for which the log grows without end loses its session (RFC 4486 §4, Out of Resources): nobody's memory depends on
+    /// whether another one reads.
+    pub(super) fn end_laggards(&mut self, now: Instant) {
+        let most = LAG_MAX + 4 * u64::from(self.table.slots());
+        let (start, end) = (self.table.log_start(), self.table.log_end());
+        if end - start <= most {
+            return;
+        }
+        let lags = |member: &&Member| member.peer.session().is_some() && end.saturating_sub(member.out.cursor) > most;
+        let laggards: Vec<_> = self.members.values().filter(lags).map(|member| member.peer.id()).collect();
+        for id in laggards {
+            self.fault(now, id, Notification::new(Notification::CEASE, 8));
+        }
     }
 }

@@ -35,6 +35,12 @@ impl Notification {
     pub const FSM: u8 = 5;
     /// Cease (RFC 4271 §6.7, subcodes RFC 4486).
     pub const CEASE: u8 = 6;
+    /// The Cease that ends a session for good though both would keep the routes over a NOTIFICATION (RFC 8538 §3).
+    const HARD_RESET: u8 = 9;
+    /// ROUTE-REFRESH Message Error (RFC 7313 §5).
+    pub const REFRESH: u8 = 7;
+    /// Send Hold Timer Expired (RFC 9687 §3.1).
+    pub const SEND_HOLD_TIMER: u8 = 8;
 
     /// A NOTIFICATION without data.
     #[must_use]
@@ -78,17 +84,43 @@ impl Notification {
         buf.put_slice(&self.data);
     }
 
-    /// The shutdown communication, with everything that is not printable escaped (RFC 9003 §2).
+    /// A hard reset around this one (RFC 8538 §3): its code, subcode and data are the data.
+    #[must_use]
+    pub fn hard(&self) -> Self {
+        let inner = [&[self.code, self.subcode], &self.data[..]].concat();
+        Self::with_data(Self::CEASE, Self::HARD_RESET, &inner)
+    }
+
+    /// Whether this is a hard reset (RFC 8538 §3).
+    #[must_use]
+    pub const fn is_hard(&self) -> bool {
+        self.code == Self::CEASE && self.subcode == Self::HARD_RESET
+    }
+
+    /// What a hard reset is about.
+    #[must_use]
+    pub fn inner(&self) -> Option<Self> {
+        Self::decode(&self.data).filter(|_| self.is_hard())
+    }
+
+    /// The shutdown communication for people (RFC 9003 §2): UTF-8 as it is, but for what could upset a terminal; what is no UTF-8, or
+    /// does not fill the length that it says, octet by octet.
     #[must_use]
     pub fn communication(&self) -> Option<String> {
         // RFC 9003 §2: Administrative Shutdown and Administrative Reset carry it.
         if self.code != Self::CEASE || !matches!(self.subcode, 2 | 4) {
             return None;
         }
-        // By hand: what a length beyond the end leaves is still worth reading.
         let (&length, text) = self.data.split_first()?;
+        let whole = text.len() >= usize::from(length);
         let text = text.get(..usize::from(length)).unwrap_or(text);
-        (!text.is_empty()).then(|| text.escape_ascii().to_string())
+        if text.is_empty() {
+            return None;
+        }
+        match str::from_utf8(text) {
+            Ok(text) if whole => Some(format!("\"{}\"", text.escape_debug())),
+            Ok(_) | Err(_) => Some(format!("\"{}\" (malformed)", text.escape_ascii())),
+        }
     }
 
     /// The registered name of code and subcode.
@@ -134,6 +166,7 @@ impl Notification {
             (6, 9) => "Hard Reset",
             (6, 10) => "BFD Down",
             (6, _) => "Cease",
+            (7, 1) => "Invalid Message Length",
             (7, _) => "ROUTE-REFRESH Message Error",
             (8, _) => "Send Hold Timer Expired",
             _ => "Unknown Error",
@@ -144,8 +177,11 @@ impl Notification {
 impl fmt::Display for Notification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}/{})", self.name(), self.code, self.subcode)?;
+        if let Some(inner) = self.inner() {
+            return write!(f, ": {inner}");
+        }
         match self.communication() {
-            Some(text) => write!(f, ": \"{text}\""),
+            Some(text) => write!(f, ": {text}"),
             None => Ok(()),
         }
     }
@@ -161,11 +197,25 @@ mod tests {
         let sent = Notification::shutdown(2, "rack 3 moves");
         assert_eq!(sent.to_string(), "Administrative Shutdown (6/2): \"rack 3 moves\"");
         let odd = Notification::with_data(6, 2, b"\x03a\xff\n");
-        assert_eq!(odd.communication().unwrap(), "a\\xff\\n");
+        assert_eq!(odd.communication().unwrap(), "\"a\\xff\\n\" (malformed)");
         let cut = Notification::with_data(6, 2, b"\x09abc");
-        assert_eq!(cut.communication().unwrap(), "abc", "a length beyond the end");
+        assert_eq!(cut.communication().unwrap(), "\"abc\" (malformed)", "a length beyond the end");
+        let steers = Notification::shutdown(4, "grüße\u{1b}[2J\u{202e}");
+        assert_eq!(steers.communication().unwrap(), "\"grüße\\u{1b}[2J\\u{202e}\"");
         let long = Notification::shutdown(2, &"ä".repeat(200));
         assert_eq!(long.data.len(), 1 + 254);
+    }
+
+    #[test]
+    fn a_hard_reset_says_what_it_is_about() {
+        // RFC 8538 §3
+        let sent = Notification::shutdown(2, &"x".repeat(300)).hard();
+        assert_eq!((sent.code, sent.subcode, &sent.data[..3]), (6, 9, &[6, 2, 255][..]));
+        assert_eq!(sent.inner(), Some(Notification::shutdown(2, &"x".repeat(255))));
+        assert_eq!(Notification::new(3, 1).hard().to_string(), "Hard Reset (6/9): Malformed Attribute List (3/1)");
+        assert_eq!(Notification::new(6, 9).to_string(), "Hard Reset (6/9)");
+        let nested = Notification::new(6, 4).hard().hard();
+        assert_eq!(nested.to_string(), "Hard Reset (6/9): Hard Reset (6/9): Administrative Reset (6/4)");
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Node {
         // Policies first: a peer may name one that is new.
         if old.speaker.policies != self.config.speaker.policies {
             let policies = Arc::clone(&self.config.speaker.policies);
-            self.speaker.set_policies(policies);
+            self.speaker.set_policies(now, policies);
         }
         if differs(&old.speaker, &self.config.speaker) {
             self.speaker.set_config(now, self.config.speaker.clone());

@@ -4,6 +4,7 @@ use super::Plant;
 use bytes::{Bytes, BytesMut};
 use weft_bgp::peer::PeerConfig;
 use weft_bgp::speaker::Input;
+use weft_bgp::types::ConnId;
 use weft_bgp::wire::framer::Framer;
 use weft_bgp::wire::open::Open;
 use weft_bgp::wire::{EXTENDED_MESSAGE_BYTES, Kind, MAX_MESSAGE_BYTES, put_keepalive};
@@ -31,10 +32,32 @@ impl Plant {
     /// The guest connects anew and sends its OPEN, and a KEEPALIVE.
     pub fn try_open(&mut self) {
         self.accept();
+        self.send_open();
         let mut bytes = BytesMut::new();
-        self.guest.open.put(&mut bytes);
         put_keepalive(&mut bytes);
         self.send(&bytes);
+    }
+
+    /// The guest sends its OPEN.
+    pub fn send_open(&mut self) {
+        let mut bytes = BytesMut::new();
+        self.guest.open.put(&mut bytes);
+        self.send(&bytes);
+    }
+
+    /// What the guest's OPEN says.
+    #[must_use]
+    pub const fn guest_open(&self) -> &Open {
+        &self.guest.open
+    }
+
+    /// Whether the guest leaves everything unread; when it reads again, it reads all that waits.
+    pub fn set_deaf(&mut self, deaf: bool) {
+        self.deaf = deaf;
+        if let Some(conn) = self.guest.conn.filter(|_| !deaf) {
+            self.transfer(conn);
+        }
+        self.run();
     }
 
     /// The OPEN that the guest was sent last.
@@ -53,5 +76,35 @@ impl Plant {
     #[must_use]
     pub fn notified(&self) -> Vec<(u8, u8)> {
         self.notifications().iter().map(|sent| (sent.code, sent.subcode)).collect()
+    }
+
+    /// Whether the speaker has not closed the guest's connection.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        self.guest.conn.is_some()
+    }
+
+    /// Connects once more from the guest's address, beside the connection that it has; what is said on it is in `second_heard`.
+    pub fn second_connection(&mut self) -> ConnId {
+        let conn = self.connect(self.guest.address);
+        self.second = Some((conn, Vec::new()));
+        self.run();
+        conn
+    }
+
+    /// The guest's OPEN on its second connection.
+    pub fn second_open(&mut self, conn: ConnId) {
+        let mut data = BytesMut::new();
+        self.guest.open.put(&mut data);
+        self.speaker.handle(self.now, Input::Received { conn, data: data.freeze() });
+        self.run();
+    }
+
+    /// Messages on the second connection.
+    #[must_use]
+    pub fn second_heard(&self) -> Vec<Bytes> {
+        let mut framer = Framer::new(MAX_MESSAGE_BYTES);
+        self.second.iter().for_each(|(_, heard)| framer.push(heard));
+        std::iter::from_fn(|| framer.next_message()).map(|next| next.unwrap().1).collect()
     }
 }

@@ -13,7 +13,8 @@ fn compiled(section: &Value) -> Arc<Policies> {
 /// 1 tells 2 what it originates; 2 imports by `p` and tells 3 by `q`.
 fn line(section: &Value, asns: &[u32]) -> Net {
     let mut net = Net::new(asns);
-    net.speakers[1].set_policies(compiled(section));
+    let now = net.now;
+    net.speakers[1].set_policies(now, compiled(section));
     net.join(1, 2, |_, two| two.import = Some("p".to_owned()));
     net.join(2, 3, |two, _| two.export = Some("q".to_owned()));
     net
@@ -119,11 +120,13 @@ fn a_new_policy_is_asked_again_about_everything() {
     let section = json!({"p": [{"then": "accept"}], "q": [{"then": "accept"}]});
     let mut net = line(&section, &[65_001, 65_002, 65_003]);
     assert_eq!(net.routes(3).len(), 2);
-    net.speakers[1].set_policies(compiled(&json!({"p": [], "q": [{"then": "accept"}]})));
+    let now = net.now;
+    net.speakers[1].set_policies(now, compiled(&json!({"p": [], "q": [{"then": "accept"}]})));
     net.settle();
     assert_eq!(net.routes(2), ["10.3.0.0/16 [65003] 192.0.2.3"], "rejected now, so the earlier path went");
     assert_eq!(net.routes(3), ["10.2.0.0/16 [65002] 192.0.2.2"]);
-    net.speakers[1].set_policies(compiled(&json!({"p": [{"then": "accept"}], "q": []})));
+    let now = net.now;
+    net.speakers[1].set_policies(now, compiled(&json!({"p": [{"then": "accept"}], "q": []})));
     net.settle();
     assert_eq!(net.routes(2).len(), 2);
     assert_eq!(net.routes(3), [""; 0], "withdrawn");
