@@ -1,36 +1,50 @@
-//! Compares weft with other BGP daemons: `cargo bench -p weft-benches --bench peers -- --case a1 --dut bird,weft --runs 3`.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
+//! Compares weft with other BGP daemons: `cargo bench -p weft-benches --bench peers -- --case a1,a4 --dut bird,weft --runs 3`.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "a program for people"
+)]
 
-use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Parser;
-use weft_benches::bed::{Bed, LINKS};
-use weft_benches::case::{run_a1, run_b1, run_d1};
+use weft_benches::bed::Bed;
+use weft_benches::case::{Figures, Stage, record, run_b1, run_d1, run_e, run_spread};
 use weft_benches::dut::Kind;
-use weft_benches::report::{Runs, json, svg, text};
-use weft_benches::table::Table;
+use weft_benches::plan::Plan;
+use weft_benches::report::{Outcome, Runs, json, svg};
 
 /// Prefixes in b1.
 const HOSTS: u32 = 100_000;
+/// Sessions in e2 and e3.
+const SESSIONS: (u16, u16) = (1_000, 200);
+/// Every case, in the order of the table.
+const ALL: [&str; 11] = ["a1", "a3", "a4", "a5", "a6", "a7", "k1", "b1", "d1", "e2", "e3"];
 
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// a1 (bulk table through the daemon), b1 (100,000 /32 into the kernel) or d1 (start and idle memory).
-    #[arg(long, default_value = "a1")]
-    case: String,
-    /// Daemons, the first is the base of the ratios: bird, weft, null.
-    #[arg(long, value_delimiter = ',', default_value = "bird")]
+    /// Cases: a1, a3, a4, a5, a6, a7, b1, d1, e2, e3, k1, or all.
+    #[arg(long, value_delimiter = ',', default_value = "a1")]
+    case: Vec<String>,
+    /// Daemons, the first is the base of the ratios: bird, weft, frr, frr-tuned, gobgp, openbgpd, null, ceiling. Those that cannot take
+    /// part in a case are left out of it.
+    #[arg(long, value_delimiter = ',', default_value = "bird,weft")]
     dut: Vec<String>,
     /// Runs of each, interleaved.
     #[arg(long, default_value_t = 3)]
     runs: usize,
-    /// Prefixes in a1.
-    #[arg(long, default_value_t = 1_000_000)]
-    prefixes: usize,
+    /// Prefixes of each feeder, where not the usual number.
+    #[arg(long)]
+    prefixes: Option<usize>,
+    /// A run is given up after so many seconds, and not tried again.
+    #[arg(long, default_value_t = 60)]
+    limit: u64,
     /// The weft binary.
-    #[arg(long, default_value = "target/release/weft")]
+    #[arg(long, default_value = "../target/release/weft")]
     weft: PathBuf,
     /// Writes every run to this JSON file.
     #[arg(long)]
@@ -40,6 +54,8 @@ struct Arguments {
     svg: Option<PathBuf>,
     #[arg(long, hide = true)]
     null_router: bool,
+    #[arg(long, hide = true)]
+    ceiling: Option<PathBuf>,
     /// Cargo passes it.
     #[arg(long, hide = true)]
     bench: bool,
@@ -50,46 +66,90 @@ fn main() -> Result<()> {
     if arguments.null_router {
         return weft_benches::null::run();
     }
-    let mut kinds = Vec::new();
-    for name in &arguments.dut {
-        kinds.push(match name.as_str() {
-            "bird" => Kind::Bird,
-            "weft" => Kind::Weft(arguments.weft.canonicalize().context("no weft binary: give --weft PATH")?),
-            "null" => Kind::Null,
-            other => bail!("--dut {other}: not one of bird, weft, null"),
-        });
+    if let Some(recording) = &arguments.ceiling {
+        return weft_benches::ceiling::run(recording);
     }
+    let kinds: Vec<Kind> =
+        arguments.dut.iter().map(|name| Kind::named(name, &arguments.weft)).collect::<Result<_>>()?;
+    let cases: Vec<&str> =
+        if arguments.case == ["all"] { ALL.to_vec() } else { arguments.case.iter().map(String::as_str).collect() };
     let bed = Bed::new()?;
-    let table = Table::full(arguments.prefixes, 4_200_000_001, Ipv4Addr::from(LINKS[0].1));
-    println!(
-        "{} prefixes, {} attribute sets, {} octets",
-        table.prefixes.len(),
-        table.attribute_sets,
-        table.stream.len()
-    );
-    let mut all: Vec<Runs> = kinds.iter().map(|kind| Runs { name: kind.name(), runs: Vec::new() }).collect();
     let dir = std::env::temp_dir().join(format!("weft-bench-{}", std::process::id()));
-    for run in 0..arguments.runs {
-        for (kind, runs) in kinds.iter().zip(&mut all) {
-            std::fs::create_dir_all(&dir)?;
-            let figures = match arguments.case.as_str() {
-                "a1" => run_a1(&bed, kind, &dir, &table),
-                "b1" => run_b1(&bed, kind, &dir, HOSTS),
-                "d1" => run_d1(&bed, kind, &dir),
-                other => bail!("--case {other}: not one of a1, b1, d1"),
-            }
-            .with_context(|| format!("{} run {run}; its log is in {}", kind.name(), dir.display()))?;
-            println!("{} run {run}: {figures:?}", kind.name());
-            runs.runs.push(figures);
-            std::fs::remove_dir_all(&dir)?;
-        }
+    let start = Instant::now();
+    let mut all = Vec::new();
+    for case in cases {
+        let outcome = run_case(&arguments, &kinds, &bed, &dir, case)?;
+        println!("\n{}", outcome.text());
+        all.push(outcome);
     }
-    println!("\n{}", text(&all));
+    println!("{:.0} s in all", start.elapsed().as_secs_f64());
     if let Some(path) = arguments.json {
-        std::fs::write(path, json(&arguments.case, &all))?;
+        std::fs::write(path, json(&all))?;
     }
     if let Some(path) = arguments.svg {
-        std::fs::write(path, svg(&arguments.case, &all))?;
+        std::fs::write(path, svg(&all))?;
     }
     Ok(())
+}
+
+/// All daemons of a case, interleaved.
+fn run_case(arguments: &Arguments, kinds: &[Kind], bed: &Bed, dir: &Path, case: &str) -> Result<Outcome> {
+    let plan = match case {
+        "b1" | "d1" | "e2" | "e3" => None,
+        _ => Some(Plan::named(case, arguments.prefixes)?),
+    };
+    let stage = Stage { bed, dir, limit: Duration::from_secs(arguments.limit) };
+    let mut kinds: Vec<Kind> = kinds.iter().filter(|kind| takes_part(kind, case)).cloned().collect();
+    let recording = std::env::temp_dir().join(format!("weft-recording-{}", std::process::id()));
+    for kind in &mut kinds {
+        if let (Kind::Ceiling(path), Some(plan)) = (kind, &plan) {
+            let weft = Kind::named("weft", &arguments.weft)?;
+            std::fs::create_dir_all(dir)?;
+            record(&stage, &weft, plan)?.save(&recording)?;
+            std::fs::remove_dir_all(dir)?;
+            path.clone_from(&recording);
+        }
+    }
+    let mut daemons: Vec<Runs> = kinds.iter().map(|kind| Runs { name: kind.name(), runs: Vec::new() }).collect();
+    for run in 0..arguments.runs {
+        for (kind, runs) in kinds.iter().zip(&mut daemons) {
+            if runs.runs.iter().flatten().any(|(_, value)| value.is_infinite()) {
+                continue;
+            }
+            std::fs::create_dir_all(dir)?;
+            let figures = run_one(&stage, kind, case, plan.as_ref())
+                .with_context(|| format!("{} in {case}, run {run}; its log is in {}", kind.name(), dir.display()))?;
+            println!("{case} {} {run}: {figures:?}", kind.name());
+            runs.runs.push(figures);
+            std::fs::remove_dir_all(dir)?;
+        }
+    }
+    if recording.exists() {
+        std::fs::remove_file(&recording)?;
+    }
+    Ok(Outcome { case: case.to_owned(), limit_s: arguments.limit, daemons })
+}
+
+fn run_one(stage: &Stage<'_>, kind: &Kind, case: &str, plan: Option<&Plan>) -> Result<Figures> {
+    match (case, plan) {
+        ("b1", _) => run_b1(stage, kind, HOSTS),
+        ("d1", _) => run_d1(stage, kind),
+        ("e2", _) => run_e(stage, kind, SESSIONS.0, false),
+        (_, None) => run_e(stage, kind, SESSIONS.1, true),
+        (_, Some(plan)) => run_spread(stage, kind, plan),
+    }
+}
+
+/// Who has a part in a case. GoBGP sends one prefix with each UPDATE and needs minutes for the large ones; it and OpenBGPD do not touch
+/// the kernel's routes here, and coalescing matters where a daemon has many peers.
+fn takes_part(kind: &Kind, case: &str) -> bool {
+    match kind {
+        Kind::Bird | Kind::Weft(_) => true,
+        Kind::Frr { is_tuned: false } => true,
+        Kind::Frr { is_tuned: true } => matches!(case, "a3" | "a4" | "a5"),
+        Kind::Gobgp => !matches!(case, "a1" | "a3" | "a6" | "b1" | "k1"),
+        Kind::Openbgpd => case != "b1",
+        Kind::Null => matches!(case, "a1" | "a6" | "a7"),
+        Kind::Ceiling(_) => matches!(case, "a3" | "a4" | "a5"),
+    }
 }

@@ -120,7 +120,7 @@ impl Bench {
         let local = SocketAddr::from(([10, 0, 0, 1], 179));
         let remote = SocketAddr::from((address(at), 40_000));
         self.give(Input::Accepted { conn: conn(at), local, remote });
-        self.give(Input::Received { conn: conn(at), data: open(asn, address(at)).into() });
+        self.give(Input::Received { conn: conn(at), data: open(asn, address(at), 180).into() });
         self.give(Input::Received { conn: conn(at), data: keepalive().into() });
     }
 

@@ -2,14 +2,27 @@
 //! process in the other. Both vanish with the process; nothing outside is touched.
 
 use std::fs::File;
+use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 /// Addresses of the two links: (device under test, generator).
 pub const LINKS: [([u8; 4], [u8; 4]); 2] = [([10, 0, 0, 1], [10, 0, 1, 1]), ([10, 1, 0, 1], [10, 1, 0, 2])];
+
+/// Addresses of the generator on the first link: as many peers as the largest case has.
+pub const PEERS: u16 = 1_000;
+
+/// Hardware addresses of the generator's ends, but for the last digit.
+const GENERATOR_MAC: &str = "02:00:00:00:00:0";
+
+/// The address of peer `number`: 10.0.1.1 and the following.
+pub fn peer_address(number: u16) -> Ipv4Addr {
+    Ipv4Addr::from_bits(Ipv4Addr::from(LINKS[0].1).to_bits() + u32::from(number))
+}
 
 /// The two namespaces.
 #[derive(Debug)]
@@ -31,18 +44,24 @@ impl Bed {
         let path = format!("/proc/{}/fd/{}", std::process::id(), dut.as_raw_fd());
         for (number, (_, ours)) in LINKS.iter().enumerate() {
             let [a, b, c, d] = ours;
-            ip(&format!("link add gen{number} type veth peer name dut{number}"))?;
+            ip(&format!("link add gen{number} address {GENERATOR_MAC}{number} type veth peer name dut{number}"))?;
             ip(&format!("link set dut{number} netns {path}"))?;
             ip(&format!("addr add {a}.{b}.{c}.{d}/16 dev gen{number}"))?;
             ip(&format!("link set gen{number} up"))?;
         }
+        let more = (1..PEERS).map(|number| format!("addr add {}/16 dev gen0\n", peer_address(number)));
+        ip_batch(&more.collect::<String>())?;
         let bed = Self { dut, generator };
         bed.inside_dut(|| {
             for (number, ([a, b, c, d], _)) in LINKS.iter().enumerate() {
                 ip(&format!("addr add {a}.{b}.{c}.{d}/16 dev dut{number}"))?;
                 ip(&format!("link set dut{number} up"))?;
             }
-            Ok(())
+            // The kernel keeps about a thousand learnt neighbours for all namespaces together: ours are told.
+            let neigh = |number| {
+                format!("neigh replace {} lladdr {GENERATOR_MAC}0 dev dut0 nud permanent\n", peer_address(number))
+            };
+            ip_batch(&(0..PEERS).map(neigh).collect::<String>())
         })?;
         Ok(bed)
     }
@@ -82,6 +101,14 @@ fn unshare(flags: UnshareFlags) -> Result<()> {
     unsafe {
         unshare_unsafe(flags)?;
     }
+    Ok(())
+}
+
+/// Many commands in one process.
+fn ip_batch(commands: &str) -> Result<()> {
+    let mut child = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn()?;
+    child.stdin.take().context("no pipe to ip")?.write_all(commands.as_bytes())?;
+    ensure!(child.wait()?.success(), "ip -batch failed");
     Ok(())
 }
 

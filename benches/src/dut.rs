@@ -1,12 +1,24 @@
-//! The devices under test: how each is configured, started, weighed and ended.
+//! The devices under test: how each is started, weighed and ended. All of a daemon's processes count.
 
+mod config;
+
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+pub use config::ASN;
 
 use crate::bed::Bed;
+use crate::session::Seat;
+
+/// zebra must be there before bgpd, and processes must be gone before the next daemon binds their port.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A daemon that the bench can start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +27,19 @@ pub enum Kind {
     Bird,
     /// weft, from this binary.
     Weft(PathBuf),
-    /// The null router: the ceiling of the test bed.
+    /// FRR of the distribution: zebra and bgpd; tuned: with coalesce-time 0.
+    Frr {
+        /// No delay before the first UPDATE.
+        is_tuned: bool,
+    },
+    /// GoBGP of the distribution.
+    Gobgp,
+    /// OpenBGPD of the distribution.
+    Openbgpd,
+    /// The null router: the ceiling of the test bed with one feeder and one monitor.
     Null,
+    /// Writes what weft wrote, from this file: the ceiling for many monitors.
+    Ceiling(PathBuf),
 }
 
 /// How a daemon runs.
@@ -49,109 +72,181 @@ impl Manner {
 /// A started daemon; ended when dropped.
 #[derive(Debug)]
 pub struct Dut {
-    child: Child,
+    children: Vec<Child>,
 }
 
 impl Kind {
+    /// By its name in tables; `weft` is the binary.
+    pub fn named(name: &str, weft: &Path) -> Result<Self> {
+        Ok(match name {
+            "bird" => Self::Bird,
+            "weft" => Self::Weft(weft.canonicalize().context("no weft binary: give --weft PATH")?),
+            "frr" => Self::Frr { is_tuned: false },
+            "frr-tuned" => Self::Frr { is_tuned: true },
+            "gobgp" => Self::Gobgp,
+            "openbgpd" => Self::Openbgpd,
+            "null" => Self::Null,
+            "ceiling" => Self::Ceiling(PathBuf::new()),
+            other => bail!("--dut {other}: not one of bird, weft, frr, frr-tuned, gobgp, openbgpd, null, ceiling"),
+        })
+    }
+
     /// The name in tables.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Bird => "bird",
             Self::Weft(_) => "weft",
+            Self::Frr { is_tuned: false } => "frr",
+            Self::Frr { is_tuned: true } => "frr-tuned",
+            Self::Gobgp => "gobgp",
+            Self::Openbgpd => "openbgpd",
             Self::Null => "null",
+            Self::Ceiling(_) => "ceiling",
         }
     }
 
-    /// Writes the configuration into `dir` and starts the daemon in the bed.
-    pub fn start(&self, bed: &Bed, dir: &Path, manner: Manner) -> Result<Dut> {
-        let mut command = match self {
+    /// Whether it decides anything: the others only show what the test bed allows.
+    pub const fn is_daemon(&self) -> bool {
+        !matches!(self, Self::Null | Self::Ceiling(_))
+    }
+
+    /// Writes the configuration into `dir`, which is the daemon's own, and starts it in the bed.
+    pub fn start(&self, bed: &Bed, dir: &Path, manner: Manner, seats: &[Seat]) -> Result<Dut> {
+        let mut dut = Dut { children: Vec::new() };
+        match self {
             Self::Bird => {
-                let config = dir.join("bird.conf");
-                fs::write(&config, bird_config(manner))?;
-                let mut command = Command::new("/usr/sbin/bird");
-                command.arg("-f").arg("-c").arg(config).arg("-s").arg(dir.join("bird.ctl"));
-                command
+                put(dir, "bird.conf", &config::bird(manner, seats))?;
+                dut.spawn(bed, dir, "/usr/sbin/bird", &["-f", "-c", "bird.conf", "-s", "bird.ctl"])?;
             }
             Self::Weft(binary) => {
-                let config = dir.join("weft.yaml");
-                fs::write(&config, weft_config(manner, &dir.join("weft.sock")))?;
-                let mut command = Command::new(binary);
-                command.arg("daemon").arg("--config").arg(config);
-                command
+                let binary = binary.to_str().context("the path of weft is not UTF-8")?;
+                put(dir, "weft.yaml", &config::weft(manner, seats, &dir.join("weft.sock")))?;
+                dut.spawn(bed, dir, binary, &["daemon", "--config", "weft.yaml"])?;
             }
-            Self::Null => {
-                let mut command = Command::new(std::env::current_exe()?);
-                command.arg("--null-router");
-                command
+            Self::Frr { is_tuned } => dut.spawn_frr(bed, dir, manner, &config::frr(manner, seats, *is_tuned))?,
+            Self::Gobgp => {
+                put(dir, "gobgp.toml", &config::gobgp(manner, seats))?;
+                let api = ["--api-hosts", "127.0.0.1:50051", "--pprof-disable"];
+                dut.spawn(bed, dir, "/usr/bin/gobgpd", &[&["-f", "gobgp.toml", "-l", "warn"], &api[..]].concat())?;
             }
-        };
-        let log = fs::File::create(dir.join("log"))?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        Ok(Dut { child: bed.spawn(&mut command)? })
+            Self::Openbgpd => {
+                put(dir, "bgpd.conf", &config::openbgpd(manner, seats, &dir.join("bgpd.sock")))?;
+                // It refuses a configuration that others may write or read.
+                fs::set_permissions(dir.join("bgpd.conf"), fs::Permissions::from_mode(0o600))?;
+                dut.spawn(bed, dir, "/usr/sbin/bgpd", &["-d", "-f", "bgpd.conf"])?;
+            }
+            Self::Null => dut.spawn_self(bed, dir, &["--null-router"])?,
+            Self::Ceiling(recording) => {
+                let recording = recording.to_str().context("the path of the recording is not UTF-8")?;
+                dut.spawn_self(bed, dir, &["--ceiling", recording])?;
+            }
+        }
+        Ok(dut)
     }
 }
 
+fn put(dir: &Path, name: &str, text: &str) -> Result<()> {
+    fs::write(dir.join(name), text).with_context(|| format!("write {name}"))
+}
+
 impl Dut {
+    fn spawn(&mut self, bed: &Bed, dir: &Path, program: &str, arguments: &[&str]) -> Result<()> {
+        let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log"))?;
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(dir);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.children.push(bed.spawn(&mut command)?);
+        Ok(())
+    }
+
+    fn spawn_self(&mut self, bed: &Bed, dir: &Path, arguments: &[&str]) -> Result<()> {
+        let program = std::env::current_exe()?;
+        self.spawn(bed, dir, program.to_str().context("the path of this program is not UTF-8")?, arguments)
+    }
+
+    /// zebra first: bgpd asks it for interfaces. As root they change to the user `frr`, who must be able to write here.
+    fn spawn_frr(&mut self, bed: &Bed, dir: &Path, manner: Manner, bgpd: &str) -> Result<()> {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o777))?;
+        put(dir, "zebra.conf", "log file zebra.log warnings\n")?;
+        put(dir, "bgpd.conf", bgpd)?;
+        let common = ["-z", "zserv", "--vty_socket", "."];
+        let zebra = ["-f", "zebra.conf", "-i", "zebra.pid"];
+        self.spawn(bed, dir, "/usr/lib/frr/zebra", &[&common[..], &zebra].concat())?;
+        let end = Instant::now() + PATIENCE;
+        while !dir.join("zserv").exists() {
+            ensure!(Instant::now() < end, "zebra does not start");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let mut arguments = [&common[..], &["-f", "bgpd.conf", "-i", "bgpd.pid"]].concat();
+        arguments.extend(["-l", "10.0.0.1", "-l", "10.1.0.1"]);
+        if !manner.installs() {
+            arguments.push("-n");
+        }
+        self.spawn(bed, dir, "/usr/lib/frr/bgpd", &arguments)
+    }
+
+    /// Its processes and theirs.
+    fn processes(&self) -> BTreeSet<u32> {
+        let mut all = BTreeSet::new();
+        let mut left: Vec<u32> = self.children.iter().map(Child::id).collect();
+        while let Some(process) = left.pop() {
+            if all.insert(process) {
+                for task in fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten() {
+                    let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+                    left.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+                }
+            }
+        }
+        all
+    }
+
     /// CPU time of all threads so far (s).
     pub fn cpu_s(&self) -> Result<f64> {
         let mut nanoseconds = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let text = fs::read_to_string(task?.path().join("schedstat"))?;
-            nanoseconds += text.split(' ').next().unwrap_or("0").parse::<u64>()?;
+        for process in self.processes() {
+            for task in fs::read_dir(format!("/proc/{process}/task"))? {
+                let text = fs::read_to_string(task?.path().join("schedstat"))?;
+                nanoseconds += text.split(' ').next().unwrap_or("0").parse::<u64>()?;
+            }
         }
-        Ok(std::time::Duration::from_nanos(nanoseconds).as_secs_f64())
+        Ok(Duration::from_nanos(nanoseconds).as_secs_f64())
     }
 
     /// Prefixes in the kernel's main IPv4 trie, which it may share with the local one, of the daemon's namespace. The kernel walks it
     /// for that: not to be asked without pause.
     pub fn kernel_prefixes(&self) -> Result<usize> {
-        let text = fs::read_to_string(format!("/proc/{}/net/fib_triestat", self.child.id()))?;
+        let first = self.children.first().context("no daemon")?.id();
+        let text = fs::read_to_string(format!("/proc/{first}/net/fib_triestat"))?;
         let (_, main) = text.split_once("Main:").context("no main trie")?;
         let count = main.lines().find_map(|line| line.trim().strip_prefix("Prefixes:"));
         Ok(count.context("no count of prefixes")?.trim().parse()?)
     }
 
-    /// A `kB` field of /proc/PID/status, in MB: VmHWM is the peak RSS, VmRSS the present one.
+    /// A `kB` field of /proc/PID/status, in MB, of all processes together: VmHWM is the peak RSS, VmRSS the present one.
     pub fn memory_mb(&self, field: &str) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with(field)).context("no such memory field")?;
-        let Some(kilobytes) = line.split_whitespace().nth(1) else {
-            bail!("{line}");
-        };
-        Ok(kilobytes.parse::<f64>()? / 1_024.0)
+        let mut kilobytes = 0.0;
+        for process in self.processes() {
+            let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+            let line = status.lines().find(|line| line.starts_with(field)).context("no such memory field")?;
+            kilobytes += line.split_whitespace().nth(1).context("no memory")?.parse::<f64>()?;
+        }
+        Ok(kilobytes / 1_024.0)
     }
 }
 
 impl Drop for Dut {
     fn drop(&mut self) {
-        // Both fail only if the daemon is gone already, which is the aim.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Children of a daemon hold its port as well. Signals fail only where the process is gone already, which is the aim.
+        let all = self.processes();
+        for pid in all.iter().filter_map(|process| Pid::from_raw(i32::try_from(*process).ok()?)) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        for child in &mut self.children {
+            let _ = child.wait();
+        }
+        let end = Instant::now() + PATIENCE;
+        while all.iter().any(|process| Path::new(&format!("/proc/{process}")).exists()) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
-}
-
-fn bird_config(manner: Manner) -> String {
-    let mode = if manner.is_passive() { "passive yes;" } else { "connect delay time 1; connect retry time 1;" };
-    let kernel = if manner.installs() {
-        "protocol kernel { ipv4 { import none; export all; }; merge paths yes limit 64; }\n"
-    } else {
-        ""
-    };
-    format!(
-        "router id 10.0.0.1;\nprotocol device {{ }}\n{kernel}template bgp T {{\n  {mode} hold time 180; check link yes;\n  \
-         ipv4 {{ import all; export all; next hop self; }};\n}}\n\
-         protocol bgp p0 from T {{ local 10.0.0.1 as 65000; neighbor 10.0.1.1 as 4200000001; }}\n\
-         protocol bgp p1 from T {{ local 10.1.0.1 as 65000; neighbor 10.1.0.2 as 4200000002; }}\n"
-    )
-}
-
-fn weft_config(manner: Manner, socket: &Path) -> String {
-    let (passive, install) = (manner.is_passive(), manner.installs());
-    format!(
-        "role: spine\nasn: 65000\nrouter_id: 10.0.0.1\npeers:\n  \
-         feeder: {{address: 10.0.1.1, remote_asn: 4200000001, passive: {passive}}}\n  \
-         monitor: {{address: 10.1.0.2, remote_asn: 4200000002, passive: {passive}}}\n\
-         fib: {{install: {install}}}\ntimers: {{hold_s: 180, connect_retry_ms: 1000}}\napi: {{socket: {}}}\n",
-        socket.display()
-    )
 }

@@ -3,13 +3,18 @@
 #![allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,
-    reason = "a load generator measures real time on real sockets"
+    clippy::print_stderr,
+    reason = "a load generator measures real time on real sockets, and says what it sees"
 )]
 
 pub mod bed;
 pub mod case;
+pub mod ceiling;
+pub mod crowd;
 pub mod dut;
 pub mod null;
+pub mod plan;
 pub mod report;
 pub mod session;
+pub mod set;
 pub mod table;

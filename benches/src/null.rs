@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use anyhow::{Result, ensure};
 
 use crate::bed::LINKS;
+use crate::dut::ASN;
 use crate::session::{keepalive, open};
 use crate::table::HEADER_BYTES;
 
@@ -14,8 +15,8 @@ use crate::table::HEADER_BYTES;
 pub fn run() -> Result<()> {
     let feeders = TcpListener::bind((Ipv4Addr::from(LINKS[0].0), 179))?;
     let monitors = TcpListener::bind((Ipv4Addr::from(LINKS[1].0), 179))?;
-    let mut feeder = greet(feeders.accept()?.0)?;
-    let mut monitor = greet(monitors.accept()?.0)?;
+    let mut feeder = greet(&feeders)?;
+    let mut monitor = greet(&monitors)?;
     let mut buffer = vec![0; 1 << 18];
     loop {
         let read = feeder.read(&mut buffer)?;
@@ -26,17 +27,25 @@ pub fn run() -> Result<()> {
     }
 }
 
-/// OPEN and KEEPALIVE both ways.
-fn greet(mut stream: TcpStream) -> Result<TcpStream> {
-    stream.set_nodelay(true)?;
-    stream.write_all(&open(65_000, Ipv4Addr::from(LINKS[0].0)))?;
-    stream.write_all(&keepalive())?;
-    for _ in 0..2 {
-        let mut header = [0; HEADER_BYTES];
-        stream.read_exact(&mut header)?;
-        let length = usize::from(u16::from_be_bytes([header[16], header[17]]));
-        ensure!((HEADER_BYTES..=4_096).contains(&length), "message of {length} octets");
-        stream.read_exact(&mut vec![0; length - HEADER_BYTES])?;
+/// OPEN and KEEPALIVE both ways, with the first who says something.
+fn greet(listener: &TcpListener) -> Result<TcpStream> {
+    loop {
+        let mut stream = listener.accept()?.0;
+        stream.set_nodelay(true)?;
+        if stream.write_all(&open(ASN, Ipv4Addr::from(LINKS[0].0), 180)).is_err() {
+            continue;
+        }
+        stream.write_all(&keepalive())?;
+        if take(&mut stream).and_then(|()| take(&mut stream)).is_ok() {
+            return Ok(stream);
+        }
     }
-    Ok(stream)
+}
+
+fn take(stream: &mut TcpStream) -> Result<()> {
+    let mut header = [0; HEADER_BYTES];
+    stream.read_exact(&mut header)?;
+    let length = usize::from(u16::from_be_bytes([header[16], header[17]]));
+    ensure!((HEADER_BYTES..=4_096).contains(&length), "message of {length} octets");
+    Ok(stream.read_exact(&mut vec![0; length - HEADER_BYTES])?)
 }

@@ -1,16 +1,31 @@
-//! Medians of several runs, as a table of text and as JSON.
+//! Medians of several runs, as tables of text and as JSON; the plot is beside.
+
+mod plot;
 
 use std::fmt::Write as _;
 
 use crate::case::Figures;
 
-/// All runs of one daemon.
+pub use plot::svg;
+
+/// All runs of one daemon in one case.
 #[derive(Debug)]
 pub struct Runs {
     /// The daemon's name.
     pub name: &'static str,
     /// One entry per run.
     pub runs: Vec<Figures>,
+}
+
+/// All daemons of one case; the first is the base of the ratios.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The case's name.
+    pub case: String,
+    /// Runs of it are given up after this (s).
+    pub limit_s: u64,
+    /// By daemon.
+    pub daemons: Vec<Runs>,
 }
 
 impl Runs {
@@ -27,79 +42,76 @@ impl Runs {
     }
 }
 
-/// Rows are figures, columns are daemons; the ratio is to the first daemon.
-pub fn text(all: &[Runs]) -> String {
-    let mut out = String::from("| median |");
-    for runs in all {
-        let _ = write!(out, " {} ({} runs) |", runs.name, runs.runs.len());
+impl Outcome {
+    /// Names of all figures, in the order of the first run that has most of them.
+    fn figures(&self) -> Vec<&'static str> {
+        let runs = self.daemons.iter().flat_map(|daemon| &daemon.runs);
+        let longest = runs.max_by_key(|run| run.len());
+        longest.into_iter().flatten().map(|(name, _)| *name).collect()
     }
-    let _ = write!(out, "\n|---|{}\n", "---|".repeat(all.len()));
-    let Some(first) = all.first() else {
-        return out;
-    };
-    for (figure, _) in first.runs.first().into_iter().flatten() {
-        let _ = write!(out, "| {figure} |");
-        for runs in all {
-            let _ = match (runs.median(figure), first.median(figure)) {
-                (Some(value), Some(base)) => write!(out, " {value:.3} ({:.2}x) |", value / base),
-                (Some(value), None) => write!(out, " {value:.3} |"),
-                (None, _) => write!(out, " - |"),
-            };
+
+    /// The median of a daemon against the first one's.
+    fn ratio(&self, daemon: &Runs, figure: &str) -> Option<f64> {
+        let ratio = daemon.median(figure)? / self.daemons.first()?.median(figure)?;
+        ratio.is_finite().then_some(ratio)
+    }
+
+    /// Rows are figures, columns are daemons; the ratio is to the first daemon.
+    pub fn text(&self) -> String {
+        let mut out = format!("| {} |", self.case);
+        for daemon in &self.daemons {
+            let _ = write!(out, " {} |", daemon.name);
         }
-        out.push('\n');
+        let _ = write!(out, "\n|---|{}\n", "---|".repeat(self.daemons.len()));
+        for figure in self.figures() {
+            let _ = write!(out, "| {figure} |");
+            for daemon in &self.daemons {
+                let _ = match (daemon.median(figure), self.ratio(daemon, figure)) {
+                    (None, _) => write!(out, " – |"),
+                    (Some(value), _) if value.is_infinite() => write!(out, " > {} |", self.limit_s),
+                    (Some(value), Some(ratio)) if daemon.name != self.daemons[0].name => {
+                        write!(out, " {} ({ratio:.2}x) |", digits(value))
+                    }
+                    (Some(value), _) => write!(out, " {} |", digits(value)),
+                };
+            }
+            out.push('\n');
+        }
+        out
     }
-    out
+
+    fn json(&self) -> String {
+        let daemons = self.daemons.iter().map(|daemon| {
+            let runs = daemon.runs.iter().map(|run| {
+                let fields = run.iter().map(|(name, value)| {
+                    if value.is_finite() {
+                        format!("\"{name}\": {value:.4}")
+                    } else {
+                        format!("\"{name}\": \"> {}\"", self.limit_s)
+                    }
+                });
+                format!("      {{{}}}", fields.collect::<Vec<_>>().join(", "))
+            });
+            format!("    \"{}\": [\n{}\n    ]", daemon.name, runs.collect::<Vec<_>>().join(",\n"))
+        });
+        format!("  \"{}\": {{\n{}\n  }}", self.case, daemons.collect::<Vec<_>>().join(",\n"))
+    }
 }
 
-/// Every run, for `results/`.
-pub fn json(case: &str, all: &[Runs]) -> String {
-    let daemons: Vec<String> = all
-        .iter()
-        .map(|runs| {
-            let rows: Vec<String> = runs
-                .runs
-                .iter()
-                .map(|run| {
-                    let fields: Vec<String> =
-                        run.iter().map(|(name, value)| format!("\"{name}\":{value:.4}")).collect();
-                    format!("{{{}}}", fields.join(","))
-                })
-                .collect();
-            format!("  \"{}\": [{}]", runs.name, rows.join(", "))
-        })
-        .collect();
-    format!("{{\n  \"case\": \"{case}\",\n{}\n}}\n", daemons.join(",\n"))
+/// Three significant digits at least.
+fn digits(value: f64) -> String {
+    if value >= 100.0 {
+        format!("{value:.0}")
+    } else if value >= 10.0 {
+        format!("{value:.1}")
+    } else if value >= 1.0 {
+        format!("{value:.2}")
+    } else {
+        format!("{value:.3}")
+    }
 }
 
-/// A bar chart of the medians relative to the first daemon, shorter is better.
-pub fn svg(case: &str, all: &[Runs]) -> String {
-    const COLOURS: [&str; 3] = ["#888888", "#1f77b4", "#bbbbbb"];
-    let mut bars = String::new();
-    let mut y = 40;
-    let figures = all.first().and_then(|runs| runs.runs.first());
-    for (figure, _) in figures.into_iter().flatten() {
-        let widest = all.iter().filter_map(|runs| runs.median(figure)).fold(f64::MIN_POSITIVE, f64::max);
-        let _ = writeln!(bars, "<text x='10' y='{}'>{figure}</text>", y + 13);
-        for (number, runs) in all.iter().enumerate() {
-            let Some(value) = runs.median(figure) else {
-                continue;
-            };
-            let (width, colour) = (400.0 * value / widest, COLOURS[number % COLOURS.len()]);
-            let _ = writeln!(
-                bars,
-                "<rect x='110' y='{y}' width='{width:.1}' height='16' fill='{colour}'/>\
-                 <text x='{:.1}' y='{}'>{} {value:.3}</text>",
-                115.0 + width,
-                y + 13,
-                runs.name
-            );
-            y += 20;
-        }
-        y += 10;
-    }
-    format!(
-        "<svg xmlns='http://www.w3.org/2000/svg' width='680' height='{y}' font-family='sans-serif' font-size='13'>\n\
-         <rect width='680' height='{y}' fill='white'/>\n\
-         <text x='10' y='22' font-weight='bold'>{case}: medians, shorter is better</text>\n{bars}</svg>\n"
-    )
+/// Every run of every case, for `results/`.
+pub fn json(all: &[Outcome]) -> String {
+    format!("{{\n{}\n}}\n", all.iter().map(Outcome::json).collect::<Vec<_>>().join(",\n"))
 }

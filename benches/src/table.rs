@@ -3,16 +3,13 @@
 
 use std::net::Ipv4Addr;
 
+pub use crate::set::{Prefix, PrefixSet};
+
 /// Octets of the fixed message header (RFC 4271 §4.1).
 pub const HEADER_BYTES: usize = 19;
 
-/// Shortest prefix the generator announces, and so the shortest one a [`PrefixSet`] can hold.
+/// Shortest prefix of the synthetic table.
 const MIN_LENGTH: u8 = 19;
-/// Longest prefix of the set.
-const MAX_LENGTH: u8 = 24;
-
-/// A prefix: address in host order, length in bits.
-pub type Prefix = (u32, u8);
 
 /// A small deterministic generator (SplitMix64): the same table in every run.
 #[derive(Debug)]
@@ -30,73 +27,6 @@ impl Dice {
     /// A number in `low..=high`.
     fn within(&mut self, low: u32, high: u32) -> u32 {
         low + u32::try_from(self.next() % u64::from(high - low + 1)).unwrap_or(0)
-    }
-}
-
-/// One bit for every possible prefix of /19 to /24: a monitor's exact state in 4 MB.
-#[derive(Clone, Debug)]
-pub struct PrefixSet {
-    words: Vec<u64>,
-    len: usize,
-}
-
-impl Default for PrefixSet {
-    fn default() -> Self {
-        Self { words: vec![0; (1 << (MAX_LENGTH + 1)) / 64], len: 0 }
-    }
-}
-
-impl PrefixSet {
-    /// Word and bit of a prefix: lengths lie one after another, as in a heap. `None`: not a length of the table.
-    fn place(prefix: Prefix) -> Option<(usize, u64)> {
-        let (address, length) = prefix;
-        if !(MIN_LENGTH..=MAX_LENGTH).contains(&length) {
-            return None;
-        }
-        let index = (1_u32 << length) + (address >> (32 - length));
-        Some(((index / 64) as usize, 1 << (index % 64)))
-    }
-
-    /// Adds a prefix; true if it is new.
-    pub fn insert(&mut self, prefix: Prefix) -> bool {
-        let Some((word, bit)) = Self::place(prefix) else {
-            return false;
-        };
-        let is_new = self.words[word] & bit == 0;
-        self.words[word] |= bit;
-        self.len += usize::from(is_new);
-        is_new
-    }
-
-    /// Removes a prefix; true if it was held.
-    pub fn remove(&mut self, prefix: Prefix) -> bool {
-        let Some((word, bit)) = Self::place(prefix) else {
-            return false;
-        };
-        let was_held = self.words[word] & bit != 0;
-        self.words[word] &= !bit;
-        self.len -= usize::from(was_held);
-        was_held
-    }
-
-    /// Whether the prefix is held.
-    pub fn contains(&self, prefix: Prefix) -> bool {
-        Self::place(prefix).is_some_and(|(word, bit)| self.words[word] & bit != 0)
-    }
-
-    /// Whether both hold exactly the same prefixes.
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.words == other.words
-    }
-
-    /// Prefixes held.
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether none is held.
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
     }
 }
 
@@ -259,15 +189,6 @@ mod tests {
         let table = Table::full(30_000, 4_200_000_001, Ipv4Addr::new(10, 0, 1, 1));
         assert_eq!(table.prefixes.len(), 30_000);
         assert!((4_800..5_300).contains(&table.attribute_sets), "{}", table.attribute_sets);
-    }
-
-    #[test]
-    fn prefix_set_separates_lengths() {
-        let mut set = PrefixSet::default();
-        assert!(set.insert((0x0b00_0000, 19)) && set.insert((0x0b00_0000, 24)));
-        assert!(!set.insert((0x0b00_0000, 24)) && !set.contains((0x0b00_0000, 20)));
-        assert!(set.remove((0x0b00_0000, 19)) && !set.remove((0x0b00_0000, 19)));
-        assert_eq!(set.len(), 1);
     }
 
     #[test]
