@@ -98,6 +98,12 @@ fn run_case(arguments: &Arguments, kinds: &[Kind], bed: &Bed, dir: &Path, case: 
         "b1" | "d1" | "e2" | "e3" => None,
         _ => Some(Plan::named(case, arguments.prefixes)?),
     };
+    if let Some(plan) = &plan {
+        let octets: usize = plan.members.iter().map(|member| member.offer.len()).sum();
+        let wanted: usize =
+            plan.members.iter().filter_map(|member| member.expects.as_ref()).map(|expects| expects.len()).sum();
+        println!("{case}: {} members, {octets} octets offered, {wanted} prefixes to be held", plan.members.len());
+    }
     let stage = Stage { bed, dir, limit: Duration::from_secs(arguments.limit) };
     let mut kinds: Vec<Kind> = kinds.iter().filter(|kind| takes_part(kind, case)).cloned().collect();
     let recording = std::env::temp_dir().join(format!("weft-recording-{}", std::process::id()));

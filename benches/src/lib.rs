@@ -14,6 +14,7 @@ pub mod crowd;
 pub mod dut;
 pub mod null;
 pub mod plan;
+pub mod real;
 pub mod report;
 pub mod session;
 pub mod set;

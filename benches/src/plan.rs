@@ -77,6 +77,7 @@ impl Plan {
                 add(&mut all, 0..count);
                 Self::feed(vec![Table { stream, prefixes: all, attribute_sets: 2 }])
             }
+            "a7" => Self::feed(vec![crate::real::table(FIRST_ASN, seat(0).ours)?]),
             other => bail!("--case {other}: not one of a1, a3, a4, a5, a6, a7, b1, d1, e2, e3, k1"),
         })
     }

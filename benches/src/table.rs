@@ -140,7 +140,7 @@ fn attributes(number: u32, asn: u32, next_hop: Ipv4Addr, dice: &mut Dice) -> Vec
 }
 
 /// Appends one UPDATE.
-fn put_update(stream: &mut Vec<u8>, attributes: &[u8], prefixes: &[Prefix]) {
+pub fn put_update(stream: &mut Vec<u8>, attributes: &[u8], prefixes: &[Prefix]) {
     let start = stream.len();
     put_header(stream, 2);
     stream.extend([0, 0]);
