@@ -10,12 +10,16 @@ mod import;
 mod kernel;
 mod links;
 mod machine;
+mod paths;
+mod refused;
 mod sessions;
 mod settle;
 mod sweep;
+mod told;
 
 pub use answers::{NeighborInfo, PathInfo, RouteInfo, SpeakerSummary};
 pub use machine::Speaker;
+pub use refused::RefusedInfo;
 
 use crate::event::Event;
 use crate::peer::PeerConfig;

@@ -370,7 +370,7 @@ fn ipv4_in_mp_reach_is_told_with_the_next_hop_of_the_session() {
     let mut plant = established(Kin::External);
     plant.update(&[], &[&attribute(0x80, 14, &value), &ORIGIN[..], &AS_PATH].concat(), &[]);
     let routes = plant.canary_routes();
-    let (_, next_hop) = routes.get(&PREFIX.parse().unwrap()).unwrap();
+    let (_, next_hop) = routes.get(&(PREFIX.parse().unwrap(), 0)).unwrap();
     assert_eq!(next_hop.addr.to_string(), "192.0.2.9");
     plant.check();
 }

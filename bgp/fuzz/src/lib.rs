@@ -23,7 +23,7 @@ use weft_bgp::policy::{Route, Source, compile};
 use weft_bgp::types::{Asn, Family, IpNet, NextHop};
 use weft_bgp::wire::attrs::{AttrIter, Attrs};
 use weft_bgp::wire::framer::Framer;
-use weft_bgp::wire::nlri::Nlri;
+use weft_bgp::wire::nlri::Paths;
 use weft_bgp::wire::open::Open;
 use weft_bgp::wire::update::{Update, decode, put_announce};
 use weft_bgp::wire::{Codec, Kind, MAX_MESSAGE_BYTES};
@@ -93,6 +93,7 @@ pub fn update(data: &[u8]) {
         families: [variant & 4 == 0, variant & 8 == 0],
         extended_next_hop: variant & 16 == 0,
         max_message: if variant & 32 == 0 { MAX_MESSAGE_BYTES } else { 65_535 },
+        add_path_rx: [variant & 64 != 0; 2],
         ..Codec::PLAIN
     };
     let message = framed(Kind::Update.to_wire(), &body[..body.len().min(codec.max_message - 19)]);
@@ -107,17 +108,20 @@ pub fn update(data: &[u8]) {
     if update.withdraw.is_some() {
         return;
     }
-    for (family, next_hop, prefixes) in announced(&update) {
-        resend(&codec, family, &next_hop, &prefixes, &block);
+    for (family, next_hop, prefixes) in announced(&update, &codec) {
+        resend(&Codec { add_path_rx: [false; 2], ..codec }, family, &next_hop, &prefixes, &block);
     }
 }
 
 /// What an UPDATE announces.
-fn announced(update: &Update<'_>) -> Vec<(Family, NextHop, Vec<IpNet>)> {
+fn announced(update: &Update<'_>, codec: &Codec) -> Vec<(Family, NextHop, Vec<IpNet>)> {
+    let prefixes = |family: Family, nlri| {
+        Paths::new(family, nlri, codec.add_path_rx[family.index()]).map(|(_, prefix)| prefix).collect()
+    };
     let classic = update.next_hop.map(|hop| (Family::Ipv4Unicast, NextHop::new(IpAddr::V4(hop)), update.nlri));
     let reach = update.mp_reach.map(|reach| (reach.family, reach.next_hop, reach.nlri));
     let all = classic.into_iter().chain(reach);
-    all.map(|(family, hop, nlri)| (family, hop, Nlri::new(family, nlri).collect())).collect()
+    all.map(|(family, hop, nlri)| (family, hop, prefixes(family, nlri))).collect()
 }
 
 /// Writes routes for a peer and reads them as that peer would.
@@ -135,7 +139,7 @@ fn resend(codec: &Codec, family: Family, next_hop: &NextHop, prefixes: &[IpNet],
         assert_eq!(kind, Kind::Update);
         let update = decode(&message, codec, &mut again).unwrap();
         assert_eq!((update.withdraw, update.discarded), (None, 0), "we send what is malformed");
-        for (of, hop, prefixes) in announced(&update) {
+        for (of, hop, prefixes) in announced(&update, codec) {
             assert_eq!((of, hop.addr), (family, next_hop.addr));
             told.extend(prefixes);
         }

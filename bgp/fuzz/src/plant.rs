@@ -17,7 +17,7 @@ use weft_bgp::types::{Asn, ConnId, Family, IfIndex, IpNet, NextHop, PeerId};
 use weft_bgp::wire::attrs::{flag, kind, put};
 use weft_bgp::wire::capability::Capabilities;
 use weft_bgp::wire::framer::Framer;
-use weft_bgp::wire::nlri::Nlri;
+use weft_bgp::wire::nlri::Paths;
 use weft_bgp::wire::open::Open;
 use weft_bgp::wire::update::{decode, put_announce, put_end_of_rib};
 use weft_bgp::wire::{Codec, Kind, MAX_MESSAGE_BYTES, Notification, put_header, put_keepalive};
@@ -76,14 +76,14 @@ struct Line {
     codec: Codec,
     /// Messages heard, UPDATEs, NOTIFICATIONs and all.
     heard: Vec<(Kind, Bytes)>,
-    /// What it was told: the canonical block and the next hop of each prefix.
-    routes: BTreeMap<IpNet, (Vec<u8>, NextHop)>,
+    /// What it was told: the canonical block and the next hop of each prefix and path identifier (0 without, RFC 7911).
+    routes: BTreeMap<(IpNet, u32), (Vec<u8>, NextHop)>,
     last_keepalive: Instant,
     octets: usize,
     /// The AS that must lead every path this peer is told from outside its AS.
     first_as: Option<u32>,
-    /// The UPDATE that last announced each prefix.
-    updates: BTreeMap<IpNet, Bytes>,
+    /// The UPDATE that last announced each of them.
+    updates: BTreeMap<(IpNet, u32), Bytes>,
 }
 
 /// The speaker and its peers.
@@ -213,18 +213,18 @@ impl Line {
         let mut count = usize::from(update.end_of_rib.is_some());
         let unreach = update.mp_unreach.unwrap_or((Family::Ipv6Unicast, &[]));
         for (family, nlri) in [(Family::Ipv4Unicast, update.withdrawn), unreach] {
-            for prefix in Nlri::new(family, nlri) {
+            for (id, prefix) in Paths::new(family, nlri, self.codec.add_path_rx[family.index()]) {
                 count += 1;
-                assert!(self.routes.remove(&prefix).is_some(), "{prefix} was withdrawn but never told");
+                assert!(self.routes.remove(&(prefix, id)).is_some(), "{prefix} {id} was withdrawn but never told");
             }
         }
         let classic = update.next_hop.map(|hop| (Family::Ipv4Unicast, NextHop::new(IpAddr::V4(hop)), update.nlri));
         let reach = update.mp_reach.map(|reach| (reach.family, reach.next_hop, reach.nlri));
         for (family, next_hop, nlri) in classic.into_iter().chain(reach) {
-            for prefix in Nlri::new(family, nlri) {
+            for (id, prefix) in Paths::new(family, nlri, self.codec.add_path_rx[family.index()]) {
                 count += 1;
-                self.routes.insert(prefix, (block.clone(), next_hop));
-                self.updates.insert(prefix, message.clone());
+                self.routes.insert((prefix, id), (block.clone(), next_hop));
+                self.updates.insert((prefix, id), message.clone());
             }
         }
         assert!(count > 0, "an UPDATE that says nothing: {message:02x?}");
@@ -293,7 +293,7 @@ impl Plant {
         let mut path = Vec::new();
         put(&mut path, flag::TRANSITIVE, kind::ORIGIN, &[0]);
         put(&mut path, flag::TRANSITIVE, kind::AS_PATH, &[2, 1, 0, 0, 0xfc, 0x5a]);
-        let mut own = std::iter::once(CANARY_PREFIX.parse().unwrap()).peekable();
+        let mut own = std::iter::once(CANARY_PREFIX.parse::<IpNet>().unwrap()).peekable();
         put_announce(&mut bytes, &plant.canary.codec, Family::Ipv4Unicast, &path, &hop, &mut own);
         Family::ALL.into_iter().for_each(|family| put_end_of_rib(&mut bytes, family));
         plant.canary_sends(&bytes);
@@ -356,7 +356,7 @@ impl Plant {
         put(&mut block, flag::TRANSITIVE, kind::AS_PATH, as_path);
         block.extend_from_slice(more);
         let mut bytes = BytesMut::new();
-        let mut prefixes = std::iter::once(prefix.parse().unwrap()).peekable();
+        let mut prefixes = std::iter::once(prefix.parse::<IpNet>().unwrap()).peekable();
         let hop = NextHop::new(self.canary.address);
         put_announce(&mut bytes, &self.canary.codec, Family::Ipv4Unicast, &block, &hop, &mut prefixes);
         self.canary_sends(&bytes);
@@ -468,9 +468,9 @@ impl Plant {
         let route = self.route(CANARY_PREFIX).unwrap();
         let path = route.paths.iter().find(|path| path.from == "canary").unwrap();
         assert_eq!((path.as_path.as_str(), path.next_hop, path.stale), ("64602", self.canary.address, false));
-        assert!(self.canary.routes.contains_key(&OWN_PREFIX.parse().unwrap()), "ours was withdrawn");
+        assert!(self.canary.routes.contains_key(&(OWN_PREFIX.parse().unwrap(), 0)), "ours was withdrawn");
         let told = Family::ALL
-            .map(|family| self.canary.routes.keys().filter(|prefix| Family::of(prefix) == family).count() as u64);
+            .map(|family| self.canary.routes.keys().filter(|(prefix, _)| Family::of(prefix) == family).count() as u64);
         assert_eq!(told, info.prefixes_sent);
         assert!(self.canary.octets <= 65_536 + ECHO_MAX * self.received, "{} octets told", self.canary.octets);
     }
@@ -507,22 +507,22 @@ impl Plant {
 
     /// All that the canary was told: blocks and next hops by prefix.
     #[must_use]
-    pub fn canary_routes(&self) -> BTreeMap<IpNet, (Vec<u8>, NextHop)> {
+    pub fn canary_routes(&self) -> BTreeMap<(IpNet, u32), (Vec<u8>, NextHop)> {
         self.canary.routes.clone()
     }
 
     /// The attribute block with which the canary was told a prefix.
     #[must_use]
     pub fn told(&self, prefix: &str) -> Option<Vec<u8>> {
-        self.canary.routes.get(&prefix.parse::<IpNet>().unwrap()).map(|(block, _)| block.clone())
+        self.canary.routes.get(&(prefix.parse().unwrap(), 0)).map(|(block, _)| block.clone())
     }
 
     /// The attribute block with which the guest was told a prefix, and the UPDATE that told it.
     #[must_use]
     pub fn guest_told(&self, prefix: &str) -> Option<(Vec<u8>, Bytes)> {
-        let prefix: IpNet = prefix.parse().unwrap();
-        let (block, _) = self.guest.routes.get(&prefix)?;
-        Some((block.clone(), self.guest.updates.get(&prefix)?.clone()))
+        let route = (prefix.parse().unwrap(), 0);
+        let (block, _) = self.guest.routes.get(&route)?;
+        Some((block.clone(), self.guest.updates.get(&route)?.clone()))
     }
 
     /// The AS that must lead the paths told to the guest and to the canary from now on, if one must.

@@ -38,6 +38,8 @@ pub struct NeighborInfo {
     pub updates_rejected: u64,
     /// Prefixes refused by the import policy, every announcement counted.
     pub prefixes_rejected: u64,
+    /// Paths beyond `paths_limit` that were not taken, every announcement counted (RFC 7911).
+    pub paths_over_limit: u64,
     /// UPDATEs treated as withdraw (RFC 7606).
     pub withdraw_faults: u64,
     /// UPDATEs received.
@@ -78,6 +80,8 @@ pub struct RouteInfo {
 pub struct PathInfo {
     /// Name of the peer, or `local`.
     pub from: String,
+    /// The peer's path identifier, on a session with them (RFC 7911).
+    pub path_id: Option<u32>,
     /// Next hop after the next-hop rule.
     pub next_hop: IpAddr,
     /// Where that leads.
@@ -230,6 +234,7 @@ impl Speaker {
             };
             PathInfo {
                 from: self.source(path.peer),
+                path_id: self.has_path_ids(path.peer, Family::of(&entry.prefix)).then_some(path.id),
                 next_hop: self.table.hops.next_hop(path.hop).addr,
                 hop: self.table.hops.resolved(path.hop),
                 as_path: attrs.as_path().to_string(),
@@ -261,6 +266,11 @@ impl Speaker {
     fn is_installed(&self, entry: &Entry<'_>) -> bool {
         let acknowledged = entry.changed <= self.kernel_done() && !self.fib_failed.contains(&entry.prefix);
         entry.best_peer() == Some(LOCAL) || is_wanted(entry) && acknowledged
+    }
+
+    fn has_path_ids(&self, peer: PeerId, family: Family) -> bool {
+        let session = self.members.get(&peer).and_then(|member| member.last.as_ref());
+        session.is_some_and(|session| session.codec.add_path_rx[family.index()])
     }
 
     fn source(&self, peer: PeerId) -> String {
@@ -296,6 +306,7 @@ fn neighbor(member: &Member, now: Instant) -> NeighborInfo {
         prefixes_sent: member.out.told_count,
         updates_rejected: member.rejected,
         prefixes_rejected: member.prefixes_rejected,
+        paths_over_limit: member.paths_over_limit,
         withdraw_faults: member.faults,
         updates_received: member.updates,
         updates_sent: member.out.updates,

@@ -8,7 +8,8 @@
 use super::export::{Out, Route, in_path, own_next_hop};
 use super::filter::{Offer, Refusal};
 use super::machine::{Member, Speaker};
-use crate::peer::{NextHopRule, Session};
+use super::paths::{PathBatch, Reader};
+use crate::peer::{AddPathSend, NextHopRule, Session};
 use crate::policy::{Chosen, Hits, RuleId};
 use crate::rib::attrs::AttrsId;
 use crate::rib::nexthop::HopId;
@@ -27,6 +28,10 @@ use std::sync::Arc;
 
 /// Most changes looked at for one batch: bounds the work of a call.
 const BATCH: u32 = 2_048;
+/// Most batches in one call, whether or not there is something to tell in them.
+const BATCHES: usize = 16;
+/// Paths of a batch's prefixes, if several are told, after which no prefix is added: bounds the work of a call too.
+const PATHS: usize = 8_192;
 /// Kinds of peers whose batches are kept at a time.
 const GROUPS: usize = 16;
 /// Batches kept for each kind: a member that is further behind makes its own.
@@ -44,6 +49,7 @@ struct Likeness {
     next_hop: NextHopRule,
     originated_only: bool,
     export: Option<String>,
+    add_path: AddPathSend,
     /// The policy asks who the peer is: then nobody is like it.
     only: Option<PeerId>,
 }
@@ -78,6 +84,8 @@ pub(super) struct Batch {
     bytes: BytesMut,
     /// Bits of slots: word and mask.
     marks: Vec<(u32, u64)>,
+    /// Of families of which several paths are told.
+    paths: PathBatch,
 }
 
 /// How far the log went, and how many of its changes had been overtaken.
@@ -140,9 +148,12 @@ impl Speaker {
         let mut out = std::mem::take(&mut member.out);
         let mut hits = std::mem::take(&mut member.hits);
         let readable = self.readable();
-        out.begin(readable);
+        out.begin(readable, self.table.log_end());
         let mut more = true;
-        while more && buf.len() < limit {
+        for _ in 0..BATCHES {
+            if !more || buf.len() >= limit {
+                break;
+            }
             if let Some(start) = out.next_start(readable) {
                 if let Some(batch) = self.batch(id, &session, start, readable) {
                     self.tell(&batch, (id, &session), &mut out, &mut hits, buf);
@@ -175,7 +186,8 @@ impl Speaker {
     fn batch(&mut self, id: PeerId, session: &Session, start: Start, readable: u64) -> Option<Arc<Batch>> {
         let member = self.members.get(&id)?;
         let like = self.likeness(member, session);
-        let overtaken = self.table.overtaken();
+        let several = session.codec.add_path_tx.contains(&true);
+        let overtaken = if several { self.table.overtaken_paths() } else { self.table.overtaken() };
         let made = Made { log_end: self.table.log_end(), readable, overtaken };
         let holds = |batch: &&Arc<Batch>| {
             batch.start == start
@@ -216,19 +228,28 @@ impl Speaker {
             next_hop: config.next_hop,
             originated_only: config.originated_only,
             export: config.export.clone(),
+            add_path: config.add_path.send,
             only,
         }
     }
 
     fn make_batch(&self, member: &Member, session: &Session, start: Start, made: Made) -> Batch {
-        let (slots, next) = self.slots_from(start, made.readable);
+        let (mut slots, next) = self.slots_from(start, made.readable, &session.codec);
         let policy = self.export_policy(member, session);
+        let mut paths = PathBatch::default();
+        if session.codec.add_path_tx.contains(&true) {
+            let several = |slot: &SlotId| self.sends_paths(&session.codec, *slot);
+            let (with_paths, others): (Vec<_>, Vec<_>) = slots.into_iter().partition(several);
+            let reader = Reader { id: member.peer.id(), member, session, policy };
+            paths = self.make_paths(reader, &with_paths);
+            slots = others;
+        }
         let mut last = None;
         let items = slots.into_iter().filter_map(|slot| self.item((member, session, policy), slot, &mut last));
         let mut items: Vec<_> = items.collect();
         items.sort_by(|a, b| a.fate.cmp(&b.fate));
         let (bytes, marks, conn) = (BytesMut::new(), Vec::new(), session.conn);
-        let mut batch = Batch { start, next, made, conn, segments: Vec::new(), bytes, marks };
+        let mut batch = Batch { start, next, made, conn, segments: Vec::new(), bytes, marks, paths };
         let mut unfit = Vec::new();
         for run in items.chunk_by(|a, b| a.fate == b.fate) {
             let Some((route, first)) = run.first().and_then(|item| Some((item.fate.route.as_ref()?, item))) else {
@@ -255,7 +276,10 @@ impl Speaker {
     }
 
     /// The slots of a batch, and where the next one starts.
-    fn slots_from(&self, start: Start, readable: u64) -> (Vec<SlotId>, Option<Start>) {
+    fn slots_from(&self, start: Start, readable: u64, codec: &Codec) -> (Vec<SlotId>, Option<Start>) {
+        if codec.add_path_tx.contains(&true) {
+            return self.slots_of_paths(start, readable, codec);
+        }
         match start {
             Start::Walk(first, cursor) => {
                 let end = first.saturating_add(BATCH).min(self.table.slots());
@@ -270,6 +294,45 @@ impl Speaker {
                 ((first..end).filter_map(|change| self.table.change_at(change)).collect(), Some(Start::Log(end)))
             }
         }
+    }
+
+    /// The same where several paths of a family are told: any of them may have changed.
+    fn slots_of_paths(&self, start: Start, readable: u64, codec: &Codec) -> (Vec<SlotId>, Option<Start>) {
+        let (mut slots, mut paths) = (Vec::new(), 0);
+        let mut add = |slot: SlotId| {
+            paths += self.table.entry(slot).map_or(0, |entry| entry.paths.len());
+            slots.push(slot);
+            paths >= PATHS
+        };
+        match start {
+            Start::Walk(first, cursor) => {
+                let last = first.saturating_add(BATCH).min(self.table.slots());
+                let settled = |slot: &SlotId| {
+                    let entry = self.table.entry(*slot);
+                    let several = self.sends_paths(codec, *slot);
+                    let changed = |best| if several { self.table.paths_changed(*slot) } else { best };
+                    entry.is_some_and(|entry| changed(entry.changed) <= cursor)
+                };
+                let full = (first..last).filter(settled).find(|slot| add(*slot));
+                let end = full.map_or(last, |slot| slot + 1);
+                let next = (end < self.table.slots()).then_some(Start::Walk(end, cursor));
+                (slots, next)
+            }
+            Start::Log(first) => {
+                let last = readable.min((first / u64::from(BATCH) + 1) * u64::from(BATCH));
+                let full = (first..last).find(|&change| {
+                    let best = self.table.change_at(change).filter(|slot| !self.sends_paths(codec, *slot));
+                    let any = self.table.path_change_at(change).filter(|slot| self.sends_paths(codec, *slot));
+                    best.or(any).is_some_and(&mut add)
+                });
+                (slots, Some(Start::Log(full.map_or(last, |change| change + 1))))
+            }
+        }
+    }
+
+    /// Whether several paths of this slot are told on a session.
+    fn sends_paths(&self, codec: &Codec, slot: SlotId) -> bool {
+        self.table.entry(slot).is_some_and(|entry| codec.add_path_tx[Family::of(&entry.prefix).index()])
     }
 
     /// What becomes of a prefix. Equal routes arrive together: `last` is the fate of the one before.
@@ -340,6 +403,12 @@ impl Speaker {
                 _ => self.withdraw_told(session, segment.family, marks, out, buf),
             }
             out.set_told(marks, segment.family, false);
+        }
+        if session.codec.add_path_tx.contains(&true)
+            && let Some(member) = self.members.get(&id)
+        {
+            let reader = Reader { id, member, session, policy: self.export_policy(member, session) };
+            self.tell_paths(&batch.paths, (reader, batch.start, batch.conn == session.conn), out, hits, buf);
         }
     }
 

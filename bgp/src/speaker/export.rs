@@ -3,6 +3,7 @@
 use super::batch::Start;
 use super::filter::{Offer, Refusal};
 use super::machine::{Member, Speaker};
+use super::told::ToldPaths;
 use crate::peer::{NextHopRule, Session};
 use crate::policy::{Chosen, RuleId, SetNextHop};
 use crate::rib::attrs::AttrsId;
@@ -22,6 +23,10 @@ pub(super) struct Out {
     fresh: bool,
     pub(super) cursor: u64,
     told: Vec<u64>,
+    /// The same for families of which several paths are told.
+    pub(super) paths: ToldPaths,
+    /// Up to where such changes are told with all paths of their prefix: a walk that begins passes over what changes come for.
+    whole_until: u64,
     pub(super) told_count: [u64; 2],
     pub(super) updates: u64,
     pub(super) end_of_rib: Vec<Family>,
@@ -44,9 +49,21 @@ impl Out {
     }
 
     /// Before the first batch: the walk covers all that changed until now.
-    pub(super) fn begin(&mut self, readable: u64) {
+    pub(super) fn begin(&mut self, readable: u64, log_end: u64) {
         if std::mem::take(&mut self.fresh) {
             self.cursor = self.cursor.max(readable);
+        }
+        if self.walk == Some(0) {
+            self.whole_until = log_end;
+        }
+    }
+
+    /// Of the paths that the peer was told, those that changed behind this number of the log are told again in a batch from `start`;
+    /// `None`: all.
+    pub(super) const fn told_since(&self, start: Start) -> Option<u64> {
+        match start {
+            Start::Log(cursor) if cursor >= self.whole_until => Some(cursor),
+            Start::Log(_) | Start::Walk(..) => None,
         }
     }
 
@@ -68,7 +85,7 @@ impl Out {
     }
 
     pub(super) fn was_told(&self, slot: SlotId) -> bool {
-        self.word(slot / 64) & (1 << (slot % 64)) != 0
+        self.word(slot / 64) & (1 << (slot % 64)) != 0 || self.paths.has_any(slot)
     }
 
     fn word(&self, at: u32) -> u64 {
@@ -98,6 +115,14 @@ impl Out {
             self.told[at] = new;
             *count = (*count + u64::from(new.count_ones())).saturating_sub(u64::from(old.count_ones()));
         }
+    }
+
+    /// The peer knows exactly these paths of a prefix.
+    pub(super) fn set_told_paths(&mut self, slot: SlotId, family: Family, ids: &[u32]) {
+        let before = self.paths.ids(slot).count();
+        self.paths.set(slot, ids);
+        let count = &mut self.told_count[family.index()];
+        *count = (*count + ids.len() as u64).saturating_sub(before as u64);
     }
 
     /// Walk the table again (the policy changed, or the peer asked with a ROUTE-REFRESH).

@@ -1,6 +1,7 @@
 //! Policy between the wire and the table: asks it about each prefix, and changes equal routes once.
 
 use super::machine::{Member, Speaker};
+use super::refused::Why;
 use crate::peer::Session;
 use crate::policy::{Chosen, Outcome, Route, RuleId, SetNextHop, Source, Verdict};
 use crate::rib::attrs::AttrsId;
@@ -41,16 +42,16 @@ pub(super) struct Import<'u> {
 }
 
 impl Speaker {
-    /// What the import policy says of one prefix, counted. `None`: rejected.
-    pub(super) fn imported(&mut self, import: &mut Import<'_>, prefix: &IpNet) -> Option<(AttrsId, HopId)> {
+    /// What the import policy says of one prefix, counted.
+    pub(super) fn imported(&mut self, import: &mut Import<'_>, prefix: &IpNet) -> Result<(AttrsId, HopId), Why> {
         if let Chosen::Rules(..) = import.chosen {
             return self.filtered(import, prefix);
         }
-        Some(self.made(import, Vec::new()))
+        Ok(self.made(import, Vec::new()))
     }
 
-    fn filtered(&mut self, import: &mut Import<'_>, prefix: &IpNet) -> Option<(AttrsId, HopId)> {
-        let member = self.members.get_mut(&import.id)?;
+    fn filtered(&mut self, import: &mut Import<'_>, prefix: &IpNet) -> Result<(AttrsId, HopId), Why> {
+        let member = self.members.get_mut(&import.id).ok_or(Why::Policy(None))?;
         let session = import.session;
         let outcome = import.chosen.evaluate(Route {
             prefix,
@@ -64,8 +65,8 @@ impl Speaker {
         });
         member.hits.count(outcome.rule);
         match outcome.verdict {
-            Verdict::Accept => Some(self.made(import, outcome.changes)),
-            Verdict::Reject => None,
+            Verdict::Accept => Ok(self.made(import, outcome.changes)),
+            Verdict::Reject => Err(Why::Policy(outcome.rule)),
         }
     }
 

@@ -2,16 +2,17 @@
 
 use super::filter::{Import, at_peer};
 use super::machine::Speaker;
+use super::refused::Why;
 use super::sweep::Held;
 use crate::event::Event;
 use crate::peer::{NextHopRule, Session};
 use crate::policy::{Chosen, Verdict};
 use crate::rib::table::{Came, Path, PathKey};
 use crate::time::Instant;
-use crate::types::{Family, NextHop, PeerId};
+use crate::types::{Family, IpNet, NextHop, PeerId};
 use crate::wire::Notification;
 use crate::wire::attrs::{Attrs, community, flag, kind, with};
-use crate::wire::nlri::Nlri;
+use crate::wire::nlri::Paths;
 use crate::wire::update::{Fault, Update, decode};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,9 +36,9 @@ impl Speaker {
             self.on_end_of_rib(now, id, family);
             return;
         }
-        self.withdraw_all(id, Family::Ipv4Unicast, update.withdrawn);
-        if let Some((family, nlri)) = update.mp_unreach {
-            self.withdraw_all(id, family, nlri);
+        self.withdraw_all(now, id, session, (Family::Ipv4Unicast, update.withdrawn), None);
+        if let Some(gone) = update.mp_unreach {
+            self.withdraw_all(now, id, session, gone, None);
         }
         let classic = update.next_hop.map(|hop| NextHop::new(IpAddr::V4(hop)));
         let parts = [
@@ -49,7 +50,9 @@ impl Speaker {
         if let Some(member) = self.members.get_mut(&id) {
             member.faults += u64::from(update.withdraw.is_some());
         }
-        let usable = update.withdraw.is_none() && self.is_acceptable(id, Attrs(block));
+        let fault = update.withdraw.map(|(kind, what)| Why::Fault(kind, what));
+        let refused = fault.or_else(|| (!self.is_acceptable(id, Attrs(block))).then_some(Why::Loop));
+        let usable = refused.is_none();
         if usable && Attrs(block).has_community(community::GRACEFUL_SHUTDOWN) {
             // RFC 8326 §4: in iBGP too, or draining a ToR would move nothing.
             *block = with(block, flag::TRANSITIVE, kind::LOCAL_PREF, Some(&[0; 4]));
@@ -57,7 +60,8 @@ impl Speaker {
         for (family, next_hop, nlri) in parts {
             match next_hop.filter(|_| usable) {
                 Some(next_hop) => self.announce_all(now, id, session, (family, next_hop, nlri), block),
-                None => self.withdraw_all(id, family, nlri),
+                // RFC 7606 §2 with RFC 7911 §5: of a peer that sends several paths, only those named here.
+                None => self.withdraw_all(now, id, session, (family, nlri), refused),
             }
         }
         self.check_limit(now, id);
@@ -92,23 +96,29 @@ impl Speaker {
         let life = self.table.lives.now(id);
         let came = Came::new(now.as_secs(), life);
         let mut import = Import { id, session, chosen, block, next_hop, made: Vec::new() };
-        let (mut held, mut rejected) = (self.held(id), 0);
-        for prefix in Nlri::new(family, nlri) {
+        let mut held = self.held(id);
+        let add_path = session.codec.add_path_rx[family.index()];
+        let room = add_path.then_some(usize::from(config.add_path.paths_limit));
+        for (path_id, prefix) in Paths::new(family, nlri, add_path) {
+            let key = PathKey { peer: id, id: path_id };
             let accepted = match chosen {
-                Chosen::Always(Verdict::Reject) => None,
-                Chosen::Always(Verdict::Accept) | Chosen::Rules(..) => self.imported(&mut import, &prefix),
+                Chosen::Always(Verdict::Reject) => Err(Why::Policy(None)),
+                Chosen::Always(Verdict::Accept) | Chosen::Rules(..) if self.has_room(&prefix, key, room) => {
+                    self.imported(&mut import, &prefix)
+                }
+                Chosen::Always(Verdict::Accept) | Chosen::Rules(..) => Err(Why::PathsLimit),
             };
             match accepted {
-                Some((attrs, hop)) => {
-                    let path = Path { peer: id, id: 0, attrs, hop, came };
+                Ok((attrs, hop)) => {
+                    let path = Path { peer: id, id: path_id, attrs, hop, came };
                     held.came(family, life, self.table.insert(prefix, path));
                 }
-                None => {
+                Err(why) => {
                     // What was accepted before and no longer is goes: a rejected route replaces the earlier one too.
-                    rejected += 1;
-                    if let Some(came) = self.table.remove(&prefix, PathKey::only(id)) {
+                    if let Some(came) = self.table.remove(&prefix, key) {
                         held.went(family, life, came);
                     }
+                    self.note_refused(now, id, (path_id, prefix), why);
                 }
             }
         }
@@ -117,18 +127,53 @@ impl Speaker {
         }
         if let Some(member) = self.members.get_mut(&id) {
             member.held = held;
-            member.prefixes_rejected += rejected;
         }
     }
 
-    fn withdraw_all(&mut self, id: PeerId, family: Family, nlri: &[u8]) {
+    fn note_refused(&mut self, now: Instant, id: PeerId, route: (u32, IpNet), why: Why) {
+        if let Some(member) = self.members.get_mut(&id) {
+            match why {
+                Why::Policy(_) => member.prefixes_rejected += 1,
+                Why::PathsLimit => member.paths_over_limit += 1,
+                // Counted by messages.
+                Why::Loop | Why::Fault(..) => {}
+            }
+            member.refused.note(now.as_secs(), route, why);
+        }
+    }
+
+    /// Whether one more path of a peer that may send several is taken; a path that is there already always is.
+    fn has_room(&self, prefix: &IpNet, key: PathKey, room: Option<usize>) -> bool {
+        let Some(room) = room else {
+            return true;
+        };
+        let life = self.table.lives.now(key.peer);
+        let entry = self.table.get(prefix);
+        let own = |path: &&Path| path.peer == key.peer && path.came.session() == life && path.id != key.id;
+        entry.is_none_or(|entry| entry.paths.iter().filter(own).count() < room)
+    }
+
+    /// Withdraws, or treats an announcement as if it withdrew: `refused` says why.
+    fn withdraw_all(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        session: &Session,
+        (family, nlri): (Family, &[u8]),
+        refused: Option<Why>,
+    ) {
         let Some(member) = self.members.get_mut(&id) else {
             return;
         };
         let life = self.table.lives.now(id);
-        for prefix in Nlri::new(family, nlri) {
-            if let Some(came) = self.table.remove(&prefix, PathKey::only(id)) {
-                member.held.went(family, life, came);
+        for (path_id, prefix) in Paths::new(family, nlri, session.codec.add_path_rx[family.index()]) {
+            // RFC 7911 §5: an identifier not seen before is ignored.
+            match self.table.remove(&prefix, PathKey { peer: id, id: path_id }) {
+                Some(came) => member.held.went(family, life, came),
+                None => member.refused.forget((path_id, prefix)),
+            }
+            if let Some(why) = refused {
+                member.refused.note(now.as_secs(), (path_id, prefix), why);
             }
         }
     }

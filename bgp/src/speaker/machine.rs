@@ -3,6 +3,7 @@
 use super::batch::Group;
 use super::export::Out;
 use super::kernel::AskAgain;
+use super::refused::RefusedRoutes;
 use super::sweep::{Held, SLICE, Sweep};
 use super::{DynamicRange, Input, Originate, Output, SpeakerConfig};
 use crate::event::Event;
@@ -37,6 +38,10 @@ pub(super) struct Member {
     pub(super) held: Held,
     pub(super) rejected: u64,
     pub(super) prefixes_rejected: u64,
+    /// Paths beyond `paths_limit`, every announcement counted.
+    pub(super) paths_over_limit: u64,
+    /// The newest of what was not taken in this session.
+    pub(super) refused: RefusedRoutes,
     /// How often each rule of the policies decided for this peer, since they were loaded.
     pub(super) hits: Hits,
     pub(super) faults: u64,
@@ -80,6 +85,8 @@ pub struct Speaker {
     /// Up to where peers were last offered the log, and whether one has something to read besides.
     offered: u64,
     pub(super) has_news: bool,
+    /// A peer has more to read, but the last look found nothing to tell it.
+    is_quiet: bool,
     /// Calls since the log was last trimmed.
     untrimmed: usize,
     pub(super) in_kernel: Vec<u64>,
@@ -132,6 +139,7 @@ impl Speaker {
             fib_signalled: false,
             offered: 0,
             has_news: false,
+            is_quiet: false,
             untrimmed: 0,
             in_kernel: Vec::new(),
             fib_failed: BTreeSet::new(),
@@ -197,7 +205,13 @@ impl Speaker {
         };
         member.peer.poll_transmit(conn, buf);
         let current = member.peer.session().is_some_and(|session| session.conn == conn);
-        let more = current && self.converged && self.fill(id, buf, limit);
+        let mut more = current && self.converged && self.fill(id, buf, limit);
+        if more && buf.is_empty() {
+            // Much was looked at and nothing is to be told of it: others have their turn first.
+            self.is_quiet = true;
+            self.has_news = true;
+            more = false;
+        }
         if let Some(member) = self.members.get_mut(&id) {
             member.out.signalled = more;
             if more {
@@ -215,7 +229,7 @@ impl Speaker {
     /// When to call with `Tick`, and for what.
     #[must_use]
     pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
-        if self.is_walking() {
+        if self.is_walking() || self.is_quiet {
             return Some((Instant::ZERO, "walks over the table"));
         }
         // What a peer asked for may be over by now: then it is called once for nothing.
@@ -267,6 +281,7 @@ impl Speaker {
         for member in self.members.values_mut() {
             // Rules have other numbers now.
             member.hits = Hits::default();
+            member.refused.clear();
             member.out.restart();
             for family in Family::ALL {
                 member.peer.request_refresh(family);
@@ -314,6 +329,8 @@ impl Speaker {
                 held: self.left.remove(&id).unwrap_or_default(),
                 rejected: 0,
                 prefixes_rejected: 0,
+                paths_over_limit: 0,
+                refused: RefusedRoutes::default(),
                 hits: Hits::default(),
                 faults: 0,
                 updates: 0,
@@ -482,6 +499,7 @@ impl Speaker {
         for peer in due {
             self.give(now, peer, PeerInput::Tick);
         }
+        self.is_quiet = false;
         self.walk_on();
         self.trim();
         self.end_laggards(now);

@@ -92,6 +92,7 @@ impl Speaker {
             member.last = Some(session);
             self.has_news = true;
         }
+        self.watch_paths();
         let name = self.name(id);
         self.event(Event::SessionUp { peer: id, name, asn });
         self.settle(now);
@@ -103,7 +104,9 @@ impl Speaker {
         self.leave_behind(id, retain);
         if let Some(member) = self.members.get_mut(&id) {
             member.out = Out::default();
+            member.refused.clear();
         }
+        self.watch_paths();
     }
 
     /// RFC 4724 §4.2: what the peer did not announce again is gone.

@@ -20,7 +20,7 @@ use nom::multi::length_data;
 use nom::number::complete::{be_u8, be_u16, be_u32, be_u128};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What an UPDATE says, with its prefixes still in wire form (validated: walk them with [`nlri::Nlri`]).
+/// What an UPDATE says, with its prefixes still in wire form (validated: walk them with [`nlri::Paths`]).
 #[derive(Clone, Debug, Default)]
 pub struct Update<'a> {
     /// IPv4 prefixes withdrawn.
@@ -83,7 +83,8 @@ pub fn decode<'a>(message: &'a [u8], codec: &Codec, block: &mut Vec<u8>) -> Resu
     block.clear();
     let body = message.get(HEADER_BYTES..).unwrap_or_default();
     // RFC 4271 §6.3: lengths that exceed the message are a Malformed Attribute List.
-    let (withdrawn, attributes, nlri) = whole(body, Notification::UPDATE, 1, parse_sections).map_err(Fault::Reset)?;
+    let (withdrawn, attributes, nlri) =
+        whole(body, Notification::UPDATE, 1, |input| parse_sections(input, codec)).map_err(Fault::Reset)?;
     // What was not negotiated is not read (RFC 4760 §8).
     let read = |nlri| if codec.families[Family::Ipv4Unicast.index()] { nlri } else { &[][..] };
     let mut update = Update { withdrawn: read(withdrawn), nlri: read(nlri), ..Update::default() };
@@ -98,8 +99,8 @@ pub fn decode<'a>(message: &'a [u8], codec: &Codec, block: &mut Vec<u8>) -> Resu
 }
 
 /// Withdrawn routes, path attributes, NLRI (RFC 4271 §4.3).
-fn parse_sections(input: &[u8]) -> Parsed<'_, (&[u8], &[u8], &[u8])> {
-    let is_run = |bytes: &[u8]| nlri::check(Family::Ipv4Unicast, bytes);
+fn parse_sections<'a>(input: &'a [u8], codec: &Codec) -> Parsed<'a, (&'a [u8], &'a [u8], &'a [u8])> {
+    let is_run = |bytes: &[u8]| nlri::check(Family::Ipv4Unicast, bytes, codec.add_path_rx[0]);
     // RFC 7606 §5.3: a syntactically wrong prefix field means nobody knows what was withdrawn.
     map_res((length_data(be_u16), length_data(be_u16), rest), |sections @ (withdrawn, _, nlri)| {
         if is_run(withdrawn) && is_run(nlri) { Ok(sections) } else { Err(Wrong::Value(10)) }
@@ -284,8 +285,8 @@ fn parse_family<'a>(input: &'a [u8], codec: &Codec) -> Parsed<'a, Option<Family>
 }
 
 /// The rest, if it is a run of prefixes.
-fn parse_nlri(input: &[u8], family: Family) -> Parsed<'_, &[u8]> {
-    verify(rest, |bytes: &[u8]| nlri::check(family, bytes)).parse(input)
+fn parse_nlri<'a>(input: &'a [u8], family: Family, codec: &Codec) -> Parsed<'a, &'a [u8]> {
+    verify(rest, |bytes: &[u8]| nlri::check(family, bytes, codec.add_path_rx[family.index()])).parse(input)
 }
 
 /// MP_REACH_NLRI (RFC 4760 §3, RFC 2545 §3, RFC 8950 §3); `None` for a family that was not negotiated: not parsed further.
@@ -298,7 +299,7 @@ fn parse_mp_reach<'a>(input: &'a [u8], codec: &Codec) -> Parsed<'a, Option<MpRea
     // RFC 7606 §7.11: a next hop of a length that the family does not know resets.
     let hop = map_opt(take(hop_bytes), |octets| next_hop(octets, family, codec));
     let (input, (next_hop, _reserved)) = (hop, be_u8).parse(input)?;
-    let (input, nlri) = parse_nlri(input, family)?;
+    let (input, nlri) = parse_nlri(input, family, codec)?;
     Ok((input, Some(MpReach { family, next_hop, nlri })))
 }
 
@@ -323,7 +324,7 @@ fn parse_mp_unreach<'a>(input: &'a [u8], codec: &Codec) -> Parsed<'a, Option<(Fa
     let Some(family) = family else {
         return value(None, rest).parse(input);
     };
-    let (input, nlri) = parse_nlri(input, family)?;
+    let (input, nlri) = parse_nlri(input, family, codec)?;
     Ok((input, Some((family, nlri))))
 }
 

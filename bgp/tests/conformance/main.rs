@@ -15,6 +15,7 @@ mod rfc6608;
 mod rfc6793;
 mod rfc7606;
 mod rfc7607;
+mod rfc7911;
 mod rfc8050;
 mod rfc8654;
 mod rfc9003;

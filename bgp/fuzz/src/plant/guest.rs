@@ -2,9 +2,11 @@
 
 use super::Plant;
 use bytes::{Bytes, BytesMut};
-use weft_bgp::peer::PeerConfig;
+use weft_bgp::peer::{AddPath, AddPathSend, PeerConfig};
 use weft_bgp::speaker::Input;
 use weft_bgp::types::ConnId;
+use weft_bgp::wire::attrs::Attrs;
+use weft_bgp::wire::capability::PathDirections;
 use weft_bgp::wire::framer::Framer;
 use weft_bgp::wire::open::Open;
 use weft_bgp::wire::{EXTENDED_MESSAGE_BYTES, Kind, MAX_MESSAGE_BYTES, put_keepalive};
@@ -27,6 +29,26 @@ impl Plant {
 
     pub(super) const fn guest_max(&self) -> usize {
         if self.guest.open.can.extended_message { EXTENDED_MESSAGE_BYTES } else { MAX_MESSAGE_BYTES }
+    }
+
+    /// The guest and the speaker are to send each other several paths of a prefix (RFC 7911), for both families.
+    pub fn offer_paths(&mut self, send: AddPathSend) {
+        self.configure(|config| config.add_path = AddPath { receive: true, send, ..AddPath::default() });
+        self.offer(|open| open.can.add_path = [PathDirections { receive: true, send: true }; 2]);
+        self.expect_paths(send != AddPathSend::None);
+    }
+
+    /// What the guest is told has path identifiers, or not.
+    pub fn expect_paths(&mut self, identifiers: bool) {
+        self.guest.codec.add_path_rx = [identifiers; 2];
+    }
+
+    /// The path identifiers under which the guest was told a prefix, each with the AS_PATH.
+    #[must_use]
+    pub fn guest_paths(&self, prefix: &str) -> Vec<(u32, String)> {
+        let prefix = prefix.parse().unwrap();
+        let told = self.guest.routes.range((prefix, 0)..=(prefix, u32::MAX));
+        told.map(|((_, id), (block, _))| (*id, Attrs(block).as_path().to_string())).collect()
     }
 
     /// The guest connects anew and sends its OPEN, and a KEEPALIVE.

@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod groups;
+mod paths;
 mod policy;
 mod settle;
 mod walks;

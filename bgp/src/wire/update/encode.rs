@@ -1,7 +1,8 @@
 //! UPDATE, writing side: as many prefixes as fit share one attribute block.
 
-use crate::types::{Asn, Family, IpNet, NextHop};
+use crate::types::{Asn, Family, NextHop};
 use crate::wire::attrs::{Attr, AttrIter, Attrs, flag, kind, put};
+use crate::wire::nlri::Item;
 use crate::wire::{Codec, HEADER_BYTES, Kind, nlri, put_header};
 use bytes::{BufMut, BytesMut};
 use std::iter::Peekable;
@@ -10,7 +11,7 @@ use std::net::IpAddr;
 /// Appends one UPDATE that announces prefixes of `family`, as many as fit; takes those from `prefixes`, and stops before the first
 /// of another family. Returns how many; 0 when not even one fits behind these attributes: then nothing is written or taken, and
 /// the caller withdraws the route there (never loops).
-pub fn put_announce<I: Iterator<Item = IpNet>>(
+pub fn put_announce<I: Iterator<Item: Item>>(
     buf: &mut BytesMut,
     codec: &Codec,
     family: Family,
@@ -90,7 +91,7 @@ pub fn set_next_hop(updates: &mut [u8], codec: &Codec, next_hop: &NextHop) {
 }
 
 /// Appends one UPDATE that withdraws prefixes of `family`, as many as fit. Returns how many were taken.
-pub fn put_withdraw<I: Iterator<Item = IpNet>>(
+pub fn put_withdraw<I: Iterator<Item: Item>>(
     buf: &mut BytesMut,
     codec: &Codec,
     family: Family,
@@ -144,7 +145,7 @@ fn put_mp_unreach_head(buf: &mut BytesMut, family: Family) {
 }
 
 /// Appends prefixes of `family` while they fit in `room`: how many, and their octets.
-fn put_prefixes<I: Iterator<Item = IpNet>>(
+fn put_prefixes<I: Iterator<Item: Item>>(
     buf: &mut BytesMut,
     family: Family,
     room: usize,
@@ -152,7 +153,7 @@ fn put_prefixes<I: Iterator<Item = IpNet>>(
 ) -> (usize, usize) {
     let (mut count, mut octets) = (0, 0);
     while let Some(prefix) =
-        prefixes.next_if(|prefix| Family::of(prefix) == family && octets + nlri::encoded_len(prefix) <= room)
+        prefixes.next_if(|prefix| Family::of(prefix.prefix()) == family && octets + nlri::encoded_len(prefix) <= room)
     {
         octets += nlri::encoded_len(&prefix);
         nlri::put(&prefix, buf);

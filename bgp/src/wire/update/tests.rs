@@ -198,7 +198,7 @@ fn a_link_local_next_hop_stands_alone_where_that_was_agreed() {
     for (agreed, octets) in [(true, 16), (false, 32)] {
         let codec = Codec { link_local_next_hop: agreed, ..EBGP };
         let mut buf = BytesMut::new();
-        let mut prefixes = ["10.0.0.0/8".parse().unwrap()].into_iter().peekable();
+        let mut prefixes = ["10.0.0.0/8".parse::<IpNet>().unwrap()].into_iter().peekable();
         put_announce(&mut buf, &codec, Family::Ipv4Unicast, &[], &hop, &mut prefixes);
         assert_eq!(buf[HEADER_BYTES + 4..][7], octets, "the length of the next hop");
         let mut block = Vec::new();

@@ -1,0 +1,112 @@
+//! What a peer announced and was not taken, so that explain can say who sent a route that the table does not have, and why not.
+
+use super::machine::{Member, Speaker};
+use crate::policy::RuleId;
+use crate::types::IpNet;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// Refused routes remembered of each peer, the newest: 10 KB at most, and more than a person asks about before the next refresh.
+const REMEMBERED: usize = 256;
+
+/// Why a route was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The import policy; the rule, if one was asked.
+    Policy(Option<RuleId>),
+    /// It went round in a circle.
+    Loop,
+    /// Treat-as-withdraw (RFC 7606 §2): the attribute type, and what is wrong with it.
+    Fault(u8, &'static str),
+    /// The peer has sent as many paths of this prefix as are taken.
+    PathsLimit,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    prefix: IpNet,
+    path_id: u32,
+    since_s: u64,
+    why: Why,
+}
+
+/// The newest refusals of one peer in this session, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct RefusedRoutes(VecDeque<Refused>);
+
+impl RefusedRoutes {
+    pub(super) fn note(&mut self, since_s: u64, (path_id, prefix): (u32, IpNet), why: Why) {
+        if self.0.len() >= REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back(Refused { prefix, path_id, since_s, why });
+    }
+
+    /// The peer withdrew it.
+    pub(super) fn forget(&mut self, (path_id, prefix): (u32, IpNet)) {
+        self.0.retain(|refused| (refused.path_id, refused.prefix) != (path_id, prefix));
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// A route that a peer announced and that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedInfo {
+    /// Name of the peer.
+    pub from: String,
+    /// The peer's path identifier, on a session with them (RFC 7911).
+    pub path_id: Option<u32>,
+    /// Seconds since start at which it came.
+    pub since_s: u64,
+    /// Why it was not taken.
+    pub reason: String,
+}
+
+impl Speaker {
+    /// Who announced `prefix` and was refused, as far as is remembered.
+    #[must_use]
+    pub fn refused(&self, prefix: &IpNet) -> Vec<RefusedInfo> {
+        let of = |member: &Member| self.refused_of(member, prefix);
+        self.members.values().flat_map(of).collect()
+    }
+
+    fn refused_of(&self, member: &Member, prefix: &IpNet) -> Vec<RefusedInfo> {
+        let paths = self.table.get(prefix).map_or(&[][..], |entry| entry.paths);
+        let mut seen = Vec::new();
+        let mut infos = Vec::new();
+        for refused in member.refused.0.iter().rev().filter(|refused| refused.prefix == *prefix) {
+            // What was taken later is in the table.
+            let taken = paths.iter().any(|path| (path.peer, path.id) == (member.peer.id(), refused.path_id));
+            if taken || seen.contains(&refused.path_id) {
+                continue;
+            }
+            seen.push(refused.path_id);
+            let add_path = member.last.as_ref().is_some_and(|session| session.codec.add_path_rx.contains(&true));
+            infos.push(RefusedInfo {
+                from: member.peer.config().name.clone(),
+                path_id: add_path.then_some(refused.path_id),
+                since_s: refused.since_s,
+                reason: self.why(refused.why, member),
+            });
+        }
+        infos
+    }
+
+    fn why(&self, why: Why, member: &Member) -> String {
+        match why {
+            Why::Policy(Some(rule)) => format!("rejected by rule {}", self.config.policies.rule_name(rule)),
+            Why::Policy(None) => "the import policy rejects everything, or there is none (RFC 8212)".to_owned(),
+            Why::Loop => "it has been here before: our AS in its path, or our identifier or cluster (RFC 4271 §9.1.2, \
+                          RFC 4456 §8)"
+                .to_owned(),
+            Why::Fault(kind, what) => format!("treated as withdrawn: {what} (attribute {kind}, RFC 7606 §2)"),
+            Why::PathsLimit => {
+                let limit = member.peer.config().add_path.paths_limit;
+                format!("the peer has sent {limit} other paths of this prefix: paths_limit")
+            }
+        }
+    }
+}
