@@ -10,14 +10,17 @@
 //! Compiled once ([`parse`]), asked once per prefix ([`eval`]). Every rule has a number of its own: an outcome names the rule that
 //! decided and those that changed the route, so that equal changes are made once for many prefixes. All keys are in the README.
 
+mod change;
 pub mod eval;
 pub mod parse;
 pub mod sets;
 
-pub use eval::{Outcome, Route, SetNextHop, Source};
+pub use change::SetNextHop;
+pub use eval::{Outcome, Route, Source};
 pub use parse::{PolicyFault, compile};
 
-use eval::{Changes, Condition};
+use change::Changes;
+use eval::Condition;
 use std::collections::BTreeMap;
 
 /// Names that every speaker knows.

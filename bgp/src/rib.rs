@@ -8,3 +8,4 @@ pub mod lives;
 pub mod nexthop;
 pub mod slots;
 pub mod table;
+pub mod weights;

@@ -3,6 +3,7 @@
 
 pub mod attrs;
 pub mod capability;
+pub mod community;
 pub mod framer;
 pub mod nlri;
 pub mod notification;

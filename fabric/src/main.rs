@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use weft_bgp::types::IpNet;
+use weft_bgp::wire::community::ExtCommunity;
 use weft_fabric::config;
 use weft_fabric::io::verbs;
 use weft_fabric::trial::{self, Trial};
@@ -127,6 +128,12 @@ struct Test {
     /// A large community, as 4200000010:1:2 (may be given several times)
     #[arg(long, value_name = "COMMUNITY", value_parser = large_community)]
     large_community: Vec<config::LargeCommunity>,
+    /// An extended community, as rt:65000:1 or link-bandwidth:64600:10G (may be given several times)
+    #[arg(long, value_name = "COMMUNITY", value_parser = ext_community)]
+    ext_community: Vec<ExtCommunity>,
+    /// How many next hops the prefix has where it is told
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    next_hops: u32,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -142,6 +149,11 @@ fn community(text: &str) -> Result<config::Community, String> {
 
 fn large_community(text: &str) -> Result<config::LargeCommunity, String> {
     config::LargeCommunity::parse(text).ok_or_else(|| "write three numbers, as 4200000010:1:2".to_owned())
+}
+
+fn ext_community(text: &str) -> Result<ExtCommunity, String> {
+    text.parse()
+        .map_err(|()| "write rt:65000:1, ro:10.0.0.1:1, link-bandwidth:64600:10G or 0x with 16 digits".to_owned())
 }
 
 #[derive(Debug, Subcommand)]
@@ -303,6 +315,8 @@ fn test_policy(test: Test, output: Output) -> ExitCode {
         next_hop: test.next_hop,
         communities: test.community,
         large_communities: test.large_community,
+        ext_communities: test.ext_community,
+        next_hops: test.next_hops,
     };
     let node = config::load(&test.file).and_then(|config| config.node()).map_err(|error| error.to_string());
     match node.and_then(|node| trial::run(&node, &trial)) {

@@ -9,6 +9,7 @@ use weft_bgp::peer::{Endpoint, PeerConfig, RemoteAs};
 use weft_bgp::policy::{Chosen, Route, SetNextHop, Source, Verdict};
 use weft_bgp::types::{Asn, IpNet};
 use weft_bgp::wire::attrs::{Attrs, flag, kind, put};
+use weft_bgp::wire::community::ExtCommunity;
 
 /// A route as a person describes it.
 #[derive(Clone, Debug)]
@@ -31,6 +32,10 @@ pub struct Trial {
     pub communities: Vec<Community>,
     /// Large communities.
     pub large_communities: Vec<LargeCommunity>,
+    /// Extended communities.
+    pub ext_communities: Vec<ExtCommunity>,
+    /// How many next hops the prefix has where it is told.
+    pub next_hops: u32,
 }
 
 /// What both policies of the peer say.
@@ -78,6 +83,8 @@ pub fn run(node: &NodeConfig, trial: &Trial) -> Result<Report, String> {
         peer_address: address,
         peer_asn: asn,
         own_asn: own,
+        next_hops: trial.next_hops,
+        bandwidth: Attrs(&block).link_bandwidth(),
     };
     let decide = |name: &Option<String>| {
         let chosen = node.speaker.policies.choose(name.as_deref(), external);
@@ -150,6 +157,10 @@ fn block(trial: &Trial) -> Vec<u8> {
         let value: Vec<u8> = trial.communities.iter().flat_map(|community| community.0.to_be_bytes()).collect();
         put(&mut block, optional, kind::COMMUNITIES, &value);
     }
+    if !trial.ext_communities.is_empty() {
+        let value: Vec<u8> = trial.ext_communities.iter().flat_map(|community| community.0).collect();
+        put(&mut block, optional, kind::EXTENDED_COMMUNITIES, &value);
+    }
     if !trial.large_communities.is_empty() {
         let words = trial.large_communities.iter().flat_map(|community| community.0);
         let value: Vec<u8> = words.flat_map(u32::to_be_bytes).collect();
@@ -164,7 +175,7 @@ fn changes(
     route: Route<'_>,
     rules: &[weft_bgp::policy::RuleId],
 ) -> Vec<(&'static str, String, String)> {
-    let after = chosen.changed(route.attrs.0, rules, route.own_asn);
+    let after = chosen.changed(route.attrs.0, rules, route.own_asn, route.bandwidth);
     let mut all: Vec<_> = facts(route.attrs)
         .into_iter()
         .zip(facts(Attrs(&after)))
@@ -183,7 +194,7 @@ fn changes(
 }
 
 /// The attributes that a policy can change, in words.
-fn facts(attrs: Attrs<'_>) -> [(&'static str, String); 6] {
+fn facts(attrs: Attrs<'_>) -> [(&'static str, String); 7] {
     let number = |value: Option<u32>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
     let list = |all: Vec<String>| if all.is_empty() { "none".to_owned() } else { all.join(" ") };
     let standard = attrs.communities().map(|word| format!("{}:{}", word >> 16, word & 0xffff)).collect();
@@ -195,6 +206,7 @@ fn facts(attrs: Attrs<'_>) -> [(&'static str, String); 6] {
         ("MED", number(attrs.med())),
         ("communities", list(standard)),
         ("large communities", list(large)),
+        ("extended communities", list(attrs.ext_communities().map(|community| community.to_string()).collect())),
     ]
 }
 
@@ -250,6 +262,8 @@ policy:
             next_hop: None,
             communities: vec![Community::parse("64599:7").unwrap()],
             large_communities: Vec::new(),
+            ext_communities: Vec::new(),
+            next_hops: 1,
         }
     }
 

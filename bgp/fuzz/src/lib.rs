@@ -213,11 +213,13 @@ pub fn policy(data: &[u8]) {
                 peer_address: address,
                 peer_asn: Asn(64_601),
                 own_asn: Asn(64_600),
+                next_hops: 2,
+                bandwidth: None,
             };
             let chosen = policies.choose(Some(&name), true);
             let outcome = chosen.evaluate(route);
             assert!(outcome.rule.is_some_and(|rule| !policies.rule_name(rule).is_empty()));
-            let changed = chosen.changed(&block, &outcome.changes, Asn(64_600));
+            let changed = chosen.changed(&block, &outcome.changes, Asn(64_600), None);
             let mut walk = AttrIter::new(&changed);
             assert!(walk.by_ref().map(|attr| attr.kind).is_sorted() && walk.rest().is_empty());
         }

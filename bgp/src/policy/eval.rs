@@ -3,10 +3,12 @@
 //! Asking and changing are apart: an [`Outcome`] only names the rules whose changes apply, so that a caller with many prefixes of
 //! equal attributes makes equal changes once. Where a later rule could see what an earlier one changed, asking works on a copy.
 
+use super::change::{Changes, SetNextHop};
 use super::sets::PrefixSet;
 use super::{Chosen, Policies, RuleId, Verdict};
 use crate::types::{Asn, Family, IpNet};
-use crate::wire::attrs::{AsPath, Attrs, Segment, flag, kind, with};
+use crate::wire::attrs::{AsPath, Attrs, Segment};
+use crate::wire::community::{Bandwidth, ExtCommunity};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -43,6 +45,10 @@ pub struct Route<'a> {
     pub peer_asn: Asn,
     /// Our AS, which `prepend: 2` repeats.
     pub own_asn: Asn,
+    /// How many next hops the prefix is sent to; 1 on import.
+    pub next_hops: u32,
+    /// What these carry together, if every one says (RFC 10005); on import, what the route says.
+    pub bandwidth: Option<Bandwidth>,
 }
 
 /// What became of it.
@@ -70,6 +76,10 @@ pub(super) enum Condition {
     LocalPref(RangeInclusive<u32>),
     Community(Vec<Pattern<2>>),
     LargeCommunity(Vec<Pattern<3>>),
+    ExtCommunity(Vec<ExtPattern>),
+    /// Bits per second.
+    LinkBandwidth(RangeInclusive<u64>),
+    NextHops(RangeInclusive<u32>),
     PathContains(Vec<Asn>),
     PathStarts(Vec<Asn>),
     PathEnds(Vec<Asn>),
@@ -89,8 +99,21 @@ pub(super) enum PeerIs {
 pub(super) struct Pattern<const N: usize>(pub(super) [Option<u32>; N]);
 
 impl<const N: usize> Pattern<N> {
-    fn fits(&self, parts: [u32; N]) -> bool {
+    pub(super) fn fits(&self, parts: [u32; N]) -> bool {
         self.0.iter().zip(parts).all(|(wanted, part)| wanted.is_none_or(|wanted| wanted == part))
+    }
+}
+
+/// Extended communities that agree in some of their bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ExtPattern {
+    pub(super) mask: u64,
+    pub(super) value: u64,
+}
+
+impl ExtPattern {
+    pub(super) const fn fits(self, community: ExtCommunity) -> bool {
+        u64::from_be_bytes(community.0) & self.mask == self.value
     }
 }
 
@@ -103,35 +126,6 @@ pub(super) enum Token {
     One,
     /// `*`: any run of them, also none.
     Run,
-}
-
-/// What next hop a rule sets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetNextHop {
-    /// `self`: our address on the session (export).
-    Me,
-    /// `peer`: the peer's address (import).
-    Peer,
-    /// This address.
-    Address(IpAddr),
-}
-
-/// What a rule changes: removed first, then set, then added, then prepended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Changes {
-    pub(super) remove_communities: Vec<Pattern<2>>,
-    pub(super) remove_large: Vec<Pattern<3>>,
-    pub(super) remove_med: bool,
-    pub(super) communities: Option<Vec<u32>>,
-    pub(super) large_communities: Option<Vec<[u32; 3]>>,
-    pub(super) local_pref: Option<u32>,
-    pub(super) med: Option<u32>,
-    pub(super) origin: Option<u8>,
-    pub(super) next_hop: Option<SetNextHop>,
-    pub(super) add_communities: Vec<u32>,
-    pub(super) add_large: Vec<[u32; 3]>,
-    pub(super) prepend_own: u8,
-    pub(super) prepend: Vec<Asn>,
 }
 
 /// A walk under way.
@@ -163,14 +157,20 @@ impl<'p> Chosen<'p> {
         }
     }
 
-    /// The block with the changes of these rules.
+    /// The block with the changes of these rules. `bandwidth`: what a rule that sets the cumulative one writes.
     #[must_use]
-    pub fn changed(self, block: &[u8], changes: &[RuleId], own_asn: Asn) -> Vec<u8> {
+    pub fn changed(self, block: &[u8], changes: &[RuleId], own_asn: Asn, bandwidth: Option<Bandwidth>) -> Vec<u8> {
         let mut out = block.to_vec();
         for changes in self.rules(changes) {
-            out = changes.apply(&out, own_asn);
+            out = changes.apply(&out, own_asn, bandwidth);
         }
         out
+    }
+
+    /// Whether one of these rules writes what the next hops carry together.
+    #[must_use]
+    pub fn writes_cumulative(self, changes: &[RuleId]) -> bool {
+        self.rules(changes).any(Changes::writes_cumulative)
     }
 
     /// The next hop that these rules set.
@@ -214,7 +214,10 @@ impl Policies {
             if rule.changes != Changes::default() {
                 walk.changes.push(id);
                 if rule.then.is_none() || rule.call.is_some() {
-                    walk.changed = Some(rule.changes.apply(walk.attrs().0, walk.route.own_asn));
+                    walk.changed = Some(rule.changes.apply(walk.attrs().0, walk.route.own_asn, walk.route.bandwidth));
+                    if rule.changes.link_bandwidth.is_some() {
+                        walk.route.bandwidth = walk.attrs().link_bandwidth();
+                    }
                     if let Some(SetNextHop::Address(address)) = rule.changes.next_hop {
                         walk.route.next_hop = address;
                     }
@@ -265,6 +268,11 @@ impl Condition {
             Self::LargeCommunity(any) => {
                 attrs.large_communities().any(|parts| any.iter().any(|pattern| pattern.fits(parts)))
             }
+            Self::ExtCommunity(any) => {
+                attrs.ext_communities().any(|community| any.iter().any(|pattern| pattern.fits(community)))
+            }
+            Self::LinkBandwidth(range) => route.bandwidth.is_some_and(|rate| range.contains(&rate.bits_per_s())),
+            Self::NextHops(range) => range.contains(&route.next_hops),
             Self::PathContains(any) => any.iter().any(|asn| attrs.as_path().contains(*asn)),
             Self::PathStarts(any) => attrs.as_path().first_as().is_some_and(|asn| any.contains(&asn)),
             Self::PathEnds(any) => attrs.as_path().origin_as().is_some_and(|asn| any.contains(&asn)),
@@ -319,77 +327,4 @@ fn place_fits(place: Place<'_>, token: Token) -> bool {
         (Token::Is(wanted), Place::As(asn)) => asn == wanted,
         (Token::Is(wanted), Place::Set(set)) => set.asns().any(|asn| asn == wanted),
     }
-}
-
-impl Changes {
-    fn apply(&self, block: &[u8], own_asn: Asn) -> Vec<u8> {
-        let mut out = self.communities(block);
-        out = self.large_communities(&out);
-        let number = |value: u32| value.to_be_bytes();
-        if let Some(local_pref) = self.local_pref {
-            out = with(&out, flag::TRANSITIVE, kind::LOCAL_PREF, Some(&number(local_pref)));
-        }
-        if self.remove_med {
-            out = with(&out, 0, kind::MULTI_EXIT_DISC, None);
-        }
-        if let Some(med) = self.med {
-            out = with(&out, flag::OPTIONAL, kind::MULTI_EXIT_DISC, Some(&number(med)));
-        }
-        if let Some(origin) = self.origin {
-            out = with(&out, flag::TRANSITIVE, kind::ORIGIN, Some(&[origin]));
-        }
-        for asn in self.prepend.iter().rev() {
-            out = prepended(&out, *asn, 1);
-        }
-        if self.prepend_own > 0 {
-            out = prepended(&out, own_asn, self.prepend_own);
-        }
-        out
-    }
-
-    fn communities(&self, block: &[u8]) -> Vec<u8> {
-        if self.communities.is_none() && self.add_communities.is_empty() && self.remove_communities.is_empty() {
-            return block.to_vec();
-        }
-        let kept = |word: &u32| {
-            let parts = [word >> 16, word & 0xffff];
-            !self.remove_communities.iter().any(|pattern| pattern.fits(parts))
-        };
-        let mut all = self.communities.clone().unwrap_or_else(|| Attrs(block).communities().filter(kept).collect());
-        for community in &self.add_communities {
-            if !all.contains(community) {
-                all.push(*community);
-            }
-        }
-        let value: Vec<u8> = all.iter().flat_map(|word| word.to_be_bytes()).collect();
-        put_list(block, kind::COMMUNITIES, &value)
-    }
-
-    fn large_communities(&self, block: &[u8]) -> Vec<u8> {
-        if self.large_communities.is_none() && self.add_large.is_empty() && self.remove_large.is_empty() {
-            return block.to_vec();
-        }
-        let kept = |parts: &[u32; 3]| !self.remove_large.iter().any(|pattern| pattern.fits(*parts));
-        let present = || Attrs(block).large_communities().filter(kept).collect();
-        let mut all = self.large_communities.clone().unwrap_or_else(present);
-        for community in &self.add_large {
-            if !all.contains(community) {
-                all.push(*community);
-            }
-        }
-        let value: Vec<u8> = all.iter().flatten().flat_map(|word| word.to_be_bytes()).collect();
-        put_list(block, kind::LARGE_COMMUNITIES, &value)
-    }
-}
-
-/// Puts a list of communities, or takes the attribute away with the last of them. RFC 4271 §5: a Partial bit once set stays.
-fn put_list(block: &[u8], kind: u8, value: &[u8]) -> Vec<u8> {
-    let present = Attrs(block).iter().find(|attr| attr.kind == kind);
-    let flags = present.map_or(flag::OPTIONAL | flag::TRANSITIVE, |attr| attr.flags);
-    with(block, flags, kind, (!value.is_empty()).then_some(value))
-}
-
-fn prepended(block: &[u8], asn: Asn, times: u8) -> Vec<u8> {
-    let path = Attrs(block).as_path().prepended(asn, times);
-    with(block, flag::TRANSITIVE, kind::AS_PATH, Some(&path))
 }

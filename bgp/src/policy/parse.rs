@@ -2,6 +2,7 @@
 //! (`policy.plan[2].match.prefix`), the wrong value and what to write instead; lines are the caller's knowledge.
 
 mod rule;
+mod then;
 mod values;
 
 use super::sets::{Entry, PrefixSet};

@@ -3,6 +3,7 @@
 use super::*;
 use crate::types::Asn;
 use crate::wire::attrs::{AsPath, Attrs, flag, kind, put};
+use crate::wire::community::Bandwidth;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -22,6 +23,8 @@ fn block(path: &[u32], communities: &[u32]) -> Vec<u8> {
         let value: Vec<_> = communities.iter().flat_map(|word| word.to_be_bytes()).collect();
         put(&mut block, flag::OPTIONAL | flag::TRANSITIVE, kind::COMMUNITIES, &value);
     }
+    // rt:65000:7
+    put(&mut block, flag::OPTIONAL | flag::TRANSITIVE, kind::EXTENDED_COMMUNITIES, &[0, 2, 0xfd, 0xe8, 0, 0, 0, 7]);
     block
 }
 
@@ -37,6 +40,8 @@ fn ask(policies: &Policies, prefix: &str, block: &[u8], change: impl Fn(&mut Rou
         peer_address: IpAddr::from([192, 0, 2, 1]),
         peer_asn: Asn(64_599),
         own_asn: Asn(64_600),
+        next_hops: 2,
+        bandwidth: Bandwidth::new(1.25e9),
     };
     change(&mut route);
     let chosen = policies.choose(Some("p"), true);
@@ -46,7 +51,7 @@ fn ask(policies: &Policies, prefix: &str, block: &[u8], change: impl Fn(&mut Rou
         Verdict::Reject => "reject",
     };
     let rule = policies.rule_name(outcome.rule.unwrap());
-    (format!("{verdict} {rule}"), chosen.changed(block, &outcome.changes, Asn(64_600)))
+    (format!("{verdict} {rule}"), chosen.changed(block, &outcome.changes, Asn(64_600), route.bandwidth))
 }
 
 fn decides(rules: &Value, prefix: &str, block: &[u8]) -> String {
@@ -119,6 +124,17 @@ fn every_condition_tells_fitting_routes_from_others() {
         (json!({"community": ["65000:2", "no-export"]}), false),
         (json!({"community": "65000:*"}), true),
         (json!({"large_community": "*:*:*"}), false),
+        (json!({"ext_community": "rt:65000:7"}), true),
+        (json!({"ext_community": "0x0002fde800000007"}), true),
+        (json!({"ext_community": ["rt:65000:8", "ro:*", "link-bandwidth:*"]}), false),
+        (json!({"ext_community": "rt:65000:*"}), true),
+        (json!({"ext_community": "rt:*"}), true),
+        (json!({"ext_community": "rt:10.0.0.1:*"}), false),
+        (json!({"link_bandwidth": "ge 10G"}), true),
+        (json!({"link_bandwidth": "ge 10.5G"}), false),
+        (json!({"link_bandwidth": "10G"}), true),
+        (json!({"next_hops": "ge 2"}), true),
+        (json!({"next_hops": 1}), false),
         (json!({"as_path": 64_601}), true),
         (json!({"as_path": [1, 2]}), false),
         (json!({"as_path": {"starts_with": 64_599, "ends_with": [65_010, 65_011]}}), true),

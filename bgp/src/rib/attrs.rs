@@ -2,6 +2,7 @@
 
 use super::decide::Preference;
 use crate::wire::attrs::Attrs;
+use crate::wire::community::Bandwidth;
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
 use hashbrown::HashTable;
@@ -28,6 +29,8 @@ struct Slot {
     block: Box<[u8]>,
     holders: u32,
     preference: Preference,
+    /// Octets per second; no number where there is none.
+    bandwidth: f32,
 }
 
 /// All blocks of a speaker. The hash is seeded, so that no peer can craft collisions.
@@ -60,7 +63,9 @@ impl AttrsTable {
             self.hold(AttrsId::at(at));
             return AttrsId::at(at);
         }
-        let slot = Slot { block: block.into(), holders: 1, preference: Preference::of(Attrs(block)) };
+        let attrs = Attrs(block);
+        let bandwidth = attrs.link_bandwidth().map_or(f32::NAN, Bandwidth::octets_per_s);
+        let slot = Slot { block: block.into(), holders: 1, preference: Preference::of(attrs), bandwidth };
         let at = match self.free.pop() {
             Some(at) => {
                 self.slots[at as usize] = slot;
@@ -105,6 +110,12 @@ impl AttrsTable {
     #[must_use]
     pub fn preference(&self, id: AttrsId) -> Preference {
         self.slots[id.place()].preference
+    }
+
+    /// The link bandwidth that the block says.
+    #[must_use]
+    pub fn bandwidth(&self, id: AttrsId) -> Option<Bandwidth> {
+        Bandwidth::new(self.slots[id.place()].bandwidth)
     }
 
     /// How many distinct blocks are held.

@@ -3,6 +3,7 @@
 use super::attrs::AttrsId;
 use super::nexthop::HopId;
 use crate::types::{Hop, IpNet, Ipv4Net, Ipv6Net, PeerId};
+use crate::wire::community::Bandwidth;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -107,6 +108,8 @@ pub(super) struct List {
     /// Place of the best one.
     pub(super) best: Option<u32>,
     pub(super) hops: Option<Arc<[Hop]>>,
+    /// What the used paths carry together, if every one of them says.
+    pub(super) bandwidth: Option<Bandwidth>,
     /// What those need who are told of several paths; none while there is nobody.
     pub(super) tags: Option<Box<Tags>>,
 }

@@ -17,8 +17,10 @@ use super::index::Index;
 use super::lives::Lives;
 use super::nexthop::NextHops;
 use super::slots::{List, Paths, Slot, Slots};
+use super::weights::{total, weighted};
 use crate::types::{Hop, IpNet, PeerId, RouterId};
 use crate::wire::attrs::Attrs;
+use crate::wire::community::Bandwidth;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -63,6 +65,8 @@ pub struct Entry<'t> {
     pub best: Option<usize>,
     /// Where packets should go: the resolved next hops of the best path and of its equals.
     pub hops: Option<&'t Arc<[Hop]>>,
+    /// What the used paths carry together (RFC 10005), if every one of them says.
+    pub bandwidth: Option<Bandwidth>,
     /// Number of the newest change, if that is still in the log; 0 if every reader knows it.
     pub changed: u64,
 }
@@ -177,7 +181,8 @@ impl Table {
                 let usable = self.slots.slot(at).usable;
                 let best = usable.then_some(0);
                 let hops = self.hops_of_one(&first).filter(|_| usable).cloned();
-                let mut list = List { paths: vec![first], best, hops, tags: self.tag_of_one(at) };
+                let bandwidth = self.attrs.bandwidth(first.attrs).filter(|_| usable);
+                let mut list = List { paths: vec![first], best, hops, bandwidth, tags: self.tag_of_one(at) };
                 list.push(path);
                 self.slots.spread(at, list);
                 let noted = self.rank(at, false);
@@ -274,11 +279,13 @@ impl Table {
                 usable != was || (usable && replaced)
             }
             Paths::Many(list) => {
-                let (best, hops) = self.outcome(list);
+                let (best, hops, bandwidth) = self.outcome(list);
                 let list = self.slots.list_mut(list);
-                let changed = replaced || list.best != best || list.hops != hops;
+                let changed =
+                    replaced || list.best != best || list.hops != hops || list.bandwidth != bandwidth;
                 list.best = best;
                 list.hops = hops;
+                list.bandwidth = bandwidth;
                 changed
             }
         };
@@ -341,30 +348,28 @@ impl Table {
         })
     }
 
-    /// The best of a list of paths by its place, and the next hops of those as good.
-    fn outcome(&mut self, list: u32) -> (Option<u32>, Option<Arc<[Hop]>>) {
+    /// The best of a list of paths by its place, the next hops of those as good, and what they carry together.
+    fn outcome(&mut self, list: u32) -> (Option<u32>, Option<Arc<[Hop]>>, Option<Bandwidth>) {
         let list = self.slots.list(list);
         let paths = self.strongest(&list.paths);
         let Some(ranking) = self.ranking(&paths) else {
-            return (None, None);
+            return (None, None, None);
         };
         let best = paths[ranking.best].key();
         let place = list.paths.iter().position(|path| path.key() == best).and_then(|place| u32::try_from(place).ok());
         if is_own(best.peer) {
-            return (place, None);
+            return (place, None, None);
         }
         let equal = |at: &usize| ranking.ended_by.get(*at) == Some(&Rule::Equal);
         let others = (0..paths.len()).filter(|&at| at != ranking.best).filter(equal);
-        let mut hops: Vec<_> = std::iter::once(ranking.best)
-            .chain(others)
-            .filter_map(|at| self.hops.resolved(paths[at].hop))
-            .take(self.multipath)
-            .collect();
-        hops.sort_unstable();
-        hops.dedup();
+        let member = |at: usize| Some((self.hops.resolved(paths[at].hop)?, self.attrs.bandwidth(paths[at].attrs)));
+        let members: Vec<_> =
+            std::iter::once(ranking.best).chain(others).filter_map(member).take(self.multipath).collect();
+        let bandwidth = total(&members);
+        let hops = weighted(members);
         match &list.hops {
-            Some(same) if **same == *hops => (place, Some(Arc::clone(same))),
-            Some(_) | None => (place, Some(self.shared(hops))),
+            Some(same) if **same == *hops => (place, Some(Arc::clone(same)), bandwidth),
+            Some(_) | None => (place, Some(self.shared(hops)), bandwidth),
         }
     }
 
@@ -404,16 +409,16 @@ impl Table {
     #[must_use]
     pub fn entry(&self, slot: SlotId) -> Option<Entry<'_>> {
         let slot = self.slots.get(slot)?;
-        let (best, hops) = match slot.paths() {
-            Paths::One(path) if slot.usable => (Some(0), self.hops_of_one(&path)),
-            Paths::One(_) | Paths::None => (None, None),
+        let (best, hops, bandwidth) = match slot.paths() {
+            Paths::One(path) if slot.usable => (Some(0), self.hops_of_one(&path), self.attrs.bandwidth(path.attrs)),
+            Paths::One(_) | Paths::None => (None, None, None),
             Paths::Many(list) => {
                 let list = self.slots.list(list);
-                (list.best.map(|place| place as usize), list.hops.as_ref())
+                (list.best.map(|place| place as usize), list.hops.as_ref(), list.bandwidth)
             }
         };
         let changed = self.change_of(slot).unwrap_or_default();
-        Some(Entry { prefix: self.slots.prefix(slot), paths: self.slots.paths(slot), best, hops, changed })
+        Some(Entry { prefix: self.slots.prefix(slot), paths: self.slots.paths(slot), best, hops, bandwidth, changed })
     }
 
     /// Entries in order of family and prefix, behind a cursor.

@@ -106,6 +106,8 @@ pub struct PathInfo {
     pub communities: Vec<String>,
     /// Large communities, `AS:a:b`.
     pub large_communities: Vec<String>,
+    /// Extended communities: `rt:AS:value`, `link-bandwidth:AS:10G`, …
+    pub ext_communities: Vec<String>,
     /// The best path.
     pub best: bool,
     /// In the ECMP set.
@@ -247,6 +249,7 @@ impl Speaker {
                 med: attrs.med(),
                 communities: attrs.communities().map(|word| format!("{}:{}", word >> 16, word & 0xffff)).collect(),
                 large_communities: attrs.large_communities().map(|[a, b, c]| format!("{a}:{b}:{c}")).collect(),
+                ext_communities: attrs.ext_communities().map(|community| community.to_string()).collect(),
                 best: is_best,
                 used: rule == Rule::Equal,
                 stale: self.is_retained(path, Family::of(&entry.prefix)),

@@ -360,7 +360,9 @@ impl Speaker {
         let (source, attrs) = (path.peer, Some(path.attrs));
         let fate = match offer {
             Ok(Offer { path, rule, changes }) => {
-                let route = Route { attrs: path.attrs, hop: path.hop, changes };
+                let cumulative = entry.bandwidth.filter(|_| policy.writes_cumulative(&changes));
+                let cumulative = cumulative.map(|rate| rate.octets_per_s().to_bits());
+                let route = Route { attrs: path.attrs, hop: path.hop, changes, cumulative };
                 Fate { route: Some(route), source, attrs, rule, ..gone }
             }
             Err(Refusal::Policy(rule)) if rule.is_some() => Fate { source, attrs, rule, ..gone },

@@ -12,6 +12,7 @@ use crate::rib::nexthop::HopId;
 use crate::rib::table::{Entry, Path, SlotId, is_own};
 use crate::types::{Family, NextHop, PeerId, RouterId};
 use crate::wire::attrs::{AsPath, Attrs, community, edited, flag, kind, with};
+use crate::wire::community::{Bandwidth, outside};
 use std::net::IpAddr;
 
 /// What a peer knows: the place in the log up to which it was told, and one bit per prefix that it was told of.
@@ -142,6 +143,8 @@ pub(super) struct Route {
     pub(super) attrs: AttrsId,
     pub(super) hop: HopId,
     pub(super) changes: Vec<RuleId>,
+    /// What a rule among these writes as the bandwidth of all next hops together: the bits of [`Bandwidth`], which have an order.
+    pub(super) cumulative: Option<u32>,
 }
 
 impl Speaker {
@@ -213,13 +216,17 @@ impl Speaker {
     }
 
     pub(super) fn export_block(&self, session: &Session, key: (&Route, PeerId), policy: Chosen<'_>) -> Vec<u8> {
-        let (Route { attrs, changes, .. }, source) = key;
+        let (Route { attrs, changes, cumulative, .. }, source) = key;
         let block = self.table.attrs.block(*attrs);
         let view = Attrs(block);
+        let bandwidth = cumulative.and_then(|bits| Bandwidth::new(f32::from_bits(bits)));
+        let changed_by_policy = |block: &[u8]| policy.changed(block, changes, self.config.asn, bandwidth);
         if session.codec.ebgp {
+            // What must not leave the AS goes (RFC 4360 §6); what our policy adds for this peer is meant for it.
+            let block = &*outside(block);
             // RFC 4271 §5.1.4: a MED received from another AS is not passed on; one that our policy sets is.
-            let changed = (!changes.is_empty())
-                .then(|| policy.changed(&with(block, 0, kind::MULTI_EXIT_DISC, None), changes, self.config.asn));
+            let changed =
+                (!changes.is_empty()).then(|| changed_by_policy(&with(block, 0, kind::MULTI_EXIT_DISC, None)));
             let block = changed.as_deref().unwrap_or(block);
             let path = AsPath(&Attrs(block).as_path().outside()).prepended(self.config.asn, 1);
             let med = Attrs(block).value(kind::MULTI_EXIT_DISC).filter(|_| changed.is_some());
@@ -233,7 +240,7 @@ impl Speaker {
             ];
             return edited(block, &edits);
         }
-        let changed = (!changes.is_empty()).then(|| policy.changed(block, changes, self.config.asn));
+        let changed = (!changes.is_empty()).then(|| changed_by_policy(block));
         let block = changed.as_deref().unwrap_or(block);
         let pref = Attrs(block).local_pref().unwrap_or(DEFAULT_LOCAL_PREF).to_be_bytes();
         let mut out = with(block, flag::TRANSITIVE, kind::LOCAL_PREF, Some(&pref));

@@ -62,6 +62,8 @@ impl Speaker {
             peer_address: session.remote.ip(),
             peer_asn: session.remote_asn,
             own_asn: self.config.asn,
+            next_hops: 1,
+            bandwidth: Attrs(import.block).link_bandwidth(),
         });
         member.hits.count(outcome.rule);
         match outcome.verdict {
@@ -81,7 +83,7 @@ impl Speaker {
         let attrs = if changes.is_empty() {
             self.table.attrs.intern(import.block)
         } else {
-            let mut block = import.chosen.changed(import.block, &changes, self.config.asn);
+            let mut block = import.chosen.changed(import.block, &changes, self.config.asn, None);
             // RFC 8326 §4: whatever a rule prefers, who asks to be left is left.
             if is_draining(import.block) || is_draining(&block) {
                 block = with(&block, flag::TRANSITIVE, kind::LOCAL_PREF, Some(&[0; 4]));
@@ -123,6 +125,8 @@ impl Speaker {
                 peer_address: session.remote.ip(),
                 peer_asn: session.remote_asn,
                 own_asn: self.config.asn,
+                next_hops: entry.hops.map_or(0, |hops| u32::try_from(hops.len()).unwrap_or(u32::MAX)),
+                bandwidth: entry.bandwidth,
             }),
         };
         match outcome.verdict {

@@ -7,8 +7,12 @@
 mod harness;
 
 mod bytes;
+mod rfc10005;
+mod rfc1997;
 mod rfc4271;
+mod rfc4360;
 mod rfc5492;
+mod rfc5701;
 mod rfc6286;
 mod rfc6396;
 mod rfc6608;
@@ -17,6 +21,7 @@ mod rfc7606;
 mod rfc7607;
 mod rfc7911;
 mod rfc8050;
+mod rfc8092;
 mod rfc8654;
 mod rfc9003;
 mod rfc9072;

@@ -197,6 +197,8 @@ pub struct BgpPath {
     pub communities: Vec<String>,
     /// Large communities.
     pub large_communities: Vec<String>,
+    /// Extended communities: `rt:AS:value`, `link-bandwidth:AS:10G`, …
+    pub ext_communities: Vec<String>,
     /// ORIGINATOR_ID of a reflected route (RFC 4456 §8).
     pub originator_id: Option<Ipv4Addr>,
     /// CLUSTER_LIST of a reflected route (RFC 4456 §8).

@@ -228,6 +228,7 @@ fn paths(node: &Node, now: Instant, infos: Vec<PathInfo>) -> Vec<BgpPath> {
         med: info.med,
         communities: info.communities,
         large_communities: info.large_communities,
+        ext_communities: info.ext_communities,
         originator_id: info.originator_id,
         cluster_list: info.cluster_list,
     };

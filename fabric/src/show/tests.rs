@@ -123,6 +123,7 @@ fn path(from: &str, best: bool) -> BgpPath {
         med: Some(20),
         communities: Vec::new(),
         large_communities: Vec::new(),
+        ext_communities: Vec::new(),
         originator_id: None,
         cluster_list: Vec::new(),
         age_s: 7,

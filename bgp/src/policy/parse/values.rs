@@ -1,8 +1,10 @@
 //! The leaves of a policy: prefixes with bounds, communities, ranges of numbers, AS path patterns. `None`: it is none.
 
-use crate::policy::eval::{Pattern, PeerIs, SetNextHop, Source, Token};
+use crate::policy::change::{SetBandwidth, SetNextHop};
+use crate::policy::eval::{ExtPattern, Pattern, PeerIs, Source, Token};
 use crate::policy::sets::Entry;
 use crate::types::{Asn, Family, IpNet};
+use crate::wire::community::{Bandwidth, ExtCommunity};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -116,6 +118,70 @@ pub(super) fn large_community(value: &Value) -> Option<[u32; 3]> {
         return None;
     };
     Some([global, one, two])
+}
+
+/// `rt:65000:1`, `ro:10.0.0.1:1`, `link-bandwidth:65000:10G`, `0x…`.
+pub(super) fn ext_community(value: &Value) -> Option<ExtCommunity> {
+    value.as_str()?.parse().ok()
+}
+
+/// The same, or `rt:65000:*`, `rt:*`, `link-bandwidth:*`.
+pub(super) fn ext_pattern(value: &Value) -> Option<Vec<ExtPattern>> {
+    let text = value.as_str()?;
+    let Some(front) = text.strip_suffix(":*") else {
+        let community: ExtCommunity = text.parse().ok()?;
+        return Some(vec![ExtPattern { mask: u64::MAX, value: u64::from_be_bytes(community.0) }]);
+    };
+    // RFC 4360 §3, RFC 5668: who assigned the value stands in two octets or in four, by the type.
+    let (types, sub): (&[u64], u64) = match front {
+        "rt" => (&[0, 1, 2], 2),
+        "ro" => (&[0, 1, 2], 3),
+        "link-bandwidth" => (&[0, 0x40], 4),
+        _ => {
+            let word = u64::from_be_bytes(format!("{front}:0").parse::<ExtCommunity>().ok()?.0);
+            let mask = if word >> 56 == 0 { !0 << 32 } else { !0 << 16 };
+            return (!front.starts_with("0x")).then(|| vec![ExtPattern { mask, value: word & mask }]);
+        }
+    };
+    let of = |kind: &u64| ExtPattern { mask: !0 << 48, value: kind << 56 | sub << 48 };
+    Some(types.iter().map(of).collect())
+}
+
+/// `10G`, or a number of bits per second.
+fn bandwidth(value: &Value) -> Option<Bandwidth> {
+    value.as_str().map_or_else(|| value.as_u64()?.to_string().parse().ok(), |text| text.parse().ok())
+}
+
+/// `10G`, `"ge 10G"`, `"ge 10G le 400G"`, in bits per second.
+pub(super) fn bandwidth_range(value: &Value) -> Option<RangeInclusive<u64>> {
+    if let Some(exact) = bandwidth(value) {
+        // As exact as the four octets on the wire are.
+        return Some(exact.bits_per_s()..=exact.bits_per_s());
+    }
+    let (mut ge, mut le) = (None, None);
+    let mut words = value.as_str()?.split_ascii_whitespace();
+    while let Some(word) = words.next() {
+        let bound: Bandwidth = words.next()?.parse().ok()?;
+        match word {
+            "ge" if ge.is_none() => ge = Some(bound.bits_per_s()),
+            "le" if le.is_none() => le = Some(bound.bits_per_s()),
+            _ => return None,
+        }
+    }
+    let any = ge.is_some() || le.is_some();
+    let range = ge.unwrap_or(0)..=le.unwrap_or(u64::MAX);
+    (any && !range.is_empty()).then_some(range)
+}
+
+/// `10G`, `cumulative`; ` non-transitive` may follow.
+pub(super) fn set_bandwidth(value: &Value) -> Option<SetBandwidth> {
+    let text = value.as_str().unwrap_or_default();
+    let (text, transitive) = text.strip_suffix(" non-transitive").map_or((text, true), |text| (text, false));
+    if text == "cumulative" {
+        return Some(SetBandwidth { rate: None, transitive });
+    }
+    let rate = if value.is_string() { text.parse().ok() } else { bandwidth(value) };
+    rate.map(|rate| SetBandwidth { rate: Some(rate), transitive })
 }
 
 /// `"64599 * 64600"`; an empty text is the empty path.
