@@ -281,8 +281,7 @@ impl Table {
             Paths::Many(list) => {
                 let (best, hops, bandwidth) = self.outcome(list);
                 let list = self.slots.list_mut(list);
-                let changed =
-                    replaced || list.best != best || list.hops != hops || list.bandwidth != bandwidth;
+                let changed = replaced || list.best != best || list.hops != hops || list.bandwidth != bandwidth;
                 list.best = best;
                 list.hops = hops;
                 list.bandwidth = bandwidth;
