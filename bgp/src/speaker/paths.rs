@@ -141,7 +141,8 @@ impl Speaker {
         match self.offered((member, session), (&entry, path), policy) {
             Ok(accepted) => {
                 offer.rule = accepted.rule;
-                offer.route = Some(Route { attrs: path.attrs, hop: path.hop, changes: accepted.changes, cumulative: None });
+                offer.route =
+                    Some(Route { attrs: path.attrs, hop: path.hop, changes: accepted.changes, cumulative: None });
             }
             Err(super::filter::Refusal::Policy(rule)) => offer.rule = rule,
             Err(super::filter::Refusal::Because(_)) => return None,
