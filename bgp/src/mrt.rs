@@ -8,12 +8,14 @@
 //! record begins.
 
 mod message;
+mod replay;
 mod route;
 mod table;
 mod write;
 
 pub use message::{Message, StateChange};
-pub use route::{Attributes, Route};
+pub use replay::{Gathered, Teller};
+pub use route::{Attributes, Route, codec};
 pub use table::{Entries, Entry, Peer, Rib};
 pub use write::{RibWriter, put_message, put_peers, put_state_change};
 

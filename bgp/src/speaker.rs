@@ -4,6 +4,7 @@
 mod aggregate;
 mod answers;
 mod batch;
+mod dump;
 mod export;
 mod filter;
 mod import;
@@ -18,6 +19,7 @@ mod sweep;
 mod told;
 
 pub use answers::{NeighborInfo, PathInfo, RouteInfo, SpeakerSummary};
+pub use dump::{DumpedPath, DumpedPeer, DumpedRoute};
 pub use machine::Speaker;
 pub use refused::RefusedInfo;
 

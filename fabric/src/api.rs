@@ -8,6 +8,7 @@
 
 mod answers;
 mod build;
+mod dump;
 mod kernel;
 mod target;
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub use answers::{
     NeighborPolicy, Neighbors, PerFamily, Policy, Refusal, Route, Routes, RuleHits, Told, Version, Via,
 };
 pub use build::{answer, find_peer};
+pub use dump::{TableDump, TablePath, TablePeer, TableRoute};
 pub use kernel::kernel_sentence;
 pub use target::{Door, MAX_LIMIT, parse, query};
 
@@ -59,6 +61,8 @@ pub enum Question {
     Policy,
     /// Whether the daemon has converged.
     Health,
+    /// A page of the table with all attributes, for a dump.
+    Dump(Selection),
     /// Counters, as Prometheus reads them.
     Metrics,
 }
@@ -178,6 +182,8 @@ pub enum Body {
     Policy(Policy),
     /// To [`Question::Health`].
     Health(Health),
+    /// To [`Question::Dump`].
+    Dump(TableDump),
     /// To [`Question::Metrics`]: no JSON, the text as it is.
     Metrics {
         /// Prometheus' text format.
@@ -221,6 +227,7 @@ impl Answer {
             | Body::History(_)
             | Body::Policy(_)
             | Body::Health(_)
+            | Body::Dump(_)
             | Body::Metrics { .. }
             | Body::Done(_)
             | Body::Refused(_) => None,

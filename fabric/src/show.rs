@@ -4,6 +4,7 @@ pub mod bgp;
 pub mod explain;
 pub mod history;
 pub mod interfaces;
+pub mod mrt;
 pub mod neighbors;
 pub mod policy;
 pub mod routes;

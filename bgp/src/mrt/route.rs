@@ -78,15 +78,16 @@ impl<'a> Attributes<'a> {
             message.extend(nlri);
         }
         // LOCAL_PREF is there if the route came from an internal peer (RFC 4271 §5.1.5); from others it would be discarded.
-        let codec = Codec {
-            as4: self.as4,
-            ebgp: !has_local_pref,
-            families: [true; 2],
-            extended_next_hop: true,
-            ..Codec::PLAIN
-        };
+        let codec = Codec { ebgp: !has_local_pref, ..codec(self.as4) };
         decode(&message, &codec)
     }
+}
+
+/// How the messages of a dump are read: as an external peer's, with everything that its session may have negotiated but path
+/// identifiers.
+#[must_use]
+pub const fn codec(as4: bool) -> Codec {
+    Codec { as4, families: [true; 2], extended_next_hop: true, ..Codec::PLAIN }
 }
 
 /// The next hop of MP_REACH_NLRI: dumps hold its length and its octets alone (RFC 6396 §4.3.4), or, against the RFC but often

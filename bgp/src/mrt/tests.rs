@@ -45,3 +45,38 @@ fn time_is_written_as_a_date() {
         assert_eq!(Stamp { seconds, micros: 7 }.to_string(), written);
     }
 }
+
+#[test]
+fn a_table_is_told_by_its_attributes_with_our_as_in_front() {
+    let teller = Teller {
+        asn: Asn(64_601),
+        codec: crate::wire::Codec { as4: true, ..crate::wire::Codec::PLAIN },
+        address: "192.0.2.1".parse().unwrap(),
+        other: None,
+    };
+    let attributes =
+        [0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfc, 0x57, 0x40, 3, 4, 10, 0, 0, 1, 0x40, 5, 4, 0, 0, 0, 100];
+    let mut gathered = Gathered::default();
+    for third in [1, 2] {
+        let entry = [&[0, 5, 0, 0, 0, 9, 0, 27][..], &attributes].concat();
+        let raw =
+            [&record(13, &[])[..4], &[0, 13, 0, 2, 0, 0, 0, 45], &[0, 0, 0, third, 24, 10, 0, third, 0, 1], &entry]
+                .concat();
+        let mut framer = Framer::default();
+        framer.push(&raw[..]);
+        let raw = framer.next_record().unwrap_or_else(|| panic!("{:?}", framer.finish())).unwrap();
+        let Ok(Record::Rib(rib)) = Dump::default().record(&raw) else { panic!("not a route") };
+        gathered.add(&rib, |peer| peer == 5);
+        gathered.add(&rib, |peer| peer == 6);
+    }
+    let mut buf = BytesMut::new();
+    for (block, prefixes) in gathered.sets() {
+        assert_eq!(teller.announce(&mut buf, block, prefixes), 0);
+        assert_eq!(teller.announce(&mut buf.clone(), block, &["2001:db8::/32".parse().unwrap()]), 1, "not negotiated");
+    }
+    let mut block = Vec::new();
+    let update = crate::wire::update::decode(&buf, &teller.codec, &mut block).unwrap();
+    assert_eq!((update.nlri, update.withdraw), (&[24, 10, 0, 1, 24, 10, 0, 2][..], None));
+    assert_eq!(update.next_hop, Some("192.0.2.1".parse().unwrap()));
+    assert_eq!(crate::wire::attrs::Attrs(&block).as_path().to_string(), "64601 64599");
+}

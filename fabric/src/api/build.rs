@@ -5,7 +5,7 @@ use super::answers::{
     Address, Bgp, BgpPath, BgpRoute, Explanation, Happening, Health, History, Interface, Interfaces, Neighbor,
     NeighborPolicy, Neighbors, PerFamily, Policy, Route, Routes, RuleHits, Told, Version, Via,
 };
-use super::{Answer, Body, Question, Selection, Surroundings, Target};
+use super::{Answer, Body, Question, Selection, Surroundings, Target, dump};
 use crate::link::LinkInfo;
 use crate::metrics;
 use crate::node::Node;
@@ -32,6 +32,7 @@ pub fn answer(node: &Node, now: Instant, around: &Surroundings, question: &Quest
         Question::History => Body::History(history(node, now)),
         Question::Policy => Body::Policy(policy(node)),
         Question::Health => Body::Health(health(node, now)),
+        Question::Dump(selection) => Body::Dump(dump::page(node, now, selection)),
         Question::Metrics => Body::Metrics { text: metrics::text(node, now, around) },
     };
     Answer::new(&node.config().hostname, body)

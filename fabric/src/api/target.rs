@@ -48,6 +48,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
         "/v1/neighbors" => Request::Show(Question::Neighbors),
         "/v1/routes" => Request::Show(Question::Routes(selection(&mut query)?)),
         "/v1/bgp" => Request::Show(Question::Bgp(selection(&mut query)?)),
+        "/v1/dump" => Request::Show(Question::Dump(selection(&mut query)?)),
         "/v1/interfaces" => Request::Show(Question::Interfaces),
         "/v1/explain" => Request::Show(Question::Explain(target_of(&query.needed("target")?)?)),
         "/v1/history" => Request::Show(Question::History),
@@ -69,7 +70,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
 fn unknown_path(door: Door, path: &str) -> Refusal {
     let remedy = match door {
         Door::Local => {
-            "GET /v1/ version, neighbors, routes, bgp, interfaces, explain, history, policy, health, metrics; POST /v1/ reload, stop, clear"
+            "GET /v1/ version, neighbors, routes, bgp, dump, interfaces, explain, history, policy, health, metrics; POST /v1/ reload, stop, clear"
         }
         Door::Metrics => "GET /metrics or /healthz; everything else is answered on the unix socket only",
     };

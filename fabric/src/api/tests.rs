@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use weft_bgp::speaker;
 use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::{ConnId, IfIndex};
+use weft_bgp::wire::attrs::Attrs;
 
 const SPINE: &str = "
 role: spine
@@ -343,7 +344,7 @@ fn table_of(question: &Question, answer: &Answer) -> String {
         Question::History => show::history::table_of(&read(value)),
         Question::Policy => show::policy::text(&read(value)),
         Question::Explain(_) => show::explain::text(&read(value)),
-        Question::Health | Question::Metrics => panic!("{question:?} has no table"),
+        Question::Health | Question::Dump(_) | Question::Metrics => panic!("{question:?} has no table"),
     }
 }
 
@@ -384,6 +385,27 @@ fn pages_cover_the_table_once() {
     }
     assert_eq!(joined, whole.routes);
     assert!(joined.len() >= 4, "{joined:?}");
+}
+
+#[test]
+fn a_dump_has_every_path_of_the_table_with_its_attributes() {
+    let plant = converged();
+    let Body::Dump(dump) = plant.ask(HOST_AT, &Question::Dump(all_pages())).body else { panic!("no dump") };
+    let Body::Bgp(bgp) = plant.ask(HOST_AT, &Question::Bgp(all_pages())).body else { panic!("no paths") };
+    let count = |route: &BgpRoute| (route.prefix, route.paths.len());
+    let dumped: Vec<_> = dump.routes.iter().map(|route| (route.prefix, route.paths.len())).collect();
+    assert_eq!(dumped, bgp.routes.iter().map(count).collect::<Vec<_>>());
+    for (dumped, shown) in dump.routes.iter().zip(&bgp.routes) {
+        for path in &dumped.paths {
+            let block = path.block().unwrap();
+            let as_path = Attrs(&block).as_path().to_string();
+            assert!(shown.paths.iter().any(|shown| (&shown.as_path, shown.next_hop) == (&as_path, path.next_hop)));
+            assert!(dump.peers.iter().any(|peer| peer.peer == path.peer));
+        }
+    }
+    let second = Selection::Page { after: Some(dump.routes[0].prefix), limit: 1 };
+    let Body::Dump(page) = plant.ask(HOST_AT, &Question::Dump(second)).body else { panic!("no dump") };
+    assert_eq!((page.routes.len(), &page.routes[0], page.peers.len()), (1, &dump.routes[1], 0));
 }
 
 #[test]

@@ -35,3 +35,11 @@ pub fn seed() -> u64 {
     // The standard library's hasher keys come from the system's randomness.
     std::hash::RandomState::new().build_hasher().finish()
 }
+
+/// Wall-clock time since 1970-01-01 UTC, for what others read: dumps and collectors.
+#[must_use]
+#[expect(clippy::disallowed_types, reason = "this is where clocks are read")]
+pub fn wall() -> Duration {
+    // A clock before 1970 is none.
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}

@@ -323,6 +323,7 @@ fn render(door: Door, answer: &Answer) -> Response<Full<Bytes>> {
         | Body::History(_)
         | Body::Policy(_)
         | Body::Health(_)
+        | Body::Dump(_)
         | Body::Done(_) => reply(StatusCode::OK, "application/json", line(serde_json::to_vec(answer))),
     }
 }

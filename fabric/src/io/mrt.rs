@@ -1,5 +1,8 @@
 //! MRT dumps in files: plain, gzip or bzip2, told apart by how they begin.
 
+pub mod replay;
+pub mod verbs;
+
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
