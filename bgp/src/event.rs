@@ -43,6 +43,15 @@ pub enum Event {
         /// For which family.
         family: Family,
     },
+    /// The peer stayed away beyond its restart time: what is kept of it is the last choice from now on (RFC 9494).
+    LongLivedStale {
+        /// Which peer.
+        peer: PeerId,
+        /// Its configured name.
+        name: String,
+        /// In which families.
+        families: Vec<Family>,
+    },
     /// The peer reached its maximum number of prefixes.
     MaxPrefixes {
         /// Which peer.

@@ -18,6 +18,7 @@ use crate::time::{Duration, Instant};
 use crate::types::{ConnId, Family};
 use crate::wire::framer::Framer;
 use crate::wire::open::Open;
+use crate::wire::refresh::Subtype;
 use crate::wire::{
     EXTENDED_MESSAGE_BYTES, HEADER_BYTES, Kind, MAX_MESSAGE_BYTES, Notification, put_keepalive, refresh,
 };
@@ -63,7 +64,7 @@ pub(crate) enum ConnEvent {
     /// A whole UPDATE.
     Update(Bytes),
     /// A ROUTE-REFRESH.
-    Refresh(Family),
+    Refresh(Family, Subtype),
     /// Over; said once.
     Ended(End),
 }
@@ -236,7 +237,10 @@ impl Connection {
                 self.renew_hold(now);
                 Some(ConnEvent::Update(message))
             }
-            (State::Established(_), Kind::RouteRefresh) => refresh::decode(&message).map(ConnEvent::Refresh),
+            (State::Established(session), Kind::RouteRefresh) => {
+                let session = Arc::clone(session);
+                self.refresh(&session, &message)
+            }
             (State::Delayed(_), _) => Some(self.fail(Notification::new(Notification::FSM, 0))),
             // RFC 6608 §3: one subcode per state.
             (State::OpenSent, _) => Some(self.fail(Notification::with_data(Notification::FSM, 1, &[kind.to_wire()]))),
@@ -248,6 +252,23 @@ impl Connection {
             }
             (State::Ended(_), _) => None,
         }
+    }
+
+    fn refresh(&mut self, session: &Session, message: &Bytes) -> Option<ConnEvent> {
+        if message.len() != refresh::LENGTH {
+            if session.enhanced_refresh && refresh::subtype(message).is_some_and(|subtype| matches!(subtype, 1 | 2)) {
+                // RFC 7313 §5: Invalid Message Length, with the whole message as data, as far as a NOTIFICATION has room for it.
+                let room = session.codec.max_message - HEADER_BYTES - 2;
+                let data = message.slice(..message.len().min(room));
+                return Some(self.fail(Notification { code: Notification::REFRESH, subcode: 1, data }));
+            }
+            // RFC 2918 §3 knows four octets; RFC 5291 would add more, but we never offer it.
+            let length = u16::try_from(message.len()).unwrap_or(u16::MAX).to_be_bytes();
+            return Some(self.fail(Notification::with_data(Notification::HEADER, 2, &length)));
+        }
+        let (family, subtype) = refresh::decode(message, session.enhanced_refresh)?;
+        // RFC 2918 §4: one that was not agreed on is ignored.
+        session.codec.families[family.index()].then_some(ConnEvent::Refresh(family, subtype))
     }
 
     fn open(&mut self, now: Instant, message: &[u8], config: &PeerConfig, local: &Local) -> ConnEvent {
@@ -317,7 +338,7 @@ impl Connection {
 
     pub(crate) fn send_refresh(&mut self, family: Family) {
         self.keepalive_waits = false;
-        refresh::put(&mut self.out, family);
+        refresh::put(&mut self.out, family, Subtype::Request);
         self.sent[Kind::RouteRefresh.index()] += 1;
     }
 
@@ -375,6 +396,13 @@ impl Connection {
             self.finish();
             return ConnEvent::Ended(End::Dropped(notification));
         }
+        let keeps = |session: &Session| session.graceful.as_ref().is_some_and(|graceful| graceful.notification);
+        let notification = match &self.state {
+            State::Established(session) if keeps(session) && notification.is_final() => notification.hard(),
+            State::Delayed(_) | State::OpenSent | State::OpenConfirm(_) | State::Established(_) | State::Ended(_) => {
+                notification
+            }
+        };
         notification.put(&mut self.out);
         self.sent[Kind::Notification.index()] += 1;
         self.finish();

@@ -4,6 +4,7 @@ mod arbiter;
 mod damping;
 mod facts;
 mod options;
+mod restart;
 
 pub use arbiter::Peer;
 pub use options::{AddPath, AddPathSend, RouteOptions, SessionOptions};
@@ -233,6 +234,10 @@ pub enum PeerOutput {
     Update(Bytes),
     /// A ROUTE-REFRESH for a negotiated family (RFC 2918 §4).
     Refresh(Family),
+    /// They begin to tell everything of a family again: what they do not repeat until `FlushStale` is to go (RFC 7313 §4.2).
+    RefreshBegan(Family),
+    /// What is kept as stale in these families is long-lived stale from now on (RFC 9494 §4.2).
+    LongLived(Vec<Family>),
     /// Established ended.
     Down {
         /// As a sentence.

@@ -10,6 +10,7 @@ mod filter;
 mod import;
 mod kernel;
 mod links;
+mod long_lived;
 mod machine;
 mod paths;
 mod refused;

@@ -14,6 +14,7 @@ pub mod update;
 
 pub use notification::Notification;
 
+use crate::types::Family;
 use bytes::{BufMut, BytesMut};
 
 /// What the two OPENs agreed on and the codec must know.
@@ -23,7 +24,7 @@ pub struct Codec {
     pub as4: bool,
     /// The session is with an external peer: LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST are ignored (RFC 7606 §7).
     pub ebgp: bool,
-    /// Per family ([`crate::types::Family::index`]): negotiated, so its NLRI are read.
+    /// Per family ([`Family::index`]): negotiated, so its NLRI are read.
     pub families: [bool; 2],
     /// IPv4 NLRI may carry an IPv6 next hop (RFC 8950).
     pub extended_next_hop: bool,
@@ -49,6 +50,12 @@ impl Codec {
         add_path_tx: [false; 2],
         max_message: MAX_MESSAGE_BYTES,
     };
+
+    /// The families that were negotiated.
+    pub fn spoken(&self) -> impl Iterator<Item = Family> + use<> {
+        let families = self.families;
+        Family::ALL.into_iter().filter(move |family| families[family.index()])
+    }
 }
 
 /// The fixed header: 16 marker octets, length, type (RFC 4271 §4.1).
@@ -123,10 +130,9 @@ impl Kind {
     pub const fn max_length(self) -> usize {
         match self {
             Self::Open => MAX_MESSAGE_BYTES,
-            Self::Update | Self::Notification => EXTENDED_MESSAGE_BYTES,
+            // RFC 7313 §5 has a NOTIFICATION of its own for a ROUTE-REFRESH of another length than 23.
+            Self::Update | Self::Notification | Self::RouteRefresh => EXTENDED_MESSAGE_BYTES,
             Self::Keepalive => HEADER_BYTES,
-            // RFC 2918 §3 knows only the four octets; RFC 5291 would add more, but we never offer it.
-            Self::RouteRefresh => 23,
         }
     }
 }

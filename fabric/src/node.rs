@@ -306,6 +306,7 @@ impl Node {
             Event::SessionDown { peer, .. } => self.session(now, *peer, false),
             Event::SessionRefused { .. }
             | Event::EndOfRib { .. }
+            | Event::LongLivedStale { .. }
             | Event::MaxPrefixes { .. }
             | Event::Converged { .. } => {}
         }

@@ -446,6 +446,7 @@ impl Sim {
             BgpEvent::SessionUp { .. }
             | BgpEvent::SessionDown { .. }
             | BgpEvent::EndOfRib { .. }
+            | BgpEvent::LongLivedStale { .. }
             | BgpEvent::MaxPrefixes { .. } => self.last_activity = self.now,
         }
         if self.events.len() < HISTORY {

@@ -9,13 +9,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use weft_bgp::event::Event;
-use weft_bgp::peer::{AddPath, Endpoint, NextHopRule, PeerConfig, RemoteAs, RouteOptions, SessionOptions};
+use weft_bgp::peer::{AddPath, Endpoint, NextHopRule, PeerConfig, PeerRestart, RemoteAs, RouteOptions, SessionOptions};
 use weft_bgp::policy::Policies;
 use weft_bgp::speaker::{Input, LinkState, NeighborInfo, Originate, Output, RouteInfo, Speaker, SpeakerConfig};
 use weft_bgp::time::Instant;
 use weft_bgp::types::{Asn, ConnId, Family, IfIndex, IpNet, NextHop, PeerId};
 use weft_bgp::wire::attrs::{flag, kind, put};
-use weft_bgp::wire::capability::Capabilities;
+use weft_bgp::wire::capability::{Capabilities, LongLived};
 use weft_bgp::wire::framer::Framer;
 use weft_bgp::wire::nlri::Paths;
 use weft_bgp::wire::open::Open;
@@ -257,6 +257,13 @@ impl Plant {
         let mut guest = line(1, (kin.asn(), "guest"), kin == Kin::Old);
         let mut canary = line(2, (CANARY_ASN, "canary"), false);
         change(&mut config, &mut guest.config, &mut canary.config);
+        if canary.config.session.long_lived_stale_s.is_some() {
+            let (restarted, notification, time_s) = (false, false, 0);
+            let families = Vec::new();
+            canary.open.can.graceful = Some(PeerRestart { restarted, notification, time_s, families });
+            let family = Family::Ipv4Unicast;
+            canary.open.can.long_lived = vec![LongLived { family, forwarding: false, time_s: 0 }];
+        }
         let mut speaker = Speaker::new(config);
         let addrs = vec!["192.0.2.9/24".parse().unwrap(), "2001:db8::9/64".parse().unwrap()];
         speaker.handle(Instant::ZERO, Input::Links(vec![LinkState { link: IfIndex(2), addrs }]));

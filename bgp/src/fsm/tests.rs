@@ -113,7 +113,7 @@ fn describe(event: &ConnEvent) -> String {
         ConnEvent::Opened => "opened".to_owned(),
         ConnEvent::Established => "up".to_owned(),
         ConnEvent::Update(_) => "update".to_owned(),
-        ConnEvent::Refresh(_) => "refresh".to_owned(),
+        ConnEvent::Refresh(..) => "refresh".to_owned(),
         ConnEvent::Ended(End::Sent(_)) => "ended".to_owned(),
         ConnEvent::Ended(End::Received(_)) => "ended by peer".to_owned(),
         ConnEvent::Ended(End::Dropped(_)) => "dropped".to_owned(),
@@ -153,7 +153,7 @@ const EVENTS: [Event; 14] = [
     ("25 NOTIFICATION", |rig| rig.put(|buf| Notification::new(6, 2).put(buf))),
     ("26 KEEPALIVE", |rig| rig.put(put_keepalive)),
     ("27 UPDATE", |rig| rig.put(empty_update)),
-    ("ROUTE-REFRESH", |rig| rig.put(|buf| refresh::put(buf, Family::Ipv4Unicast))),
+    ("ROUTE-REFRESH", |rig| rig.put(|buf| refresh::put(buf, Family::Ipv4Unicast, Subtype::Request))),
     ("29 send hold timer", |rig| {
         rig.conn.wait_for_room(rig.now);
         rig.conn.hold_at = None;

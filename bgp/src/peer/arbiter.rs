@@ -2,11 +2,13 @@
 //! keeps when the session ends (RFC 4724 §4.2, §5).
 
 use super::damping::{Damping, between};
+use super::restart::Stale;
 use super::{Endpoint, Local, PeerConfig, PeerInput, PeerOutput, Session};
 use crate::fsm::{ConnEvent, Connection, Direction, End};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::types::{ConnId, Family, IfIndex, PeerId};
+use crate::wire::refresh::Subtype;
 use crate::wire::{Kind, Notification};
 use bytes::BytesMut;
 use std::collections::VecDeque;
@@ -17,8 +19,6 @@ use std::sync::Arc;
 const PORT: u16 = 179;
 /// A dial that neither succeeds nor fails is given up after this.
 const DIAL_LIMIT: Duration = Duration::from_secs(5);
-/// Stale routes of a peer that is back are dropped after this even without its End-of-RIB (RFC 4724 §4.2, "Selection_Deferral"-like bound).
-const STALE_LIMIT: Duration = Duration::from_secs(120);
 /// Connections whose last bytes wait for the socket; older ones are forgotten.
 const CLOSING_MAX: usize = 4;
 
@@ -36,8 +36,7 @@ pub struct Peer {
     pub(super) started: bool,
     pub(super) closing: Vec<(ConnId, BytesMut)>,
     pub(super) output: VecDeque<PeerOutput>,
-    /// Families kept as stale, and until when.
-    pub(super) stale: Option<(Vec<Family>, Instant)>,
+    pub(super) stale: Stale,
     pub(super) damping: Damping,
     pub(super) since: Instant,
     pub(super) established: u64,
@@ -69,7 +68,7 @@ impl Peer {
             started: false,
             closing: Vec::new(),
             output: VecDeque::new(),
-            stale: None,
+            stale: Stale::default(),
             damping: Damping::default(),
             since: Instant::ZERO,
             established: 0,
@@ -171,7 +170,7 @@ impl Peer {
     pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
         let retry = self.retry_at.map(|at| (at, "connect retry"));
         let dial = self.dialling.map(|(_, at)| (at, "dial limit"));
-        let stale = self.stale.as_ref().map(|(_, at)| (*at, "restart timer"));
+        let stale = self.stale.next_timeout();
         let conns = self.conns.iter().filter_map(Connection::next_timeout);
         conns.chain(retry).chain(dial).chain(stale).min()
     }
@@ -323,7 +322,7 @@ impl Peer {
                 ConnEvent::Opened => self.on_opened(conn, context),
                 ConnEvent::Established => self.on_established(conn, context),
                 ConnEvent::Update(message) => self.output.push_back(PeerOutput::Update(message)),
-                ConnEvent::Refresh(family) => self.output.push_back(PeerOutput::Refresh(family)),
+                ConnEvent::Refresh(family, subtype) => self.on_refresh(context.now, family, subtype),
                 ConnEvent::Ended(end) => self.end(conn, &end, context),
             }
         }
@@ -376,35 +375,40 @@ impl Peer {
         self.since = context.now;
         self.established += 1;
         self.local.kept &= self.local.restarted;
-        let lost = self.not_kept(&session, context.now);
+        let lost = self.stale.session_began(context.now, &session);
         self.output.push_back(PeerOutput::Up(session));
-        if !lost.is_empty() {
-            self.output.push_back(PeerOutput::FlushStale(lost));
-        }
-    }
-
-    /// Of the families kept as stale, those whose forwarding state the peer did not keep (RFC 4724 §4.2); the rest wait for End-of-RIB.
-    fn not_kept(&mut self, session: &Session, now: Instant) -> Vec<Family> {
-        let Some((stale, _)) = self.stale.take() else {
-            return Vec::new();
-        };
-        let kept = |family: &Family| {
-            session.graceful.as_ref().is_some_and(|graceful| graceful.families.contains(&(*family, true)))
-        };
-        let (wait, lost): (Vec<_>, Vec<_>) = stale.into_iter().partition(kept);
-        if !wait.is_empty() {
-            self.stale = Some((wait, now + STALE_LIMIT));
-        }
-        lost
+        self.drop_stale(lost);
     }
 
     /// The speaker swept the stale routes of a family on End-of-RIB.
     pub fn swept(&mut self, family: Family) {
-        if let Some((families, _)) = &mut self.stale {
-            families.retain(|stale| *stale != family);
-            if families.is_empty() {
-                self.stale = None;
+        self.stale.drop_family(family);
+    }
+
+    fn drop_stale(&mut self, families: Vec<Family>) {
+        if !families.is_empty() {
+            self.output.push_back(PeerOutput::FlushStale(families));
+        }
+    }
+
+    /// Stale routes whose time is over.
+    fn age(&mut self, now: Instant) {
+        let due = self.stale.due(now);
+        if !due.long_lived.is_empty() {
+            self.output.push_back(PeerOutput::LongLived(due.long_lived));
+        }
+        self.drop_stale(due.drop);
+    }
+
+    /// A ROUTE-REFRESH (RFC 2918 §4, RFC 7313 §4).
+    fn on_refresh(&mut self, now: Instant, family: Family, subtype: Subtype) {
+        match subtype {
+            Subtype::Request => self.output.push_back(PeerOutput::Refresh(family)),
+            Subtype::Begin if self.stale.refresh_began(now, family) => {
+                self.output.push_back(PeerOutput::RefreshBegan(family));
             }
+            Subtype::End if self.stale.refresh_ended(family) => self.drop_stale(vec![family]),
+            Subtype::Begin | Subtype::End => {}
         }
     }
 
@@ -431,9 +435,8 @@ impl Peer {
                 self.down(context.now, "carrier lost".to_owned(), Vec::new());
             }
         }
-        if let Some((families, _)) = self.stale.take() {
-            self.output.push_back(PeerOutput::FlushStale(families));
-        }
+        let stale = self.stale.clear();
+        self.drop_stale(stale);
         self.schedule(context);
     }
 
@@ -450,9 +453,7 @@ impl Peer {
             self.refused("connect timed out".to_owned());
             self.schedule(context);
         }
-        if let Some((families, _)) = self.stale.take_if(|(_, at)| *at <= now) {
-            self.output.push_back(PeerOutput::FlushStale(families));
-        }
+        self.age(now);
         if self.retry_at.take_if(|at| *at <= now).is_some() {
             self.dial(context);
         }
@@ -478,9 +479,8 @@ impl Peer {
                 self.down(now, why, Vec::new());
             }
         }
-        if let Some((families, _)) = self.stale.take() {
-            self.output.push_back(PeerOutput::FlushStale(families));
-        }
+        let stale = self.stale.clear();
+        self.drop_stale(stale);
     }
 
     /// A connection is over.
@@ -505,17 +505,13 @@ impl Peer {
             End::Received(_) | End::Lost => session.is_some(),
         };
         if let Some(session) = session {
-            // RFC 4724 §4.2: only a session that ended without a NOTIFICATION is restarted gracefully.
-            let retain = match (end, &session.graceful) {
-                (End::Lost, Some(graceful)) if self.config.graceful_restart_s.is_some() && graceful.time_s > 0 => {
-                    let families: Vec<_> = graceful.families.iter().map(|(family, _)| *family).collect();
-                    let until = context.now + Duration::from_secs(u64::from(graceful.time_s));
-                    self.stale = (!families.is_empty()).then(|| (families.clone(), until));
-                    families
-                }
-                _ => Vec::new(),
+            let retain = if self.config.graceful_restart_s.is_some() {
+                self.stale.session_ended(context.now, end, &session)
+            } else {
+                Vec::new()
             };
             self.down(context.now, reason, retain);
+            self.age(context.now);
         } else {
             self.refused(reason);
         }

@@ -41,7 +41,7 @@ impl Peer {
         let PeerConfig { families, session, add_path, .. } = &self.config;
         let restart = self.config.graceful_restart_s.map(|time_s| PeerRestart {
             restarted,
-            notification: false,
+            notification: true,
             time_s,
             // RFC 4724 §3: the F bit says that forwarding state was kept over this restart.
             families: families.iter().map(|&family| (family, kept)).collect(),
@@ -55,7 +55,7 @@ impl Peer {
             families: families.clone(),
             extended_next_hop: true,
             route_refresh: true,
-            enhanced_refresh: false,
+            enhanced_refresh: true,
             extended_message: session.extended_message,
             // Only where both ends share a link (draft-ietf-idr-linklocal-capability §3).
             link_local_next_hop: matches!(self.config.endpoint, Endpoint::Interface(_)),

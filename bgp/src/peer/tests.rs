@@ -101,6 +101,8 @@ impl Pair {
                         }
                         PeerOutput::Refused(reason) => self.log(at, format!("refused: {reason}")),
                         PeerOutput::FlushStale(families) => self.log(at, format!("flush {}", families.len())),
+                        PeerOutput::RefreshBegan(family) => self.log(at, format!("refresh began {family}")),
+                        PeerOutput::LongLived(families) => self.log(at, format!("long-lived {}", families.len())),
                         PeerOutput::Refresh(family) => self.log(at, format!("refresh {family}")),
                         PeerOutput::Update(_) => self.log(at, "update".to_owned()),
                     }
@@ -213,14 +215,14 @@ fn a_wrong_as_is_refused_with_bad_peer_as() {
 }
 
 #[test]
-fn a_silent_peer_is_dropped_when_the_hold_time_is_over_and_nothing_is_retained() {
-    // RFC 4271 §6.5; RFC 4724 §4.2
+fn a_silent_peer_is_dropped_when_the_hold_time_is_over_and_its_routes_are_retained() {
+    // RFC 4271 §6.5; RFC 8538 §4.1: both have the N bit.
     let mut pair = pair([config(65_002, false), config(65_001, true)], ["10.0.0.1", "10.0.0.2"]);
     pair.start();
     pair.ends[1].far.clear();
     pair.run(10);
     let log = &pair.ends[0].log;
-    assert_eq!(log[1], "down: sent Hold Timer Expired (4/0); retain 0");
+    assert_eq!(log[1], "down: sent Hold Timer Expired (4/0); retain 2");
 }
 
 #[test]
@@ -282,13 +284,13 @@ fn loss_of_carrier_ends_the_session_and_the_helper_role_at_once() {
 
 #[test]
 fn an_administrative_stop_says_cease_and_is_not_graceful() {
-    // RFC 9003 §2; RFC 4724 §4.2
+    // RFC 9003 §2; RFC 8538 §3, §5: a hard reset.
     let mut pair = pair([config(65_002, false), config(65_001, true)], ["10.0.0.1", "10.0.0.2"]);
     pair.start();
     pair.give(0, PeerInput::Stop(Some(Notification::shutdown(2, "rack moves"))));
     pair.settle();
     let log = &pair.ends[1].log;
-    assert_eq!(log[1], "down: received Administrative Shutdown (6/2): \"rack moves\"; retain 0");
+    assert_eq!(log[1], "down: received Hard Reset (6/9): Administrative Shutdown (6/2): \"rack moves\"; retain 0");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! the same answer, whatever their history.
 
 use crate::types::{Asn, RouterId};
-use crate::wire::attrs::Attrs;
+use crate::wire::attrs::{Attrs, community};
 use std::net::IpAddr;
 
 /// What the decision needs to know of a path.
@@ -34,6 +34,8 @@ pub struct Candidate<'a> {
 pub enum Rule {
     /// The next hop cannot be reached (RFC 4271 §9.1.2.1).
     Unresolved,
+    /// Long-lived stale routes are the last choice (RFC 9494 §4.3).
+    LongLivedStale,
     /// Highest LOCAL_PREF (RFC 4271 §9.1.1).
     LocalPref,
     /// Originated here before learnt.
@@ -55,21 +57,24 @@ pub enum Rule {
 /// Default LOCAL_PREF where none was given.
 pub const DEFAULT_LOCAL_PREF: u32 = 100;
 
-/// The rules from LOCAL_PREF to ORIGIN as one number, the least preferred: kept with each attribute block, so that only paths which
+/// The rules from LLGR_STALE to ORIGIN as one number, the least preferred: kept with each attribute block, so that only paths which
 /// share it are looked at closely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Preference(u64);
 
 impl Preference {
-    const LEARNT: u64 = 1 << 31;
+    const LONG_LIVED_STALE: u64 = 1 << 63;
+    const LOCAL_PREF: u32 = 31;
+    const LEARNT: u64 = 1 << 30;
 
     /// Of a path with these attributes.
     #[must_use]
     pub fn of(attrs: Attrs<'_>) -> Self {
+        let stale = if attrs.has_community(community::LLGR_STALE) { Self::LONG_LIVED_STALE } else { 0 };
         let local_pref = u64::from(u32::MAX - attrs.local_pref().unwrap_or(DEFAULT_LOCAL_PREF));
         let hop_count = u64::try_from(attrs.as_path().hop_count()).unwrap_or(u64::MAX);
         let path_length = hop_count.min((Self::LEARNT >> 8) - 1);
-        Self(local_pref << 32 | Self::LEARNT | path_length << 8 | u64::from(attrs.origin()))
+        Self(stale | local_pref << Self::LOCAL_PREF | Self::LEARNT | path_length << 8 | u64::from(attrs.origin()))
     }
 
     /// Of the same path, originated by this speaker.
@@ -95,6 +100,8 @@ pub fn decide(paths: &[Candidate<'_>]) -> Option<Ranking> {
     let mut ended_by = vec![Rule::Equal; paths.len()];
     let mut alive: Vec<usize> = (0..paths.len()).collect();
     keep(&mut alive, &mut ended_by, Rule::Unresolved, |at| !paths[at].resolved, Some(false));
+    let long_lived = |at: usize| paths[at].attrs.has_community(community::LLGR_STALE);
+    keep(&mut alive, &mut ended_by, Rule::LongLivedStale, long_lived, None);
     keep(&mut alive, &mut ended_by, Rule::LocalPref, |at| u32::MAX - local_pref(&paths[at]), None);
     keep(&mut alive, &mut ended_by, Rule::Local, |at| !paths[at].local, None);
     keep(&mut alive, &mut ended_by, Rule::AsPathLength, |at| paths[at].attrs.as_path().hop_count(), None);
@@ -161,6 +168,7 @@ fn eliminate_by_med(paths: &[Candidate<'_>], alive: &mut Vec<usize>, ended_by: &
 pub fn explain(rule: Rule, loser: &Candidate<'_>, best: &Candidate<'_>) -> String {
     match rule {
         Rule::Unresolved => "next hop unreachable (RFC 4271 §9.1.2.1)".to_owned(),
+        Rule::LongLivedStale => "long-lived stale: the last choice (RFC 9494 §4.3)".to_owned(),
         Rule::LocalPref => {
             format!("lower LOCAL_PREF, {} < {} (RFC 4271 §9.1.1)", local_pref(loser), local_pref(best))
         }

@@ -15,9 +15,9 @@ use crate::rib::attrs::AttrsId;
 use crate::rib::nexthop::HopId;
 use crate::rib::table::{AGGREGATE, SlotId};
 use crate::types::{ConnId, Family, IpNet, PeerId};
-use crate::wire::Codec;
 use crate::wire::attrs::Attrs;
 use crate::wire::update::{put_announce, put_end_of_rib, put_withdraw, set_next_hop};
+use crate::wire::{Codec, refresh};
 use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::iter::{Map, Peekable};
@@ -52,6 +52,8 @@ struct Likeness {
     add_path: AddPathSend,
     /// The policy asks who the peer is: then nobody is like it.
     only: Option<PeerId>,
+    /// It knows long-lived stale routes (RFC 9494 §4.3).
+    long_lived: bool,
 }
 
 /// Peers of a kind, and what was last made for them.
@@ -154,6 +156,11 @@ impl Speaker {
             if !more || buf.len() >= limit {
                 break;
             }
+            if let Some(mark) = out.take_mark()
+                && session.enhanced_refresh
+            {
+                session.codec.spoken().for_each(|family| refresh::put(buf, family, mark));
+            }
             if let Some(start) = out.next_start(readable) {
                 if let Some(batch) = self.batch(id, &session, start, readable) {
                     self.tell(&batch, (id, &session), &mut out, &mut hits, buf);
@@ -230,6 +237,7 @@ impl Speaker {
             export: config.export.clone(),
             add_path: config.add_path.send,
             only,
+            long_lived: !session.long_lived.is_empty(),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::rib::table::{Entry, Path, SlotId, is_own};
 use crate::types::{Family, NextHop, PeerId, RouterId};
 use crate::wire::attrs::{AsPath, Attrs, community, edited, flag, kind, with};
 use crate::wire::community::{Bandwidth, outside};
+use crate::wire::refresh::Subtype;
 use std::net::IpAddr;
 
 /// What a peer knows: the place in the log up to which it was told, and one bit per prefix that it was told of.
@@ -31,6 +32,7 @@ pub(super) struct Out {
     pub(super) told_count: [u64; 2],
     pub(super) updates: u64,
     pub(super) end_of_rib: Vec<Family>,
+    refresh: Refresh,
     /// Up to where the log must be told before End-of-RIB means anything: what the kernel is still busy with belongs to it, or
     /// the peer would drop, as stale, what comes a moment later (RFC 4724 §4.2).
     pub(super) whole: u64,
@@ -126,15 +128,46 @@ impl Out {
         *count = (*count + ids.len() as u64).saturating_sub(before as u64);
     }
 
-    /// Walk the table again (the policy changed, or the peer asked with a ROUTE-REFRESH).
-    pub(super) const fn restart(&mut self) {
+    /// Walk the table again (the policy changed, or the peer asked with a ROUTE-REFRESH). RFC 7313 §4.1: no BoRR before End-of-RIB.
+    pub(super) fn restart(&mut self) {
         self.walk = Some(0);
+        if self.end_of_rib.is_empty() {
+            self.refresh = Refresh::Due;
+        }
+    }
+
+    /// Where a refresh begins and ends (RFC 7313 §4.1).
+    pub(super) fn take_mark(&mut self) -> Option<Subtype> {
+        match self.refresh {
+            Refresh::Due => {
+                self.refresh = Refresh::UnderWay;
+                Some(Subtype::Begin)
+            }
+            Refresh::UnderWay if self.walk.is_none() => {
+                self.refresh = Refresh::None;
+                Some(Subtype::End)
+            }
+            Refresh::None | Refresh::UnderWay => None,
+        }
     }
 
     /// Whether the table has changes, or a walk is left, that this peer was not offered.
     pub(super) fn is_behind(&self, readable: u64) -> bool {
-        self.next_start(readable).is_some() || (readable >= self.whole && !self.end_of_rib.is_empty())
+        self.next_start(readable).is_some()
+            || self.refresh != Refresh::None
+            || (readable >= self.whole && !self.end_of_rib.is_empty())
     }
+}
+
+/// A walk that tells a peer everything again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Refresh {
+    #[default]
+    None,
+    /// BoRR is to be sent.
+    Due,
+    /// It was; EoRR follows the walk.
+    UnderWay,
 }
 
 /// What makes two prefixes share their attributes and next hop, whoever they came from.
@@ -190,6 +223,9 @@ impl Speaker {
         }
         if attrs.has_community(community::NO_ADVERTISE) {
             return Err("NO_ADVERTISE (RFC 1997)");
+        }
+        if session.long_lived.is_empty() && attrs.has_community(community::LLGR_STALE) {
+            return Err("it is long-lived stale, and the peer does not know such routes (RFC 9494 §4.3)");
         }
         if session.codec.ebgp {
             if attrs.has_community(community::NO_EXPORT) || attrs.has_community(community::NO_EXPORT_SUBCONFED) {

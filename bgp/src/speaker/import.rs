@@ -93,7 +93,7 @@ impl Speaker {
         let policies = Arc::clone(&self.config.policies);
         let chosen = policies.choose(config.import.as_deref(), session.codec.ebgp);
         let next_hop = self.table.import_next_hop(config.next_hop, next_hop, session);
-        let life = self.table.lives.now(id);
+        let life = self.table.lives.now(id, family);
         let came = Came::new(now.as_secs(), life);
         let mut import = Import { id, session, chosen, block, next_hop, made: Vec::new() };
         let mut held = self.held(id);
@@ -147,7 +147,7 @@ impl Speaker {
         let Some(room) = room else {
             return true;
         };
-        let life = self.table.lives.now(key.peer);
+        let life = self.table.lives.now(key.peer, Family::of(prefix));
         let entry = self.table.get(prefix);
         let own = |path: &&Path| path.peer == key.peer && path.came.session() == life && path.id != key.id;
         entry.is_none_or(|entry| entry.paths.iter().filter(own).count() < room)
@@ -165,7 +165,7 @@ impl Speaker {
         let Some(member) = self.members.get_mut(&id) else {
             return;
         };
-        let life = self.table.lives.now(id);
+        let life = self.table.lives.now(id, family);
         for (path_id, prefix) in Paths::new(family, nlri, session.codec.add_path_rx[family.index()]) {
             // RFC 7911 §5: an identifier not seen before is ignored.
             match self.table.remove(&prefix, PathKey { peer: id, id: path_id }) {

@@ -42,6 +42,12 @@ impl Speaker {
                         self.has_news = true;
                     }
                 }
+                PeerOutput::RefreshBegan(family) => self.begin_refresh(id, family),
+                PeerOutput::LongLived(families) => {
+                    self.begin_long_lived(id, &families);
+                    let name = self.name(id);
+                    self.event(Event::LongLivedStale { peer: id, name, families });
+                }
                 PeerOutput::Down { reason, retain } => self.on_down(id, reason, &retain),
                 PeerOutput::FlushStale(families) => {
                     self.drop_stale(id, &families);
@@ -82,8 +88,7 @@ impl Speaker {
             self.finish_sweeps(id);
         }
         self.table.set_peer(id, PeerFacts { ebgp, router_id, address, client });
-        let families: Vec<_> =
-            Family::ALL.into_iter().filter(|family| session.codec.families[family.index()]).collect();
+        let families = session.codec.spoken().collect();
         let log = (self.readable(), self.table.log_end());
         let asn = session.remote_asn;
         if let Some(member) = self.members.get_mut(&id) {

@@ -11,13 +11,38 @@ use crate::types::{Family, PeerId};
 /// Prefixes looked at in one slice of a walk: about a millisecond.
 pub(super) const SLICE: SlotId = 20_000;
 
+/// What a walk does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// Removes what it finds.
+    Remove,
+    /// Marks it as long-lived stale (RFC 9494 §4.2).
+    MarkLongLived,
+}
+
 /// A walk over the paths of a peer's earlier sessions.
 #[derive(Debug)]
 pub(super) struct Sweep {
-    peer: PeerId,
+    pub(super) peer: PeerId,
     /// Which of them, by family.
     sessions: Sessions,
+    what: What,
     next: SlotId,
+}
+
+impl Sweep {
+    pub(super) const fn new(peer: PeerId, sessions: Sessions, what: What) -> Self {
+        Self { peer, sessions, what, next: 0 }
+    }
+
+    /// Whether the walk is about this path.
+    pub(super) fn hits(&self, path: &Path, family: Family) -> bool {
+        path.peer == self.peer && self.sessions[family.index()] & 1 << path.came.session() != 0
+    }
+
+    fn removes(&self, peer: PeerId) -> bool {
+        self.peer == peer && self.what == What::Remove
+    }
 }
 
 /// Paths of one peer in the table, by family.
@@ -40,10 +65,10 @@ impl Held {
         self.now.iter().sum()
     }
 
-    /// The session ended.
-    fn end(&mut self) {
-        self.past = self.all();
-        self.now = [0; 2];
+    /// What was of the session is of an earlier one.
+    pub(super) const fn end(&mut self, family: Family) {
+        let at = family.index();
+        self.past[at] += std::mem::replace(&mut self.now[at], 0);
     }
 
     /// A path came in session `session`, for one that came earlier or for none.
@@ -78,14 +103,13 @@ impl Speaker {
 
     /// Whether a path of an earlier session is kept until its peer is back; others wait only for the walk that removes them.
     pub(super) fn is_retained(&self, path: &Path, family: Family) -> bool {
-        let session = 1 << path.came.session();
-        let goes = |sweep: &Sweep| sweep.peer == path.peer && sweep.sessions[family.index()] & session != 0;
-        !is_own(path.peer) && self.table.lives.is_stale(path) && !self.sweeps.iter().any(goes)
+        let goes = |sweep: &Sweep| sweep.removes(path.peer) && sweep.hits(path, family);
+        !is_own(path.peer) && self.table.lives.is_stale(path, family) && !self.sweeps.iter().any(goes)
     }
 
     /// A session ended: what is not to be retained in these families goes, and what was stale before (RFC 4724 §4.2).
     pub(super) fn leave_behind(&mut self, id: PeerId, retain: &[Family]) {
-        let ended = 1 << self.table.lives.now(id);
+        let ended = Family::ALL.map(|family| 1 << self.table.lives.now(id, family));
         if !self.table.lives.end(id) {
             // After fifteen sessions within one walk.
             self.finish_sweeps(id);
@@ -94,10 +118,10 @@ impl Speaker {
         let past = self.table.lives.past(id);
         let sessions = Family::ALL.map(|family| {
             let past = past[family.index()];
-            if retain.contains(&family) { past & !ended } else { past }
+            if retain.contains(&family) { past & !ended[family.index()] } else { past }
         });
         if let Some(member) = self.members.get_mut(&id) {
-            member.held.end();
+            Family::ALL.into_iter().for_each(|family| member.held.end(family));
         }
         self.start_sweep(id, sessions);
     }
@@ -110,13 +134,13 @@ impl Speaker {
     }
 
     fn start_sweep(&mut self, id: PeerId, mut sessions: Sessions) {
-        for under_way in self.sweeps.iter().filter(|sweep| sweep.peer == id) {
+        for under_way in self.sweeps.iter().filter(|sweep| sweep.removes(id)) {
             for family in Family::ALL {
                 sessions[family.index()] &= !under_way.sessions[family.index()];
             }
         }
         if sessions != [0; 2] {
-            self.sweeps.push_back(Sweep { peer: id, sessions, next: 0 });
+            self.sweeps.push_back(Sweep::new(id, sessions, What::Remove));
         }
     }
 
@@ -132,14 +156,20 @@ impl Speaker {
     fn sweep_on(&mut self, mut sweep: Sweep) {
         let end = sweep.next.saturating_add(SLICE).min(self.table.slots());
         for slot in sweep.next..end {
-            self.sweep_slot(slot, &sweep);
+            match sweep.what {
+                What::Remove => self.sweep_slot(slot, &sweep),
+                What::MarkLongLived => self.mark_long_lived(slot, &sweep),
+            }
         }
         sweep.next = end;
         if end < self.table.slots() {
             self.sweeps.push_front(sweep);
             return;
         }
-        let Sweep { peer, sessions, .. } = sweep;
+        let Sweep { peer, sessions, what, .. } = sweep;
+        if what == What::MarkLongLived {
+            return;
+        }
         self.table.lives.swept(peer, sessions);
         if !self.members.contains_key(&peer) && self.table.lives.past(peer) == [0; 2] {
             self.table.forget_peer(peer);
@@ -153,9 +183,7 @@ impl Speaker {
                 return;
             };
             let family = Family::of(&entry.prefix);
-            let sessions = sweep.sessions[family.index()];
-            let mut hits = entry.paths.iter().filter(|path| path.peer == sweep.peer);
-            let Some(path) = hits.find(|path| sessions & 1 << path.came.session() != 0) else {
+            let Some(path) = entry.paths.iter().find(|path| sweep.hits(path, family)) else {
                 return;
             };
             let key: PathKey = path.key();
@@ -163,17 +191,22 @@ impl Speaker {
             let Some(came) = self.table.remove_at(slot, key) else {
                 return;
             };
-            let now = self.table.lives.now(sweep.peer);
-            let held = match self.members.get_mut(&sweep.peer) {
-                Some(member) => Some(&mut member.held),
-                None => self.left.get_mut(&sweep.peer),
-            };
-            if let Some(held) = held {
-                held.went(family, now, came);
-            }
+            self.went(sweep.peer, family, came);
             if only {
                 return;
             }
+        }
+    }
+
+    /// A path of a peer is gone.
+    pub(super) fn went(&mut self, peer: PeerId, family: Family, came: Came) {
+        let now = self.table.lives.now(peer, family);
+        let held = match self.members.get_mut(&peer) {
+            Some(member) => Some(&mut member.held),
+            None => self.left.get_mut(&peer),
+        };
+        if let Some(held) = held {
+            held.went(family, now, came);
         }
     }
 }

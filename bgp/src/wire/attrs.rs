@@ -79,6 +79,10 @@ pub mod community {
     pub const NO_EXPORT_SUBCONFED: u32 = 0xffff_ff03;
     /// Prefer anything else (RFC 8326 §4).
     pub const GRACEFUL_SHUTDOWN: u32 = 0xffff_0000;
+    /// Of a peer that stays away (RFC 9494 §4.4): the last choice.
+    pub const LLGR_STALE: u32 = 0xffff_0006;
+    /// Not to be kept so long (RFC 9494 §4.5).
+    pub const NO_LLGR: u32 = 0xffff_0007;
 }
 
 /// AS_PATH segment types (RFC 4271 §4.3, RFC 5065 §3).

@@ -91,6 +91,13 @@ impl Notification {
         Self::with_data(Self::CEASE, Self::HARD_RESET, &inner)
     }
 
+    /// Whether the session is not to be resumed, so that nobody should keep routes for it (RFC 8538 §5): the operator or a limit ended
+    /// it, or the path to the peer is gone (RFC 9384 §3).
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        self.code == Self::CEASE && matches!(self.subcode, 1..=5 | 8 | 10)
+    }
+
     /// Whether this is a hard reset (RFC 8538 §3).
     #[must_use]
     pub const fn is_hard(&self) -> bool {

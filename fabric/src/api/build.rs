@@ -320,6 +320,12 @@ fn sentence(event: &Event, name: impl Fn(PeerId) -> String) -> String {
             format!("{name}: session down: {reason}; {routes}")
         }
         Event::SessionRefused { name, reason, .. } => format!("{name}: no session: {reason}"),
+        Event::LongLivedStale { name, families, .. } => {
+            format!(
+                "{name}: away beyond its restart time; its {} routes are the last choice",
+                families.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+            )
+        }
         Event::EndOfRib { peer, family } => format!("{}: End-of-RIB for {family}", name(*peer)),
         Event::MaxPrefixes { name, limit, .. } => format!("{name}: more than its maximum of {limit} prefixes"),
         Event::Converged { cause } => format!("converged ({cause})"),

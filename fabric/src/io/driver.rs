@@ -276,6 +276,9 @@ impl Daemon {
                 tracing::warn!(peer = name, reason, retained, "session down");
             }
             Event::SessionRefused { name, reason, .. } => tracing::debug!(peer = name, reason, "no session"),
+            Event::LongLivedStale { name, families, .. } => {
+                tracing::warn!(neighbor = %name, ?families, "long-lived stale");
+            }
             Event::EndOfRib { peer, family } => tracing::debug!(peer = peer.0, %family, "end of rib"),
             Event::MaxPrefixes { name, limit, .. } => tracing::error!(peer = name, limit, "too many prefixes"),
             Event::Converged { cause } => {

@@ -4,11 +4,12 @@ use super::Plant;
 use bytes::{Bytes, BytesMut};
 use weft_bgp::peer::{AddPath, AddPathSend, PeerConfig};
 use weft_bgp::speaker::Input;
-use weft_bgp::types::ConnId;
-use weft_bgp::wire::attrs::Attrs;
+use weft_bgp::types::{ConnId, Family, IpNet, NextHop};
+use weft_bgp::wire::attrs::{Attrs, flag, kind, put};
 use weft_bgp::wire::capability::PathDirections;
 use weft_bgp::wire::framer::Framer;
 use weft_bgp::wire::open::Open;
+use weft_bgp::wire::update::put_announce;
 use weft_bgp::wire::{EXTENDED_MESSAGE_BYTES, Kind, MAX_MESSAGE_BYTES, put_keepalive};
 
 impl Plant {
@@ -128,5 +129,23 @@ impl Plant {
         let mut framer = Framer::new(MAX_MESSAGE_BYTES);
         self.second.iter().for_each(|(_, heard)| framer.push(heard));
         std::iter::from_fn(|| framer.next_message()).map(|next| next.unwrap().1).collect()
+    }
+
+    /// Everything that the guest was sent, in order.
+    #[must_use]
+    pub fn all_heard(&self) -> &[(Kind, Bytes)] {
+        &self.guest.heard
+    }
+
+    /// The canary announces one more prefix, with a path of two.
+    pub fn canary_tells(&mut self, prefix: &str) {
+        let mut path = Vec::new();
+        put(&mut path, flag::TRANSITIVE, kind::ORIGIN, &[0]);
+        put(&mut path, flag::TRANSITIVE, kind::AS_PATH, &[2, 2, 0, 0, 0xfc, 0x5a, 0, 0, 0xfd, 0xe8]);
+        let mut bytes = BytesMut::new();
+        let mut prefixes = std::iter::once(prefix.parse::<IpNet>().unwrap()).peekable();
+        let hop = NextHop::new(self.canary.address);
+        put_announce(&mut bytes, &self.canary.codec, Family::Ipv4Unicast, &path, &hop, &mut prefixes);
+        self.canary_sends(&bytes);
     }
 }

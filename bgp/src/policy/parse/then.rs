@@ -11,8 +11,7 @@ use serde_json::Value;
 const MAX_PREPEND: usize = 32;
 
 const NUMBER: Kind<u32> = Kind { read: values::number, what: "number", remedy: "a number 0..=4294967295" };
-const COMMUNITY_REMEDY: &str =
-    "\"65000:1\" (two numbers up to 65535) or no-export, no-advertise, blackhole, graceful-shutdown";
+const COMMUNITY_REMEDY: &str = "\"65000:1\" (two numbers up to 65535) or no-export, no-advertise, blackhole, graceful-shutdown, llgr-stale, no-llgr";
 const COMMUNITY: Kind<u32> = Kind { read: values::community, what: "community", remedy: COMMUNITY_REMEDY };
 const LARGE: Kind<[u32; 3]> =
     Kind { read: values::large_community, what: "large community", remedy: "\"4200000010:1:2\", three numbers" };

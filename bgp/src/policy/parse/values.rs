@@ -9,9 +9,11 @@ use serde_json::Value;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-/// Names of RFC 1997, RFC 7999 and RFC 8326, with their values.
-const WELL_KNOWN: [(&str, u32); 4] = [
+/// Names of RFC 1997, RFC 7999, RFC 8326 and RFC 9494, with their values.
+const WELL_KNOWN: [(&str, u32); 6] = [
     ("graceful-shutdown", 0xffff_0000),
+    ("llgr-stale", 0xffff_0006),
+    ("no-llgr", 0xffff_0007),
     ("blackhole", 0xffff_029a),
     ("no-export", 0xffff_ff01),
     ("no-advertise", 0xffff_ff02),

@@ -1,0 +1,63 @@
+//! Long-lived stale routes (RFC 9494 §4.2): what is kept of a peer beyond its restart time is marked with LLGR_STALE, which makes it
+//! the last choice ([`crate::rib::decide`]) and keeps it from peers that do not know such routes. And what a refresh makes stale
+//! (RFC 7313 §4.2).
+
+use super::machine::Speaker;
+use super::sweep::{Sweep, What};
+use crate::rib::attrs::AttrsId;
+use crate::rib::table::{Path, SlotId};
+use crate::types::{Family, PeerId};
+use crate::wire::attrs::{Attrs, community, flag, kind, with};
+
+/// The block with LLGR_STALE behind its other communities.
+fn marked(block: &[u8]) -> Vec<u8> {
+    let communities = Attrs(block).value(kind::COMMUNITIES).unwrap_or_default();
+    let value = [communities, &community::LLGR_STALE.to_be_bytes()].concat();
+    with(block, flag::OPTIONAL | flag::TRANSITIVE, kind::COMMUNITIES, Some(&value))
+}
+
+impl Speaker {
+    /// A peer stayed away beyond its restart time: a walk over what is kept of it.
+    pub(super) fn begin_long_lived(&mut self, id: PeerId, families: &[Family]) {
+        let past = self.table.lives.past(id);
+        let sessions = Family::ALL.map(|family| if families.contains(&family) { past[family.index()] } else { 0 });
+        self.sweeps.push_back(Sweep::new(id, sessions, What::MarkLongLived));
+    }
+
+    /// One prefix of that walk.
+    pub(super) fn mark_long_lived(&mut self, slot: SlotId, sweep: &Sweep) {
+        let Some(entry) = self.table.entry(slot) else {
+            return;
+        };
+        let (prefix, family) = (entry.prefix, Family::of(&entry.prefix));
+        let paths: Vec<Path> = entry.paths.iter().filter(|path| sweep.hits(path, family)).copied().collect();
+        for path in paths {
+            let attrs = Attrs(self.table.attrs.block(path.attrs));
+            if attrs.has_community(community::NO_LLGR) {
+                // RFC 9494 §4.2: not retained.
+                if let Some(came) = self.table.remove_at(slot, path.key()) {
+                    self.went(sweep.peer, family, came);
+                }
+            } else if !attrs.has_community(community::LLGR_STALE) {
+                let attrs: AttrsId = {
+                    let block = marked(attrs.0);
+                    self.table.attrs.intern(&block)
+                };
+                let _ = self.table.insert(prefix, Path { attrs, ..path });
+            }
+        }
+    }
+
+    /// A BoRR came: what the peer told of this family is old until it tells it again.
+    pub(super) fn begin_refresh(&mut self, id: PeerId, family: Family) {
+        if !self.table.lives.refresh(id, family) {
+            // After fifteen within one walk.
+            self.drop_stale(id, &[family]);
+            self.finish_sweeps(id);
+            let _ = self.table.lives.refresh(id, family);
+        }
+        if let Some(member) = self.members.get_mut(&id) {
+            member.held.end(family);
+        }
+    }
+}
