@@ -12,7 +12,7 @@
 
 mod negotiate;
 
-use crate::peer::{Local, PeerConfig, Session};
+use crate::peer::{FsmState, Local, PeerConfig, Session, Trail, Way};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::types::{ConnId, Family};
@@ -91,6 +91,7 @@ pub struct Connection {
     remote: SocketAddr,
     framer: Framer,
     state: State,
+    ended_in: FsmState,
     /// The OPEN we sent, to negotiate against.
     sent_open: Open,
     hold_at: Option<Instant>,
@@ -122,6 +123,7 @@ impl Connection {
             remote: ends.1,
             framer: Framer::new(MAX_MESSAGE_BYTES),
             state: State::Delayed(now + delay),
+            ended_in: FsmState::Idle,
             sent_open: open,
             hold_at: None,
             keepalive_at: None,
@@ -145,15 +147,23 @@ impl Connection {
         self.state = State::OpenSent;
     }
 
-    /// The name of the state as in RFC 4271 §8.2.2.
-    pub(crate) const fn state_name(&self) -> &'static str {
+    /// The state as in RFC 4271 §8.2.2.
+    pub(crate) const fn state(&self) -> FsmState {
         match (&self.state, self.direction) {
-            (State::Delayed(_), Direction::Dialled) => "Connect",
-            (State::Delayed(_), Direction::Accepted) => "Active",
-            (State::OpenSent, _) => "OpenSent",
-            (State::OpenConfirm(_), _) => "OpenConfirm",
-            (State::Established(_), _) => "Established",
-            (State::Ended(_), _) => "Idle",
+            (State::Delayed(_), Direction::Dialled) => FsmState::Connect,
+            (State::Delayed(_), Direction::Accepted) => FsmState::Active,
+            (State::OpenSent, _) => FsmState::OpenSent,
+            (State::OpenConfirm(_), _) => FsmState::OpenConfirm,
+            (State::Established(_), _) => FsmState::Established,
+            (State::Ended(_), _) => FsmState::Idle,
+        }
+    }
+
+    /// The state before the end.
+    pub(crate) const fn ended_in(&self) -> FsmState {
+        match self.state {
+            State::Ended(_) => self.ended_in,
+            State::Delayed(_) | State::OpenSent | State::OpenConfirm(_) | State::Established(_) => self.state(),
         }
     }
 
@@ -179,6 +189,7 @@ impl Connection {
 
     /// Enters the last state.
     fn finish(&mut self) {
+        self.ended_in = self.ended_in();
         let was = std::mem::replace(&mut self.state, State::Ended(None));
         if let State::Established(session) | State::Ended(Some(session)) = was {
             self.state = State::Ended(Some(session));
@@ -190,7 +201,12 @@ impl Connection {
     }
 
     /// Takes the next message of what was pushed; `None` when there is no whole one.
-    pub(crate) fn next_event(&mut self, now: Instant, config: &PeerConfig, local: &Local) -> Option<ConnEvent> {
+    pub(crate) fn next_event(
+        &mut self,
+        now: Instant,
+        (config, local): (&PeerConfig, &Local),
+        trail: &mut Trail,
+    ) -> Option<ConnEvent> {
         loop {
             if matches!(self.state, State::Ended(_)) {
                 return None;
@@ -200,6 +216,7 @@ impl Connection {
                 Err(fault) => return Some(self.fail(fault)),
             };
             self.received[kind.index()] += 1;
+            trail.message(now, Way::Received, kind, &message);
             if let Some(event) = self.message(now, kind, message, config, local) {
                 return Some(event);
             }
@@ -390,12 +407,8 @@ impl Connection {
         [delay, hold, keepalive, send_hold].into_iter().flatten().min()
     }
 
-    /// Ends it with a NOTIFICATION.
+    /// Ends it with a NOTIFICATION; with a hard reset where that is needed to say that it is over (RFC 8538 §5).
     pub(crate) fn fail(&mut self, notification: Notification) -> ConnEvent {
-        if matches!(self.state, State::Delayed(_)) {
-            self.finish();
-            return ConnEvent::Ended(End::Dropped(notification));
-        }
         let keeps = |session: &Session| session.graceful.as_ref().is_some_and(|graceful| graceful.notification);
         let notification = match &self.state {
             State::Established(session) if keeps(session) && notification.is_final() => notification.hard(),
@@ -403,6 +416,15 @@ impl Connection {
                 notification
             }
         };
+        self.fail_softly(notification)
+    }
+
+    /// Ends it with just this NOTIFICATION.
+    pub(crate) fn fail_softly(&mut self, notification: Notification) -> ConnEvent {
+        if matches!(self.state, State::Delayed(_)) {
+            self.finish();
+            return ConnEvent::Ended(End::Dropped(notification));
+        }
         notification.put(&mut self.out);
         self.sent[Kind::Notification.index()] += 1;
         self.finish();

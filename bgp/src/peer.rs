@@ -2,12 +2,16 @@
 
 mod arbiter;
 mod damping;
+mod ending;
 mod facts;
 mod options;
 mod restart;
+mod trail;
 
 pub use arbiter::Peer;
 pub use options::{AddPath, AddPathSend, RouteOptions, SessionOptions};
+pub(crate) use trail::Trail;
+pub use trail::{FsmEvent, FsmState, MessageRecord, PeerHistory, Transition, Way};
 
 use crate::time::Instant;
 use crate::types::{Asn, ConnId, Family, IfIndex, RouterId};
@@ -205,6 +209,11 @@ pub enum PeerInput {
     LinkUp,
     /// The layer above found a fault in an UPDATE that resets the session, or wants Cease.
     Fault(Notification),
+    /// BFD lost the peer (RFC 9384).
+    BfdDown {
+        /// Its control plane alone may be gone: keep its routes if graceful restart was agreed on (RFC 5882 §4.3).
+        retain: bool,
+    },
     /// A deadline passed.
     Tick,
 }
@@ -249,6 +258,8 @@ pub enum PeerOutput {
     FlushStale(Vec<Family>),
     /// An attempt failed before Established.
     Refused(String),
+    /// A peer that was to be forgotten has nothing left.
+    Gone,
 }
 
 /// Counters and facts of a peer for `show neighbors`.

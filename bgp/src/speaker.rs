@@ -5,6 +5,7 @@ mod aggregate;
 mod answers;
 mod batch;
 mod dump;
+mod dynamic;
 mod export;
 mod filter;
 mod import;
@@ -155,6 +156,14 @@ pub enum Input {
     Links(Vec<LinkState>),
     /// Carrier was lost: sessions on this link end now, and are not retained (loss of carrier ends the helper role at once).
     LinkDown(IfIndex),
+    /// BFD lost a peer (RFC 9384): its session ends with Cease/BFD Down.
+    BfdDown {
+        /// Which peer.
+        peer: PeerId,
+        /// Its control plane alone may be gone (its C bit is clear): its routes are kept if graceful restart was agreed on (RFC 5882
+        /// §4.3).
+        retain: bool,
+    },
     /// Replace everything we originate.
     SetOriginated(Vec<Originate>),
     /// The kernel holds every change up to `seq`, but for those listed.

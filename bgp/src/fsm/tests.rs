@@ -68,7 +68,7 @@ impl Rig {
         if state == "Established" {
             rig.put(put_keepalive);
         }
-        assert_eq!(rig.conn.state_name(), state);
+        assert_eq!(rig.conn.state().name(), state);
         rig.conn.take_output(&mut BytesMut::new());
         rig
     }
@@ -78,7 +78,7 @@ impl Rig {
         message(&mut buf);
         self.conn.push(&buf);
         let mut report = String::new();
-        while let Some(event) = self.conn.next_event(self.now, &config(), &local()) {
+        while let Some(event) = self.conn.next_event(self.now, (&config(), &local()), &mut Trail::default()) {
             if matches!(event, ConnEvent::Opened) {
                 self.conn.confirm(self.now, &mut self.rng);
             }
@@ -168,7 +168,7 @@ fn every_state_answers_every_event_as_the_table_says() {
         for state in ["Connect", "OpenSent", "OpenConfirm", "Established"] {
             let mut rig = Rig::in_state(state);
             let report = event(&mut rig);
-            let (next, sent) = (rig.conn.state_name(), rig.sent());
+            let (next, sent) = (rig.conn.state().name(), rig.sent());
             let line = format!("{name:26} {state:11} ▶ {next:11} {report:13} {sent}");
             writeln!(table, "{}", line.trim_end()).unwrap();
         }
@@ -201,7 +201,7 @@ fn a_hold_time_of_zero_has_no_timers() {
     rig.put(|buf| Open { hold_time_s: 0, ..open(65_002) }.put(buf));
     rig.put(put_keepalive);
     rig.sent();
-    assert_eq!((rig.conn.state_name(), rig.conn.next_timeout()), ("Established", None));
+    assert_eq!((rig.conn.state().name(), rig.conn.next_timeout()), ("Established", None));
     assert_eq!(rig.after(Duration::from_secs(100_000)), "");
     assert_eq!(rig.sent(), "");
 }

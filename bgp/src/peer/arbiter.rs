@@ -3,6 +3,7 @@
 
 use super::damping::{Damping, between};
 use super::restart::Stale;
+use super::trail::{FsmEvent, FsmState, Trail};
 use super::{Endpoint, Local, PeerConfig, PeerInput, PeerOutput, Session};
 use crate::fsm::{ConnEvent, Connection, Direction, End};
 use crate::rng::Rng;
@@ -19,8 +20,6 @@ use std::sync::Arc;
 const PORT: u16 = 179;
 /// A dial that neither succeeds nor fails is given up after this.
 const DIAL_LIMIT: Duration = Duration::from_secs(5);
-/// Connections whose last bytes wait for the socket; older ones are forgotten.
-const CLOSING_MAX: usize = 4;
 
 /// One peer. See [`PeerInput`] and [`PeerOutput`].
 #[derive(Debug)]
@@ -44,12 +43,16 @@ pub struct Peer {
     pub(super) last_error: Option<String>,
     pub(super) past_received: [u64; 5],
     pub(super) past_sent: [u64; 5],
+    pub(super) trail: Trail,
+    /// It is forgotten when it is gone, and when that is looked at.
+    pub(super) forgets: bool,
+    pub(super) forget_at: Option<Instant>,
 }
 
 /// What `handle` needs beside the peer.
-struct Context<'a> {
-    now: Instant,
-    rng: &'a mut Rng,
+pub(super) struct Context<'a> {
+    pub(super) now: Instant,
+    pub(super) rng: &'a mut Rng,
     next_conn: &'a mut u64,
 }
 
@@ -76,6 +79,9 @@ impl Peer {
             last_error: None,
             past_received: [0; 5],
             past_sent: [0; 5],
+            trail: Trail::default(),
+            forgets: false,
+            forget_at: None,
         }
     }
 
@@ -121,7 +127,7 @@ impl Peer {
                 self.started = true;
                 self.dial(&mut context);
             }
-            PeerInput::Stop(notification) => self.stop(now, notification),
+            PeerInput::Stop(notification) => self.stop(now, notification.as_ref()),
             PeerInput::Remote(remote) => self.on_remote(remote, &mut context),
             PeerInput::Connected { conn, local } => self.on_connected(conn, local, now),
             PeerInput::ConnectFailed { conn, error } => {
@@ -146,6 +152,7 @@ impl Peer {
             PeerInput::LinkDown => self.on_link_down(&mut context),
             PeerInput::LinkUp => self.dial(&mut context),
             PeerInput::Fault(notification) => self.on_fault(notification, &mut context),
+            PeerInput::BfdDown { retain } => self.on_bfd_down(retain, &mut context),
             PeerInput::Tick => self.on_tick(&mut context),
         }
         self.mark_writable(now);
@@ -171,8 +178,9 @@ impl Peer {
         let retry = self.retry_at.map(|at| (at, "connect retry"));
         let dial = self.dialling.map(|(_, at)| (at, "dial limit"));
         let stale = self.stale.next_timeout();
+        let forget = self.forget_at.map(|at| (at, "forgetting a peer of a range"));
         let conns = self.conns.iter().filter_map(Connection::next_timeout);
-        conns.chain(retry).chain(dial).chain(stale).min()
+        conns.chain(retry).chain(dial).chain(stale).chain(forget).min()
     }
 
     /// Ask for the peer's routes again (RFC 2918); false if it cannot.
@@ -213,7 +221,7 @@ impl Peer {
             .as_deref()
             .map_or_else(|| Notification::new(Notification::CEASE, 6), |text| Notification::shutdown(2, text));
         let started = self.started;
-        self.stop(now, Some(notification));
+        self.stop(now, Some(&notification));
         self.started = started;
         self.damping.forgive();
         let mut context = Context { now, rng, next_conn };
@@ -251,14 +259,14 @@ impl Peer {
     }
 
     /// Somewhere between the least and the most wait (RFC 4271 §10: jittered).
-    fn schedule(&mut self, context: &mut Context<'_>) {
+    pub(super) fn schedule(&mut self, context: &mut Context<'_>) {
         let (least, most) = self.config.connect_retry_ms;
         let wait = |ms| Duration::from_millis(u64::from(ms));
         self.retry_at = Some(context.now + between(wait(least), wait(most), context.rng));
     }
 
     /// The wait after a failure that counts (RFC 4271 §8.1.1).
-    fn rest(&mut self, context: &mut Context<'_>) {
+    pub(super) fn rest(&mut self, context: &mut Context<'_>) {
         let rest = self.damping.failed(context.now, self.config.connect_retry_ms, context.rng);
         self.retry_at = Some(context.now + rest);
     }
@@ -287,6 +295,7 @@ impl Peer {
         }
         let open = self.our_open();
         self.conns.push(Connection::new(now, conn, Direction::Dialled, (local, remote), (open, self.delay_open())));
+        self.note(now, conn, FsmState::Connect, FsmEvent::Connected);
     }
 
     fn on_accepted(&mut self, conn: ConnId, ends: (SocketAddr, SocketAddr), now: Instant) {
@@ -298,11 +307,13 @@ impl Peer {
         // A second one from the same side while the first is not yet Established: the newest counts.
         let older = self.conns.iter().find(|own| own.direction == Direction::Accepted && !own.is_established());
         if let Some(older) = older.map(|own| own.id) {
-            self.remove(older);
+            self.remove(now, older, false, FsmEvent::CollisionDump);
             self.output.push_back(PeerOutput::Close { conn: older, flush: false });
         }
         let open = self.our_open();
         self.conns.push(Connection::new(now, conn, Direction::Accepted, ends, (open, self.delay_open())));
+        self.forget_at = None;
+        self.note(now, conn, FsmState::Active, FsmEvent::Accepted);
     }
 
     fn delay_open(&self) -> Duration {
@@ -315,12 +326,18 @@ impl Peer {
             let Some(own) = self.conns.iter_mut().find(|own| own.id == conn) else {
                 return;
             };
-            let Some(event) = own.next_event(context.now, &self.config, &self.local) else {
+            let Some(event) = own.next_event(context.now, (&self.config, &self.local), &mut self.trail) else {
                 return;
             };
             match event {
-                ConnEvent::Opened => self.on_opened(conn, context),
-                ConnEvent::Established => self.on_established(conn, context),
+                ConnEvent::Opened => {
+                    self.note(context.now, conn, FsmState::OpenSent, FsmEvent::Open);
+                    self.on_opened(conn, context);
+                }
+                ConnEvent::Established => {
+                    self.note(context.now, conn, FsmState::OpenConfirm, FsmEvent::Keepalive);
+                    self.on_established(conn, context);
+                }
                 ConnEvent::Update(message) => self.output.push_back(PeerOutput::Update(message)),
                 ConnEvent::Refresh(family, subtype) => self.on_refresh(context.now, family, subtype),
                 ConnEvent::Ended(end) => self.end(conn, &end, context),
@@ -349,7 +366,8 @@ impl Peer {
                 let keep_dialled = ours > (session.router_id, session.remote_asn);
                 let other_wins = other_up || (other_direction == Direction::Dialled) == keep_dialled;
                 let loser = if other_wins { conn } else { other_id };
-                self.close(loser, Notification::new(Notification::CEASE, 7));
+                let notification = Notification::new(Notification::CEASE, 7);
+                self.close(context.now, loser, notification, FsmEvent::CollisionDump);
                 if other_wins {
                     return;
                 }
@@ -366,7 +384,8 @@ impl Peer {
         };
         let others: Vec<_> = self.conns.iter().map(|own| own.id).filter(|&id| id != conn).collect();
         for other in others {
-            self.close(other, Notification::new(Notification::CEASE, 7));
+            let notification = Notification::new(Notification::CEASE, 7);
+            self.close(context.now, other, notification, FsmEvent::CollisionDump);
         }
         if let Some((dial, _)) = self.dialling.take() {
             self.output.push_back(PeerOutput::Close { conn: dial, flush: false });
@@ -385,14 +404,14 @@ impl Peer {
         self.stale.drop_family(family);
     }
 
-    fn drop_stale(&mut self, families: Vec<Family>) {
+    pub(super) fn drop_stale(&mut self, families: Vec<Family>) {
         if !families.is_empty() {
             self.output.push_back(PeerOutput::FlushStale(families));
         }
     }
 
     /// Stale routes whose time is over.
-    fn age(&mut self, now: Instant) {
+    pub(super) fn age(&mut self, now: Instant) {
         let due = self.stale.due(now);
         if !due.long_lived.is_empty() {
             self.output.push_back(PeerOutput::LongLived(due.long_lived));
@@ -412,34 +431,6 @@ impl Peer {
         }
     }
 
-    fn on_fault(&mut self, notification: Notification, context: &mut Context<'_>) {
-        let Some(own) = self.conns.iter_mut().find(|own| own.is_established()) else {
-            return;
-        };
-        let conn = own.id;
-        if let ConnEvent::Ended(end) = own.fail(notification) {
-            self.end(conn, &end, context);
-        }
-    }
-
-    /// Carrier is gone: nothing can be sent, nothing is retained, and nobody is dialled before something changes.
-    fn on_link_down(&mut self, context: &mut Context<'_>) {
-        if let Some((conn, _)) = self.dialling.take() {
-            self.output.push_back(PeerOutput::Close { conn, flush: false });
-        }
-        let conns: Vec<_> = self.conns.iter().map(|own| (own.id, own.is_established())).collect();
-        for (conn, up) in conns {
-            self.remove(conn);
-            self.output.push_back(PeerOutput::Close { conn, flush: false });
-            if up {
-                self.down(context.now, "carrier lost".to_owned(), Vec::new());
-            }
-        }
-        let stale = self.stale.clear();
-        self.drop_stale(stale);
-        self.schedule(context);
-    }
-
     fn on_tick(&mut self, context: &mut Context<'_>) {
         let now = context.now;
         for conn in self.conns.iter().map(|own| own.id).collect::<Vec<_>>() {
@@ -454,115 +445,15 @@ impl Peer {
             self.schedule(context);
         }
         self.age(now);
+        self.forget(now);
         if self.retry_at.take_if(|at| *at <= now).is_some() {
             self.dial(context);
         }
     }
 
-    /// Ends everything: with a NOTIFICATION, or silently so that a graceful peer retains our routes.
-    fn stop(&mut self, now: Instant, notification: Option<Notification>) {
-        self.started = false;
-        self.retry_at = None;
-        if let Some((conn, _)) = self.dialling.take() {
-            self.output.push_back(PeerOutput::Close { conn, flush: false });
-        }
-        for (conn, up) in self.conns.iter().map(|own| (own.id, own.is_established())).collect::<Vec<_>>() {
-            match &notification {
-                Some(notification) => self.close(conn, notification.clone()),
-                None => {
-                    self.remove(conn);
-                    self.output.push_back(PeerOutput::Close { conn, flush: false });
-                }
-            }
-            if up {
-                let why = notification.as_ref().map_or_else(|| "stopped".to_owned(), |sent| format!("sent {sent}"));
-                self.down(now, why, Vec::new());
-            }
-        }
-        let stale = self.stale.clear();
-        self.drop_stale(stale);
-    }
-
-    /// A connection is over.
-    fn end(&mut self, conn: ConnId, end: &End, context: &mut Context<'_>) {
-        let Some(own) = self.conns.iter().find(|own| own.id == conn) else {
-            return;
-        };
-        let session = own.last_session().cloned();
-        let (reason, flush) = match end {
-            End::Sent(notification) => (format!("sent {notification}"), true),
-            End::Received(notification) => (format!("received {notification}"), false),
-            End::Dropped(notification) => (format!("closed before any OPEN: {notification}"), false),
-            End::Lost => ("connection lost".to_owned(), false),
-        };
-        self.remove_keeping_output(conn, flush);
-        if *end != End::Lost {
-            self.output.push_back(PeerOutput::Close { conn, flush });
-        }
-        let counts = match end {
-            // Errors of theirs, whatever the state; an operator's reset is none.
-            End::Sent(sent) | End::Dropped(sent) => (sent.code, sent.subcode) != (Notification::CEASE, 4),
-            End::Received(_) | End::Lost => session.is_some(),
-        };
-        if let Some(session) = session {
-            let retain = if self.config.graceful_restart_s.is_some() {
-                self.stale.session_ended(context.now, end, &session)
-            } else {
-                Vec::new()
-            };
-            self.down(context.now, reason, retain);
-            self.age(context.now);
-        } else {
-            self.refused(reason);
-        }
-        if !self.started {
-            return;
-        }
-        if counts && self.config.session.damp_oscillations {
-            self.rest(context);
-        } else if self.conns.is_empty() {
-            self.schedule(context);
-        }
-    }
-
-    fn down(&mut self, now: Instant, reason: String, retain: Vec<Family>) {
-        self.dropped += 1;
-        self.since = now;
-        self.last_error = Some(reason.clone());
-        self.output.push_back(PeerOutput::Down { reason, retain });
-    }
-
-    fn refused(&mut self, reason: String) {
-        self.last_error = Some(reason.clone());
-        self.output.push_back(PeerOutput::Refused(reason));
-    }
-
-    /// Sends a NOTIFICATION on a connection and closes it.
-    fn close(&mut self, conn: ConnId, notification: Notification) {
-        if let Some(own) = self.conns.iter_mut().find(|own| own.id == conn) {
-            own.fail(notification);
-            self.remove_keeping_output(conn, true);
-            self.output.push_back(PeerOutput::Close { conn, flush: true });
-        }
-    }
-
-    fn remove(&mut self, conn: ConnId) {
-        self.remove_keeping_output(conn, false);
-    }
-
-    fn remove_keeping_output(&mut self, conn: ConnId, keep: bool) {
-        let Some(at) = self.conns.iter().position(|own| own.id == conn) else {
-            return;
-        };
-        let own = self.conns.swap_remove(at);
-        add(&mut self.past_received, own.received);
-        add(&mut self.past_sent, own.sent);
-        if keep && own.has_output() {
-            if self.closing.len() >= CLOSING_MAX {
-                self.closing.remove(0);
-            }
-            self.closing.push((conn, own.into_output()));
-        }
+    /// These whole messages left on one of its connections.
+    pub fn note_sent(&mut self, now: Instant, bytes: &[u8]) {
+        self.trail.sent(now, bytes);
     }
 
     /// Routes wait for room in the socket of the session.

@@ -1,6 +1,7 @@
 //! What a peer says of itself: its OPEN, its status for people, where it is.
 
 use super::arbiter::{Peer, add};
+use super::trail::{FsmState, PeerHistory};
 use super::{Endpoint, Local, PeerConfig, PeerRestart, PeerStatus, RemoteAs};
 use crate::fsm::Connection;
 use crate::wire::capability::{Capabilities, LongLived, PathDirections, Role};
@@ -11,8 +12,7 @@ impl Peer {
     /// Facts for `show neighbors`.
     #[must_use]
     pub fn status(&self) -> PeerStatus {
-        let rank = |name: &str| ["OpenSent", "OpenConfirm", "Established"].iter().position(|state| *state == name);
-        let furthest = self.conns.iter().map(Connection::state_name).max_by_key(|name| rank(name));
+        let furthest = self.conns.iter().map(Connection::state).max_by_key(|state| *state as u8).map(FsmState::name);
         let idle = if self.config.shutdown.is_some() || !self.started {
             "Idle"
         } else if self.dialling.is_some() {
@@ -34,6 +34,12 @@ impl Peer {
             add(&mut status.sent, conn.sent);
         }
         status
+    }
+
+    /// The last transitions and messages, oldest first.
+    #[must_use]
+    pub fn history(&self) -> PeerHistory {
+        self.trail.history()
     }
 
     pub(super) fn our_open(&self) -> Open {

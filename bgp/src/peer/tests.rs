@@ -103,6 +103,7 @@ impl Pair {
                         PeerOutput::FlushStale(families) => self.log(at, format!("flush {}", families.len())),
                         PeerOutput::RefreshBegan(family) => self.log(at, format!("refresh began {family}")),
                         PeerOutput::LongLived(families) => self.log(at, format!("long-lived {}", families.len())),
+                        PeerOutput::Gone => self.log(at, "gone".to_owned()),
                         PeerOutput::Refresh(family) => self.log(at, format!("refresh {family}")),
                         PeerOutput::Update(_) => self.log(at, "update".to_owned()),
                     }

@@ -74,7 +74,7 @@ pub struct Speaker {
     pub(super) output: VecDeque<Output>,
     rng: Rng,
     next_conn: u64,
-    next_dynamic: u32,
+    pub(super) next_dynamic: u32,
     /// Cursor of the kernel side, the newest change it acknowledged, and whether it was told to look.
     pub(super) fib_cursor: u64,
     pub(super) fib_acked: u64,
@@ -171,6 +171,7 @@ impl Speaker {
             }
             Input::Links(links) => self.set_links(now, links),
             Input::LinkDown(link) => self.on_link_down(now, link),
+            Input::BfdDown { peer, retain } => self.give(now, peer, PeerInput::BfdDown { retain }),
             Input::SetOriginated(routes) => self.set_originated(now, &routes),
             Input::FibAck { seq, failed } => self.on_fib_ack(now, seq, failed),
             Input::FibRepaired(prefixes) => self.on_repaired(&prefixes),
@@ -197,6 +198,7 @@ impl Speaker {
         if let Some(words) = self.last_words.remove(&conn) {
             buf.unsplit(words);
         }
+        let start = buf.len();
         let Some(id) = self.conns.get(&conn).copied() else {
             return false;
         };
@@ -213,6 +215,11 @@ impl Speaker {
             more = false;
         }
         if let Some(member) = self.members.get_mut(&id) {
+            member.peer.note_sent(now, buf.get(start..).unwrap_or_default());
+            if !member.peer.owns(conn) {
+                // Its last words.
+                self.conns.remove(&conn);
+            }
             member.out.signalled = more;
             if more {
                 // The driver asks again when the socket has room.
@@ -298,7 +305,7 @@ impl Speaker {
         self.give(now, peer, PeerInput::Fault(notification));
     }
 
-    fn set_peer(&mut self, now: Instant, id: PeerId, config: PeerConfig, dynamic: bool) {
+    pub(super) fn set_peer(&mut self, now: Instant, id: PeerId, config: PeerConfig, dynamic: bool) {
         self.groups.clear();
         if let Some(member) = self.members.get_mut(&id) {
             let old = member.peer.config().clone();
@@ -344,7 +351,7 @@ impl Speaker {
         self.drain(now, id);
     }
 
-    fn remove_peer(&mut self, now: Instant, id: PeerId) {
+    pub(super) fn remove_peer(&mut self, now: Instant, id: PeerId) {
         // RFC 4486 §4: Peer De-configured.
         self.give(now, id, PeerInput::Stop(Some(Notification::new(Notification::CEASE, 3))));
         self.drop_stale(id, &Family::ALL);
@@ -366,50 +373,6 @@ impl Speaker {
         self.conns.retain(|_, peer| *peer != id);
     }
 
-    fn set_ranges(&mut self, now: Instant, ranges: Vec<DynamicRange>) {
-        self.named = true;
-        self.ranges = ranges;
-        let uncovered = |member: &&Member| match member.peer.config().endpoint {
-            Endpoint::Address(address) => !self.ranges.iter().any(|range| range.prefix.contains(&address)),
-            Endpoint::Interface(_) => true,
-        };
-        let gone: Vec<_> = self
-            .members
-            .values()
-            .filter(|member| member.dynamic)
-            .filter(uncovered)
-            .map(|member| member.peer.id())
-            .collect();
-        for peer in gone {
-            self.remove_peer(now, peer);
-        }
-        // The others follow their range's template, policies included.
-        let dynamic = self.members.values().filter(|member| member.dynamic);
-        let changed: Vec<_> = dynamic
-            .filter_map(|member| match member.peer.config().endpoint {
-                Endpoint::Address(address) => Some((member.peer.id(), self.range_of(address)?.1)),
-                Endpoint::Interface(_) => None,
-            })
-            .collect();
-        for (peer, config) in changed {
-            self.set_peer(now, peer, config, true);
-        }
-        // Ranges come last in a configuration: one without any peer has nothing to wait for.
-        self.settle(now);
-    }
-
-    /// The range of an address, and the peer that it makes there.
-    fn range_of(&self, address: IpAddr) -> Option<(&DynamicRange, PeerConfig)> {
-        let range = self.ranges.iter().find(|range| range.prefix.contains(&address))?;
-        let config = PeerConfig {
-            name: address.to_string(),
-            endpoint: Endpoint::Address(address),
-            passive: true,
-            ..range.template.clone()
-        };
-        Some((range, config))
-    }
-
     fn on_accepted(&mut self, now: Instant, conn: ConnId, local: SocketAddr, remote: SocketAddr) {
         let id = self.peer_at(remote).or_else(|| self.dynamic_peer(now, remote.ip()));
         match id {
@@ -428,22 +391,6 @@ impl Speaker {
             Endpoint::Interface(_) => member.peer.is_at(remote),
         };
         self.members.values().find(matches).map(|member| member.peer.id())
-    }
-
-    fn dynamic_peer(&mut self, now: Instant, address: IpAddr) -> Option<PeerId> {
-        let (range, config) = self.range_of(address)?;
-        let in_range = |member: &&Member| {
-            member.dynamic
-                && matches!(member.peer.config().endpoint, Endpoint::Address(at) if range.prefix.contains(&at))
-        };
-        let used = self.members.values().filter(in_range).count();
-        if used >= range.limit as usize {
-            return None;
-        }
-        let id = PeerId(self.next_dynamic);
-        self.next_dynamic += 1;
-        self.set_peer(now, id, config, true);
-        Some(id)
     }
 
     fn set_originated(&mut self, now: Instant, routes: &[Originate]) {

@@ -5,7 +5,7 @@ use super::Output;
 use super::export::Out;
 use super::machine::{Member, Speaker};
 use crate::event::Event;
-use crate::peer::{PeerOutput, RemoteAs, Session};
+use crate::peer::{PeerHistory, PeerOutput, RemoteAs, Session};
 use crate::rib::table::PeerFacts;
 use crate::time::Instant;
 use crate::types::{ConnId, Family, PeerId};
@@ -52,6 +52,10 @@ impl Speaker {
                 PeerOutput::FlushStale(families) => {
                     self.drop_stale(id, &families);
                 }
+                PeerOutput::Gone => {
+                    self.remove_peer(now, id);
+                    return;
+                }
                 PeerOutput::Refused(reason) => {
                     let name = self.name(id);
                     self.event(Event::SessionRefused { peer: id, name, reason });
@@ -59,6 +63,12 @@ impl Speaker {
             }
         }
         self.renew_timer(id);
+    }
+
+    /// The last transitions and messages of a peer.
+    #[must_use]
+    pub fn peer_history(&self, id: PeerId) -> Option<PeerHistory> {
+        self.members.get(&id).map(|member| member.peer.history())
     }
 
     fn name(&self, id: PeerId) -> String {

@@ -35,6 +35,8 @@ impl Notification {
     pub const FSM: u8 = 5;
     /// Cease (RFC 4271 §6.7, subcodes RFC 4486).
     pub const CEASE: u8 = 6;
+    /// The subcode of Cease for a peer that BFD lost (RFC 9384 §3).
+    pub const BFD_DOWN: u8 = 10;
     /// The Cease that ends a session for good though both would keep the routes over a NOTIFICATION (RFC 8538 §3).
     const HARD_RESET: u8 = 9;
     /// ROUTE-REFRESH Message Error (RFC 7313 §5).
@@ -96,6 +98,12 @@ impl Notification {
     #[must_use]
     pub const fn is_final(&self) -> bool {
         self.code == Self::CEASE && matches!(self.subcode, 1..=5 | 8 | 10)
+    }
+
+    /// Whether this is an operator's reset (RFC 4486 §4, Administrative Reset).
+    #[must_use]
+    pub const fn is_reset(&self) -> bool {
+        self.code == Self::CEASE && self.subcode == 4
     }
 
     /// Whether this is a hard reset (RFC 8538 §3).

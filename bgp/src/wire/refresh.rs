@@ -32,6 +32,16 @@ impl Subtype {
         }
     }
 
+    /// What people call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Begin => "BoRR",
+            Self::End => "EoRR",
+        }
+    }
+
     const fn to_wire(self) -> u8 {
         match self {
             Self::Request => 0,

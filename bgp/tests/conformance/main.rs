@@ -7,6 +7,7 @@
 mod harness;
 
 mod bytes;
+mod dynamic;
 mod restarting;
 mod rfc10005;
 mod rfc1997;
@@ -30,5 +31,6 @@ mod rfc8654;
 mod rfc9003;
 mod rfc9072;
 mod rfc9234;
+mod rfc9384;
 mod rfc9494;
 mod rfc9687;

@@ -2,7 +2,7 @@
 
 use super::Plant;
 use bytes::{Bytes, BytesMut};
-use weft_bgp::peer::{AddPath, AddPathSend, PeerConfig};
+use weft_bgp::peer::{AddPath, AddPathSend, PeerConfig, PeerHistory};
 use weft_bgp::speaker::Input;
 use weft_bgp::types::{ConnId, Family, IpNet, NextHop};
 use weft_bgp::wire::attrs::{Attrs, flag, kind, put};
@@ -147,5 +147,17 @@ impl Plant {
         let hop = NextHop::new(self.canary.address);
         put_announce(&mut bytes, &self.canary.codec, Family::Ipv4Unicast, &path, &hop, &mut prefixes);
         self.canary_sends(&bytes);
+    }
+
+    /// How the guest is configured.
+    #[must_use]
+    pub const fn guest_config(&self) -> &PeerConfig {
+        &self.guest.config
+    }
+
+    /// What is kept of the guest's last transitions and messages.
+    #[must_use]
+    pub fn guest_history(&self) -> PeerHistory {
+        self.speaker.peer_history(self.guest.id).unwrap()
     }
 }

@@ -1,0 +1,77 @@
+//! Peers that nobody configured: whoever calls from a range becomes one, up to the range's limit, and is forgotten when it is gone.
+
+use super::DynamicRange;
+use super::machine::{Member, Speaker};
+use crate::peer::{Endpoint, PeerConfig};
+use crate::time::Instant;
+use crate::types::PeerId;
+use std::net::IpAddr;
+
+impl Speaker {
+    pub(super) fn set_ranges(&mut self, now: Instant, ranges: Vec<DynamicRange>) {
+        self.named = true;
+        self.ranges = ranges;
+        let uncovered = |member: &&Member| match member.peer.config().endpoint {
+            Endpoint::Address(address) => !self.ranges.iter().any(|range| range.prefix.contains(&address)),
+            Endpoint::Interface(_) => true,
+        };
+        let gone: Vec<_> = self
+            .members
+            .values()
+            .filter(|member| member.dynamic)
+            .filter(uncovered)
+            .map(|member| member.peer.id())
+            .collect();
+        for peer in gone {
+            self.remove_peer(now, peer);
+        }
+        // The others follow their range's template, policies included.
+        let dynamic = self.members.values().filter(|member| member.dynamic);
+        let changed: Vec<_> = dynamic
+            .filter_map(|member| match member.peer.config().endpoint {
+                Endpoint::Address(address) => Some((member.peer.id(), self.range_of(address)?.1)),
+                Endpoint::Interface(_) => None,
+            })
+            .collect();
+        for (peer, config) in changed {
+            self.set_peer(now, peer, config, true);
+        }
+        // Ranges come last in a configuration: one without any peer has nothing to wait for.
+        self.settle(now);
+    }
+
+    /// The range of an address, and the peer that it makes there.
+    fn range_of(&self, address: IpAddr) -> Option<(&DynamicRange, PeerConfig)> {
+        let range = self.ranges.iter().find(|range| range.prefix.contains(&address))?;
+        let config = PeerConfig {
+            name: address.to_string(),
+            endpoint: Endpoint::Address(address),
+            passive: true,
+            ..range.template.clone()
+        };
+        Some((range, config))
+    }
+
+    /// The peer for a caller at an address that only a range covers. A range that is full makes room by forgetting a peer that is
+    /// gone; if all are there, the caller is refused.
+    pub(super) fn dynamic_peer(&mut self, now: Instant, address: IpAddr) -> Option<PeerId> {
+        let (range, config) = self.range_of(address)?;
+        let in_range = |member: &&Member| {
+            member.dynamic
+                && matches!(member.peer.config().endpoint, Endpoint::Address(at) if range.prefix.contains(&at))
+        };
+        let used = self.members.values().filter(in_range).count();
+        if used >= range.limit as usize {
+            let gone = self.members.values().filter(in_range).find(|member| member.peer.is_gone());
+            let gone = gone.map(|member| member.peer.id())?;
+            self.remove_peer(now, gone);
+        }
+        let id = PeerId(self.next_dynamic);
+        self.next_dynamic += 1;
+        self.set_peer(now, id, config, true);
+        if let Some(member) = self.members.get_mut(&id) {
+            member.peer.forget_when_gone(now);
+        }
+        Some(id)
+    }
+}
