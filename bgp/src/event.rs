@@ -61,6 +61,17 @@ pub enum Event {
         /// The limit.
         limit: u32,
     },
+    /// The peer comes near its maximum number of prefixes; said once until it has fewer again.
+    NearMaxPrefixes {
+        /// Which peer.
+        peer: PeerId,
+        /// Its configured name.
+        name: String,
+        /// The limit.
+        limit: u32,
+        /// How many there are.
+        count: u64,
+    },
     /// The first wait for every configured peer's End-of-RIB ended, once in the life of a speaker. From now on what an earlier run left
     /// in the kernel and nobody announced again is wrong. Advertising was held back until here only with `hold_back_ms` or after a
     /// restart.

@@ -6,10 +6,12 @@ mod ending;
 mod facts;
 mod options;
 mod restart;
+mod routes;
 mod trail;
 
 pub use arbiter::Peer;
-pub use options::{AddPath, AddPathSend, RouteOptions, SessionOptions};
+pub use options::{AddPath, AddPathSend, SessionOptions};
+pub use routes::{LinkLocalForm, LocalAs, MaxPrefixesAction, RemovePrivateAs, RouteOptions};
 pub(crate) use trail::Trail;
 pub use trail::{FsmEvent, FsmState, MessageRecord, PeerHistory, Transition, Way};
 

@@ -113,7 +113,8 @@ fn attr_40_prefix_sid_of_zeros_is_discarded_at_the_edge() {
 #[test]
 fn attr_35_otc_of_1024_octets_is_treated_as_withdraw() {
     withdraws(Kin::External, &with(&attribute(0xc0, 35, &[0; 1024])));
-    passed_on(Kin::External, 35, &[0, 0, 0xfc, 0x59]);
+    let plant = told(Kin::External, &with(&attribute(0xc0, 35, &[0, 0, 0xfc, 0x59])));
+    assert_eq!(Attrs(&plant.told(PREFIX).unwrap()).value(35), Some(&[0, 0, 0xfc, 0x59][..]));
 }
 
 /// October 2025: the encoder that rewrote it.

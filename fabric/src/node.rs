@@ -308,6 +308,7 @@ impl Node {
             | Event::EndOfRib { .. }
             | Event::LongLivedStale { .. }
             | Event::MaxPrefixes { .. }
+            | Event::NearMaxPrefixes { .. }
             | Event::Converged { .. } => {}
         }
         if self.history.len() >= HISTORY {

@@ -447,7 +447,8 @@ impl Sim {
             | BgpEvent::SessionDown { .. }
             | BgpEvent::EndOfRib { .. }
             | BgpEvent::LongLivedStale { .. }
-            | BgpEvent::MaxPrefixes { .. } => self.last_activity = self.now,
+            | BgpEvent::MaxPrefixes { .. }
+            | BgpEvent::NearMaxPrefixes { .. } => self.last_activity = self.now,
         }
         if self.events.len() < HISTORY {
             self.events.push((self.now, node, event));

@@ -8,7 +8,7 @@ use super::{Endpoint, Local, PeerConfig, PeerInput, PeerOutput, Session};
 use crate::fsm::{ConnEvent, Connection, Direction, End};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
-use crate::types::{ConnId, Family, IfIndex, PeerId};
+use crate::types::{Asn, ConnId, Family, IfIndex, PeerId};
 use crate::wire::refresh::Subtype;
 use crate::wire::{Kind, Notification};
 use bytes::BytesMut;
@@ -27,6 +27,8 @@ pub struct Peer {
     pub(super) id: PeerId,
     pub(super) config: PeerConfig,
     pub(super) local: Local,
+    /// Our AS to those who are told no other one.
+    real_asn: Asn,
     /// At most one per direction, or two during a collision.
     pub(super) conns: Vec<Connection>,
     pub(super) dialling: Option<(ConnId, Instant)>,
@@ -60,10 +62,12 @@ impl Peer {
     /// A peer that does nothing before [`PeerInput::Start`].
     #[must_use]
     pub fn new(id: PeerId, config: PeerConfig, local: Local) -> Self {
+        let asn = config.routes.local_as.map_or(local.asn, |other| other.asn);
         Self {
             id,
             config,
-            local,
+            local: Local { asn, ..local },
+            real_asn: local.asn,
             conns: Vec::new(),
             dialling: None,
             retry_at: None,
@@ -202,7 +206,10 @@ impl Peer {
     pub fn set_config(&mut self, now: Instant, config: PeerConfig, rng: &mut Rng, next_conn: &mut u64) -> bool {
         let old = std::mem::replace(&mut self.config, config);
         let new = &self.config;
-        let same = old.endpoint == new.endpoint
+        let asn = new.routes.local_as.map_or(self.real_asn, |other| other.asn);
+        let same_asn = std::mem::replace(&mut self.local.asn, asn) == asn;
+        let same = same_asn
+            && old.endpoint == new.endpoint
             && old.remote_asn == new.remote_asn
             && old.shutdown == new.shutdown
             && old.families == new.families
@@ -239,6 +246,12 @@ impl Peer {
                 Some(SocketAddr::V6(SocketAddrV6::new(address, PORT, 0, link.0)))
             }
         }
+    }
+
+    /// Rests until `at`, whatever else would begin a session: nobody is dialled or listened to.
+    pub fn rest_until(&mut self, at: Instant) {
+        self.damping.rest_until(at);
+        self.retry_at = Some(at);
     }
 
     fn dial(&mut self, context: &mut Context<'_>) {

@@ -22,6 +22,8 @@ pub(super) struct Damping {
     last: Instant,
     /// The end of the rest.
     until: Instant,
+    /// The end of a rest that was ordered.
+    ordered: Instant,
 }
 
 impl Damping {
@@ -41,12 +43,18 @@ impl Damping {
 
     /// Whether nobody is dialled or listened to now.
     pub(super) fn refuses(&self, now: Instant) -> bool {
-        self.failures >= REFUSE_FROM && now < self.until
+        (self.failures >= REFUSE_FROM && now < self.until) || now < self.ordered
+    }
+
+    /// A rest of a given length.
+    pub(super) const fn rest_until(&mut self, at: Instant) {
+        self.ordered = at;
     }
 
     /// An operator wants it now.
     pub(super) const fn forgive(&mut self) {
         self.failures = 0;
+        self.ordered = Instant::ZERO;
     }
 }
 

@@ -49,10 +49,6 @@ impl SessionOptions {
     }
 }
 
-/// How its routes are treated, before and after the policies.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouteOptions {}
-
 /// Several paths for a prefix on one session (RFC 7911), for every family of the session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddPath {

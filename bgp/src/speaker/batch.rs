@@ -5,17 +5,19 @@
 //! while no prefix in it has changed. So a member that lags behind, or reads alone, is told exactly what it would be told anyway:
 //! the latest state of each prefix once, and a withdrawal of what it was told and nothing else.
 
-use super::export::{Out, Route, in_path, own_next_hop};
+use super::export::{Out, Route, own_next_hop};
 use super::filter::{Offer, Refusal};
+use super::leading::finds_itself;
 use super::machine::{Member, Speaker};
 use super::paths::{PathBatch, Reader};
-use crate::peer::{AddPathSend, NextHopRule, Session};
+use crate::peer::{AddPathSend, NextHopRule, RemovePrivateAs, RouteOptions, Session};
 use crate::policy::{Chosen, Hits, RuleId};
 use crate::rib::attrs::AttrsId;
 use crate::rib::nexthop::HopId;
 use crate::rib::table::{AGGREGATE, SlotId};
-use crate::types::{ConnId, Family, IpNet, PeerId};
+use crate::types::{Asn, ConnId, Family, IpNet, PeerId};
 use crate::wire::attrs::Attrs;
+use crate::wire::capability::Role;
 use crate::wire::update::{put_announce, put_end_of_rib, put_withdraw, set_next_hop};
 use crate::wire::{Codec, refresh};
 use bytes::BytesMut;
@@ -50,6 +52,10 @@ struct Likeness {
     originated_only: bool,
     export: Option<String>,
     add_path: AddPathSend,
+    routes: RouteOptions,
+    /// What is told depends on the peer's AS, or on what we are to it (RFC 9234).
+    asn: Option<Asn>,
+    role: Option<Role>,
     /// The policy asks who the peer is: then nobody is like it.
     only: Option<PeerId>,
     /// It knows long-lived stale routes (RFC 9494 §4.3).
@@ -228,6 +234,7 @@ impl Speaker {
         let local = session.local.ip();
         let link_local = matches!(local, IpAddr::V6(v6) if v6.is_unicast_link_local());
         let only = self.export_policy(member, session).asks_of_peer().then(|| member.peer.id());
+        let by_asn = config.routes.as_override || config.routes.remove_private_as != RemovePrivateAs::No;
         Likeness {
             codec: session.codec,
             local: (local.is_ipv6(), link_local),
@@ -236,6 +243,9 @@ impl Speaker {
             originated_only: config.originated_only,
             export: config.export.clone(),
             add_path: config.add_path.send,
+            routes: config.routes,
+            asn: by_asn.then_some(session.remote_asn),
+            role: session.role,
             only,
             long_lived: !session.long_lived.is_empty(),
         }
@@ -266,7 +276,7 @@ impl Speaker {
             };
             let (source, family) = (first.fate.source, first.fate.family);
             let taken = self.export_next_hop(member, session, (route, source), policy).map_or(0, |(next_hop, own)| {
-                let block = self.export_block(session, (route, source), policy);
+                let block = self.export_block((session, &member.peer.config().routes), (route, source), policy);
                 batch.put(run, own, |buf, prefixes| {
                     put_announce(buf, &session.codec, family, &block, &next_hop, prefixes)
                 })
@@ -386,11 +396,12 @@ impl Speaker {
     /// Gives a member its part of a batch.
     fn tell(&self, batch: &Batch, reader: (PeerId, &Session), out: &mut Out, hits: &mut Hits, buf: &mut BytesMut) {
         let (id, session) = reader;
+        let options = self.members.get(&id).map(|member| member.peer.config().routes).unwrap_or_default();
         for segment in &batch.segments {
             let bytes = batch.bytes.get(segment.bytes.clone()).unwrap_or_default();
             let marks = batch.marks.get(segment.marks.clone()).unwrap_or_default();
             let attrs = segment.attrs.map(|attrs| Attrs(self.table.attrs.block(attrs)));
-            let left_out = segment.source == id || attrs.is_some_and(|attrs| in_path(session, attrs));
+            let left_out = segment.source == id || attrs.is_some_and(|attrs| finds_itself(session, &options, attrs));
             if !left_out {
                 hits.count_many(segment.rule, segment.prefixes);
             }
@@ -398,7 +409,7 @@ impl Speaker {
                 let start = buf.len();
                 buf.extend_from_slice(bytes);
                 if segment.own_next_hop && batch.conn != session.conn {
-                    set_next_hop(&mut buf[start..], &session.codec, &own_next_hop(session));
+                    set_next_hop(&mut buf[start..], &session.codec, &own_next_hop(session, options.link_local_form));
                 }
                 out.set_told(marks, segment.family, true);
                 out.updates += segment.updates;

@@ -2,19 +2,21 @@
 
 use super::batch::Start;
 use super::filter::{Offer, Refusal};
+use super::leading::{self, finds_itself};
 use super::machine::{Member, Speaker};
+use super::otc;
 use super::told::ToldPaths;
-use crate::peer::{NextHopRule, Session};
+use crate::peer::{LinkLocalForm, NextHopRule, RouteOptions, Session};
 use crate::policy::{Chosen, RuleId, SetNextHop};
 use crate::rib::attrs::AttrsId;
 use crate::rib::decide::DEFAULT_LOCAL_PREF;
 use crate::rib::nexthop::HopId;
 use crate::rib::table::{Entry, Path, SlotId, is_own};
 use crate::types::{Family, NextHop, PeerId, RouterId};
-use crate::wire::attrs::{AsPath, Attrs, community, edited, flag, kind, with};
+use crate::wire::attrs::{Attrs, community, edited, flag, kind, with};
 use crate::wire::community::{Bandwidth, outside};
 use crate::wire::refresh::Subtype;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// What a peer knows: the place in the log up to which it was told, and one bit per prefix that it was told of.
 #[derive(Debug, Default)]
@@ -193,7 +195,7 @@ impl Speaker {
         if path.peer == member.peer.id() {
             return Err(Refusal::Because("it was learnt from this peer"));
         }
-        if in_path(session, Attrs(self.table.attrs.block(path.attrs))) {
+        if finds_itself(session, &member.peer.config().routes, Attrs(self.table.attrs.block(path.attrs))) {
             return Err(Refusal::Because("the peer's AS is in the path: it would have to drop it"));
         }
         self.tellable(member, session, entry, path).map_err(Refusal::Because)?;
@@ -231,6 +233,9 @@ impl Speaker {
             if attrs.has_community(community::NO_EXPORT) || attrs.has_community(community::NO_EXPORT_SUBCONFED) {
                 return Err("NO_EXPORT (RFC 1997)");
             }
+            if otc::stays_below(session, attrs) {
+                return Err("OTC: only to customers (RFC 9234 §5)");
+            }
         } else if !local && !self.reflects(path, config.route_reflector_client) {
             return Err("learnt from an internal peer, and neither end is a reflection client (RFC 4456 §6)");
         }
@@ -251,7 +256,31 @@ impl Speaker {
         (!facts.ebgp).then_some(facts.router_id)
     }
 
-    pub(super) fn export_block(&self, session: &Session, key: (&Route, PeerId), policy: Chosen<'_>) -> Vec<u8> {
+    pub(super) fn export_block(
+        &self,
+        (session, options): (&Session, &RouteOptions),
+        key: (&Route, PeerId),
+        policy: Chosen<'_>,
+    ) -> Vec<u8> {
+        let mut out = self.told_block((session, options), key, policy);
+        if options.graceful_shutdown && !Attrs(&out).has_community(community::GRACEFUL_SHUTDOWN) {
+            // RFC 8326 §4.1: towards whoever is to look for another way.
+            let mut value = Attrs(&out).value(kind::COMMUNITIES).unwrap_or_default().to_vec();
+            value.extend(community::GRACEFUL_SHUTDOWN.to_be_bytes());
+            out = with(&out, flag::OPTIONAL | flag::TRANSITIVE, kind::COMMUNITIES, Some(&value));
+            if !session.codec.ebgp {
+                out = with(&out, flag::TRANSITIVE, kind::LOCAL_PREF, Some(&[0; 4]));
+            }
+        }
+        out
+    }
+
+    fn told_block(
+        &self,
+        (session, options): (&Session, &RouteOptions),
+        key: (&Route, PeerId),
+        policy: Chosen<'_>,
+    ) -> Vec<u8> {
         let (Route { attrs, changes, cumulative, .. }, source) = key;
         let block = self.table.attrs.block(*attrs);
         let view = Attrs(block);
@@ -264,7 +293,7 @@ impl Speaker {
             let changed =
                 (!changes.is_empty()).then(|| changed_by_policy(&with(block, 0, kind::MULTI_EXIT_DISC, None)));
             let block = changed.as_deref().unwrap_or(block);
-            let path = AsPath(&Attrs(block).as_path().outside()).prepended(self.config.asn, 1);
+            let path = leading::told(self.config.asn, session, options, Attrs(block).as_path());
             let med = Attrs(block).value(kind::MULTI_EXIT_DISC).filter(|_| changed.is_some());
             let edits = [
                 (flag::TRANSITIVE, kind::AS_PATH, Some(path.as_slice())),
@@ -274,7 +303,9 @@ impl Speaker {
                 (0, kind::ORIGINATOR_ID, None),
                 (0, kind::CLUSTER_LIST, None),
             ];
-            return edited(block, &edits);
+            // RFC 9234 §5: by the AS that the peer knows.
+            let own = options.local_as.map_or(self.config.asn, |local| local.asn);
+            return otc::mark_told(session, own, edited(block, &edits));
         }
         let changed = (!changes.is_empty()).then(|| changed_by_policy(block));
         let block = changed.as_deref().unwrap_or(block);
@@ -307,7 +338,7 @@ impl Speaker {
         }
         let me = set == Some(SetNextHop::Me) || rule == NextHopRule::SelfOnExport;
         if session.codec.ebgp || is_own(source) || me {
-            return Some((own_next_hop(session), true));
+            return Some((own_next_hop(session, member.peer.config().routes.link_local_form), true));
         }
         let next_hop = self.table.hops.next_hop(*hop);
         // A link-local next hop means nothing on another link.
@@ -316,16 +347,19 @@ impl Speaker {
 }
 
 /// Ourselves, as the peer of this session reaches us.
-pub(super) fn own_next_hop(session: &Session) -> NextHop {
+pub(super) fn own_next_hop(session: &Session, form: LinkLocalForm) -> NextHop {
     let addr = session.local.ip();
-    let link_local = match addr {
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(v6),
-        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    let IpAddr::V6(v6) = addr else {
+        return NextHop::new(addr);
     };
-    NextHop { addr, link_local }
-}
-
-/// Whether an external peer would find itself in the path (RFC 4271 §9.1.2).
-pub(super) fn in_path(session: &Session, attrs: Attrs<'_>) -> bool {
-    session.codec.ebgp && attrs.as_path().contains(session.remote_asn)
+    if !v6.is_unicast_link_local() {
+        return NextHop::new(addr);
+    }
+    // The encoder writes `addr`, and behind it the link-local address if there is one.
+    match form {
+        LinkLocalForm::Single => NextHop::new(addr),
+        LinkLocalForm::Auto if session.codec.link_local_next_hop => NextHop::new(addr),
+        LinkLocalForm::Auto | LinkLocalForm::Twice => NextHop { addr, link_local: Some(v6) },
+        LinkLocalForm::Unspecified => NextHop { addr: IpAddr::V6(Ipv6Addr::UNSPECIFIED), link_local: Some(v6) },
+    }
 }

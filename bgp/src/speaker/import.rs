@@ -1,11 +1,13 @@
 //! What is taken from a peer: UPDATEs become paths, after loop checks, policy and the next-hop rule.
 
 use super::filter::{Import, at_peer};
+use super::leading;
 use super::machine::Speaker;
+use super::otc;
 use super::refused::Why;
 use super::sweep::Held;
 use crate::event::Event;
-use crate::peer::{NextHopRule, Session};
+use crate::peer::{MaxPrefixesAction, NextHopRule, Session};
 use crate::policy::{Chosen, Verdict};
 use crate::rib::table::{Came, Path, PathKey};
 use crate::time::Instant;
@@ -16,6 +18,7 @@ use crate::wire::nlri::Paths;
 use crate::wire::update::{Fault, Update, decode};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Speaker {
     /// One UPDATE of an Established peer.
@@ -51,8 +54,14 @@ impl Speaker {
             member.faults += u64::from(update.withdraw.is_some());
         }
         let fault = update.withdraw.map(|(kind, what)| Why::Fault(kind, what));
-        let refused = fault.or_else(|| (!self.is_acceptable(id, Attrs(block))).then_some(Why::Loop));
+        let refused = fault.or_else(|| self.unacceptable(id, session, Attrs(block)));
         let usable = refused.is_none();
+        if usable && session.codec.ebgp {
+            otc::mark_received(session, block);
+            if let Some(member) = self.members.get(&id) {
+                leading::with_local_as(&member.peer.config().routes, block);
+            }
+        }
         if usable && Attrs(block).has_community(community::GRACEFUL_SHUTDOWN) {
             // RFC 8326 §4: in iBGP too, or draining a ToR would move nothing.
             *block = with(block, flag::TRANSITIVE, kind::LOCAL_PREF, Some(&[0; 4]));
@@ -67,16 +76,22 @@ impl Speaker {
         self.check_limit(now, id);
     }
 
-    /// Loops (RFC 4271 §9.1.2, RFC 4456 §8): what fails is no longer this peer's route.
-    fn is_acceptable(&mut self, id: PeerId, attrs: Attrs<'_>) -> bool {
-        let looped = attrs.as_path().contains(self.config.asn)
+    /// Loops (RFC 4271 §9.1.2, RFC 4456 §8) and leaks (RFC 9234 §5): what fails is no longer this peer's route.
+    fn unacceptable(&mut self, id: PeerId, session: &Session, attrs: Attrs<'_>) -> Option<Why> {
+        let member = self.members.get_mut(&id)?;
+        let options = &member.peer.config().routes;
+        let looped = leading::is_loop(self.config.asn, options, attrs.as_path())
             || attrs.originator_id() == Some(self.config.router_id)
             || attrs.cluster_list().any(|cluster| cluster == self.config.cluster_id);
-        let Some(member) = self.members.get_mut(&id) else {
-            return false;
+        let why = if looped {
+            Some(Why::Loop)
+        } else if leading::is_first_wrong(session, options, attrs.as_path()) {
+            Some(Why::FirstAs)
+        } else {
+            otc::is_leak(session, attrs).then_some(Why::Leak)
         };
-        member.rejected += u64::from(looped);
-        !looped
+        member.rejected += u64::from(why.is_some());
+        why
     }
 
     fn announce_all(
@@ -99,10 +114,14 @@ impl Speaker {
         let mut held = self.held(id);
         let add_path = session.codec.add_path_rx[family.index()];
         let room = add_path.then_some(usize::from(config.add_path.paths_limit));
+        let most = config.max_prefixes.filter(|_| config.routes.max_prefixes_action == MaxPrefixesAction::Discard);
         for (path_id, prefix) in Paths::new(family, nlri, add_path) {
             let key = PathKey { peer: id, id: path_id };
             let accepted = match chosen {
                 Chosen::Always(Verdict::Reject) => Err(Why::Policy(None)),
+                _ if most.is_some_and(|most| held.of_session() >= u64::from(most)) && !self.has(&prefix, key) => {
+                    Err(Why::MaxPrefixes)
+                }
                 Chosen::Always(Verdict::Accept) | Chosen::Rules(..) if self.has_room(&prefix, key, room) => {
                     self.imported(&mut import, &prefix)
                 }
@@ -133,13 +152,18 @@ impl Speaker {
     fn note_refused(&mut self, now: Instant, id: PeerId, route: (u32, IpNet), why: Why) {
         if let Some(member) = self.members.get_mut(&id) {
             match why {
-                Why::Policy(_) => member.prefixes_rejected += 1,
+                Why::Policy(_) | Why::MaxPrefixes => member.prefixes_rejected += 1,
                 Why::PathsLimit => member.paths_over_limit += 1,
                 // Counted by messages.
-                Why::Loop | Why::Fault(..) => {}
+                Why::Loop | Why::FirstAs | Why::Leak | Why::Fault(..) => {}
             }
             member.refused.note(now.as_secs(), route, why);
         }
+    }
+
+    /// Whether a path of this peer and identifier stands already.
+    fn has(&self, prefix: &IpNet, key: PathKey) -> bool {
+        self.table.get(prefix).is_some_and(|entry| entry.paths.iter().any(|path| path.key() == key))
     }
 
     /// Whether one more path of a peer that may send several is taken; a path that is there already always is.
@@ -182,18 +206,41 @@ impl Speaker {
         self.members.get(&id).map_or_else(Held::default, |member| member.held)
     }
 
-    /// RFC 4486 §4: Maximum Number of Prefixes Reached.
+    /// RFC 4486 §4: Maximum Number of Prefixes Reached; before that, a warning.
     fn check_limit(&mut self, now: Instant, id: PeerId) {
-        let Some(member) = self.members.get(&id) else {
+        let Some(member) = self.members.get_mut(&id) else {
             return;
         };
         let config = member.peer.config();
-        if let Some(limit) = config.max_prefixes
-            && member.held.of_session() > u64::from(limit)
+        let Some(limit) = config.max_prefixes else {
+            return;
+        };
+        let (name, options, count) = (config.name.clone(), config.routes, member.held.of_session());
+        let percent = u64::from(options.max_prefixes_warn_percent.unwrap_or(100));
+        let near = options.max_prefixes_warn_percent.is_some() && count * 100 >= u64::from(limit) * percent;
+        if near && !std::mem::replace(&mut member.warned, near) {
+            self.event(Event::NearMaxPrefixes { peer: id, name: name.clone(), limit, count });
+        } else if let Some(member) = self.members.get_mut(&id) {
+            member.warned = near;
+            member.over &= count > u64::from(limit);
+        }
+        if count <= u64::from(limit) || options.max_prefixes_action == MaxPrefixesAction::Discard {
+            return;
+        }
+        if options.max_prefixes_action == MaxPrefixesAction::Warn {
+            let over = self.members.get_mut(&id).is_some_and(|member| !std::mem::replace(&mut member.over, true));
+            if over {
+                self.event(Event::MaxPrefixes { peer: id, name, limit });
+            }
+            return;
+        }
+        self.event(Event::MaxPrefixes { peer: id, name, limit });
+        self.fault(now, id, Notification::new(Notification::CEASE, 1));
+        if let Some(seconds) = options.max_prefixes_restart_s
+            && let Some(member) = self.members.get_mut(&id)
         {
-            let name = config.name.clone();
-            self.event(Event::MaxPrefixes { peer: id, name, limit });
-            self.fault(now, id, Notification::new(Notification::CEASE, 1));
+            member.peer.rest_until(now + Duration::from_secs(u64::from(seconds)));
+            self.renew_timer(id);
         }
     }
 }

@@ -45,6 +45,9 @@ pub(super) struct Member {
     /// How often each rule of the policies decided for this peer, since they were loaded.
     pub(super) hits: Hits,
     pub(super) faults: u64,
+    /// The operator knows that it comes near its maximum of prefixes, and that it is over it.
+    pub(super) warned: bool,
+    pub(super) over: bool,
     pub(super) updates: u64,
     /// Families whose End-of-RIB came in this session.
     pub(super) ended: Vec<Family>,
@@ -312,7 +315,7 @@ impl Speaker {
             if old == config {
                 return;
             }
-            let import = old.import != config.import;
+            let import = old.import != config.import || config.routes.changes_import(&old.routes);
             let client = config.route_reflector_client;
             let reset = member.peer.set_config(now, config, &mut self.rng, &mut self.next_conn);
             if !reset {
@@ -340,6 +343,8 @@ impl Speaker {
                 refused: RefusedRoutes::default(),
                 hits: Hits::default(),
                 faults: 0,
+                warned: false,
+                over: false,
                 updates: 0,
                 ended: Vec::new(),
                 dynamic,

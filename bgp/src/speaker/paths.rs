@@ -5,7 +5,8 @@
 //! are the identifiers of each prefix; what it is not to have of these is withdrawn, and nothing else.
 
 use super::batch::Start;
-use super::export::{Out, Route, in_path, own_next_hop};
+use super::export::{Out, Route, own_next_hop};
+use super::leading::finds_itself;
 use super::machine::{Member, Speaker};
 use crate::peer::{AddPathSend, Session};
 use crate::policy::{Chosen, Hits, RuleId};
@@ -177,7 +178,7 @@ impl Speaker {
         let Some((next_hop, own_next_hop)) = self.export_next_hop(member, session, (route, source), policy) else {
             return 0;
         };
-        let block = self.export_block(session, (route, source), policy);
+        let block = self.export_block((session, &member.peer.config().routes), (route, source), policy);
         let start = batch.bytes.len();
         let items: Vec<_> = run.iter().map(|&at| batch.offers[at].item).collect();
         let (updates, taken) = announce(&mut batch.bytes, session, family, (&block, &next_hop), &items);
@@ -240,7 +241,8 @@ impl Speaker {
 
     /// Whether a member is not to have a path: its own, or one that it would find itself in.
     fn is_left_out(&self, reader: Reader<'_>, source: PeerId, attrs: AttrsId) -> bool {
-        source == reader.id || in_path(reader.session, Attrs(self.table.attrs.block(attrs)))
+        let options = &reader.member.peer.config().routes;
+        source == reader.id || finds_itself(reader.session, options, Attrs(self.table.attrs.block(attrs)))
     }
 
     fn put_chosen(
@@ -267,7 +269,11 @@ impl Speaker {
                 out.updates += announce(buf, reader.session, segment.family, attributes, &items).0;
             }
             if segment.own_next_hop && !same_session {
-                set_next_hop(&mut buf[start..], &reader.session.codec, &own_next_hop(reader.session));
+                set_next_hop(
+                    &mut buf[start..],
+                    &reader.session.codec,
+                    &own_next_hop(reader.session, reader.member.peer.config().routes.link_local_form),
+                );
             }
         }
     }
@@ -277,7 +283,7 @@ impl Speaker {
         let family = Family::of(&offer.item.1);
         let told = offer.route.as_ref().and_then(|route| {
             let (next_hop, _) = self.export_next_hop(member, session, (route, offer.source), policy)?;
-            let block = self.export_block(session, (route, offer.source), policy);
+            let block = self.export_block((session, &member.peer.config().routes), (route, offer.source), policy);
             let (updates, taken) = announce(buf, session, family, (&block, &next_hop), &[offer.item]);
             (taken == 1).then_some(updates)
         });

@@ -16,6 +16,12 @@ pub(super) enum Why {
     Policy(Option<RuleId>),
     /// It went round in a circle.
     Loop,
+    /// The first AS of its path is not the peer's.
+    FirstAs,
+    /// RFC 9234 §5: it was to go to customers only.
+    Leak,
+    /// The peer has sent as many prefixes as are taken.
+    MaxPrefixes,
     /// Treat-as-withdraw (RFC 7606 §2): the attribute type, and what is wrong with it.
     Fault(u8, &'static str),
     /// The peer has sent as many paths of this prefix as are taken.
@@ -102,6 +108,12 @@ impl Speaker {
             Why::Loop => "it has been here before: our AS in its path, or our identifier or cluster (RFC 4271 §9.1.2, \
                           RFC 4456 §8)"
                 .to_owned(),
+            Why::FirstAs => "its path does not begin with the peer's AS: enforce_first_as (RFC 4271 §6.3)".to_owned(),
+            Why::Leak => "a route leak: its OTC says that it was to go to customers only (RFC 9234 §5)".to_owned(),
+            Why::MaxPrefixes => {
+                let limit = member.peer.config().max_prefixes.unwrap_or_default();
+                format!("the peer has sent {limit} other prefixes: max_prefixes")
+            }
             Why::Fault(kind, what) => format!("treated as withdrawn: {what} (attribute {kind}, RFC 7606 §2)"),
             Why::PathsLimit => {
                 let limit = member.peer.config().add_path.paths_limit;

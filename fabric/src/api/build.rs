@@ -327,6 +327,9 @@ fn sentence(event: &Event, name: impl Fn(PeerId) -> String) -> String {
             )
         }
         Event::EndOfRib { peer, family } => format!("{}: End-of-RIB for {family}", name(*peer)),
+        Event::NearMaxPrefixes { name, limit, count, .. } => {
+            format!("{name}: {count} prefixes, near its maximum of {limit}")
+        }
         Event::MaxPrefixes { name, limit, .. } => format!("{name}: more than its maximum of {limit} prefixes"),
         Event::Converged { cause } => format!("converged ({cause})"),
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use weft_bgp::peer::{LinkLocalForm, MaxPrefixesAction, RemovePrivateAs};
 use weft_bgp::types::Family;
 
 /// A whole configuration file.
@@ -58,6 +59,9 @@ pub struct Config {
     pub timers: Timers,
     /// Restart time offered (RFC 4724 §3), seconds; 0 = only help others to restart. Default 120.
     pub graceful_restart_s: Option<u16>,
+    /// Ask every peer to leave what we tell it (RFC 8326): before maintenance.
+    #[serde(default)]
+    pub graceful_shutdown: bool,
     /// What SIGTERM means.
     #[serde(default)]
     pub on_sigterm: OnSigterm,
@@ -119,6 +123,28 @@ pub struct Peer {
     pub local_address: Option<IpAddr>,
     /// More than one hop away.
     pub multihop: Option<bool>,
+    /// How often our own AS may stand in a path that it sends.
+    pub allow_own_as: Option<u8>,
+    /// Refuse paths that do not begin with its AS (RFC 4271 §6.3).
+    pub enforce_first_as: Option<bool>,
+    /// The AS that we are to it.
+    pub local_as: Option<LocalAsWritten>,
+    /// Put our AS where its own stands in a path that it is told.
+    pub as_override: Option<bool>,
+    /// Tell it also what has its AS in the path.
+    pub advertise_peer_as: Option<bool>,
+    /// Which private AS numbers (RFC 6996) it is not told.
+    pub remove_private_as: Option<RemovePrivateAs>,
+    /// Ask it to leave what we tell it (RFC 8326).
+    pub graceful_shutdown: Option<bool>,
+    /// How a next hop that is only link-local is written.
+    pub link_local_form: Option<LinkLocalForm>,
+    /// Warn from this percentage of `max_prefixes` on.
+    pub max_prefixes_warn_percent: Option<u8>,
+    /// What happens to more prefixes than `max_prefixes`.
+    pub max_prefixes_action: Option<MaxPrefixesAction>,
+    /// How long the session rests after it ended for that, seconds.
+    pub max_prefixes_restart_s: Option<u32>,
 }
 
 /// `shutdown: true` or `shutdown: "being moved"`.
@@ -129,6 +155,26 @@ pub enum Shutdown {
     Is(bool),
     /// With a text.
     Because(String),
+}
+
+/// `local_as: 65010`, or with what else is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "expected an AS number, or {asn: 65010, no_prepend: true, replace_as: true}")]
+pub enum LocalAsWritten {
+    /// The number.
+    Is(u32),
+    /// With options.
+    #[serde(deny_unknown_fields)]
+    With {
+        /// The number.
+        asn: u32,
+        /// Leave the paths that the peer sends as they are.
+        #[serde(default)]
+        no_prepend: bool,
+        /// Tell the peer this AS alone.
+        #[serde(default)]
+        replace_as: bool,
+    },
 }
 
 /// A family as people write it.

@@ -1,12 +1,14 @@
 //! Peers and ranges: what the peer says, else its group, else the role.
 
+mod routes;
+
 use super::file::{Config, FamilyName, NextHop, Peer, Shutdown};
 use super::node::{Faults, check_host_bits};
 use super::role::Defaults;
 use super::value::{RemoteAsn, Retry};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use weft_bgp::peer::{AddPath, Endpoint, NextHopRule, PeerConfig, RemoteAs, RouteOptions, SessionOptions};
+use weft_bgp::peer::{AddPath, Endpoint, NextHopRule, PeerConfig, RemoteAs, SessionOptions};
 use weft_bgp::policy::BUILT_IN;
 use weft_bgp::speaker::DynamicRange;
 use weft_bgp::types::{Asn, Family};
@@ -191,7 +193,7 @@ impl<'a> Draft<'a> {
             local_address: self.pick(|p| &p.local_address),
             multihop: self.pick(|p| &p.multihop).unwrap_or(false),
             session: SessionOptions::default(),
-            routes: RouteOptions::default(),
+            routes: self.routes(internal, faults),
             add_path: AddPath::default(),
             endpoint: self.endpoint,
             remote_asn,

@@ -280,6 +280,9 @@ impl Daemon {
                 tracing::warn!(neighbor = %name, ?families, "long-lived stale");
             }
             Event::EndOfRib { peer, family } => tracing::debug!(peer = peer.0, %family, "end of rib"),
+            Event::NearMaxPrefixes { name, limit, count, .. } => {
+                tracing::warn!(peer = name, limit, count, "near the maximum of prefixes");
+            }
             Event::MaxPrefixes { name, limit, .. } => tracing::error!(peer = name, limit, "too many prefixes"),
             Event::Converged { cause } => {
                 tracing::info!(cause, "converged");

@@ -40,7 +40,8 @@ const fn expected_flags(of: u8) -> Option<u8> {
         | kind::IPV6_EXTENDED_COMMUNITIES
         | kind::AS4_PATH
         | kind::AS4_AGGREGATOR
-        | kind::LARGE_COMMUNITIES => Some(OPTIONAL_TRANSITIVE),
+        | kind::LARGE_COMMUNITIES
+        | kind::ONLY_TO_CUSTOMER => Some(OPTIONAL_TRANSITIVE),
         _ => None,
     }
 }
@@ -75,11 +76,9 @@ pub(super) fn attribute(attr: Attr<'_>, codec: &Codec) -> Verdict {
     value(attr, codec)
 }
 
-/// An attribute that we have no use for is passed on as it came (RFC 4271 §9), but for two whose corrupt kin went around the world.
+/// An attribute that we have no use for is passed on as it came (RFC 4271 §9), but for one whose corrupt kin went around the world.
 fn unknown(attr: Attr<'_>, codec: &Codec) -> Verdict {
     match attr.kind {
-        // RFC 9234 §5
-        kind::ONLY_TO_CUSTOMER if attr.value.len() != 4 => Verdict::Withdraw("ONLY_TO_CUSTOMER is not 4 octets long"),
         // RFC 8669 §4: nobody outside is asked for segments.
         kind::PREFIX_SID if codec.ebgp => Verdict::Discard,
         _ => Verdict::Keep,
@@ -123,6 +122,8 @@ fn value(attr: Attr<'_>, codec: &Codec) -> Verdict {
             length > 0 && length.is_multiple_of(20),
             "IPv6 Address Specific Extended Communities are not a multiple of 20 octets",
         ),
+        // RFC 9234 §5
+        kind::ONLY_TO_CUSTOMER => held(length == 4, "ONLY_TO_CUSTOMER is not 4 octets long"),
         // RFC 7311 §3.1: no session of ours is enabled for it, so it ends here.
         kind::AIGP => Verdict::Discard,
         // RFC 8092 §5
