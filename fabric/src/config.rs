@@ -13,7 +13,10 @@ mod tests;
 mod value;
 
 pub use crate::io::files::load;
-pub use file::{Announce, Api, Config, FamilyName, Fib, NextHop, OnSigterm, Peer, Range, Shutdown, Source, Timers};
+pub use file::{
+    Announce, Api, Config, FamilyName, Fib, LocalAsOptions, LocalAsWritten, NextHop, OnSigterm, Peer, Range, Shutdown,
+    Source, Timers,
+};
 pub use node::{ApiConfig, FibConfig, NodeConfig};
 pub use role::{Defaults, Role};
 pub use value::{Community, LargeCommunity, Listen, RemoteAsn, Retry};

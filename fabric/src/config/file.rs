@@ -164,17 +164,21 @@ pub enum LocalAsWritten {
     /// The number.
     Is(u32),
     /// With options.
-    #[serde(deny_unknown_fields)]
-    With {
-        /// The number.
-        asn: u32,
-        /// Leave the paths that the peer sends as they are.
-        #[serde(default)]
-        no_prepend: bool,
-        /// Tell the peer this AS alone.
-        #[serde(default)]
-        replace_as: bool,
-    },
+    With(LocalAsOptions),
+}
+
+/// `local_as` as a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalAsOptions {
+    /// The number.
+    pub asn: u32,
+    /// Leave the paths that the peer sends as they are.
+    #[serde(default)]
+    pub no_prepend: bool,
+    /// Tell the peer this AS alone.
+    #[serde(default)]
+    pub replace_as: bool,
 }
 
 /// A family as people write it.

@@ -4,7 +4,7 @@ use super::{Config, NodeConfig, Role, parse};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use weft_bgp::peer::{Endpoint, NextHopRule, RemoteAs};
+use weft_bgp::peer::{Endpoint, LinkLocalForm, LocalAs, MaxPrefixesAction, NextHopRule, RemoteAs, RemovePrivateAs};
 use weft_bgp::types::Asn;
 
 fn crate_dir() -> &'static Path {
@@ -108,6 +108,35 @@ fn a_host_never_transits_and_takes_a_default_and_loopbacks_only() {
     }
     assert_eq!(node.fib.prefer_source_v4, Some("10.69.0.4".parse().unwrap()));
     assert_eq!(node.originate.len(), 1);
+}
+
+#[test]
+fn what_a_peers_routes_are_asked_arrives_from_peer_group_and_file() {
+    let node = node_from(
+        "asn: 64600\nrouter_id: 10.0.0.1\ngraceful_shutdown: true\n\
+         groups: {edge: {allow_own_as: 2, remove_private_as: leading, local_as: {asn: 65010, replace_as: true}}}\n\
+         peers:\n  a: {address: 10.0.0.2, remote_asn: external, group: edge, as_override: true, graceful_shutdown: false}\n  \
+         b: {address: 10.0.0.3, remote_asn: 7, local_as: 65011, max_prefixes_action: discard, link_local_form: single}\n",
+    );
+    let [a, b] = [node.peers[0].routes, node.peers[1].routes];
+    assert_eq!((a.allow_own_as, a.as_override, a.graceful_shutdown), (2, true, false));
+    assert_eq!(a.remove_private_as, RemovePrivateAs::Leading);
+    assert_eq!(a.local_as, Some(LocalAs { asn: Asn(65_010), no_prepend: false, replace_as: true }));
+    assert_eq!(b.local_as, Some(LocalAs { asn: Asn(65_011), no_prepend: false, replace_as: false }));
+    assert_eq!((b.max_prefixes_action, b.link_local_form), (MaxPrefixesAction::Discard, LinkLocalForm::Single));
+    assert!(b.graceful_shutdown, "the file's word");
+    for (wrong, field) in [
+        ("remote_asn: internal, local_as: 7", "local_as"),
+        ("remote_asn: 7, local_as: 7", "local_as"),
+        ("remote_asn: 7, local_as: 64600", "local_as"),
+        ("remote_asn: 7, allow_own_as: 99", "allow_own_as"),
+        ("remote_asn: 7, max_prefixes_warn_percent: 0", "max_prefixes_warn_percent"),
+        ("remote_asn: 7, max_prefixes_action: warn, max_prefixes_restart_s: 9", "max_prefixes_restart_s"),
+    ] {
+        let text = format!("asn: 64600\nrouter_id: 10.0.0.1\npeers: {{a: {{address: 10.0.0.2, {wrong}}}}}\n");
+        let refused = parse("weft.yaml", &text).and_then(|config| config.node()).unwrap_err().to_string();
+        assert!(refused.contains(field), "{wrong}: {refused}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! How a peer's routes are treated: the fields of [`RouteOptions`], each with what cannot be meant.
 
-use super::super::file::LocalAsWritten;
+use super::super::file::{LocalAsOptions, LocalAsWritten};
 use super::super::node::Faults;
 use super::Draft;
 use weft_bgp::peer::{LocalAs, MaxPrefixesAction, RouteOptions};
@@ -41,7 +41,7 @@ impl Draft<'_> {
     fn local_as(&self, internal: bool, faults: &mut Faults<'_>) -> Option<LocalAs> {
         let (asn, no_prepend, replace_as) = match self.pick(|p| &p.local_as)? {
             LocalAsWritten::Is(asn) => (asn, false, false),
-            LocalAsWritten::With { asn, no_prepend, replace_as } => (asn, no_prepend, replace_as),
+            LocalAsWritten::With(LocalAsOptions { asn, no_prepend, replace_as }) => (asn, no_prepend, replace_as),
         };
         let path = format!("{}.local_as", self.path);
         if internal {
