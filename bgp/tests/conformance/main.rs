@@ -10,6 +10,7 @@ mod bytes;
 mod dynamic;
 mod restarting;
 mod path_options;
+mod restarting;
 mod rfc10005;
 mod rfc1997;
 mod rfc4271;
