@@ -8,8 +8,8 @@ mod harness;
 
 mod bytes;
 mod dynamic;
-mod restarting;
 mod path_options;
+mod restarting;
 mod restarting;
 mod rfc10005;
 mod rfc1997;
