@@ -10,7 +10,6 @@ mod bytes;
 mod dynamic;
 mod path_options;
 mod restarting;
-mod restarting;
 mod rfc10005;
 mod rfc1997;
 mod rfc4271;
