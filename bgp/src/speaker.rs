@@ -6,6 +6,7 @@ mod answers;
 mod batch;
 mod dump;
 mod dynamic;
+mod explain;
 mod export;
 mod filter;
 mod import;
@@ -24,6 +25,7 @@ mod told;
 
 pub use answers::{NeighborInfo, PathInfo, RouteInfo, SpeakerSummary};
 pub use dump::{DumpedPath, DumpedPeer, DumpedRoute};
+pub use explain::{ToldInfo, ToldPath};
 pub use machine::Speaker;
 pub use refused::RefusedInfo;
 

@@ -15,13 +15,15 @@ mod target;
 pub(crate) mod tests;
 
 pub use answers::{
-    Address, Bgp, BgpPath, BgpRoute, Done, Explanation, Happening, Health, History, Interface, Interfaces, Neighbor,
-    NeighborPolicy, Neighbors, PerFamily, Policy, Refusal, Route, Routes, RuleHits, Told, Version, Via,
+    AddPathUse, Address, Bgp, BgpPath, BgpRoute, Done, Explanation, Happening, Health, History, Interface, Interfaces,
+    Neighbor, NeighborPolicy, Neighbors, PerFamily, Policy, Refusal, Refused, Route, Routes, RuleHits, Told, Version,
+    Via,
 };
 pub use build::{answer, find_peer};
 pub use dump::{TableDump, TablePath, TablePeer, TableRoute};
 pub use kernel::kernel_sentence;
 pub use target::{Door, MAX_LIMIT, parse, query};
+pub use weft_bgp::speaker::ToldPath;
 
 use crate::node::Node;
 use serde::{Deserialize, Serialize};

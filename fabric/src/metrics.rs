@@ -132,7 +132,7 @@ impl Page {
 type OfNeighbor = fn(&NeighborInfo) -> u64;
 
 /// Counters of a neighbor: name, help, value.
-const NEIGHBOR_COUNTERS: [(&str, &str, OfNeighbor); 9] = [
+const NEIGHBOR_COUNTERS: [(&str, &str, OfNeighbor); 10] = [
     ("weft_neighbor_established_total", "Times the session came up", |peer| peer.established),
     ("weft_neighbor_dropped_total", "Times the session was lost", |peer| peer.dropped),
     ("weft_neighbor_messages_received_total", "Messages received", |peer| peer.messages_received),
@@ -141,6 +141,7 @@ const NEIGHBOR_COUNTERS: [(&str, &str, OfNeighbor); 9] = [
     ("weft_neighbor_updates_sent_total", "UPDATEs sent in this session", |peer| peer.updates_sent),
     ("weft_neighbor_updates_rejected_total", "UPDATEs whose routes a loop check refused", |peer| peer.updates_rejected),
     ("weft_neighbor_prefixes_rejected_total", "Prefixes that the import policy refused", |peer| peer.prefixes_rejected),
+    ("weft_neighbor_paths_over_limit_total", "Paths beyond paths_limit (RFC 7911)", |peer| peer.paths_over_limit),
     ("weft_neighbor_withdraw_faults_total", "UPDATEs treated as withdraw (RFC 7606)", |peer| peer.withdraw_faults),
 ];
 

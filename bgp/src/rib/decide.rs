@@ -4,6 +4,10 @@
 //! a comparator of two routes would make the result depend on the order. There is no "oldest wins": the same paths always give
 //! the same answer, whatever their history.
 
+mod words;
+
+pub use words::{explain_best, runner_up};
+
 use crate::types::{Asn, RouterId};
 use crate::wire::attrs::{Attrs, community};
 use std::net::IpAddr;

@@ -30,10 +30,14 @@ pub struct NeighborInfo {
     pub since_s: u64,
     /// Agreed hold time, seconds.
     pub hold_time_s: Option<u16>,
-    /// Paths in the table: IPv4, IPv6.
+    /// Paths in the table: IPv4, IPv6. One for each prefix, but for a peer that sends several (RFC 7911).
     pub prefixes_received: [u64; 2],
-    /// Prefixes it was told: IPv4, IPv6.
+    /// Paths it was told: IPv4, IPv6. Likewise.
     pub prefixes_sent: [u64; 2],
+    /// Path identifiers are received (RFC 7911): IPv4, IPv6.
+    pub add_path_received: [bool; 2],
+    /// Path identifiers are sent.
+    pub add_path_sent: [bool; 2],
     /// UPDATEs whose routes were refused by a loop check.
     pub updates_rejected: u64,
     /// Prefixes refused by the import policy, every announcement counted.
@@ -157,35 +161,6 @@ impl Speaker {
         self.table.covering(target).map(|entry| self.route(&entry))
     }
 
-    /// For each Established neighbour: its name, and why it is not told of `prefix` (`None`: it is).
-    #[must_use]
-    pub fn told(&self, prefix: &IpNet) -> Vec<(String, Option<String>)> {
-        let (Some(entry), Some(slot)) = (self.table.get(prefix), self.table.slot(prefix)) else {
-            return Vec::new();
-        };
-        let answer = |member: &Member| {
-            let session = member.peer.session()?;
-            let why = match self.exportable(member, session, &entry, self.export_policy(member, session)) {
-                Err(why) => Some(self.refusal(why)),
-                Ok(_) if member.out.was_told(slot) => None,
-                Ok(_) => Some(self.not_yet(&entry).to_owned()),
-            };
-            Some((member.peer.config().name.clone(), why))
-        };
-        self.members.values().filter_map(answer).collect()
-    }
-
-    /// Why a route that may be told was not told so far.
-    fn not_yet(&self, entry: &Entry<'_>) -> &'static str {
-        if !self.converged {
-            "not yet: held back until every peer sent End-of-RIB"
-        } else if entry.changed > self.readable() {
-            "not yet: the kernel has not acknowledged it"
-        } else {
-            "not yet: it waits for room in the peer's socket"
-        }
-    }
-
     /// Every rule of the policies by its name, and how often it decided, over all peers since the policies were loaded.
     #[must_use]
     pub fn policy_hits(&self) -> Vec<(String, u64)> {
@@ -229,7 +204,7 @@ impl Speaker {
                     let count = self.aggregates.count(&entry.prefix);
                     format!("aggregate of {count} {}", if count == 1 { "contributor" } else { "contributors" })
                 }
-                _ if is_best => "best".to_owned(),
+                _ if is_best => self.why_best(entry, ranking.as_ref()),
                 (Some(candidate), Some(best)) if rule != Rule::Equal => explain(rule, &candidate, best),
                 (Some(_), Some(_)) => "multipath: equal to the best in every rule".to_owned(),
                 _ => "next hop unreachable (RFC 4271 §9.1.2.1)".to_owned(),
@@ -271,12 +246,12 @@ impl Speaker {
         entry.best_peer() == Some(LOCAL) || is_wanted(entry) && acknowledged
     }
 
-    fn has_path_ids(&self, peer: PeerId, family: Family) -> bool {
+    pub(super) fn has_path_ids(&self, peer: PeerId, family: Family) -> bool {
         let session = self.members.get(&peer).and_then(|member| member.last.as_ref());
         session.is_some_and(|session| session.codec.add_path_rx[family.index()])
     }
 
-    fn source(&self, peer: PeerId) -> String {
+    pub(super) fn source(&self, peer: PeerId) -> String {
         match self.members.get(&peer) {
             Some(member) => member.peer.config().name.clone(),
             None if is_own(peer) => "local".to_owned(),
@@ -307,6 +282,8 @@ fn neighbor(member: &Member, now: Instant) -> NeighborInfo {
         hold_time_s: session.map(|session| session.hold_time_s),
         prefixes_received: member.held.all(),
         prefixes_sent: member.out.told_count,
+        add_path_received: session.map_or([false; 2], |session| session.codec.add_path_rx),
+        add_path_sent: session.map_or([false; 2], |session| session.codec.add_path_tx),
         updates_rejected: member.rejected,
         prefixes_rejected: member.prefixes_rejected,
         paths_over_limit: member.paths_over_limit,

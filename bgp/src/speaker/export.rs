@@ -29,7 +29,8 @@ pub(super) struct Out {
     told: Vec<u64>,
     /// The same for families of which several paths are told.
     pub(super) paths: ToldPaths,
-    /// Up to where such changes are told with all paths of their prefix: a walk that begins passes over what changes come for.
+    /// The end of the log when the walk began: it passes over what has a change behind the cursor, which is told with its change, of
+    /// families with several paths with all paths of the prefix.
     whole_until: u64,
     pub(super) told_count: [u64; 2],
     pub(super) updates: u64,
@@ -145,7 +146,8 @@ impl Out {
                 self.refresh = Refresh::UnderWay;
                 Some(Subtype::Begin)
             }
-            Refresh::UnderWay if self.walk.is_none() => {
+            // What the walk passed over because a change of it comes by the log belongs to it, or the peer would drop it meanwhile.
+            Refresh::UnderWay if self.walk.is_none() && self.cursor >= self.whole_until => {
                 self.refresh = Refresh::None;
                 Some(Subtype::End)
             }

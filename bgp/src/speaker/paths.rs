@@ -302,7 +302,7 @@ impl Speaker {
 }
 
 /// Most paths of a prefix that a peer is told.
-fn limit(member: &Member) -> usize {
+pub(super) fn limit(member: &Member) -> usize {
     match member.peer.config().add_path.send {
         // Not offered, so never asked.
         AddPathSend::None => 1,

@@ -1,4 +1,5 @@
 //! What a peer announced and was not taken, so that explain can say who sent a route that the table does not have, and why not.
+//! Nothing is asked of it on the way of a route that is taken.
 
 use super::machine::{Member, Speaker};
 use crate::policy::RuleId;
@@ -61,6 +62,8 @@ impl RefusedRoutes {
 /// A route that a peer announced and that was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedInfo {
+    /// What was announced.
+    pub prefix: IpNet,
     /// Name of the peer.
     pub from: String,
     /// The peer's path identifier, on a session with them (RFC 7911).
@@ -72,26 +75,30 @@ pub struct RefusedInfo {
 }
 
 impl Speaker {
-    /// Who announced `prefix` and was refused, as far as is remembered.
+    /// Who announced a prefix that covers `target` and was refused, as far as is remembered. Only prefixes as long as the one that
+    /// decides, and longer ones: with others, nothing would be different.
     #[must_use]
-    pub fn refused(&self, prefix: &IpNet) -> Vec<RefusedInfo> {
-        let of = |member: &Member| self.refused_of(member, prefix);
+    pub fn refused(&self, target: &IpNet) -> Vec<RefusedInfo> {
+        let least = self.table.covering(target).map_or(0, |entry| entry.prefix.prefix_len());
+        let of = |member: &Member| self.refused_of(member, target, least);
         self.members.values().flat_map(of).collect()
     }
 
-    fn refused_of(&self, member: &Member, prefix: &IpNet) -> Vec<RefusedInfo> {
-        let paths = self.table.get(prefix).map_or(&[][..], |entry| entry.paths);
+    fn refused_of(&self, member: &Member, target: &IpNet, least: u8) -> Vec<RefusedInfo> {
         let mut seen = Vec::new();
         let mut infos = Vec::new();
-        for refused in member.refused.0.iter().rev().filter(|refused| refused.prefix == *prefix) {
+        let covers = |refused: &&Refused| refused.prefix.prefix_len() >= least && refused.prefix.contains(target);
+        for refused in member.refused.0.iter().rev().filter(covers) {
             // What was taken later is in the table.
+            let paths = self.table.get(&refused.prefix).map_or(&[][..], |entry| entry.paths);
             let taken = paths.iter().any(|path| (path.peer, path.id) == (member.peer.id(), refused.path_id));
-            if taken || seen.contains(&refused.path_id) {
+            if taken || seen.contains(&(refused.prefix, refused.path_id)) {
                 continue;
             }
-            seen.push(refused.path_id);
+            seen.push((refused.prefix, refused.path_id));
             let add_path = member.last.as_ref().is_some_and(|session| session.codec.add_path_rx.contains(&true));
             infos.push(RefusedInfo {
+                prefix: refused.prefix,
                 from: member.peer.config().name.clone(),
                 path_id: add_path.then_some(refused.path_id),
                 since_s: refused.since_s,

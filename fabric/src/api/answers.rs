@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weft_bgp::event::Event;
-use weft_bgp::types::IpNet;
+use weft_bgp::speaker::ToldPath;
+use weft_bgp::types::{Family, IpNet};
 
 /// What runs here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,10 +66,13 @@ pub struct Neighbor {
     pub since_s: u64,
     /// Agreed hold time, seconds.
     pub hold_time_s: Option<u16>,
-    /// Paths of it in the table.
+    /// Paths of it in the table: one for each prefix, but where add-path is received.
     pub prefixes_received: PerFamily,
-    /// Prefixes it was told.
+    /// Paths it was told, likewise.
     pub prefixes_sent: PerFamily,
+    /// Several paths of a prefix on this session (RFC 7911); absent without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub add_path: Option<AddPathUse>,
     /// Most prefixes it may send.
     pub max_prefixes: Option<u32>,
     /// UPDATEs whose routes a loop check refused.
@@ -95,6 +99,17 @@ pub struct Neighbor {
     pub shutdown: Option<String>,
     /// Made by a listen range.
     pub dynamic: bool,
+}
+
+/// In which families a session has several paths of a prefix (RFC 7911).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddPathUse {
+    /// We receive them.
+    pub received: Vec<Family>,
+    /// We send them.
+    pub sent: Vec<Family>,
+    /// Paths beyond `paths_limit` that were not taken, every announcement counted.
+    pub over_limit: u64,
 }
 
 /// A page of routes.
@@ -171,6 +186,9 @@ pub struct BgpRoute {
 pub struct BgpPath {
     /// Name of the peer, or `local`.
     pub from: String,
+    /// The peer's path identifier, on a session with them (RFC 7911).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_id: Option<u32>,
     /// The best path.
     pub best: bool,
     /// In the ECMP set.
@@ -267,6 +285,25 @@ pub struct Explanation {
     pub told: Vec<Told>,
     /// Peers without a session: nobody could tell them.
     pub no_session: Vec<String>,
+    /// What peers announced for the target and we did not take, as far as is remembered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refused>,
+}
+
+/// A route that a peer announced and that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// What was announced.
+    pub prefix: IpNet,
+    /// By whom.
+    pub from: String,
+    /// Its path identifier, on a session with them (RFC 7911).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_id: Option<u32>,
+    /// Why it was not taken.
+    pub reason: String,
+    /// Seconds since it came.
+    pub age_s: u64,
 }
 
 /// Whether a peer was told of a prefix.
@@ -278,6 +315,9 @@ pub struct Told {
     pub told: bool,
     /// Why it was not.
     pub reason: Option<String>,
+    /// Each path, the best first, where the peer is told of several (RFC 7911).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<ToldPath>,
 }
 
 /// What happened lately.

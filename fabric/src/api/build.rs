@@ -2,8 +2,8 @@
 //! and links, or by a page of the table, so that no question can hold up the daemon's loop.
 
 use super::answers::{
-    Address, Bgp, BgpPath, BgpRoute, Explanation, Happening, Health, History, Interface, Interfaces, Neighbor,
-    NeighborPolicy, Neighbors, PerFamily, Policy, Route, Routes, RuleHits, Told, Version, Via,
+    AddPathUse, Address, Bgp, BgpPath, BgpRoute, Explanation, Happening, Health, History, Interface, Interfaces,
+    Neighbor, NeighborPolicy, Neighbors, PerFamily, Policy, Refused, Route, Routes, RuleHits, Told, Version, Via,
 };
 use super::{Answer, Body, Question, Selection, Surroundings, Target, dump};
 use crate::link::LinkInfo;
@@ -12,9 +12,9 @@ use crate::node::Node;
 use std::net::IpAddr;
 use weft_bgp::event::Event;
 use weft_bgp::peer::{Endpoint, PeerConfig, RemoteAs};
-use weft_bgp::speaker::{NeighborInfo, PathInfo, RouteInfo};
+use weft_bgp::speaker::{NeighborInfo, PathInfo, RefusedInfo, RouteInfo, ToldInfo};
 use weft_bgp::time::Instant;
-use weft_bgp::types::{Hop, IfIndex, IpNet, PeerId};
+use weft_bgp::types::{Family, Hop, IfIndex, IpNet, PeerId};
 
 /// The name of the state in which a session carries routes (RFC 4271 §8.2.2).
 pub(crate) const ESTABLISHED: &str = "Established";
@@ -86,6 +86,7 @@ fn neighbor(node: &Node, info: NeighborInfo) -> Neighbor {
         Endpoint::Address(_) => None,
     });
     let per_family = |[ipv4, ipv6]: [u64; 2]| PerFamily { ipv4, ipv6 };
+    let add_path = add_path(&info);
     Neighbor {
         name: info.name,
         address: info.address,
@@ -98,6 +99,7 @@ fn neighbor(node: &Node, info: NeighborInfo) -> Neighbor {
         hold_time_s: info.hold_time_s,
         prefixes_received: per_family(info.prefixes_received),
         prefixes_sent: per_family(info.prefixes_sent),
+        add_path,
         max_prefixes: config.and_then(|config| config.max_prefixes),
         updates_rejected: info.updates_rejected,
         prefixes_rejected: info.prefixes_rejected,
@@ -112,6 +114,13 @@ fn neighbor(node: &Node, info: NeighborInfo) -> Neighbor {
         shutdown: config.and_then(|config| config.shutdown.clone()),
         dynamic: info.dynamic,
     }
+}
+
+fn add_path(info: &NeighborInfo) -> Option<AddPathUse> {
+    let in_use = |of: [bool; 2]| Family::ALL.into_iter().filter(|family| of[family.index()]).collect::<Vec<_>>();
+    let (received, sent) = (in_use(info.add_path_received), in_use(info.add_path_sent));
+    let some = !received.is_empty() || !sent.is_empty();
+    some.then_some(AddPathUse { received, sent, over_limit: info.paths_over_limit })
 }
 
 fn expected(asn: &RemoteAs) -> String {
@@ -216,6 +225,7 @@ fn paths(node: &Node, now: Instant, infos: Vec<PathInfo>) -> Vec<BgpPath> {
     let one = |info: PathInfo| BgpPath {
         age_s: age(now, &info),
         from: info.from,
+        path_id: info.path_id,
         best: info.best,
         used: info.used,
         stale: info.stale,
@@ -292,9 +302,20 @@ fn explain(node: &Node, now: Instant, target: Target) -> Explanation {
         paths: info.map(|info| paths(node, now, info.paths)).unwrap_or_default(),
         kernel: None,
         originated,
-        told: told.into_iter().map(|(peer, reason)| Told { peer, told: reason.is_none(), reason }).collect(),
+        told: told.into_iter().map(told_answer).collect(),
+        refused: node.speaker().refused(&target.net()).into_iter().map(|info| refused(now, info)).collect(),
         no_session: node.speaker().neighbors(now).into_iter().filter(without).map(|info| info.name).collect(),
     }
+}
+
+fn told_answer(info: ToldInfo) -> Told {
+    let ToldInfo { neighbor, reason, paths } = info;
+    Told { peer: neighbor, told: reason.is_none(), reason, paths }
+}
+
+fn refused(now: Instant, info: RefusedInfo) -> Refused {
+    let RefusedInfo { prefix, from, path_id, since_s, reason } = info;
+    Refused { prefix, from, path_id, reason, age_s: now.as_secs().saturating_sub(since_s) }
 }
 
 fn history(node: &Node, now: Instant) -> History {

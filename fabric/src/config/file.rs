@@ -145,6 +145,33 @@ pub struct Peer {
     pub max_prefixes_action: Option<MaxPrefixesAction>,
     /// How long the session rests after it ended for that, seconds.
     pub max_prefixes_restart_s: Option<u32>,
+    /// Several paths of a prefix (RFC 7911).
+    pub add_path: Option<AddPath>,
+}
+
+/// Several paths of a prefix on one session, for all its families.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddPath {
+    /// Take them from the peer.
+    #[serde(default)]
+    pub receive: bool,
+    /// Which to send, if the peer takes them.
+    pub send: Option<AddPathSend>,
+    /// Most paths of one prefix taken from it.
+    pub paths_limit: Option<u8>,
+}
+
+/// `send: all`, `send: {best: 4}` or `send: none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AddPathSend {
+    /// Only the best path, without identifiers.
+    None,
+    /// Every usable path.
+    All,
+    /// So many, the best first.
+    Best(u8),
 }
 
 /// `shutdown: true` or `shutdown: "being moved"`.

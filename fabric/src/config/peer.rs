@@ -2,13 +2,13 @@
 
 mod routes;
 
-use super::file::{Config, FamilyName, NextHop, Peer, Shutdown};
+use super::file::{self, Config, FamilyName, NextHop, Peer, Shutdown};
 use super::node::{Faults, check_host_bits};
 use super::role::Defaults;
 use super::value::{RemoteAsn, Retry};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use weft_bgp::peer::{AddPath, Endpoint, NextHopRule, PeerConfig, RemoteAs, SessionOptions};
+use weft_bgp::peer::{AddPath, AddPathSend, Endpoint, NextHopRule, PeerConfig, RemoteAs, SessionOptions};
 use weft_bgp::policy::BUILT_IN;
 use weft_bgp::speaker::DynamicRange;
 use weft_bgp::types::{Asn, Family};
@@ -194,7 +194,7 @@ impl<'a> Draft<'a> {
             multihop: self.pick(|p| &p.multihop).unwrap_or(false),
             session: SessionOptions::default(),
             routes: self.routes(internal, faults),
-            add_path: AddPath::default(),
+            add_path: self.add_path(faults),
             endpoint: self.endpoint,
             remote_asn,
         }
@@ -226,6 +226,26 @@ impl<'a> Draft<'a> {
                 RemoteAs::External
             }
         }
+    }
+
+    fn add_path(&self, faults: &mut Faults<'_>) -> AddPath {
+        let file = self.pick(|p| &p.add_path).unwrap_or_default();
+        let send = match file.send {
+            None | Some(file::AddPathSend::None) => AddPathSend::None,
+            Some(file::AddPathSend::All) => AddPathSend::All,
+            Some(file::AddPathSend::Best(0)) => {
+                let remedy = "write at least 1, or `send: none`";
+                faults.add(&format!("{}.add_path.send", self.path), "best 0 sends no path", remedy);
+                AddPathSend::None
+            }
+            Some(file::AddPathSend::Best(count)) => AddPathSend::Best(count),
+        };
+        if file.paths_limit == Some(0) {
+            let remedy = "write at least 1, or take `receive` away";
+            faults.add(&format!("{}.add_path.paths_limit", self.path), "0 takes no path", remedy);
+        }
+        let paths_limit = file.paths_limit.unwrap_or(AddPath::PATHS_LIMIT).max(1);
+        AddPath { receive: file.receive, send, paths_limit }
     }
 
     fn shutdown(&self, faults: &mut Faults<'_>) -> Option<String> {

@@ -2,7 +2,8 @@
 //! since when, which paths are used, why the others are not, what the kernel holds, who was told and who was not and why.
 
 use super::{NONE, count, duration, render, table};
-use crate::api::{BgpPath, Explanation, Route, Told};
+use crate::api::{BgpPath, Explanation, Refused, Route, Told, ToldPath};
+use comfy_table::Table;
 use std::collections::BTreeMap;
 
 /// Names in one line; a ToR has dozens of servers that all hear the same.
@@ -14,7 +15,9 @@ const MAX_PATHS: usize = 64;
 #[must_use]
 pub fn text(answer: &Explanation) -> String {
     let Some(route) = &answer.route else {
-        return format!("{}  no route: no prefix of the table covers it\n", answer.target);
+        let mut facts = table(&[]);
+        refused(answer, &mut facts);
+        return format!("{}  no route: no prefix of the table covers it\n{}", answer.target, render(&facts, 2));
     };
     let mut text = String::new();
     if answer.target != route.prefix.to_string() && answer.target != route.prefix.addr().to_string() {
@@ -36,6 +39,7 @@ pub fn text(answer: &Explanation) -> String {
     for (label, fact) in told(answer) {
         facts.add_row([label, fact.as_str()]);
     }
+    refused(answer, &mut facts);
     text.push_str(&render(&facts, 2));
     text
 }
@@ -98,15 +102,16 @@ fn reason(answer: &Explanation, path: &BgpPath) -> String {
         let equals: Vec<&str> =
             answer.paths.iter().filter(|other| other.used && !other.best).map(|other| other.from.as_str()).collect();
         if !equals.is_empty() {
-            format!("multipath with {}", names(&equals))
-        } else if answer.paths.len() == 1 {
-            "the only path".to_owned()
+            format!("multipath with {}; {}", names(&equals), path.reason)
         } else {
-            "better than every other".to_owned()
+            path.reason.clone()
         }
     } else {
         path.reason.clone()
     };
+    if let Some(id) = path.path_id {
+        reason.push_str(&format!("; add-path id {id}"));
+    }
     if path.stale {
         reason.push_str("; stale: kept while the peer restarts (RFC 4724 §4.2)");
     }
@@ -127,12 +132,35 @@ fn told(answer: &Explanation) -> Vec<(&'static str, String)> {
     } else {
         lines.push(("told", names(&told)));
     }
+    lines.extend(answer.told.iter().flat_map(told_paths));
     lines.extend(reasons.iter().map(|(reason, peers)| ("not told", format!("{}: {reason}", names(peers)))));
     if !answer.no_session.is_empty() && !answer.told.is_empty() {
         let without: Vec<&str> = answer.no_session.iter().map(String::as_str).collect();
         lines.push(("not told", format!("{}: no session", names(&without))));
     }
     lines
+}
+
+/// A peer that is told of several paths: which, and which not.
+fn told_paths(told: &Told) -> Vec<(&'static str, String)> {
+    let name = |path: &ToldPath| match path.from_path_id {
+        Some(id) => format!("the path of {} with id {id}", path.from),
+        None => format!("the path of {}", path.from),
+    };
+    let line = |path: &ToldPath| match &path.reason {
+        None => ("told", format!("{}: {} as add-path id {}", told.peer, name(path), path.path_id)),
+        Some(reason) => ("not told", format!("{}: {}: {reason}", told.peer, name(path))),
+    };
+    // Where none was told, the reason stands with those of other peers.
+    told.paths.iter().take(if told.told { MAX_PATHS } else { 0 }).map(line).collect()
+}
+
+fn refused(answer: &Explanation, facts: &mut Table) {
+    for Refused { prefix, from, path_id, reason, age_s } in answer.refused.iter().take(MAX_PATHS) {
+        let id = path_id.map_or_else(String::new, |id| format!(" with add-path id {id}"));
+        let ago = duration(*age_s);
+        facts.add_row(["refused", format!("{from} announced {prefix}{id} {ago} ago: {reason}").as_str()]);
+    }
 }
 
 fn names(all: &[&str]) -> String {

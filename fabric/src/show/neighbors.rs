@@ -1,8 +1,9 @@
 //! `show neighbors`: one line for each peer, or everything about one.
 
 use super::{NONE, count, duration, or_none, render, table};
-use crate::api::{Neighbor, Neighbors};
+use crate::api::{AddPathUse, Neighbor, Neighbors};
 use std::fmt::Write as _;
+use weft_bgp::types::Family;
 
 /// The table of all peers.
 #[must_use]
@@ -64,6 +65,9 @@ pub fn details(peer: &Neighbor) -> String {
     let limit = peer.max_prefixes.map_or_else(String::new, |limit| format!(", at most {limit}"));
     let received = peer.prefixes_received;
     line("prefixes received", format!("{} IPv4, {} IPv6{limit}", received.ipv4, received.ipv6));
+    if let Some(add_path) = &peer.add_path {
+        line("add-path", add_path_of(add_path));
+    }
     line("prefixes refused", format!("{} by the import policy", peer.prefixes_rejected));
     line("prefixes sent", format!("{} IPv4, {} IPv6", peer.prefixes_sent.ipv4, peer.prefixes_sent.ipv6));
     line("messages", format!("{} received, {} sent", peer.messages_received, peer.messages_sent));
@@ -83,6 +87,21 @@ pub fn details(peer: &Neighbor) -> String {
     // Writing to a string cannot fail.
     let _ = write!(text, "{}", render(&lines, 2));
     text
+}
+
+fn add_path_of(add_path: &AddPathUse) -> String {
+    let families = |list: &[Family]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+    let mut parts = Vec::new();
+    if !add_path.received.is_empty() {
+        parts.push(format!("received for {}", families(&add_path.received)));
+    }
+    if !add_path.sent.is_empty() {
+        parts.push(format!("sent for {}", families(&add_path.sent)));
+    }
+    if add_path.over_limit > 0 {
+        parts.push(format!("{} beyond paths_limit", count(add_path.over_limit, "path", "paths")));
+    }
+    parts.join(", ")
 }
 
 fn is_up(peer: &Neighbor) -> bool {

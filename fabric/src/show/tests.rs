@@ -22,6 +22,7 @@ fn neighbor(name: &str) -> Neighbor {
         hold_time_s: Some(9),
         prefixes_received: PerFamily { ipv4: 3, ipv6: 0 },
         prefixes_sent: PerFamily { ipv4: 4, ipv6: 0 },
+        add_path: None,
         max_prefixes: None,
         updates_rejected: 0,
         prefixes_rejected: 0,
@@ -109,12 +110,13 @@ fn routes_that_are_waiting_unreachable_or_weighted() {
 
 fn path(from: &str, best: bool) -> BgpPath {
     BgpPath {
+        path_id: None,
         from: from.to_owned(),
         best,
         used: true,
         stale: false,
         external: false,
-        reason: "multipath: equal to the best in every rule".to_owned(),
+        reason: if best { "lower identifier than tor2, 10.0.0.1 < 10.0.0.2" } else { "equal to the best" }.to_owned(),
         next_hop: "10.0.0.1".parse().unwrap(),
         via: Some(via("10.0.0.1", 1)),
         as_path: String::new(),
@@ -132,8 +134,9 @@ fn path(from: &str, best: bool) -> BgpPath {
 
 #[test]
 fn explanations_of_large_stale_and_waiting_routes() {
-    let told = |peer: usize| Told { peer: format!("server{peer}"), told: true, reason: None };
+    let told = |peer: usize| Told { peer: format!("server{peer}"), told: true, reason: None, paths: Vec::new() };
     let explanation = Explanation {
+        refused: Vec::new(),
         target: "10.0.0.0/8".to_owned(),
         route: Some(route("bgp", false, vec![via("10.0.0.1", 1)])),
         paths: vec![BgpPath { stale: true, ..path("tor1", true) }, path("tor2", false)],

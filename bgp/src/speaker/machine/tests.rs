@@ -1,6 +1,7 @@
 //! Speakers joined by pipes on virtual time: what arrives, what is passed on, what is left after a loss.
 
 mod aggregates;
+mod explain;
 mod groups;
 mod paths;
 mod policy;

@@ -100,7 +100,7 @@ fn a_received_route_of_equal_prefix_waits_behind_and_comes_back() {
     originate(&mut net, 1, &["10.64.0.0/12"]);
     assert_eq!(
         best(&net, 2, "10.64.0.0/12"),
-        Some(("r1".to_owned(), "best".to_owned())),
+        Some(("r1".to_owned(), "the only path".to_owned())),
         "it is no contributor itself"
     );
     assert_eq!(net.routes(3)[1], "10.64.0.0/12 [65002 65001] 192.0.2.2");
@@ -111,7 +111,7 @@ fn a_route_originated_by_name_takes_the_place_of_the_aggregate() {
     let mut net = line(&["10.64.0.0/12"]);
     originate(&mut net, 1, &["10.65.0.0/16"]);
     originate(&mut net, 2, &["10.64.0.0/12"]);
-    assert_eq!(best(&net, 2, "10.64.0.0/12").unwrap().1, "best");
+    assert_eq!(best(&net, 2, "10.64.0.0/12").unwrap().1, "the only path");
     originate(&mut net, 2, &[]);
     assert_eq!(best(&net, 2, "10.64.0.0/12").unwrap().1, "aggregate of 1 contributor");
 }
@@ -146,7 +146,7 @@ fn what_the_kernel_refuses_is_told_to_nobody_until_it_is_repaired() {
     net.settle();
     assert!(!installed(&net));
     assert_eq!(best(&net, 3, "10.1.0.0/16"), None);
-    assert_eq!(net.speakers[1].told(&prefix)[1].1.as_deref(), Some("the kernel refused it"));
+    assert_eq!(net.speakers[1].told(&prefix)[1].reason.as_deref(), Some("the kernel refused it"));
     net.give(1, Input::FibRepaired(vec![prefix]));
     net.settle();
     assert!(installed(&net) && best(&net, 3, "10.1.0.0/16").is_some());

@@ -5,7 +5,7 @@ use crate::policy;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-fn compiled(section: &Value) -> Arc<Policies> {
+pub(super) fn compiled(section: &Value) -> Arc<Policies> {
     let peers = (1..5).map(|at| format!("r{at}")).collect::<BTreeSet<_>>();
     Arc::new(policy::compile(section, &peers).unwrap())
 }
@@ -20,7 +20,7 @@ fn line(section: &Value, asns: &[u32]) -> Net {
     net
 }
 
-fn originate(net: &mut Net, at: usize, prefixes: &[&str]) {
+pub(super) fn originate(net: &mut Net, at: usize, prefixes: &[&str]) {
     let route = |prefix: &&str| Originate {
         prefix: prefix.parse().unwrap(),
         communities: vec![0x0001_0001],
@@ -51,7 +51,8 @@ fn an_import_policy_takes_each_prefix_on_its_own() {
     let neighbor = &net.speakers[1].neighbors(net.now)[0];
     assert_eq!((neighbor.prefixes_received, neighbor.prefixes_rejected), ([2, 0], 3), "10.1.0.0/16 came twice");
     let told = net.speakers[1].told(&"10.1.1.0/24".parse().unwrap());
-    assert_eq!(told[1], ("r3".to_owned(), Some("the export policy rejects it (rule q.end)".to_owned())));
+    let why = told[1].reason.as_deref();
+    assert_eq!((told[1].neighbor.as_str(), why), ("r3", Some("the export policy rejects it (rule q.end)")));
 }
 
 #[test]
