@@ -16,8 +16,8 @@ pub(crate) mod tests;
 
 pub use answers::{
     AddPathUse, Address, Bgp, BgpPath, BgpRoute, Done, Explanation, Happening, Health, History, Interface, Interfaces,
-    Neighbor, NeighborPolicy, Neighbors, PerFamily, Policy, Refusal, Refused, Route, Routes, RuleHits, Told, Version,
-    Via,
+    Neighbor, NeighborHistory, NeighborPolicy, Neighbors, PerFamily, Policy, Refusal, Refused, Route, Routes, RuleHits,
+    Told, Version, Via,
 };
 pub use build::{answer, find_peer};
 pub use dump::{TableDump, TablePath, TablePeer, TableRoute};
@@ -49,6 +49,8 @@ pub enum Question {
     Version,
     /// The peers.
     Neighbors,
+    /// The last states and messages of the peer with this name or address.
+    NeighborHistory(String),
     /// Where packets go.
     Routes(Selection),
     /// The paths behind that.
@@ -170,6 +172,8 @@ pub enum Body {
     Version(Version),
     /// To [`Question::Neighbors`].
     Neighbors(Neighbors),
+    /// To [`Question::NeighborHistory`].
+    NeighborHistory(NeighborHistory),
     /// To [`Question::Routes`].
     Routes(Routes),
     /// To [`Question::Bgp`].
@@ -223,6 +227,7 @@ impl Answer {
             Body::Explain(explanation) => explanation.route.as_ref().map(|route| route.prefix),
             Body::Version(_)
             | Body::Neighbors(_)
+            | Body::NeighborHistory(_)
             | Body::Routes(_)
             | Body::Bgp(_)
             | Body::Interfaces(_)

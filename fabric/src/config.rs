@@ -14,8 +14,8 @@ mod value;
 
 pub use crate::io::files::load;
 pub use file::{
-    AddPath, AddPathSend, Announce, Api, Config, FamilyName, Fib, LocalAsOptions, LocalAsWritten, NextHop, OnSigterm,
-    Peer, Range, Shutdown, Source, Timers,
+    AddPath, AddPathSend, Announce, Api, BgpRole, Config, FamilyName, Fib, LocalAsOptions, LocalAsWritten, NextHop,
+    OnSigterm, Peer, Range, Shutdown, Source, Timers,
 };
 pub use node::{ApiConfig, FibConfig, NodeConfig};
 pub use role::{Defaults, Role};

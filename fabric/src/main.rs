@@ -216,6 +216,9 @@ enum Show {
     Neighbors {
         /// Its name or address
         name: Option<String>,
+        /// Its last states and messages
+        #[arg(long, requires = "name")]
+        history: bool,
     },
     /// Paths of every prefix, and which of them are used
     Bgp {
@@ -356,7 +359,8 @@ fn completions(shell: Shell) -> ExitCode {
 
 fn shown(show: Show) -> verbs::Verb {
     match show {
-        Show::Neighbors { name } => verbs::Verb::Neighbors(name),
+        Show::Neighbors { name: Some(name), history: true } => verbs::Verb::NeighborHistory(name),
+        Show::Neighbors { name, history: _ } => verbs::Verb::Neighbors(name),
         Show::Bgp { prefix, limit } => verbs::Verb::Bgp(prefix, limit),
         Show::Routes { prefix, limit } => verbs::Verb::Routes(prefix, limit),
         Show::Interfaces => verbs::Verb::Interfaces,

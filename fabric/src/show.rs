@@ -8,6 +8,7 @@ pub mod mrt;
 pub mod neighbors;
 pub mod policy;
 pub mod routes;
+pub mod trail;
 pub mod version;
 
 #[cfg(test)]

@@ -2,11 +2,37 @@
 
 use super::arbiter::{Peer, add};
 use super::trail::{FsmState, PeerHistory};
-use super::{Endpoint, Local, PeerConfig, PeerRestart, PeerStatus, RemoteAs};
+use super::{Endpoint, Local, PeerConfig, PeerRestart, PeerStatus, RemoteAs, Session};
 use crate::fsm::Connection;
+use crate::wire::MAX_MESSAGE_BYTES;
 use crate::wire::capability::{Capabilities, LongLived, PathDirections, Role};
 use crate::wire::open::Open;
 use std::net::{IpAddr, SocketAddr};
+
+impl Session {
+    /// What both ends agreed on beyond families, AS numbers and hold time, each in a few words.
+    #[must_use]
+    pub fn agreed(&self) -> Vec<String> {
+        let codec = &self.codec;
+        let plain = [
+            (codec.max_message > MAX_MESSAGE_BYTES, "extended messages"),
+            (self.route_refresh && !self.enhanced_refresh, "route refresh"),
+            (self.enhanced_refresh, "enhanced route refresh"),
+            (codec.extended_next_hop, "IPv6 next hops for IPv4"),
+            (codec.link_local_next_hop, "link-local next hops"),
+            (!codec.as4, "two-octet AS numbers"),
+        ];
+        let mut all: Vec<String> = plain.iter().filter(|(is, _)| *is).map(|(_, name)| (*name).to_owned()).collect();
+        if let Some(graceful) = &self.graceful {
+            let over = if graceful.notification { ", over NOTIFICATIONs too" } else { "" };
+            all.push(format!("graceful restart ({} s{over})", graceful.time_s));
+        }
+        if let Some(longest) = self.long_lived.iter().map(|entry| entry.time_s).max() {
+            all.push(format!("long-lived graceful restart ({longest} s)"));
+        }
+        all
+    }
+}
 
 impl Peer {
     /// Facts for `show neighbors`.

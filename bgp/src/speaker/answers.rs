@@ -28,6 +28,8 @@ pub struct NeighborInfo {
     pub state: String,
     /// Seconds in that state since Established was entered or left.
     pub since_s: u64,
+    /// What else both ends agreed on, while Established: `extended messages`, `graceful restart (120 s)`, …
+    pub agreed: Vec<String>,
     /// Agreed hold time, seconds.
     pub hold_time_s: Option<u16>,
     /// Paths in the table: IPv4, IPv6. One for each prefix, but for a peer that sends several (RFC 7911).
@@ -279,6 +281,7 @@ fn neighbor(member: &Member, now: Instant) -> NeighborInfo {
         router_id: session.map(|session| session.router_id),
         state: status.state,
         since_s: now.since(status.since).as_secs(),
+        agreed: session.map(|session| session.agreed()).unwrap_or_default(),
         hold_time_s: session.map(|session| session.hold_time_s),
         prefixes_received: member.held.all(),
         prefixes_sent: member.out.told_count,

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weft_bgp::event::Event;
+use weft_bgp::peer::{MessageRecord, Transition};
 use weft_bgp::speaker::ToldPath;
+use weft_bgp::time::Instant;
 use weft_bgp::types::{Family, IpNet};
 
 /// What runs here.
@@ -66,6 +68,9 @@ pub struct Neighbor {
     pub since_s: u64,
     /// Agreed hold time, seconds.
     pub hold_time_s: Option<u16>,
+    /// What else both ends agreed on, while Established.
+    #[serde(default)]
+    pub agreed: Vec<String>,
     /// Paths of it in the table: one for each prefix, but where add-path is received.
     pub prefixes_received: PerFamily,
     /// Paths it was told, likewise.
@@ -110,6 +115,27 @@ pub struct AddPathUse {
     pub sent: Vec<Family>,
     /// Paths beyond `paths_limit` that were not taken, every announcement counted.
     pub over_limit: u64,
+}
+
+/// What is kept of one peer's last states and messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighborHistory {
+    /// Whose.
+    pub neighbor: String,
+    /// Now, nanoseconds since the start of the daemon, as all `at` are.
+    pub now: Instant,
+    /// States of its connections, oldest first.
+    pub transitions: Vec<Transition>,
+    /// Messages in both directions, oldest first, with the first octets of each.
+    pub messages: Vec<MessageRecord>,
+}
+
+impl NeighborHistory {
+    /// Seconds since then.
+    #[must_use]
+    pub fn ago_s(&self, at: Instant) -> u64 {
+        self.now.since(at).as_secs()
+    }
 }
 
 /// A page of routes.

@@ -3,7 +3,8 @@
 
 use super::answers::{
     AddPathUse, Address, Bgp, BgpPath, BgpRoute, Explanation, Happening, Health, History, Interface, Interfaces,
-    Neighbor, NeighborPolicy, Neighbors, PerFamily, Policy, Refused, Route, Routes, RuleHits, Told, Version, Via,
+    Neighbor, NeighborHistory, NeighborPolicy, Neighbors, PerFamily, Policy, Refusal, Refused, Route, Routes, RuleHits,
+    Told, Version, Via,
 };
 use super::{Answer, Body, Question, Selection, Surroundings, Target, dump};
 use crate::link::LinkInfo;
@@ -11,7 +12,7 @@ use crate::metrics;
 use crate::node::Node;
 use std::net::IpAddr;
 use weft_bgp::event::Event;
-use weft_bgp::peer::{Endpoint, PeerConfig, RemoteAs};
+use weft_bgp::peer::{Endpoint, PeerConfig, PeerHistory, RemoteAs};
 use weft_bgp::speaker::{NeighborInfo, PathInfo, RefusedInfo, RouteInfo, ToldInfo};
 use weft_bgp::time::Instant;
 use weft_bgp::types::{Family, Hop, IfIndex, IpNet, PeerId};
@@ -25,6 +26,7 @@ pub fn answer(node: &Node, now: Instant, around: &Surroundings, question: &Quest
     let body = match question {
         Question::Version => Body::Version(version(node, now, around)),
         Question::Neighbors => Body::Neighbors(neighbors(node, now)),
+        Question::NeighborHistory(name) => neighbor_history(node, now, name),
         Question::Routes(selection) => Body::Routes(routes(node, now, selection)),
         Question::Bgp(selection) => Body::Bgp(bgp(node, now, selection)),
         Question::Interfaces => Body::Interfaces(interfaces(node, now)),
@@ -69,6 +71,18 @@ fn neighbors(node: &Node, now: Instant) -> Neighbors {
     }
 }
 
+fn neighbor_history(node: &Node, now: Instant, name: &str) -> Body {
+    let history = find_peer(node, now, name).and_then(|peer| node.speaker().peer_history(peer));
+    match history {
+        Some(PeerHistory { transitions, messages }) => {
+            Body::NeighborHistory(NeighborHistory { neighbor: name.to_owned(), now, transitions, messages })
+        }
+        None => {
+            Body::Refused(Refusal::new(404, format!("there is no peer `{name}`"), "`weft show neighbors` lists them"))
+        }
+    }
+}
+
 /// The configuration of a peer: its own, or that of the range it called from.
 fn configured<'a>(node: &'a Node, info: &NeighborInfo) -> Option<&'a PeerConfig> {
     let config = node.config();
@@ -97,6 +111,7 @@ fn neighbor(node: &Node, info: NeighborInfo) -> Neighbor {
         state: info.state,
         since_s: info.since_s,
         hold_time_s: info.hold_time_s,
+        agreed: info.agreed,
         prefixes_received: per_family(info.prefixes_received),
         prefixes_sent: per_family(info.prefixes_sent),
         add_path,

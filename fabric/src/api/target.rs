@@ -46,6 +46,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
     let request = match path {
         "/v1/version" => Request::Show(Question::Version),
         "/v1/neighbors" => Request::Show(Question::Neighbors),
+        "/v1/neighbors/history" => Request::Show(Question::NeighborHistory(query.needed("peer")?)),
         "/v1/routes" => Request::Show(Question::Routes(selection(&mut query)?)),
         "/v1/bgp" => Request::Show(Question::Bgp(selection(&mut query)?)),
         "/v1/dump" => Request::Show(Question::Dump(selection(&mut query)?)),
@@ -70,7 +71,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
 fn unknown_path(door: Door, path: &str) -> Refusal {
     let remedy = match door {
         Door::Local => {
-            "GET /v1/ version, neighbors, routes, bgp, dump, interfaces, explain, history, policy, health, metrics; POST /v1/ reload, stop, clear"
+            "GET /v1/ version, neighbors, neighbors/history, routes, bgp, dump, interfaces, explain, history, policy, health, metrics; POST /v1/ reload, stop, clear"
         }
         Door::Metrics => "GET /metrics or /healthz; everything else is answered on the unix socket only",
     };

@@ -335,6 +335,7 @@ fn table_of(question: &Question, answer: &Answer) -> String {
             let details = body.neighbors.iter().map(show::neighbors::details);
             show::neighbors::table_of(node, &body) + &details.collect::<String>()
         }
+        Question::NeighborHistory(_) => show::trail::tables_of(&read(value)),
         Question::Routes(_) => show::routes::page(&read(value), true),
         Question::Bgp(_) => {
             let body = read(value);

@@ -147,6 +147,20 @@ pub struct Peer {
     pub max_prefixes_restart_s: Option<u32>,
     /// Several paths of a prefix (RFC 7911).
     pub add_path: Option<AddPath>,
+    /// What we are to this external peer (RFC 9234).
+    pub bgp_role: Option<BgpRole>,
+    /// Refuse it unless it says its role too.
+    pub bgp_role_strict: Option<bool>,
+    /// Offer to receive messages of up to 65,535 octets (RFC 8654).
+    pub extended_messages: Option<bool>,
+    /// Long-lived stale time offered, seconds (RFC 9494); 0 = only keep the peer's routes for as long as it asks.
+    pub long_lived_stale_s: Option<u32>,
+    /// Wait for the peer's OPEN before ours is sent, milliseconds (RFC 4271 §8.1.1).
+    pub delay_open_ms: Option<u32>,
+    /// Let a peer that keeps failing rest longer and longer (RFC 4271 §8.1.1).
+    pub damp_oscillations: Option<bool>,
+    /// End the session of a peer that reads nothing for so many seconds (RFC 9687); 0 = never.
+    pub send_hold_s: Option<u32>,
 }
 
 /// Several paths of a prefix on one session, for all its families.
@@ -172,6 +186,22 @@ pub enum AddPathSend {
     All,
     /// So many, the best first.
     Best(u8),
+}
+
+/// What we are to a peer (RFC 9234 §4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BgpRole {
+    /// It buys transit from us.
+    Provider,
+    /// We are a route server, it is a client.
+    RouteServer,
+    /// The reverse.
+    RouteServerClient,
+    /// We buy transit from it.
+    Customer,
+    /// We exchange our own and our customers' routes.
+    Peer,
 }
 
 /// `shutdown: true` or `shutdown: "being moved"`.

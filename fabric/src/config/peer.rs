@@ -1,6 +1,7 @@
 //! Peers and ranges: what the peer says, else its group, else the role.
 
 mod routes;
+mod session;
 
 use super::file::{self, Config, FamilyName, NextHop, Peer, Shutdown};
 use super::node::{Faults, check_host_bits};
@@ -8,7 +9,7 @@ use super::role::Defaults;
 use super::value::{RemoteAsn, Retry};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use weft_bgp::peer::{AddPath, AddPathSend, Endpoint, NextHopRule, PeerConfig, RemoteAs, SessionOptions};
+use weft_bgp::peer::{AddPath, AddPathSend, Endpoint, NextHopRule, PeerConfig, RemoteAs};
 use weft_bgp::policy::BUILT_IN;
 use weft_bgp::speaker::DynamicRange;
 use weft_bgp::types::{Asn, Family};
@@ -192,7 +193,7 @@ impl<'a> Draft<'a> {
             originated_only: self.pick(|p| &p.originated_only).unwrap_or(defaults.originated_only),
             local_address: self.pick(|p| &p.local_address),
             multihop: self.pick(|p| &p.multihop).unwrap_or(false),
-            session: SessionOptions::default(),
+            session: self.session_options(&remote_asn, faults),
             routes: self.routes(internal, faults),
             add_path: self.add_path(faults),
             endpoint: self.endpoint,

@@ -316,6 +316,7 @@ fn render(door: Door, answer: &Answer) -> Response<Full<Bytes>> {
         Body::Refused(refusal) => refused(refusal),
         Body::Version(_)
         | Body::Neighbors(_)
+        | Body::NeighborHistory(_)
         | Body::Routes(_)
         | Body::Bgp(_)
         | Body::Interfaces(_)

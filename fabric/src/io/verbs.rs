@@ -30,6 +30,8 @@ pub enum Form {
 pub enum Verb {
     /// Peers, or one of them.
     Neighbors(Option<String>),
+    /// `show neighbors NAME --history`.
+    NeighborHistory(String),
     /// Paths: of one prefix, or so many.
     Bgp(Option<String>, Option<usize>),
     /// Routes: one, or so many.
@@ -110,6 +112,10 @@ pub fn run(verb: &Verb, socket: &Path, form: Form, out: &mut impl Write) -> Resu
     let client = Client::new(socket)?;
     match verb {
         Verb::Neighbors(name) => neighbors(&client, name.as_deref(), form, out),
+        Verb::NeighborHistory(name) => {
+            let target = format!("/v1/neighbors/history?peer={}", api::query(name));
+            simple(&client, &target, form, out, |_, answer| show::trail::tables_of(answer))
+        }
         Verb::Bgp(one, limit) => bgp(&client, one.as_deref(), *limit, form, out),
         Verb::Routes(one, limit) => routes(&client, one.as_deref(), *limit, form, out),
         Verb::Interfaces => {

@@ -62,6 +62,9 @@ pub fn details(peer: &Neighbor) -> String {
     line("AS", asn(peer));
     line("router id", or_none(peer.router_id));
     line("hold time", peer.hold_time_s.map_or_else(|| NONE.to_owned(), |time| format!("{time} s")));
+    if !peer.agreed.is_empty() {
+        line("agreed on", peer.agreed.join(", "));
+    }
     let limit = peer.max_prefixes.map_or_else(String::new, |limit| format!(", at most {limit}"));
     let received = peer.prefixes_received;
     line("prefixes received", format!("{} IPv4, {} IPv6{limit}", received.ipv4, received.ipv6));

@@ -1,12 +1,42 @@
 //! What the tables of a living node do not show: odd cases of each. The rest is in `api/tests`.
 
 use super::*;
-use crate::api::{BgpPath, Explanation, Neighbor, Neighbors, PerFamily, Route, Routes, Told, Via};
+use crate::api::{BgpPath, Explanation, Neighbor, NeighborHistory, Neighbors, PerFamily, Route, Routes, Told, Via};
+use weft_bgp::peer::{FsmEvent, FsmState, MessageRecord, Transition, Way};
+use weft_bgp::time::Instant;
 
 #[test]
 fn durations_are_two_units_at_most() {
     let all = [0, 59, 60, 3_599, 3_600, 11_100, 86_399, 86_400, 200_000_000].map(duration);
     assert_eq!(all.join(" "), "0s 59s 1m00s 59m59s 1h00m 3h05m 23h59m 1d00h 2314d19h");
+}
+
+#[test]
+fn the_history_of_a_neighbor_says_what_and_why() {
+    let at = |seconds: u64| Instant(seconds * 1_000_000_000);
+    let step = |seconds, from, to, event| Transition { at: at(seconds), from, to, event, accepted: true };
+    let heard = |seconds, way, kind: &str, times, text: &str, hex: &str| MessageRecord {
+        at: at(seconds),
+        way,
+        kind: kind.to_owned(),
+        length: 45,
+        times,
+        text: text.to_owned(),
+        hex: format!("{}{hex}", "ff".repeat(16)),
+    };
+    let answer = NeighborHistory {
+        neighbor: "tor1".to_owned(),
+        now: at(100),
+        transitions: vec![
+            step(10, FsmState::Active, FsmState::OpenSent, FsmEvent::Accepted),
+            step(40, FsmState::Established, FsmState::Idle, FsmEvent::HoldTimerExpires),
+        ],
+        messages: vec![
+            heard(10, Way::Received, "Open", 1, "AS 64599, hold time 9 s, identifier 10.69.255.1", &"2d".repeat(40)),
+            heard(37, Way::Sent, "Keepalive", 9, "", "001304"),
+        ],
+    };
+    insta::assert_snapshot!("trail", trail::tables_of(&answer));
 }
 
 fn neighbor(name: &str) -> Neighbor {
@@ -20,6 +50,7 @@ fn neighbor(name: &str) -> Neighbor {
         state: "Established".to_owned(),
         since_s: 3_600,
         hold_time_s: Some(9),
+        agreed: vec!["extended messages".to_owned(), "graceful restart (120 s)".to_owned()],
         prefixes_received: PerFamily { ipv4: 3, ipv6: 0 },
         prefixes_sent: PerFamily { ipv4: 4, ipv6: 0 },
         add_path: None,

@@ -1,0 +1,75 @@
+//! How a session is run, as the file says it: what the OPEN offers, and how patient we are.
+
+use super::super::file::BgpRole;
+use super::super::node::Faults;
+use super::Draft;
+use weft_bgp::peer::{RemoteAs, SessionOptions};
+use weft_bgp::types::Asn;
+use weft_bgp::wire::capability::Role;
+
+/// 24 bits on the wire (RFC 9494 §3.1).
+const LONG_LIVED_MAX_S: u32 = 0x00ff_ffff;
+/// Longest DelayOpen that still is one: the hold time of a connection without an OPEN is four minutes (RFC 4271 §8.2.2).
+const DELAY_OPEN_MAX_MS: u32 = 240_000;
+
+impl Draft<'_> {
+    pub(super) fn session_options(&self, remote_asn: &RemoteAs, faults: &mut Faults<'_>) -> SessionOptions {
+        let default = SessionOptions::default();
+        let role_strict = self.pick(|p| &p.bgp_role_strict).unwrap_or(default.role_strict);
+        let role = self.bgp_role(remote_asn, role_strict, faults);
+        let long_lived_stale_s = self.pick(|p| &p.long_lived_stale_s);
+        if long_lived_stale_s.is_some_and(|time| time > LONG_LIVED_MAX_S) {
+            let path = format!("{}.long_lived_stale_s", self.path);
+            faults.add(&path, "does not fit 24 bits (RFC 9494 §3.1)", "write 0..=16777215");
+        }
+        if long_lived_stale_s.is_some()
+            && self.pick(|p| &p.graceful_restart_s).or(self.config.graceful_restart_s) == Some(0)
+        {
+            faults.add(
+                &format!("{}.long_lived_stale_s", self.path),
+                "graceful restart is off here, and nothing is long-lived without it (RFC 9494 §3.1)",
+                "take one of the two away",
+            );
+        }
+        let delay_open_ms = self.pick(|p| &p.delay_open_ms).unwrap_or(default.delay_open_ms);
+        if delay_open_ms > DELAY_OPEN_MAX_MS {
+            let path = format!("{}.delay_open_ms", self.path);
+            faults.add(&path, format!("{delay_open_ms} is more than four minutes"), "write 0..=240000");
+        }
+        SessionOptions {
+            role,
+            role_strict,
+            extended_message: self.pick(|p| &p.extended_messages).unwrap_or(default.extended_message),
+            long_lived_stale_s,
+            delay_open_ms,
+            damp_oscillations: self.pick(|p| &p.damp_oscillations).unwrap_or(default.damp_oscillations),
+            send_hold_s: self.pick(|p| &p.send_hold_s).or(default.send_hold_s),
+        }
+    }
+
+    fn bgp_role(&self, remote_asn: &RemoteAs, strict: bool, faults: &mut Faults<'_>) -> Option<Role> {
+        let role = self.pick(|p| &p.bgp_role).map(|role| match role {
+            BgpRole::Provider => Role::Provider,
+            BgpRole::RouteServer => Role::RouteServer,
+            BgpRole::RouteServerClient => Role::RouteServerClient,
+            BgpRole::Customer => Role::Customer,
+            BgpRole::Peer => Role::Peer,
+        });
+        if role.is_some() && *remote_asn == RemoteAs::Is(Asn(self.config.asn)) {
+            let path = format!("{}.bgp_role", self.path);
+            faults.add(
+                &path,
+                "roles are of external sessions (RFC 9234 §4), and this peer is internal",
+                "take it away",
+            );
+        }
+        if strict && role.is_none() {
+            faults.add(
+                &format!("{}.bgp_role_strict", self.path),
+                "there is no `bgp_role` for the peer's to fit",
+                "add `bgp_role: customer` (or provider, peer, route-server, route-server-client), or take it away",
+            );
+        }
+        role
+    }
+}
