@@ -66,11 +66,12 @@ pub enum RemovePrivateAs {
     All,
 }
 
-/// How a next hop without a global address is written (RFC 2545 §3 knows no such thing).
+/// How a next hop without a global address is written (RFC 2545 §3 knows no such thing) to a peer that has not the Link-Local Next
+/// Hop capability; to one that has it, it stands alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LinkLocalForm {
-    /// `single` where both ends have the Link-Local Next Hop capability, else `twice`.
+    /// As `twice`.
     #[default]
     Auto,
     /// Sixteen octets.

@@ -359,8 +359,9 @@ pub(super) fn own_next_hop(session: &Session, form: LinkLocalForm) -> NextHop {
     }
     // The encoder writes `addr`, and behind it the link-local address if there is one.
     match form {
+        // What was agreed (draft-ietf-idr-linklocal-capability §4) is what is sent.
+        _ if session.codec.link_local_next_hop => NextHop::new(addr),
         LinkLocalForm::Single => NextHop::new(addr),
-        LinkLocalForm::Auto if session.codec.link_local_next_hop => NextHop::new(addr),
         LinkLocalForm::Auto | LinkLocalForm::Twice => NextHop { addr, link_local: Some(v6) },
         LinkLocalForm::Unspecified => NextHop { addr: IpAddr::V6(Ipv6Addr::UNSPECIFIED), link_local: Some(v6) },
     }

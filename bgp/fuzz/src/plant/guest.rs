@@ -2,9 +2,10 @@
 
 use super::Plant;
 use bytes::{Bytes, BytesMut};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use weft_bgp::peer::{AddPath, AddPathSend, PeerConfig, PeerHistory};
 use weft_bgp::speaker::Input;
-use weft_bgp::types::{ConnId, Family, IpNet, NextHop};
+use weft_bgp::types::{ConnId, Family, IfIndex, IpNet, NextHop};
 use weft_bgp::wire::attrs::{Attrs, flag, kind, put};
 use weft_bgp::wire::capability::PathDirections;
 use weft_bgp::wire::framer::Framer;
@@ -18,6 +19,21 @@ impl Plant {
         change(&mut self.guest.config);
         let (peer, config) = (self.guest.id, Box::new(self.guest.config.clone()));
         self.speaker.handle(self.now, Input::SetPeer { peer, config });
+        self.run();
+    }
+
+    /// The guest, configured as whoever answers on a link, connects from its link-local address.
+    pub fn accept_link_local(&mut self) {
+        self.leave();
+        let (theirs, link) = (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), IfIndex(2));
+        self.speaker.handle(self.now, Input::SetRemote { peer: self.guest.id, remote: Some((theirs, link)) });
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 1;
+        let end = |address, port| SocketAddr::V6(SocketAddrV6::new(address, port, 0, link.0));
+        let ours = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9);
+        let (local, remote) = (end(ours, 179), end(theirs, 40_000));
+        self.speaker.handle(self.now, Input::Accepted { conn, local, remote });
+        self.guest.conn = Some(conn);
         self.run();
     }
 
