@@ -50,6 +50,6 @@ fn the_operator_is_told_that_there_is_no_policy() {
     let refused = plant.speaker.refused(&PREFIX.parse().unwrap());
     assert!(refused[0].reason.contains("RFC 8212"), "{refused:?}");
     let told = plant.speaker.told(&OWN_PREFIX.parse().unwrap());
-    let reason = told.iter().find(|(name, _)| name == "guest").and_then(|(_, reason)| reason.clone());
+    let reason = told.iter().find(|told| told.neighbor == "guest").and_then(|told| told.reason.clone());
     assert!(reason.is_some_and(|reason| reason.contains("RFC 8212")), "{told:?}");
 }

@@ -107,7 +107,7 @@ fn a_peer_that_cannot_take_them_is_not_told() {
     plant.open();
     assert!(plant.guest_told(OWN_PREFIX).is_none());
     let told = plant.speaker.told(&OWN_PREFIX.parse().unwrap());
-    let reason = told.iter().find(|(name, _)| name == "guest").and_then(|(_, reason)| reason.clone());
+    let reason = told.iter().find(|told| told.neighbor == "guest").and_then(|told| told.reason.clone());
     assert!(reason.is_some_and(|reason| reason.contains("RFC 8950")), "{told:?}");
     plant.check();
 }
