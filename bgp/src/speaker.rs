@@ -96,6 +96,15 @@ pub struct Originate {
     pub why: String,
 }
 
+/// How far packets of a session travel: time to live of IPv4, hop limit of IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeToLive {
+    /// Of what we send: 1 for a directly connected eBGP peer, 255 with GTSM, 64 otherwise.
+    pub send: u8,
+    /// What arrives with less is not the peer's (RFC 5082 §3): the socket drops it. 0 = whatever arrives.
+    pub least: u8,
+}
+
 /// Something happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Input {
@@ -208,8 +217,8 @@ pub enum Output {
         remote: SocketAddr,
         /// From where, if it matters.
         local: Option<IpAddr>,
-        /// Time to live / hop limit of what we send: 1 for a directly connected eBGP peer, 64 otherwise.
-        ttl: u8,
+        /// Time to live / hop limit, out and in.
+        ttl: TimeToLive,
     },
     /// Close; `flush`: first send what `poll_transmit` still yields (a NOTIFICATION).
     Close {

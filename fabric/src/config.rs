@@ -3,6 +3,7 @@
 //! Strict: an unknown key, a wrong value or a contradiction is refused with file, line, column, field and remedy; nothing is guessed.
 //! Every fault of a file is reported at once where that is possible. Reading the file itself is `io`'s work.
 
+mod auth;
 mod file;
 mod locate;
 mod node;
@@ -13,6 +14,7 @@ mod tests;
 mod value;
 
 pub use crate::io::files::load;
+pub use auth::{AoAlgorithm, Method, Place, Protection, TcpAo};
 pub use file::{
     AddPath, AddPathSend, Announce, Api, BgpRole, Config, FamilyName, Fib, LocalAsOptions, LocalAsWritten, NextHop,
     OnSigterm, Peer, Range, Shutdown, Source, Timers,

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "tasks, threads and clocks are what this module is for")]
 
+pub mod auth;
 pub mod client;
 pub mod clock;
 pub mod discovery;
@@ -9,8 +10,10 @@ pub mod driver;
 pub mod files;
 pub mod http;
 pub mod icmp6;
+pub mod listen;
 pub mod mrt;
 pub mod netlink;
+mod raw;
 pub mod sockopt;
 pub mod tcp;
 pub mod verbs;

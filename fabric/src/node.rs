@@ -16,7 +16,7 @@ use crate::ra;
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use weft_bgp::event::Event;
 use weft_bgp::speaker::{self, FibChange, LinkState, Speaker};
 use weft_bgp::time::Instant;
@@ -166,6 +166,12 @@ impl Node {
         self.output.pop_front()
     }
 
+    /// Somebody connected: what the socket needs before [`speaker::Input::Accepted`]; `None` = a stranger, to be closed at once.
+    pub fn caller(&mut self, now: Instant, remote: SocketAddr) -> Option<speaker::TimeToLive> {
+        self.called(now, remote);
+        self.speaker.caller(remote)
+    }
+
     /// Bytes for a connection, about `limit` of them; true if more is waiting.
     pub fn poll_transmit(&mut self, now: Instant, conn: ConnId, buf: &mut BytesMut, limit: usize) -> bool {
         self.speaker.poll_transmit(now, conn, buf, limit)
@@ -264,9 +270,8 @@ impl Node {
 
     fn bgp(&mut self, now: Instant, input: speaker::Input) {
         if let speaker::Input::Accepted { remote, .. } = &input {
-            self.caller(now, *remote);
             // The address must have reached the peer before the connection does.
-            self.pump(now);
+            self.called(now, *remote);
         }
         self.speaker.handle(now, input);
     }

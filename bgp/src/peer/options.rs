@@ -13,6 +13,8 @@ pub struct SessionOptions {
     pub role_strict: bool,
     /// Offer to receive messages of up to 65,535 octets (RFC 8654), and send them to whoever offers it too.
     pub extended_message: bool,
+    /// GTSM (RFC 5082): the peer is at most this many hops away, and what comes from farther away is dropped; `None` = not checked.
+    pub ttl_security: Option<u8>,
     /// Long-lived stale time offered (RFC 9494 §3.1), seconds, 24 bits; `None` = no long-lived graceful restart.
     pub long_lived_stale_s: Option<u32>,
     /// Wait this long for the peer's OPEN before ours is sent (RFC 4271 §8.1.1, DelayOpen); 0 = send at once.
@@ -29,6 +31,7 @@ impl Default for SessionOptions {
             role: None,
             role_strict: false,
             extended_message: true,
+            ttl_security: None,
             long_lived_stale_s: None,
             delay_open_ms: 0,
             damp_oscillations: true,
@@ -44,6 +47,7 @@ impl SessionOptions {
         self.role != new.role
             || self.role_strict != new.role_strict
             || self.extended_message != new.extended_message
+            || self.ttl_security != new.ttl_security
             || self.long_lived_stale_s != new.long_lived_stale_s
             || self.send_hold_s != new.send_hold_s
     }

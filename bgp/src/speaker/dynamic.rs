@@ -41,7 +41,7 @@ impl Speaker {
     }
 
     /// The range of an address, and the peer that it makes there.
-    fn range_of(&self, address: IpAddr) -> Option<(&DynamicRange, PeerConfig)> {
+    pub(super) fn range_of(&self, address: IpAddr) -> Option<(&DynamicRange, PeerConfig)> {
         let range = self.ranges.iter().find(|range| range.prefix.contains(&address))?;
         let config = PeerConfig {
             name: address.to_string(),

@@ -390,7 +390,7 @@ impl Speaker {
     }
 
     /// The configured peer at an address (and, for a link-local one, on its interface).
-    fn peer_at(&self, remote: SocketAddr) -> Option<PeerId> {
+    pub(super) fn peer_at(&self, remote: SocketAddr) -> Option<PeerId> {
         let matches = |member: &&Member| match member.peer.config().endpoint {
             Endpoint::Address(address) => address == remote.ip(),
             Endpoint::Interface(_) => member.peer.is_at(remote),

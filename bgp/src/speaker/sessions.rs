@@ -1,11 +1,11 @@
 //! What happens to a peer's routes as its sessions come and go: convergence at the start, retention over a restart (RFC 4724). Walks
 //! over what a lost session leaves behind are in `speaker/sweep`.
 
-use super::Output;
 use super::export::Out;
 use super::machine::{Member, Speaker};
+use super::{Output, TimeToLive};
 use crate::event::Event;
-use crate::peer::{PeerHistory, PeerOutput, RemoteAs, Session};
+use crate::peer::{PeerConfig, PeerHistory, PeerOutput, RemoteAs, Session};
 use crate::rib::table::PeerFacts;
 use crate::time::Instant;
 use crate::types::{ConnId, Family, PeerId};
@@ -80,11 +80,32 @@ impl Speaker {
         let Some(config) = self.members.get(&id).map(|member| member.peer.config()) else {
             return;
         };
-        // RFC 4271 §5.1.3: an external peer is on the link unless it is said to be farther away.
-        let internal = config.remote_asn == RemoteAs::Is(self.config.asn);
-        let ttl = if internal || config.multihop { 64 } else { 1 };
+        let ttl = self.time_to_live(config);
         let local = config.local_address;
         self.output.push_back(Output::Connect { conn, peer: id, remote, local, ttl });
+    }
+
+    fn time_to_live(&self, config: &PeerConfig) -> TimeToLive {
+        if let Some(hops) = config.session.ttl_security {
+            // RFC 5082 §3: who is one hop away arrives with 255, and nobody farther away can.
+            return TimeToLive { send: u8::MAX, least: u8::MAX - hops.saturating_sub(1) };
+        }
+        // RFC 4271 §5.1.3: an external peer is on the link unless it is said to be farther away.
+        let internal = config.remote_asn == RemoteAs::Is(self.config.asn);
+        TimeToLive { send: if internal || config.multihop { 64 } else { 1 }, least: 0 }
+    }
+
+    /// What the socket of somebody who connected to us needs before it is handed on by `Input::Accepted`; `None` = nobody is
+    /// expected there, and the connection may as well be closed at once.
+    #[must_use]
+    pub fn caller(&self, remote: SocketAddr) -> Option<TimeToLive> {
+        if let Some(config) =
+            self.peer_at(remote).and_then(|id| self.members.get(&id)).map(|member| member.peer.config())
+        {
+            return Some(self.time_to_live(config));
+        }
+        let (range, _) = self.range_of(remote.ip())?;
+        Some(self.time_to_live(&range.template))
     }
 
     fn on_up(&mut self, now: Instant, id: PeerId, session: Arc<Session>) {

@@ -1,5 +1,6 @@
 //! The file as written: one struct per YAML section, unknown keys refused. Meaning is given in [`super::node`].
 
+use super::auth::TcpAo;
 use super::role::Role;
 use super::value::{Community, LargeCommunity, Listen, RemoteAsn, Retry};
 use ipnet::IpNet;
@@ -123,6 +124,12 @@ pub struct Peer {
     pub local_address: Option<IpAddr>,
     /// More than one hop away.
     pub multihop: Option<bool>,
+    /// GTSM (RFC 5082): at most so many hops away, and nothing is taken from farther.
+    pub ttl_security: Option<u8>,
+    /// TCP-MD5 (RFC 2385): file with the password.
+    pub password_file: Option<PathBuf>,
+    /// TCP-AO (RFC 5925).
+    pub tcp_ao: Option<TcpAo>,
     /// How often our own AS may stand in a path that it sends.
     pub allow_own_as: Option<u8>,
     /// Refuse paths that do not begin with its AS (RFC 4271 §6.3).

@@ -1,5 +1,6 @@
 //! What the node runs on: a [`Config`] with every default filled in and every contradiction refused.
 
+use super::auth::Protection;
 use super::file::{Config, Fib, OnSigterm};
 use super::peer;
 use super::role::{Defaults, Role};
@@ -41,6 +42,8 @@ pub struct NodeConfig {
     pub peers: Vec<PeerConfig>,
     /// Ranges of peers that are not configured one by one.
     pub dynamic: Vec<DynamicRange>,
+    /// What protects their connections.
+    pub protections: Vec<Protection>,
     /// Addresses for `lo`.
     pub addresses: Vec<IpNet>,
     /// All we announce: `addresses` first, then `originate`.
@@ -140,6 +143,7 @@ impl Config {
             policy: self.policy.clone(),
             peers: peer::peers(self, &mut faults),
             dynamic: peer::ranges(self, &mut faults),
+            protections: peer::protections(self, &mut faults),
             addresses: self.checked_addresses(&mut faults),
             originate: self.originated(&mut faults),
             fib: self.fib(&mut faults),

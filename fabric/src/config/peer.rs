@@ -3,6 +3,7 @@
 mod routes;
 mod session;
 
+use super::auth::{self, Place, Protection};
 use super::file::{self, Config, FamilyName, NextHop, Peer, Shutdown};
 use super::node::{Faults, check_host_bits};
 use super::role::Defaults;
@@ -132,6 +133,29 @@ pub(super) fn ranges(config: &Config, faults: &mut Faults<'_>) -> Vec<DynamicRan
             template: Draft::of(config, &path, &name, endpoint, &peer).build(faults),
             limit: range.limit.unwrap_or(RANGE_LIMIT),
         });
+    }
+    all
+}
+
+/// What protects the connections of peers and of ranges.
+pub(super) fn protections(config: &Config, faults: &mut Faults<'_>) -> Vec<Protection> {
+    let mut all = Vec::new();
+    let mut add = |own: &Peer, path: String, place: Place| {
+        let group = own.group.as_ref().and_then(|group| config.groups.get(group));
+        let password = own.password_file.clone().or_else(|| group?.password_file.clone());
+        let tcp_ao = own.tcp_ao.clone().or_else(|| group?.tcp_ao.clone());
+        let method = auth::method(password, tcp_ao, &path, faults);
+        let field = if matches!(method, Some(auth::Method::Ao(_))) { "tcp_ao" } else { "password_file" };
+        all.extend(method.map(|method| Protection { place, method, field: format!("{path}.{field}") }));
+    };
+    for (name, peer) in &config.peers {
+        if let Some(place) = peer.address.map(Place::Address).or_else(|| peer.interface.clone().map(Place::Interface)) {
+            add(peer, format!("peers.{name}"), place);
+        }
+    }
+    for (index, range) in config.listen.iter().enumerate() {
+        let own = Peer { group: range.group.clone(), ..Peer::default() };
+        add(&own, format!("listen[{index}]"), Place::Range(range.prefix.trunc()));
     }
     all
 }

@@ -57,6 +57,9 @@ fn every_key_arrives_where_it_belongs() {
         writeln!(text, "{route:?}").unwrap();
     }
     writeln!(text, "{:?}\n{:?}", node.fib, node.api).unwrap();
+    for protection in &node.protections {
+        writeln!(text, "{protection:?}").unwrap();
+    }
     let speaker = &node.speaker;
     writeln!(
         text,

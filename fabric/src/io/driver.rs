@@ -12,17 +12,17 @@
 mod ask;
 mod life;
 
+use super::auth::Keys;
 use super::clock::{self, Clock};
 use super::discovery::Discovery;
 use super::http::{self, Ask};
+use super::listen::Listeners;
 use super::netlink::{self, Kernel};
-use super::sockopt;
-use super::tcp::{Conns, Ready};
+use super::tcp::{Conns, Dial, Ready};
 use crate::config::{self, NodeConfig, OnSigterm};
 use crate::fib::FibReport;
 use crate::node::{Input, Node, Output};
 use anyhow::Context as _;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -30,8 +30,6 @@ use weft_bgp::event::Event;
 use weft_bgp::speaker;
 use weft_bgp::time::Instant;
 
-/// The BGP port.
-const PORT: u16 = 179;
 /// Changes in one batch for the kernel.
 const BATCH: usize = 4_096;
 /// Batches under way: one is being written while the next waits.
@@ -84,6 +82,8 @@ struct Daemon {
     clock: Clock,
     node: Node,
     conns: Conns,
+    keys: Keys,
+    listeners: Listeners,
     discovery: Discovery,
     kernel: Kernel,
     sources: Sources,
@@ -113,7 +113,10 @@ impl Daemon {
         let (asked, asks) = mpsc::channel(ASKS);
         let (counted, counts) = mpsc::channel(ASKS);
         let server = http::serve(&config.api, asked)?;
-        listen(&conns)?;
+        let keys = Keys::load(&config).map_err(anyhow::Error::msg)?;
+        let mut listeners = Listeners::start(&conns)?;
+        // Before the first peer can call; links come with the kernel's first answer.
+        listeners.set_keys(&conns, &keys, &[]);
         let sources = Sources {
             ready,
             kernel: kernel_events,
@@ -138,6 +141,8 @@ impl Daemon {
             clock,
             node,
             conns,
+            keys,
+            listeners,
             discovery,
             kernel,
             sources,
@@ -221,7 +226,10 @@ impl Daemon {
     fn on_bgp(&mut self, output: speaker::Output) {
         let now = self.clock.now();
         match output {
-            speaker::Output::Connect { conn, remote, local, ttl, .. } => self.conns.connect(conn, remote, local, ttl),
+            speaker::Output::Connect { conn, remote, local, ttl, .. } => {
+                let key = self.keys.of(remote, self.node.links()).cloned();
+                self.conns.connect(conn, Dial { remote, local, ttl, key });
+            }
             speaker::Output::Close { conn, flush } => {
                 let node = &mut self.node;
                 self.conns.close(conn, flush, |buf, limit| node.poll_transmit(now, conn, buf, limit));
@@ -243,7 +251,10 @@ impl Daemon {
     fn on_ready(&mut self, ready: Ready) {
         let input = match ready {
             Ready::Dialled(conn, result) => self.conns.on_dialled(conn, result),
-            Ready::Accepted(stream, remote) => self.conns.on_accepted(stream, remote),
+            Ready::Accepted(stream, remote) => {
+                let known = self.node.caller(self.clock.now(), remote);
+                known.and_then(|ttl| self.conns.on_accepted(stream, remote, ttl))
+            }
             Ready::Readable(conn) => self.conns.on_readable(conn),
             Ready::Writable(conn) => {
                 self.conns.on_writable(conn);
@@ -258,7 +269,10 @@ impl Daemon {
 
     fn on_kernel(&mut self, event: netlink::Event) {
         match event {
-            netlink::Event::Links(links) => self.handle(Input::Links(links)),
+            netlink::Event::Links(links) => {
+                self.listeners.set_keys(&self.conns, &self.keys, &links);
+                self.handle(Input::Links(links));
+            }
             netlink::Event::LinkDown(link) => self.handle(Input::LinkDown(link)),
             netlink::Event::Acked { seq, failed } => {
                 self.batches = self.batches.saturating_sub(1);
@@ -297,19 +311,6 @@ impl Daemon {
             OnSigterm::Stop => Ending::Stop,
         }
     }
-}
-
-/// Listens for peers on both families; a system without IPv6 serves IPv4 alone.
-fn listen(conns: &Conns) -> anyhow::Result<()> {
-    let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
-    conns.listen(sockopt::listen(v4).with_context(|| {
-        format!("cannot listen on TCP port {PORT}: is another BGP daemon running here? It needs CAP_NET_BIND_SERVICE")
-    })?);
-    match sockopt::listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT))) {
-        Ok(listener) => conns.listen(listener),
-        Err(error) => tracing::warn!(%error, "not listening on IPv6: unnumbered and IPv6 peers cannot connect to us"),
-    }
-    Ok(())
 }
 
 async fn sleep_until(deadline: Option<tokio::time::Instant>) {

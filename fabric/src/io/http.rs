@@ -102,7 +102,7 @@ pub fn serve(config: &ApiConfig, asks: mpsc::Sender<Ask>) -> io::Result<Server> 
     let mut server = Server { socket: config.socket.clone(), file, metrics: None, listeners, open: Some(open) };
     if let Some(address) = config.http {
         let at_port = |error| context(&format!("metrics port {address} (`api.http`)"), &error);
-        let listener = super::sockopt::listen(address).map_err(at_port)?;
+        let listener = super::sockopt::listen(address, None).map_err(at_port)?;
         server.metrics = Some(listener.local_addr().map_err(at_port)?);
         server.listeners.spawn(accept_metrics(listener, asks.clone(), closing.clone()));
     }

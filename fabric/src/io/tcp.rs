@@ -1,8 +1,11 @@
 //! The TCP connections of the daemon. Tasks only wait for readiness and say so in a few octets; the loop that owns the node reads
 //! and writes itself. So nothing is buffered between a socket and the speaker, and a full socket simply leaves changes in the RIB.
 
+use super::auth::{self, Key};
 use super::sockopt;
 use bytes::{Buf, Bytes, BytesMut};
+use ipnet::IpNet;
+use socket2::SockRef;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +13,7 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
-use weft_bgp::speaker::Input;
+use weft_bgp::speaker::{Input, TimeToLive};
 use weft_bgp::time::Duration;
 use weft_bgp::types::ConnId;
 
@@ -40,6 +43,19 @@ pub enum Ready {
     Readable(ConnId),
     /// There is room to write.
     Writable(ConnId),
+}
+
+/// Where to, and how.
+#[derive(Debug)]
+pub struct Dial {
+    /// The peer.
+    pub remote: SocketAddr,
+    /// Our address, if it matters.
+    pub local: Option<IpAddr>,
+    /// How far packets go, and from how far they are taken.
+    pub ttl: TimeToLive,
+    /// What segments are signed with.
+    pub key: Option<Key>,
 }
 
 #[derive(Debug)]
@@ -97,16 +113,17 @@ impl Conns {
         (conns, events)
     }
 
-    /// Accepts from a listener from now on.
-    pub fn listen(&self, listener: TcpListener) {
-        tokio::spawn(accept(listener, self.ready.clone()));
+    /// Accepts from a listener from now on, until the task is aborted.
+    pub fn listen(&self, listener: Arc<TcpListener>) -> AbortHandle {
+        tokio::spawn(accept(listener, self.ready.clone())).abort_handle()
     }
 
     /// Dials; ends with [`Ready::Dialled`].
-    pub fn connect(&mut self, conn: ConnId, remote: SocketAddr, local: Option<IpAddr>, ttl: u8) {
+    pub fn connect(&mut self, conn: ConnId, dial: Dial) {
         let ready = self.ready.clone();
         let task = tokio::spawn(async move {
-            let dial = tokio::time::timeout(CONNECT_LIMIT, sockopt::connect(remote, local, ttl));
+            let Dial { remote, local, ttl, key } = dial;
+            let dial = tokio::time::timeout(CONNECT_LIMIT, sockopt::connect(remote, local, ttl, key));
             let result = dial.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
             // The other end goes only when the daemon does.
             let _ = ready.send(Ready::Dialled(conn, result)).await;
@@ -129,8 +146,12 @@ impl Conns {
         })
     }
 
-    /// Somebody connected: what to tell the node.
-    pub fn on_accepted(&mut self, stream: TcpStream, remote: SocketAddr) -> Option<Input> {
+    /// Somebody connected who was expected: what to tell the node.
+    pub fn on_accepted(&mut self, stream: TcpStream, remote: SocketAddr, ttl: TimeToLive) -> Option<Input> {
+        if let Err(error) = sockopt::limit(&SockRef::from(&stream), remote, ttl) {
+            tracing::warn!(%remote, error = sockopt::plain(&error), "a connection cannot be limited to near peers: closed");
+            return None;
+        }
         let local = stream.local_addr().ok()?;
         let conn = ConnId(ConnId::ACCEPTED | self.accepted);
         self.accepted += 1;
@@ -144,6 +165,29 @@ impl Conns {
         let task = tokio::spawn(watch(conn, Arc::clone(&stream), Arc::clone(&gate), self.ready.clone()));
         let reader = task.abort_handle();
         self.conns.insert(conn, Conn::Open(Open { stream, pending: Bytes::new(), gate, reader, writer: None }));
+    }
+
+    /// New keys for those who are connected: both ends may change theirs at leisure, as long as it takes less than the hold time.
+    pub fn set_keys(&self, key_of: impl Fn(SocketAddr) -> Option<Key>) {
+        for conn in self.conns.values() {
+            let Conn::Open(open) = conn else {
+                continue;
+            };
+            // Without an address the connection is over already.
+            let Ok(remote) = open.stream.peer_addr() else {
+                continue;
+            };
+            let net = IpNet::from(remote.ip());
+            match key_of(remote) {
+                Some(key) => {
+                    if let Err(error) = key.give(&*open.stream, net) {
+                        tracing::warn!(%remote, error = sockopt::plain(&error), "the session cannot have the new key");
+                    }
+                }
+                // Mostly there was none.
+                None => auth::clear(&*open.stream, net),
+            }
+        }
     }
 
     /// Reads once: what came, or that it is over.
@@ -258,7 +302,7 @@ async fn watch(conn: ConnId, stream: Arc<TcpStream>, gate: Arc<Notify>, ready: m
     }
 }
 
-async fn accept(listener: TcpListener, ready: mpsc::Sender<Ready>) {
+async fn accept(listener: Arc<TcpListener>, ready: mpsc::Sender<Ready>) {
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {

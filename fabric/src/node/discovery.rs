@@ -50,12 +50,13 @@ impl Node {
     }
 
     /// Who calls from a link-local address is the neighbour, if none is known on that link.
-    pub(super) fn caller(&mut self, now: Instant, remote: SocketAddr) {
+    pub(super) fn called(&mut self, now: Instant, remote: SocketAddr) {
         if let SocketAddr::V6(remote) = remote
             && remote.ip().is_unicast_link_local()
         {
             let link = IfIndex(remote.scope_id());
             self.ra.handle(now, ra::Input::Connection { link, from: *remote.ip() });
+            self.pump(now);
         }
     }
 

@@ -40,6 +40,7 @@ impl Draft<'_> {
             role,
             role_strict,
             extended_message: self.pick(|p| &p.extended_messages).unwrap_or(default.extended_message),
+            ttl_security: self.ttl_security(faults),
             long_lived_stale_s,
             delay_open_ms,
             damp_oscillations: self.pick(|p| &p.damp_oscillations).unwrap_or(default.damp_oscillations),
@@ -71,5 +72,22 @@ impl Draft<'_> {
             );
         }
         role
+    }
+
+    /// GTSM (RFC 5082).
+    fn ttl_security(&self, faults: &mut Faults<'_>) -> Option<u8> {
+        let ttl_security = self.pick(|p| &p.ttl_security);
+        let path = format!("{}.ttl_security", self.path);
+        if ttl_security.is_some_and(|hops| hops == 0 || hops == u8::MAX) {
+            faults.add(&path, "a number of hops is within 1..=254", "write 1 for a peer on the link");
+        }
+        if ttl_security.is_some() && self.pick(|p| &p.multihop) == Some(true) {
+            faults.add(
+                &path,
+                "`multihop` lets anybody speak whose packets arrive, and `ttl_security` only who is near",
+                "keep `ttl_security` with the number of hops, and take `multihop` away",
+            );
+        }
+        ttl_security
     }
 }

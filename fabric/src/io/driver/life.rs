@@ -2,6 +2,7 @@
 
 use super::{Daemon, Ending};
 use crate::config;
+use crate::io::auth::Keys;
 use crate::node::Input;
 
 impl Daemon {
@@ -20,8 +21,15 @@ impl Daemon {
         if new.api != old.api {
             return Err("`api` changed, which takes effect at the next start only: restart the daemon".to_owned());
         }
+        let keys = Keys::load(&new)?;
         if new.fib != old.fib {
             self.kernel.reconfigure(new.fib.clone());
+        }
+        if keys != self.keys {
+            self.keys = keys;
+            let links = self.node.links();
+            self.listeners.set_keys(&self.conns, &self.keys, links);
+            self.conns.set_keys(|remote| self.keys.of(remote, links).cloned());
         }
         self.handle(Input::Reload(Box::new(new)));
         Ok(())
