@@ -27,6 +27,9 @@ const PEERS: [(&str, &str, &[Place]); 3] = [
     ("gobgp", "gobgpd", &[("two-racks", "spine1=gobgp")]),
 ];
 
+/// Topologies with other daemons in them from the start, and the programs they need.
+const MIXED: [(&str, &[&str]); 1] = [("secured", &["bird", "bgpd"])];
+
 /// Verifies every topology as root (if we are), and again as an ordinary user.
 pub(crate) fn lab(context: &Context) -> io::Result<Outcome> {
     let log = context.log("lab")?;
@@ -73,6 +76,13 @@ pub(crate) fn interop(context: &Context) -> io::Result<Outcome> {
         }
         for (plant, node) in nodes {
             outcome.add(&stage.verify(context, &log, plant, &["--node", node], false)?);
+        }
+    }
+    for (plant, programs) in MIXED {
+        if let Some(missing) = programs.iter().find(|program| find_program(program).is_none()) {
+            outcome.add(&Outcome::skipped(format!("{plant}: `{missing}` is not installed and could not be")));
+        } else {
+            outcome.add(&stage.verify(context, &log, plant, &[], false)?);
         }
     }
     Ok(outcome)
