@@ -113,14 +113,18 @@ pub fn decide(paths: &[Candidate<'_>]) -> Option<Ranking> {
     eliminate_by_med(paths, &mut alive, &mut ended_by);
     keep(&mut alive, &mut ended_by, Rule::Ebgp, |at| !paths[at].ebgp, None);
     keep(&mut alive, &mut ended_by, Rule::Metric, |at| paths[at].metric, None);
-    // RFC 4271 §9.1.2.2 f, g with RFC 4456 §9: originator instead of peer, then the shorter CLUSTER_LIST, then the address. The paths
-    // of one peer (RFC 7911) are equal in all of these: there its identifier decides, so that the order of arrival does not.
-    let best = alive.into_iter().min_by_key(|&at| {
-        let path = &paths[at];
-        let originator = path.attrs.originator_id().unwrap_or(path.router_id);
-        (originator, path.attrs.cluster_list().count(), path.peer_address, path.path_id)
-    })?;
+    let best = alive.into_iter().min_by_key(|&at| paths[at].order())?;
     Some(Ranking { best, ended_by })
+}
+
+impl Candidate<'_> {
+    /// Among equals the least is the best. RFC 4271 §9.1.2.2 f, g with RFC 4456 §9: originator instead of peer, then the shorter
+    /// CLUSTER_LIST, then the address. The paths of one peer (RFC 7911) are equal in all of these: there its identifier decides, so
+    /// that the order of arrival does not.
+    pub(super) fn order(&self) -> (RouterId, usize, IpAddr, u32) {
+        let originator = self.attrs.originator_id().unwrap_or(self.router_id);
+        (originator, self.attrs.cluster_list().count(), self.peer_address, self.path_id)
+    }
 }
 
 fn local_pref(path: &Candidate<'_>) -> u32 {

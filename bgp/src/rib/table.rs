@@ -5,6 +5,7 @@
 //! change. A reader (one for each peer, one for the kernel) holds a cursor into the log; an entry that changed again later is
 //! skipped at its older place, so ten changes cost a slow reader one.
 
+mod outcome;
 mod paths;
 mod rerank;
 
@@ -17,13 +18,15 @@ use super::index::Index;
 use super::lives::Lives;
 use super::nexthop::NextHops;
 use super::slots::{List, Paths, Slot, Slots};
-use super::weights::{total, weighted};
 use crate::types::{Hop, IpNet, PeerId, RouterId};
 use crate::wire::attrs::Attrs;
 use crate::wire::community::Bandwidth;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// A next hop, and what its path says of the bandwidth behind it.
+type Member = (Hop, Option<Bandwidth>);
 
 /// The peer id of what this speaker originates itself.
 pub const LOCAL: PeerId = PeerId(u32::MAX);
@@ -36,6 +39,8 @@ pub const fn is_own(peer: PeerId) -> bool {
     peer.0 >= AGGREGATE.0
 }
 
+/// Mark of a change, in the log, of where packets go and of nothing else. Slots are fewer.
+const HOPS_ONLY: SlotId = 1 << 31;
 /// A log that was longer than this gives its memory back once it is empty.
 const LOG_KEPT: usize = 16_384;
 /// Most changes forgotten in one call: a reader that falls away may have held back a long log.
@@ -98,7 +103,10 @@ pub struct Table {
     pub lives: Lives,
     peers: BTreeMap<PeerId, PeerFacts>,
     hop_sets: BTreeMap<Arc<[Hop]>, ()>,
+    /// The members of an ECMP set while a prefix is ranked.
+    members: Vec<Member>,
     multipath: usize,
+    /// Slots, with [`HOPS_ONLY`] where that is so.
     log: VecDeque<SlotId>,
     /// Number of the first change still in the log.
     log_base: u64,
@@ -119,6 +127,7 @@ impl Table {
             lives: Lives::default(),
             peers: BTreeMap::new(),
             hop_sets: BTreeMap::new(),
+            members: Vec::new(),
             multipath: usize::from(multipath.clamp(1, 64)),
             log: VecDeque::new(),
             log_base: 0,
@@ -281,10 +290,15 @@ impl Table {
             Paths::Many(list) => {
                 let (best, hops, bandwidth) = self.outcome(list);
                 let list = self.slots.list_mut(list);
-                let changed = replaced || list.best != best || list.hops != hops || list.bandwidth != bandwidth;
+                let changed = replaced || list.best != best || list.bandwidth != bandwidth;
+                let hops_only = !changed && list.hops != hops;
                 list.best = best;
                 list.hops = hops;
                 list.bandwidth = bandwidth;
+                if hops_only {
+                    self.note_hops(at);
+                    return true;
+                }
                 changed
             }
         };
@@ -307,6 +321,23 @@ impl Table {
         self.watch.overtake(at, slot.in_log);
         self.overtaken += u64::from(std::mem::replace(&mut slot.in_log, true));
         slot.changed = low_half(self.log_base + self.log.len() as u64);
+    }
+
+    /// Packets go elsewhere, and the best path is the same: the kernel must know, and nobody else.
+    fn note_hops(&mut self, at: SlotId) {
+        // Whoever has not read an earlier change yet is to read this one.
+        let earlier = self.slots.get(at).and_then(|slot| self.change_of(slot));
+        let is_told = earlier.is_none_or(|change| self.is_hops_only(change - 1));
+        self.note_change(at);
+        if let Some(last) = self.log.back_mut().filter(|_| is_told) {
+            *last |= HOPS_ONLY;
+        }
+    }
+
+    /// Whether the change that follows `change` changes was one of next hops alone.
+    fn is_hops_only(&self, change: u64) -> bool {
+        let place = change.checked_sub(self.log_base).and_then(|place| usize::try_from(place).ok());
+        place.and_then(|place| self.log.get(place)).is_some_and(|noted| noted & HOPS_ONLY != 0)
     }
 
     fn is_usable(&self, path: &Path) -> bool {
@@ -345,51 +376,6 @@ impl Table {
             peer_address: facts.address,
             path_id: path.id,
         })
-    }
-
-    /// The best of a list of paths by its place, the next hops of those as good, and what they carry together.
-    fn outcome(&mut self, list: u32) -> (Option<u32>, Option<Arc<[Hop]>>, Option<Bandwidth>) {
-        let list = self.slots.list(list);
-        let paths = self.strongest(&list.paths);
-        let Some(ranking) = self.ranking(&paths) else {
-            return (None, None, None);
-        };
-        let best = paths[ranking.best].key();
-        let place = list.paths.iter().position(|path| path.key() == best).and_then(|place| u32::try_from(place).ok());
-        if is_own(best.peer) {
-            return (place, None, None);
-        }
-        let equal = |at: &usize| ranking.ended_by.get(*at) == Some(&Rule::Equal);
-        let others = (0..paths.len()).filter(|&at| at != ranking.best).filter(equal);
-        let member = |at: usize| Some((self.hops.resolved(paths[at].hop)?, self.attrs.bandwidth(paths[at].attrs)));
-        let members: Vec<_> =
-            std::iter::once(ranking.best).chain(others).filter_map(member).take(self.multipath).collect();
-        let bandwidth = total(&members);
-        let hops = weighted(members);
-        match &list.hops {
-            Some(same) if **same == *hops => (place, Some(Arc::clone(same)), bandwidth),
-            Some(_) | None => (place, Some(self.shared(hops)), bandwidth),
-        }
-    }
-
-    /// The usable paths that share the best preference: the later rules decide among these.
-    fn strongest(&self, paths: &[Path]) -> Vec<Path> {
-        let usable = paths.iter().filter(|path| self.is_usable(path));
-        let least = usable.clone().map(|path| self.preference(path)).min();
-        usable.filter(|path| Some(self.preference(path)) == least).copied().collect()
-    }
-
-    fn shared(&mut self, hops: Vec<Hop>) -> Arc<[Hop]> {
-        if let Some((known, ())) = self.hop_sets.get_key_value(hops.as_slice()) {
-            return Arc::clone(known);
-        }
-        // Sets that no prefix uses any more are dropped when the table of sets doubles.
-        if self.hop_sets.len().is_power_of_two() {
-            self.hop_sets.retain(|set, ()| Arc::strong_count(set) > 1);
-        }
-        let hops: Arc<[Hop]> = hops.into();
-        self.hop_sets.insert(Arc::clone(&hops), ());
-        hops
     }
 
     /// The entry of a prefix.
@@ -464,7 +450,7 @@ impl Table {
         *cursor = (*cursor).max(self.log_base);
         loop {
             let at = usize::try_from(*cursor - self.log_base).ok()?;
-            let slot = *self.log.get(at)?;
+            let slot = *self.log.get(at)? & !HOPS_ONLY;
             *cursor += 1;
             if self.is_newest(slot, *cursor) {
                 return Some(slot);
@@ -472,11 +458,19 @@ impl Table {
         }
     }
 
-    /// The slot whose newest change follows `change` changes, if it was not overtaken.
+    /// The slot whose newest change follows `change` changes, if it was not overtaken and is one of the best path.
     #[must_use]
     pub fn change_at(&self, change: u64) -> Option<SlotId> {
         let slot = *self.log.get(usize::try_from(change.checked_sub(self.log_base)?).ok()?)?;
-        self.is_newest(slot, change + 1).then_some(slot)
+        (slot & HOPS_ONLY == 0 && self.is_newest(slot, change + 1)).then_some(slot)
+    }
+
+    /// Whether who walks over the slots and follows the log from `cursor` on must look at this one now: what changed since comes by
+    /// the log, unless that was where packets go and nothing else.
+    #[must_use]
+    pub fn is_settled(&self, at: SlotId, cursor: u64) -> bool {
+        let change = self.slots.get(at).map(|slot| self.change_of(slot));
+        change.is_some_and(|change| change.is_none_or(|change| change <= cursor || self.is_hops_only(change - 1)))
     }
 
     /// The number of the first change that is still in the log.
@@ -503,7 +497,7 @@ impl Table {
             if self.log_base >= cursor {
                 break;
             }
-            let Some(at) = self.log.pop_front() else {
+            let Some(at) = self.log.pop_front().map(|noted| noted & !HOPS_ONLY) else {
                 break;
             };
             self.log_base += 1;

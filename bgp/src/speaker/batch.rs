@@ -36,8 +36,9 @@ const BATCHES: usize = 16;
 const PATHS: usize = 8_192;
 /// Kinds of peers whose batches are kept at a time.
 const GROUPS: usize = 16;
-/// Batches kept for each kind: a member that is further behind makes its own.
-const KEPT: usize = 4;
+/// Batches kept for each kind: a member that is further behind makes its own. Those that all have passed are forgotten sooner; this
+/// many hold the host routes of a hundred racks.
+const KEPT: usize = 64;
 /// The source of what has no path.
 const NOBODY: PeerId = PeerId(AGGREGATE.0 - 1);
 
@@ -301,8 +302,7 @@ impl Speaker {
         match start {
             Start::Walk(first, cursor) => {
                 let end = first.saturating_add(BATCH).min(self.table.slots());
-                // What changed since comes by the log.
-                let settled = |slot: &SlotId| self.table.entry(*slot).is_some_and(|entry| entry.changed <= cursor);
+                let settled = |slot: &SlotId| self.table.is_settled(*slot, cursor);
                 let next = (end < self.table.slots()).then_some(Start::Walk(end, cursor));
                 ((first..end).filter(settled).collect(), next)
             }

@@ -18,7 +18,7 @@ use super::discovery::Discovery;
 use super::http::{self, Ask};
 use super::listen::Listeners;
 use super::netlink::{self, Kernel};
-use super::tcp::{Conns, Dial, Ready};
+use super::tcp::{Conns, Dial, Ready, WRITE_BYTES};
 use crate::config::{self, NodeConfig, OnSigterm};
 use crate::fib::FibReport;
 use crate::node::{Input, Node, Output};
@@ -28,12 +28,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use weft_bgp::event::Event;
 use weft_bgp::speaker;
-use weft_bgp::time::Instant;
+use weft_bgp::time::{Duration, Instant};
+use weft_bgp::types::ConnId;
 
 /// Changes in one batch for the kernel.
 const BATCH: usize = 4_096;
 /// Batches under way: one is being written while the next waits.
 const BATCHES: usize = 2;
+/// How long routes wait at most while there is more to read: what arrived together is told together. Where nothing more has arrived
+/// they do not wait at all, and control messages never do.
+const HEAR_FIRST: Duration = Duration::from_millis(20);
+/// How long routes are told before others are heard again.
+const WRITE_SLICE: Duration = Duration::from_millis(2);
 /// Questions of the API waiting for their turn.
 const ASKS: usize = 64;
 
@@ -90,6 +96,8 @@ struct Daemon {
     server: http::Server,
     /// Questions for which the kernel's thread was asked come back here.
     counted: mpsc::Sender<(Ask, FibReport)>,
+    /// Since when somebody waits for a turn to send.
+    waiting: Option<Instant>,
     /// Batches that the kernel has not acknowledged.
     batches: usize,
     /// The node has changes for the kernel.
@@ -148,6 +156,7 @@ impl Daemon {
             sources,
             server,
             counted,
+            waiting: None,
             batches: 0,
             fib_ready: false,
             sweep: false,
@@ -175,6 +184,11 @@ impl Daemon {
                 Some(ready) = self.sources.ready.recv() => self.on_ready(ready),
                 Some(ask) = self.sources.asks.recv() => self.on_ask(ask),
                 Some((ask, report)) = self.sources.counted.recv() => self.on_counted(ask, &report),
+                // Nothing of all that, even after everybody had the chance to say so.
+                () = tokio::task::yield_now(), if self.conns.has_turns() => self.write(),
+            }
+            if self.waiting.is_some_and(|since| self.clock.now() >= since + HEAR_FIRST) {
+                self.write();
             }
         }
     }
@@ -234,17 +248,33 @@ impl Daemon {
                 let node = &mut self.node;
                 self.conns.close(conn, flush, |buf, limit| node.poll_transmit(now, conn, buf, limit));
             }
-            speaker::Output::Writable(conn) => self.transmit(now, conn),
+            // Control messages alone; routes when it is their turn.
+            speaker::Output::Writable(conn) => self.transmit(now, conn, 0),
             // The node takes these out.
             speaker::Output::Event(_) | speaker::Output::FibReady => {}
         }
     }
 
-    fn transmit(&mut self, now: Instant, conn: weft_bgp::types::ConnId) {
+    /// Tells routes in turns, until none has more or others are to be heard.
+    fn write(&mut self) {
+        let start = self.clock.now();
+        let mut now = start;
+        while now < start + WRITE_SLICE
+            && let Some(conn) = self.conns.next_turn()
+        {
+            self.transmit(now, conn, WRITE_BYTES);
+            now = self.clock.now();
+        }
+        self.waiting = self.conns.has_turns().then_some(now);
+    }
+
+    fn transmit(&mut self, now: Instant, conn: ConnId, octets: usize) {
         let node = &mut self.node;
-        let over = self.conns.transmit(conn, |buf, limit| node.poll_transmit(now, conn, buf, limit));
+        let over = self.conns.transmit(conn, octets, |buf, limit| node.poll_transmit(now, conn, buf, limit));
         if let Some(input) = over {
             self.handle(Input::Bgp(input));
+        } else if self.waiting.is_none() && self.conns.has_turns() {
+            self.waiting = Some(now);
         }
     }
 
@@ -258,7 +288,6 @@ impl Daemon {
             Ready::Readable(conn) => self.conns.on_readable(conn),
             Ready::Writable(conn) => {
                 self.conns.on_writable(conn);
-                self.transmit(self.clock.now(), conn);
                 None
             }
         };

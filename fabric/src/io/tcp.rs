@@ -6,7 +6,7 @@ use super::sockopt;
 use bytes::{Buf, Bytes, BytesMut};
 use ipnet::IpNet;
 use socket2::SockRef;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -23,12 +23,11 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 const LINGER: Duration = Duration::from_secs(1);
 /// One read: what the node takes before it looks at its timers again.
 const READ_BYTES: usize = 64 * 1024;
-/// What is asked of the node for one write.
-const WRITE_BYTES: usize = 32 * 1024;
-/// What one connection may send before the others have their turn.
-const TURN_BYTES: usize = 4 * WRITE_BYTES;
-/// Readiness announcements under way; each connection has at most two.
-const READY: usize = 256;
+/// What is asked of the node for one write, before the others have their turn.
+pub const WRITE_BYTES: usize = 32 * 1024;
+/// Readiness announcements under way; each connection has at most two. A thousand peers may have something to say at once, and what
+/// they say is taken together.
+const READY: usize = 2_048;
 /// Wait after an accept that failed because we have too many files open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -63,6 +62,8 @@ struct Open {
     stream: Arc<TcpStream>,
     /// What the socket had no room for.
     pending: Bytes,
+    /// It waits for its turn to send.
+    queued: bool,
     /// Lets the reading task wait for the next readiness.
     gate: Arc<Notify>,
     reader: AbortHandle,
@@ -90,6 +91,8 @@ enum Conn {
 #[derive(Debug)]
 pub struct Conns {
     conns: BTreeMap<ConnId, Conn>,
+    /// Who has something to send, each once.
+    turns: VecDeque<ConnId>,
     ready: mpsc::Sender<Ready>,
     read_buf: Box<[u8]>,
     write_buf: BytesMut,
@@ -104,6 +107,7 @@ impl Conns {
         let (ready, events) = mpsc::channel(READY);
         let conns = Self {
             conns: BTreeMap::new(),
+            turns: VecDeque::new(),
             ready,
             read_buf: vec![0; READ_BYTES].into_boxed_slice(),
             write_buf: BytesMut::new(),
@@ -164,7 +168,10 @@ impl Conns {
         let gate = Arc::new(Notify::new());
         let task = tokio::spawn(watch(conn, Arc::clone(&stream), Arc::clone(&gate), self.ready.clone()));
         let reader = task.abort_handle();
-        self.conns.insert(conn, Conn::Open(Open { stream, pending: Bytes::new(), gate, reader, writer: None }));
+        self.conns.insert(
+            conn,
+            Conn::Open(Open { stream, pending: Bytes::new(), queued: false, gate, reader, writer: None }),
+        );
     }
 
     /// New keys for those who are connected: both ends may change theirs at leisure, as long as it takes less than the hold time.
@@ -217,41 +224,63 @@ impl Conns {
         if let Some(Conn::Open(open)) = self.conns.get_mut(&conn) {
             open.writer = None;
         }
+        self.queue(conn);
     }
 
-    /// Sends what `fill` yields (it appends about so many bytes and says whether there is more) until there is no more, or no room, or
-    /// others must have their turn. Says if the connection turned out to be over.
-    pub fn transmit(&mut self, conn: ConnId, mut fill: impl FnMut(&mut BytesMut, usize) -> bool) -> Option<Input> {
+    /// Lets a connection have its turn to send, behind those that wait already.
+    pub fn queue(&mut self, conn: ConnId) {
+        if let Some(Conn::Open(open)) = self.conns.get_mut(&conn)
+            && !std::mem::replace(&mut open.queued, true)
+        {
+            self.turns.push_back(conn);
+        }
+    }
+
+    /// Whether somebody waits for a turn.
+    #[must_use]
+    pub fn has_turns(&self) -> bool {
+        !self.turns.is_empty()
+    }
+
+    /// Whose turn it is.
+    pub fn next_turn(&mut self) -> Option<ConnId> {
+        let conn = self.turns.pop_front()?;
+        if let Some(Conn::Open(open)) = self.conns.get_mut(&conn) {
+            open.queued = false;
+        }
+        Some(conn)
+    }
+
+    /// Sends once what `fill` yields (it appends about so many octets and says whether there is more), or what there was no room for
+    /// before; queues the connection again if it has more. Says if it turned out to be over.
+    pub fn transmit(
+        &mut self,
+        conn: ConnId,
+        octets: usize,
+        fill: impl FnOnce(&mut BytesMut, usize) -> bool,
+    ) -> Option<Input> {
         let Some(Conn::Open(open)) = self.conns.get_mut(&conn) else {
             return None;
         };
-        let mut sent = 0;
+        // Behind a full socket, it is asked again when there is room.
+        if open.writer.is_some() {
+            return None;
+        }
         let mut more = true;
-        while open.writer.is_none() {
-            if open.pending.is_empty() {
-                if !more {
-                    return None;
-                }
-                if sent >= TURN_BYTES {
-                    open.wait(conn, &self.ready);
-                    return None;
-                }
-                more = fill(&mut self.write_buf, WRITE_BYTES);
-                if self.write_buf.is_empty() {
-                    return None;
-                }
-                open.pending = self.write_buf.split().freeze();
-            }
-            match open.stream.try_write(&open.pending) {
-                Ok(length) => {
-                    sent += length;
-                    open.pending.advance(length);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => open.wait(conn, &self.ready),
-                Err(_) => {
-                    self.conns.remove(&conn);
-                    return Some(Input::Closed { conn });
-                }
+        let outcome = if open.pending.is_empty() {
+            self.write_buf.clear();
+            more = fill(&mut self.write_buf, octets);
+            open.send_new(&self.write_buf)
+        } else {
+            open.send_rest()
+        };
+        match outcome {
+            Ok(()) if more || !open.pending.is_empty() => self.queue(conn),
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => open.wait(conn, &self.ready),
+            Err(_) => {
+                self.conns.remove(&conn);
+                return Some(Input::Closed { conn });
             }
         }
         None
@@ -282,6 +311,29 @@ impl Conns {
 }
 
 impl Open {
+    /// Sends octets; what there is no room for is kept, and no more memory than it takes.
+    fn send_new(&mut self, octets: &[u8]) -> io::Result<()> {
+        if octets.is_empty() {
+            return Ok(());
+        }
+        match self.stream.try_write(octets) {
+            Ok(length) => {
+                self.pending = Bytes::copy_from_slice(octets.get(length..).unwrap_or_default());
+                Ok(())
+            }
+            Err(error) => {
+                self.pending = Bytes::copy_from_slice(octets);
+                Err(error)
+            }
+        }
+    }
+
+    fn send_rest(&mut self) -> io::Result<()> {
+        let length = self.stream.try_write(&self.pending)?;
+        self.pending.advance(length);
+        Ok(())
+    }
+
     /// Announces the next room to write.
     fn wait(&mut self, conn: ConnId, ready: &mpsc::Sender<Ready>) {
         let (stream, ready) = (Arc::clone(&self.stream), ready.clone());

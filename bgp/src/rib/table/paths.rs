@@ -4,7 +4,7 @@
 //! A change of a path that is not the best is an entry of the same log; readers of best paths alone pass over it. Its number is kept
 //! beside the slots, only while somebody is told of several paths, so that a slot stays at 32 octets.
 
-use super::{Table, low_half};
+use super::{HOPS_ONLY, Table, low_half};
 use crate::rib::decide::{Candidate, Preference, decide};
 use crate::rib::slots::{List, Path, Paths, SlotId, Tag, Tags};
 
@@ -77,7 +77,7 @@ impl Table {
     /// The slot whose newest change of any path follows `change` changes.
     #[must_use]
     pub fn path_change_at(&self, change: u64) -> Option<SlotId> {
-        let slot = *self.log.get(usize::try_from(change.checked_sub(self.log_base)?).ok()?)?;
+        let slot = *self.log.get(usize::try_from(change.checked_sub(self.log_base)?).ok()?)? & !HOPS_ONLY;
         (self.paths_changed(slot) == change + 1).then_some(slot)
     }
 

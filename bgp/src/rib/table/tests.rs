@@ -69,6 +69,37 @@ fn the_same_route_again_is_no_change() {
     assert_eq!(table.attrs.len(), 1);
 }
 
+/// What peers read of the log.
+fn told(table: &Table, from: u64) -> usize {
+    (from..table.log_end()).filter_map(|change| table.change_at(change)).count()
+}
+
+#[test]
+fn another_equal_path_is_news_for_the_kernel_alone() {
+    let mut table = table();
+    announce(&mut table, "10.0.0.0/8", 1, 2);
+    let (mut kernel, peers) = (table.log_end(), table.log_end());
+    table.trim(peers);
+    for (peer, hops) in [(2, 2), (3, 3)] {
+        announce(&mut table, "10.0.0.0/8", peer, 2);
+        assert_eq!(table.get(&"10.0.0.0/8".parse().unwrap()).unwrap().hops.unwrap().len(), hops);
+        assert_eq!(changes(&table, &mut kernel), ["10.0.0.0/8"]);
+    }
+    assert_eq!(told(&table, peers), 0);
+    assert!(table.is_settled(0, peers), "a peer that walks from here on does not wait for the log");
+    announce(&mut table, "10.0.0.0/8", 3, 1);
+    assert_eq!((told(&table, peers), table.is_settled(0, peers)), (1, false));
+}
+
+#[test]
+fn another_equal_path_hides_no_news_from_who_lags() {
+    let mut table = table();
+    announce(&mut table, "10.0.0.0/8", 1, 2);
+    announce(&mut table, "10.0.0.0/8", 2, 2);
+    announce(&mut table, "10.0.0.0/8", 3, 2);
+    assert_eq!(told(&table, 0), 1, "the first path was not told before the others came");
+}
+
 #[test]
 fn equal_paths_make_one_set_and_a_lost_link_empties_it() {
     let mut table = table();
@@ -174,6 +205,19 @@ proptest! {
         incremental.watch_paths(watched);
         let mut held = BTreeMap::new();
         let (mut cursor, mut seen) = (0, BTreeMap::new());
+        let route = |table: &Table, path: &Path| (path.peer, table.attrs.block(path.attrs).to_vec());
+        let best = |table: &Table| table.after(None).filter_map(|entry| Some((entry.prefix, route(table, entry.best_path()?))))
+            .collect::<BTreeMap<_, _>>();
+        let tell = |table: &Table, from: u64, told: &mut BTreeMap<_, _>| {
+            for slot in (from..table.log_end()).filter_map(|change| table.change_at(change)) {
+                let entry = table.entry(slot).unwrap();
+                match entry.best_path() {
+                    Some(path) => _ = told.insert(entry.prefix, route(table, path)),
+                    None => _ = told.remove(&entry.prefix),
+                }
+            }
+        };
+        let mut told_best = BTreeMap::new();
         for (at, peer, id, length) in steps {
             if length == 0 {
                 incremental.remove(&prefix(at).parse().unwrap(), PathKey { peer: PeerId(peer.into()), id });
@@ -183,6 +227,7 @@ proptest! {
                 held.insert((at, peer, id), length);
             }
             if length == 2 {
+                tell(&incremental, cursor, &mut told_best);
                 while let Some(slot) = incremental.next_change(&mut cursor) {
                     let entry = incremental.entry(slot).unwrap();
                     seen.insert(entry.prefix, (entry.best_peer(), entry.hops.cloned()));
@@ -197,11 +242,13 @@ proptest! {
         let state = |table: &Table| table.after(None).filter(|entry| entry.best.is_some())
             .map(|entry| (entry.prefix, (entry.best_peer(), entry.hops.cloned()))).collect::<BTreeMap<_, _>>();
         prop_assert_eq!(state(&incremental), state(&scratch));
+        tell(&incremental, cursor, &mut told_best);
         while let Some(slot) = incremental.next_change(&mut cursor) {
             let entry = incremental.entry(slot).unwrap();
             seen.insert(entry.prefix, (entry.best_peer(), entry.hops.cloned()));
         }
         seen.retain(|_, (best, _)| best.is_some());
         prop_assert_eq!(seen, state(&scratch), "what a reader saw");
+        prop_assert_eq!(told_best, best(&scratch), "what a peer was told");
     }
 }
