@@ -106,6 +106,13 @@ impl Policies {
         false
     }
 
+    /// Whether any rule asks how many next hops a prefix is sent to: then that is news for peers too.
+    #[must_use]
+    pub fn asks_of_next_hops(&self) -> bool {
+        let rules = self.all.iter().flat_map(|policy| &policy.rules);
+        rules.flat_map(|rule| rule.when.iter().chain(&rule.unless)).any(Condition::asks_of_next_hops)
+    }
+
     /// Whether a rule of the policy, or of one that it calls, sets this next hop.
     #[must_use]
     pub fn sets_next_hop(&self, name: &str, next_hop: SetNextHop) -> bool {

@@ -15,6 +15,7 @@ mod leading;
 mod links;
 mod long_lived;
 mod machine;
+mod news;
 mod otc;
 mod paths;
 mod refused;

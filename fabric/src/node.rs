@@ -172,6 +172,11 @@ impl Node {
         self.speaker.caller(remote)
     }
 
+    /// The control messages of a connection.
+    pub fn poll_control(&mut self, now: Instant, conn: ConnId, buf: &mut BytesMut) {
+        self.speaker.poll_control(now, conn, buf);
+    }
+
     /// Bytes for a connection, about `limit` of them; true if more is waiting.
     pub fn poll_transmit(&mut self, now: Instant, conn: ConnId, buf: &mut BytesMut, limit: usize) -> bool {
         self.speaker.poll_transmit(now, conn, buf, limit)

@@ -240,6 +240,10 @@ impl Condition {
         matches!(self, Self::Peer(_) | Self::NeighborAsn(_))
     }
 
+    pub(super) const fn asks_of_next_hops(&self) -> bool {
+        matches!(self, Self::NextHops(_))
+    }
+
     fn holds(&self, walk: &Walk<'_>) -> bool {
         let route = &walk.route;
         let attrs = walk.attrs();

@@ -106,6 +106,8 @@ pub struct Table {
     /// The members of an ECMP set while a prefix is ranked.
     members: Vec<Member>,
     multipath: usize,
+    /// Where packets go is news for peers too.
+    tells_hops: bool,
     /// Slots, with [`HOPS_ONLY`] where that is so.
     log: VecDeque<SlotId>,
     /// Number of the first change still in the log.
@@ -129,6 +131,7 @@ impl Table {
             hop_sets: BTreeMap::new(),
             members: Vec::new(),
             multipath: usize::from(multipath.clamp(1, 64)),
+            tells_hops: false,
             log: VecDeque::new(),
             log_base: 0,
             overtaken: 0,
@@ -323,13 +326,18 @@ impl Table {
         slot.changed = low_half(self.log_base + self.log.len() as u64);
     }
 
-    /// Packets go elsewhere, and the best path is the same: the kernel must know, and nobody else.
+    /// Whether peers hear of it, from now on, when packets go elsewhere and the best path is the same.
+    pub const fn tell_hops(&mut self, tells: bool) {
+        self.tells_hops = tells;
+    }
+
+    /// Packets go elsewhere, and the best path is the same: the kernel must know, and mostly nobody else.
     fn note_hops(&mut self, at: SlotId) {
         // Whoever has not read an earlier change yet is to read this one.
         let earlier = self.slots.get(at).and_then(|slot| self.change_of(slot));
         let is_told = earlier.is_none_or(|change| self.is_hops_only(change - 1));
         self.note_change(at);
-        if let Some(last) = self.log.back_mut().filter(|_| is_told) {
+        if let Some(last) = self.log.back_mut().filter(|_| is_told && !self.tells_hops) {
             *last |= HOPS_ONLY;
         }
     }

@@ -5,7 +5,7 @@
 //! while no prefix in it has changed. So a member that lags behind, or reads alone, is told exactly what it would be told anyway:
 //! the latest state of each prefix once, and a withdrawal of what it was told and nothing else.
 
-use super::export::{Out, Route, own_next_hop};
+use super::export::{Out, Route, mark_of, marked_asns, own_next_hop};
 use super::filter::{Offer, Refusal};
 use super::leading::finds_itself;
 use super::machine::{Member, Speaker};
@@ -15,7 +15,7 @@ use crate::policy::{Chosen, Hits, RuleId};
 use crate::rib::attrs::AttrsId;
 use crate::rib::nexthop::HopId;
 use crate::rib::table::{AGGREGATE, SlotId};
-use crate::types::{Asn, ConnId, Family, IpNet, PeerId};
+use crate::types::{Asn, ConnId, Family, IpNet, NextHop, PeerId};
 use crate::wire::attrs::Attrs;
 use crate::wire::capability::Role;
 use crate::wire::update::{put_announce, put_end_of_rib, put_withdraw, set_next_hop};
@@ -87,8 +87,9 @@ pub(super) struct Batch {
     next: Option<Start>,
     /// State of the table when it was made.
     made: Made,
-    /// On whose session.
+    /// On whose session, and where we are on it.
     conn: ConnId,
+    next_hop: NextHop,
     segments: Vec<Segment>,
     bytes: BytesMut,
     /// Bits of slots: word and mask.
@@ -113,7 +114,9 @@ struct Segment {
     source: PeerId,
     /// Attributes as in the table, where it matters what is in them.
     attrs: Option<AttrsId>,
-    /// The next hop is ourselves: another session has another address.
+    /// The ASs of their path: most peers see at once that they are not in it.
+    asns: u64,
+    /// The next hop is ourselves: another session may have another address.
     own_next_hop: bool,
     rule: Option<RuleId>,
     family: Family,
@@ -268,7 +271,8 @@ impl Speaker {
         let mut items: Vec<_> = items.collect();
         items.sort_by(|a, b| a.fate.cmp(&b.fate));
         let (bytes, marks, conn) = (BytesMut::new(), Vec::new(), session.conn);
-        let mut batch = Batch { start, next, made, conn, segments: Vec::new(), bytes, marks, paths };
+        let next_hop = own_next_hop(session, member.peer.config().routes.link_local_form);
+        let mut batch = Batch { start, next, made, conn, next_hop, segments: Vec::new(), bytes, marks, paths };
         let mut unfit = Vec::new();
         for run in items.chunk_by(|a, b| a.fate == b.fate) {
             let Some((route, first)) = run.first().and_then(|item| Some((item.fate.route.as_ref()?, item))) else {
@@ -290,6 +294,9 @@ impl Speaker {
         }
         for run in unfit.chunk_by(|a, b| a.fate == b.fate) {
             batch.put_gone(&session.codec, run);
+        }
+        for segment in &mut batch.segments {
+            segment.asns = segment.attrs.map_or(0, |attrs| marked_asns(Attrs(self.table.attrs.block(attrs))));
         }
         batch
     }
@@ -397,19 +404,22 @@ impl Speaker {
     fn tell(&self, batch: &Batch, reader: (PeerId, &Session), out: &mut Out, hits: &mut Hits, buf: &mut BytesMut) {
         let (id, session) = reader;
         let options = self.members.get(&id).map(|member| member.peer.config().routes).unwrap_or_default();
+        let (next_hop, asn) = (own_next_hop(session, options.link_local_form), mark_of(session.remote_asn));
         for segment in &batch.segments {
             let bytes = batch.bytes.get(segment.bytes.clone()).unwrap_or_default();
             let marks = batch.marks.get(segment.marks.clone()).unwrap_or_default();
-            let attrs = segment.attrs.map(|attrs| Attrs(self.table.attrs.block(attrs)));
-            let left_out = segment.source == id || attrs.is_some_and(|attrs| finds_itself(session, &options, attrs));
+            let finds_itself = |attrs: &AttrsId| {
+                segment.asns & asn != 0 && finds_itself(session, &options, Attrs(self.table.attrs.block(*attrs)))
+            };
+            let left_out = segment.source == id || segment.attrs.as_ref().is_some_and(finds_itself);
             if !left_out {
                 hits.count_many(segment.rule, segment.prefixes);
             }
             if segment.announce && !left_out {
                 let start = buf.len();
                 buf.extend_from_slice(bytes);
-                if segment.own_next_hop && batch.conn != session.conn {
-                    set_next_hop(&mut buf[start..], &session.codec, &own_next_hop(session, options.link_local_form));
+                if segment.own_next_hop && batch.next_hop != next_hop {
+                    set_next_hop(&mut buf[start..], &session.codec, &next_hop);
                 }
                 out.set_told(marks, segment.family, true);
                 out.updates += segment.updates;
@@ -487,6 +497,7 @@ impl Batch {
                 announce: route.is_some(),
                 source: *source,
                 attrs: *attrs,
+                asns: 0,
                 own_next_hop,
                 rule: *rule,
                 family: *family,

@@ -12,7 +12,7 @@ use crate::rib::attrs::AttrsId;
 use crate::rib::decide::DEFAULT_LOCAL_PREF;
 use crate::rib::nexthop::HopId;
 use crate::rib::table::{Entry, Path, SlotId, is_own};
-use crate::types::{Family, NextHop, PeerId, RouterId};
+use crate::types::{Asn, Family, NextHop, PeerId, RouterId};
 use crate::wire::attrs::{Attrs, community, edited, flag, kind, with};
 use crate::wire::community::{Bandwidth, outside};
 use crate::wire::refresh::Subtype;
@@ -365,4 +365,14 @@ pub(super) fn own_next_hop(session: &Session, form: LinkLocalForm) -> NextHop {
         LinkLocalForm::Auto | LinkLocalForm::Twice => NextHop { addr, link_local: Some(v6) },
         LinkLocalForm::Unspecified => NextHop { addr: IpAddr::V6(Ipv6Addr::UNSPECIFIED), link_local: Some(v6) },
     }
+}
+
+/// One bit for each AS of a path; several may share one.
+pub(super) fn marked_asns(attrs: Attrs<'_>) -> u64 {
+    attrs.as_path().segments().flat_map(|segment| segment.asns()).fold(0, |all, asn| all | mark_of(asn))
+}
+
+/// The bit of an AS.
+pub(super) const fn mark_of(asn: Asn) -> u64 {
+    1 << (asn.0.wrapping_mul(0x9e37_79b9) >> 26)
 }

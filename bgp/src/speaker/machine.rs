@@ -86,12 +86,16 @@ pub struct Speaker {
     pub(super) fib_done: u64,
     pub(super) fib_signalled: bool,
     /// Up to where peers were last offered the log, and whether one has something to read besides.
-    offered: u64,
+    pub(super) offered: u64,
     pub(super) has_news: bool,
+    /// Those who have.
+    pub(super) news: BTreeSet<PeerId>,
+    /// Established peers that the driver was not told of: the others will read whatever comes. May hold some that left.
+    pub(super) idle: BTreeSet<PeerId>,
     /// A peer has more to read, but the last look found nothing to tell it.
     is_quiet: bool,
     /// Calls since the log was last trimmed.
-    untrimmed: usize,
+    pub(super) untrimmed: usize,
     pub(super) in_kernel: Vec<u64>,
     /// What the kernel refused, until it is wanted differently. Bounded by the table.
     pub(super) fib_failed: BTreeSet<IpNet>,
@@ -113,7 +117,8 @@ impl Speaker {
     #[must_use]
     pub fn new(config: SpeakerConfig) -> Self {
         let mut aggregates = Aggregates::default();
-        let table = Table::new(config.seed, config.multipath);
+        let mut table = Table::new(config.seed, config.multipath);
+        table.tell_hops(config.policies.asks_of_next_hops());
         aggregates.set(&config.aggregates, &table);
         Self {
             table,
@@ -142,6 +147,8 @@ impl Speaker {
             fib_signalled: false,
             offered: 0,
             has_news: false,
+            news: BTreeSet::new(),
+            idle: BTreeSet::new(),
             is_quiet: false,
             untrimmed: 0,
             in_kernel: Vec::new(),
@@ -196,11 +203,28 @@ impl Speaker {
         self.output.pop_front()
     }
 
-    /// Bytes for a connection: control messages first, then up to about `limit` octets of routes; true if more waits.
-    pub fn poll_transmit(&mut self, now: Instant, conn: ConnId, buf: &mut BytesMut, limit: usize) -> bool {
+    /// The control messages of a connection, which no route may delay.
+    pub fn poll_control(&mut self, now: Instant, conn: ConnId, buf: &mut BytesMut) {
         if let Some(words) = self.last_words.remove(&conn) {
             buf.unsplit(words);
         }
+        let Some(id) = self.conns.get(&conn).copied() else {
+            return;
+        };
+        if let Some(member) = self.members.get_mut(&id) {
+            let start = buf.len();
+            member.peer.poll_transmit(conn, buf);
+            member.peer.note_sent(now, buf.get(start..).unwrap_or_default());
+            if !member.peer.owns(conn) {
+                // Its last words.
+                self.conns.remove(&conn);
+            }
+        }
+    }
+
+    /// Bytes for a connection: control messages first, then up to about `limit` octets of routes; true if more waits.
+    pub fn poll_transmit(&mut self, now: Instant, conn: ConnId, buf: &mut BytesMut, limit: usize) -> bool {
+        self.poll_control(now, conn, buf);
         let start = buf.len();
         let Some(id) = self.conns.get(&conn).copied() else {
             return false;
@@ -208,23 +232,20 @@ impl Speaker {
         let Some(member) = self.members.get_mut(&id) else {
             return false;
         };
-        member.peer.poll_transmit(conn, buf);
         let current = member.peer.session().is_some_and(|session| session.conn == conn);
         let mut more = current && self.converged && self.fill(id, buf, limit);
         if more && buf.is_empty() {
             // Much was looked at and nothing is to be told of it: others have their turn first.
             self.is_quiet = true;
-            self.has_news = true;
+            self.news.insert(id);
             more = false;
         }
         if let Some(member) = self.members.get_mut(&id) {
             member.peer.note_sent(now, buf.get(start..).unwrap_or_default());
-            if !member.peer.owns(conn) {
-                // Its last words.
-                self.conns.remove(&conn);
-            }
             member.out.signalled = more;
-            if more {
+            if !more {
+                self.idle.insert(id);
+            } else {
                 // The driver asks again when the socket has room.
                 member.peer.wait_for_room(now);
             }
@@ -285,6 +306,7 @@ impl Speaker {
         if self.config.policies == policies {
             return;
         }
+        self.table.tell_hops(policies.asks_of_next_hops());
         self.config.policies = policies;
         self.has_news = true;
         self.groups.clear();
@@ -319,7 +341,7 @@ impl Speaker {
             let client = config.route_reflector_client;
             let reset = member.peer.set_config(now, config, &mut self.rng, &mut self.next_conn);
             if !reset {
-                self.has_news = true;
+                self.news.insert(id);
                 member.out.restart();
                 self.table.set_client(id, client);
                 if import {
@@ -367,6 +389,8 @@ impl Speaker {
                 self.left.insert(id, member.held);
             }
             member.timer.map(|at| self.timers.remove(&(at, id)));
+            self.idle.remove(&id);
+            self.news.remove(&id);
             for (conn, _) in self.conns.iter().filter(|(_, peer)| **peer == id) {
                 let mut words = BytesMut::new();
                 member.peer.poll_transmit(*conn, &mut words);
@@ -438,7 +462,7 @@ impl Speaker {
             // RFC 4486 §4: Administrative Reset.
             self.fault(now, id, Notification::new(Notification::CEASE, 4));
         } else if let Some(member) = self.members.get_mut(&id) {
-            self.has_news = true;
+            self.news.insert(id);
             member.out.restart();
             for family in Family::ALL {
                 member.peer.request_refresh(family);
@@ -483,41 +507,6 @@ impl Speaker {
             old.map(|at| self.timers.remove(&(at, id)));
             self.timers.extend(due.map(|at| (at, id)));
         }
-    }
-
-    /// After every input: who has something to read, and whether the kernel has. Each is told once until it has looked.
-    fn after(&mut self, now: Instant) {
-        if !self.is_deferring() {
-            self.skip_kernel();
-        }
-        let readable = self.readable();
-        if self.converged && (std::mem::take(&mut self.has_news) || self.offered != readable) {
-            self.offered = readable;
-            for member in self.members.values_mut() {
-                if let Some(session) = member.peer.session()
-                    && member.out.is_behind(readable)
-                    && !std::mem::replace(&mut member.out.signalled, true)
-                {
-                    self.output.push_back(Output::Writable(session.conn));
-                    member.peer.wait_for_room(now);
-                }
-            }
-        }
-        if self.fib_cursor < self.table.log_end() && !self.fib_signalled && !self.is_deferring() {
-            self.fib_signalled = true;
-            self.output.push_back(Output::FibReady);
-        }
-    }
-
-    /// Forgets the part of the log that everybody has read.
-    pub(super) fn trim(&mut self) {
-        self.untrimmed = 0;
-        let established = self.members.values().filter(|member| member.peer.session().is_some());
-        // A session that comes up now reads from where the kernel is done, not from where it was asked.
-        let ours = [self.fib_done, self.aggregates.cursor()];
-        let least = established.map(|member| member.out.cursor).chain(ours).min();
-        self.table.trim(least.unwrap_or(self.fib_done));
-        self.trim_batches();
     }
 }
 

@@ -39,7 +39,7 @@ impl Speaker {
                 PeerOutput::Refresh(_) => {
                     if let Some(member) = self.members.get_mut(&id) {
                         member.out.restart();
-                        self.has_news = true;
+                        self.news.insert(id);
                     }
                 }
                 PeerOutput::RefreshBegan(family) => self.begin_refresh(id, family),
@@ -126,7 +126,7 @@ impl Speaker {
             member.out = Out::new(log, families);
             member.ended.clear();
             member.last = Some(session);
-            self.has_news = true;
+            self.news.insert(id);
         }
         self.watch_paths();
         let name = self.name(id);

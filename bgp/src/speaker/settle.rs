@@ -42,7 +42,7 @@ impl Speaker {
         let known = self.named || !self.members.is_empty();
         if now >= begun + self.longest_wait() {
             self.converge("timer");
-        } else if now >= begun + self.least_wait() && known && self.unfinished().is_empty() {
+        } else if now >= begun + self.least_wait() && known && !self.is_waiting() {
             self.converge("end of rib");
         }
     }
@@ -56,18 +56,26 @@ impl Speaker {
         if self.is_deferring() || hold_back.is_zero() { hold_back.max(DEFERRAL) } else { hold_back }
     }
 
-    /// Peers that the first convergence waits for: configured ones, and after a restart dynamic ones that are back.
+    /// Peers that the first convergence waits for, by name.
     pub(super) fn unfinished(&self) -> Vec<String> {
         if self.settled {
             return Vec::new();
         }
-        let counts = |member: &&Member| {
+        self.waited_for().map(|member| member.peer.config().name.clone()).collect()
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.waited_for().next().is_some()
+    }
+
+    /// Configured peers, and after a restart dynamic ones that are back.
+    fn waited_for(&self) -> impl Iterator<Item = &Member> {
+        let counts = move |member: &&Member| {
             let wanted = member.peer.config().shutdown.is_none();
             let dynamic = self.is_deferring() && member.peer.session().is_some();
             wanted && (!member.dynamic || dynamic)
         };
-        let waited_for = self.members.values().filter(counts).filter(|member| !has_finished(member));
-        waited_for.map(|member| member.peer.config().name.clone()).collect()
+        self.members.values().filter(counts).filter(|member| !has_finished(member))
     }
 
     fn converge(&mut self, cause: &str) {

@@ -248,8 +248,15 @@ impl Daemon {
                 let node = &mut self.node;
                 self.conns.close(conn, flush, |buf, limit| node.poll_transmit(now, conn, buf, limit));
             }
-            // Control messages alone; routes when it is their turn.
-            speaker::Output::Writable(conn) => self.transmit(now, conn, 0),
+            speaker::Output::Writable(conn) => {
+                // Control messages alone, which are few; routes when it is their turn.
+                let node = &mut self.node;
+                let over = self.conns.transmit(conn, |buf| {
+                    node.poll_control(now, conn, buf);
+                    true
+                });
+                self.after_turn(now, over);
+            }
             // The node takes these out.
             speaker::Output::Event(_) | speaker::Output::FibReady => {}
         }
@@ -262,15 +269,19 @@ impl Daemon {
         while now < start + WRITE_SLICE
             && let Some(conn) = self.conns.next_turn()
         {
-            self.transmit(now, conn, WRITE_BYTES);
+            self.transmit(now, conn);
             now = self.clock.now();
         }
         self.waiting = self.conns.has_turns().then_some(now);
     }
 
-    fn transmit(&mut self, now: Instant, conn: ConnId, octets: usize) {
+    fn transmit(&mut self, now: Instant, conn: ConnId) {
         let node = &mut self.node;
-        let over = self.conns.transmit(conn, octets, |buf, limit| node.poll_transmit(now, conn, buf, limit));
+        let over = self.conns.transmit(conn, |buf| node.poll_transmit(now, conn, buf, WRITE_BYTES));
+        self.after_turn(now, over);
+    }
+
+    fn after_turn(&mut self, now: Instant, over: Option<speaker::Input>) {
         if let Some(input) = over {
             self.handle(Input::Bgp(input));
         } else if self.waiting.is_none() && self.conns.has_turns() {

@@ -22,7 +22,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// How long a NOTIFICATION may take to reach a peer that is being closed.
 const LINGER: Duration = Duration::from_secs(1);
 /// One read: what the node takes before it looks at its timers again.
-const READ_BYTES: usize = 64 * 1024;
+const READ_BYTES: usize = 32 * 1024;
 /// What is asked of the node for one write, before the others have their turn.
 pub const WRITE_BYTES: usize = 32 * 1024;
 /// Readiness announcements under way; each connection has at most two. A thousand peers may have something to say at once, and what
@@ -251,14 +251,9 @@ impl Conns {
         Some(conn)
     }
 
-    /// Sends once what `fill` yields (it appends about so many octets and says whether there is more), or what there was no room for
-    /// before; queues the connection again if it has more. Says if it turned out to be over.
-    pub fn transmit(
-        &mut self,
-        conn: ConnId,
-        octets: usize,
-        fill: impl FnOnce(&mut BytesMut, usize) -> bool,
-    ) -> Option<Input> {
+    /// Sends once what `fill` yields (it says whether there is more), or what there was no room for before; queues the connection again
+    /// if it has more. Says if it turned out to be over.
+    pub fn transmit(&mut self, conn: ConnId, fill: impl FnOnce(&mut BytesMut) -> bool) -> Option<Input> {
         let Some(Conn::Open(open)) = self.conns.get_mut(&conn) else {
             return None;
         };
@@ -269,7 +264,7 @@ impl Conns {
         let mut more = true;
         let outcome = if open.pending.is_empty() {
             self.write_buf.clear();
-            more = fill(&mut self.write_buf, octets);
+            more = fill(&mut self.write_buf);
             open.send_new(&self.write_buf)
         } else {
             open.send_rest()

@@ -92,6 +92,17 @@ fn another_equal_path_is_news_for_the_kernel_alone() {
 }
 
 #[test]
+fn another_equal_path_is_told_where_a_policy_asks_for_it() {
+    let mut table = table();
+    table.tell_hops(true);
+    announce(&mut table, "10.0.0.0/8", 1, 2);
+    let peers = table.log_end();
+    table.trim(peers);
+    announce(&mut table, "10.0.0.0/8", 2, 2);
+    assert_eq!(told(&table, peers), 1);
+}
+
+#[test]
 fn another_equal_path_hides_no_news_from_who_lags() {
     let mut table = table();
     announce(&mut table, "10.0.0.0/8", 1, 2);
