@@ -7,18 +7,17 @@
     reason = "a program for people"
 )]
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::time::Instant as Clock;
 
 use anyhow::{Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use clap::Parser;
-use weft_benches::session::{keepalive, open};
+use weft_benches::alone::{address, conn, session, speaker};
 use weft_benches::table::{HEADER_BYTES, Prefix, PrefixSet, Table, hosts, walk_nlri};
-use weft_bgp::peer::{AddPath, Endpoint, NextHopRule, PeerConfig, RemoteAs, RouteOptions, SessionOptions};
-use weft_bgp::speaker::{Input, LinkState, Output, Speaker, SpeakerConfig};
+use weft_bgp::speaker::{Input, Output, Speaker};
 use weft_bgp::time::Instant;
-use weft_bgp::types::{Asn, ConnId, Family, IfIndex, PeerId};
+use weft_bgp::types::ConnId;
 
 /// Octets of one read of the driver.
 const READ: usize = 1 << 16;
@@ -69,20 +68,7 @@ const fn number((address, length): Prefix) -> u64 {
 
 impl Bench {
     fn new(streams: Vec<Vec<u8>>) -> Self {
-        let mut speaker = Speaker::new(SpeakerConfig {
-            asn: Asn(65_000),
-            router_id: Ipv4Addr::new(10, 0, 0, 1),
-            cluster_id: Ipv4Addr::new(10, 0, 0, 1),
-            multipath: 64,
-            advertise_after_install: false,
-            hold_back_ms: 0,
-            restarting: false,
-            seed: 1,
-            policies: std::sync::Arc::default(),
-            aggregates: Vec::new(),
-        });
-        let links = vec![LinkState { link: IfIndex(2), addrs: "10.0.0.1/8".parse().into_iter().collect() }];
-        speaker.handle(Instant::ZERO, Input::Links(links));
+        let speaker = speaker();
         let remotes = streams.into_iter().map(|stream| Remote { stream: stream.into(), ..Remote::default() }).collect();
         let mut bench = Self { speaker, remotes, fib: false, routes: 0, buf: BytesMut::new() };
         for at in 0..bench.remotes.len() {
@@ -93,35 +79,7 @@ impl Bench {
     }
 
     fn establish(&mut self, at: usize) {
-        let (id, asn) = (at as u32, 4_200_000_001 + at as u32);
-        let config = PeerConfig {
-            name: format!("p{at}"),
-            endpoint: Endpoint::Address(IpAddr::V4(address(at))),
-            remote_asn: RemoteAs::Is(Asn(asn)),
-            passive: true,
-            shutdown: None,
-            families: Family::ALL.to_vec(),
-            hold_time_s: 180,
-            connect_retry_ms: (1_000, 2_000),
-            graceful_restart_s: Some(30),
-            route_reflector_client: false,
-            next_hop: NextHopRule::Standard,
-            max_prefixes: None,
-            import: Some("accept-all".to_owned()),
-            export: Some("accept-all".to_owned()),
-            originated_only: false,
-            local_address: None,
-            multihop: false,
-            session: SessionOptions::default(),
-            routes: RouteOptions::default(),
-            add_path: AddPath::default(),
-        };
-        self.give(Input::SetPeer { peer: PeerId(id), config: Box::new(config) });
-        let local = SocketAddr::from(([10, 0, 0, 1], 179));
-        let remote = SocketAddr::from((address(at), 40_000));
-        self.give(Input::Accepted { conn: conn(at), local, remote });
-        self.give(Input::Received { conn: conn(at), data: open(asn, address(at), 180).into() });
-        self.give(Input::Received { conn: conn(at), data: keepalive().into() });
+        session(at).into_iter().for_each(|input| self.give(input));
     }
 
     fn give(&mut self, input: Input) {
@@ -213,14 +171,6 @@ impl Remote {
             });
         }
     }
-}
-
-fn address(at: usize) -> Ipv4Addr {
-    Ipv4Addr::from(0x0a01_0001 + at as u32)
-}
-
-const fn conn(at: usize) -> ConnId {
-    ConnId(ConnId::ACCEPTED | at as u64)
 }
 
 /// CPU time of this process so far (s): the machine may be shared.

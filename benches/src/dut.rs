@@ -133,6 +133,8 @@ impl Kind {
                 put(dir, "bgpd.conf", &config::openbgpd(manner, seats, &dir.join("bgpd.sock")))?;
                 // It refuses a configuration that others may write or read.
                 fs::set_permissions(dir.join("bgpd.conf"), fs::Permissions::from_mode(0o600))?;
+                // Its processes lock themselves into this; its unit would make it.
+                fs::create_dir_all("/run/openbgpd").context("make /run/openbgpd: OpenBGPD runs as root only")?;
                 dut.spawn(bed, dir, "/usr/sbin/bgpd", &["-d", "-f", "bgpd.conf"])?;
             }
             Self::Null => dut.spawn_self(bed, dir, &["--null-router"])?,

@@ -7,6 +7,7 @@
     reason = "a load generator measures real time on real sockets, and says what it sees"
 )]
 
+pub mod alone;
 pub mod bed;
 pub mod case;
 pub mod ceiling;

@@ -32,11 +32,9 @@ fn greet(listener: &TcpListener) -> Result<TcpStream> {
     loop {
         let mut stream = listener.accept()?.0;
         stream.set_nodelay(true)?;
-        if stream.write_all(&open(ASN, Ipv4Addr::from(LINKS[0].0), 180)).is_err() {
-            continue;
-        }
-        stream.write_all(&keepalive())?;
-        if take(&mut stream).and_then(|()| take(&mut stream)).is_ok() {
+        let hello = [open(ASN, Ipv4Addr::from(LINKS[0].0), 180), keepalive()].concat();
+        let greeted = stream.write_all(&hello).map_err(Into::into).and_then(|()| take(&mut stream));
+        if greeted.and_then(|()| take(&mut stream)).is_ok() {
             return Ok(stream);
         }
     }

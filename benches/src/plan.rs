@@ -16,7 +16,9 @@ const HOLD_S: u16 = 180;
 /// Shortest hold time (RFC 4271 §4.2), so a KEEPALIVE each second (s).
 const WATCHED_HOLD_S: u16 = 3;
 /// Sessions whose KEEPALIVEs are watched, spread over that second.
-const WATCHED: u16 = 25;
+const WATCHED: u16 = 4;
+/// Peers that call one after another and see how long the answer takes.
+const CALLERS: u16 = 100;
 /// First host route.
 const HOSTS: Ipv4Addr = Ipv4Addr::new(100, 0, 0, 0);
 
@@ -40,8 +42,10 @@ pub struct Plan {
     pub members: Vec<Member>,
     /// The first feeder's session is lost at the end, and the last member must then hold nothing.
     pub loses_feeder: bool,
-    /// The last so many hold sessions only, one after another.
+    /// The last so many are told nothing: the first of them hold sessions, the others call.
     pub watched: usize,
+    /// How many of them call.
+    pub callers: usize,
 }
 
 /// Peer `number` on the first link.
@@ -90,7 +94,7 @@ impl Plan {
             .map(|(number, table)| Member { seat: seat(number), offer: table.stream.into(), expects: None, own: None })
             .collect();
         members.push(Member { seat: monitor_seat(), offer: Arc::default(), expects, own: None });
-        Self { members, loses_feeder: false, watched: 0 }
+        Self { members, loses_feeder: false, watched: 0, callers: 0 }
     }
 
     /// Everybody offers `count` /32 and must hear those of all others.
@@ -107,13 +111,14 @@ impl Plan {
             add(&mut own, first..first + count);
             Member { seat, offer: offer.into(), expects: Some(expects), own: Some(own.into()) }
         });
-        Self { members: members.collect(), loses_feeder: false, watched: 0 }
+        Self { members: members.collect(), loses_feeder: false, watched: 0, callers: 0 }
     }
 
-    /// Adds peers that are told nothing and only hold their sessions.
+    /// Adds peers that are told nothing.
     fn watch(mut self) -> Self {
-        self.watched = usize::from(WATCHED);
-        self.members.extend((100..100 + WATCHED).map(|number| {
+        self.watched = usize::from(WATCHED + CALLERS);
+        self.callers = usize::from(CALLERS);
+        self.members.extend((100..100 + WATCHED + CALLERS).map(|number| {
             let seat = Seat { hold_s: WATCHED_HOLD_S, is_told: false, ..seat(number) };
             Member { seat, offer: Arc::default(), expects: None, own: None }
         }));
