@@ -171,7 +171,10 @@ impl Daemon {
             if let Some(ending) = self.ending {
                 return ending;
             }
-            let timeout = self.node.next_timeout().map(|(at, _)| self.clock.deadline(at));
+            let timeout = self.node.next_timeout().map(|(at, _)| at);
+            // Slices of work are left: one for each thing that is heard meanwhile, so that neither waits for all of the other.
+            let has_work = timeout == Some(Instant::ZERO);
+            let timeout = timeout.filter(|_| !has_work).map(|at| self.clock.deadline(at));
             tokio::select! {
                 // Timers first: what a peer sends in abundance must not starve anybody's keepalive.
                 biased;
@@ -185,10 +188,16 @@ impl Daemon {
                 Some(ask) = self.sources.asks.recv() => self.on_ask(ask),
                 Some((ask, report)) = self.sources.counted.recv() => self.on_counted(ask, &report),
                 // Nothing of all that, even after everybody had the chance to say so.
-                () = tokio::task::yield_now(), if self.conns.has_turns() => self.write(),
+                () = tokio::task::yield_now(), if has_work || self.conns.has_turns() => self.write(),
             }
-            if self.waiting.is_some_and(|since| self.clock.now() >= since + HEAR_FIRST) {
-                self.write();
+            if has_work {
+                self.handle(Input::Tick);
+            }
+            if self.conns.has_turns() {
+                let now = self.clock.now();
+                if now >= *self.waiting.get_or_insert(now) + HEAR_FIRST {
+                    self.write();
+                }
             }
         }
     }
@@ -255,7 +264,7 @@ impl Daemon {
                     node.poll_control(now, conn, buf);
                     true
                 });
-                self.after_turn(now, over);
+                self.after_turn(over);
             }
             // The node takes these out.
             speaker::Output::Event(_) | speaker::Output::FibReady => {}
@@ -278,14 +287,12 @@ impl Daemon {
     fn transmit(&mut self, now: Instant, conn: ConnId) {
         let node = &mut self.node;
         let over = self.conns.transmit(conn, |buf| node.poll_transmit(now, conn, buf, WRITE_BYTES));
-        self.after_turn(now, over);
+        self.after_turn(over);
     }
 
-    fn after_turn(&mut self, now: Instant, over: Option<speaker::Input>) {
+    fn after_turn(&mut self, over: Option<speaker::Input>) {
         if let Some(input) = over {
             self.handle(Input::Bgp(input));
-        } else if self.waiting.is_none() && self.conns.has_turns() {
-            self.waiting = Some(now);
         }
     }
 
