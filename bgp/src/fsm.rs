@@ -94,6 +94,8 @@ pub struct Connection {
     ended_in: FsmState,
     /// The OPEN we sent, to negotiate against.
     sent_open: Open,
+    /// Theirs as it was on the wire, for who observes (RFC 7854 §4.10).
+    received_open: Box<[u8]>,
     hold_at: Option<Instant>,
     keepalive_at: Option<Instant>,
     /// Control messages not yet taken by the socket.
@@ -125,6 +127,7 @@ impl Connection {
             state: State::Delayed(now + delay),
             ended_in: FsmState::Idle,
             sent_open: open,
+            received_open: Box::default(),
             hold_at: None,
             keepalive_at: None,
             out: BytesMut::new(),
@@ -173,6 +176,13 @@ impl Connection {
             State::OpenConfirm(session) | State::Established(session) => Some(session),
             State::Delayed(_) | State::OpenSent | State::Ended(_) => None,
         }
+    }
+
+    /// Both OPENs as they were on the wire: ours, theirs.
+    pub(crate) fn opens(&self) -> (BytesMut, &[u8]) {
+        let mut sent = BytesMut::new();
+        self.sent_open.put(&mut sent);
+        (sent, &self.received_open)
     }
 
     pub(crate) const fn is_established(&self) -> bool {
@@ -293,6 +303,7 @@ impl Connection {
             Ok(open) => open,
             Err(fault) => return self.fail(fault),
         };
+        self.received_open = message.into();
         let place = Place { conn: self.id, local: self.local, remote: self.remote };
         let session = match negotiate(&place, (&self.sent_open, &theirs), config, local) {
             Ok(session) => session,

@@ -4,6 +4,7 @@
 //! `poll_transmit` makes bytes when a socket has room, `next_timeout` says when to call again. See the README.
 #![forbid(unsafe_code)]
 
+pub mod bmp;
 pub mod event;
 pub mod fsm;
 pub mod mrt;
@@ -11,6 +12,8 @@ pub mod peer;
 pub mod policy;
 pub mod rib;
 pub mod rng;
+pub mod rpki;
+pub mod rtr;
 pub mod speaker;
 pub mod time;
 pub mod types;

@@ -17,6 +17,7 @@ pub use message::{Message, StateChange};
 pub use replay::{Gathered, Teller};
 pub use route::{Attributes, Route, codec};
 pub use table::{Entries, Entry, Peer, Rib};
+pub(crate) use write::whole_records;
 pub use write::{RibWriter, put_message, put_peers, put_state_change};
 
 use crate::types::Asn;

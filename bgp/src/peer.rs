@@ -9,7 +9,7 @@ mod restart;
 mod routes;
 mod trail;
 
-pub use arbiter::Peer;
+pub use arbiter::{Over, Peer};
 pub use options::{AddPath, AddPathSend, SessionOptions};
 pub use routes::{LinkLocalForm, LocalAs, MaxPrefixesAction, RemovePrivateAs, RouteOptions};
 pub(crate) use trail::Trail;

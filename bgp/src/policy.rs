@@ -95,10 +95,19 @@ impl Policies {
 
     /// Whether a rule of the policy, or of one that it calls, asks who the peer is.
     fn asks_of_peer(&self, at: usize) -> bool {
+        self.asks(at, Condition::asks_of_peer)
+    }
+
+    /// Likewise, whether the origin was validated.
+    fn asks_of_validity(&self, at: usize) -> bool {
+        self.asks(at, Condition::asks_of_validity)
+    }
+
+    fn asks(&self, at: usize, is_meant: fn(&Condition) -> bool) -> bool {
         let mut ahead = vec![at];
         while let Some(policy) = ahead.pop().and_then(|at| self.all.get(at)) {
             let mut conditions = policy.rules.iter().flat_map(|rule| rule.when.iter().chain(&rule.unless));
-            if conditions.any(Condition::asks_of_peer) {
+            if conditions.any(is_meant) {
                 return true;
             }
             ahead.extend(policy.rules.iter().filter_map(|rule| rule.call));

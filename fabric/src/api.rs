@@ -16,8 +16,8 @@ pub(crate) mod tests;
 
 pub use answers::{
     AddPathUse, Address, Bgp, BgpPath, BgpRoute, Done, Explanation, Happening, Health, History, Interface, Interfaces,
-    Neighbor, NeighborHistory, NeighborPolicy, Neighbors, PerFamily, Policy, Refusal, Refused, Route, Routes, RuleHits,
-    Told, Version, Via,
+    Neighbor, NeighborHistory, NeighborPolicy, Neighbors, Observer, Observers, PerFamily, Policy, Refusal, Refused,
+    Route, Routes, Rpki, RpkiCache, RuleHits, Told, Version, Via,
 };
 pub use build::{answer, find_peer};
 pub use dump::{TableDump, TablePath, TablePeer, TableRoute};
@@ -65,6 +65,10 @@ pub enum Question {
     Policy,
     /// Whether the daemon has converged.
     Health,
+    /// BMP collectors and dumps of messages.
+    Observers,
+    /// RPKI caches.
+    Rpki,
     /// A page of the table with all attributes, for a dump.
     Dump(Selection),
     /// Counters, as Prometheus reads them.
@@ -139,6 +143,8 @@ pub struct Surroundings {
     pub resident_bytes: Option<u64>,
     /// The kernel's side, if it is managed.
     pub kernel: Option<KernelCounts>,
+    /// Who observes.
+    pub observers: Vec<Observer>,
 }
 
 /// Counters of the kernel's side.
@@ -188,6 +194,10 @@ pub enum Body {
     Policy(Policy),
     /// To [`Question::Health`].
     Health(Health),
+    /// To [`Question::Observers`].
+    Observers(Observers),
+    /// To [`Question::Rpki`].
+    Rpki(Rpki),
     /// To [`Question::Dump`].
     Dump(TableDump),
     /// To [`Question::Metrics`]: no JSON, the text as it is.
@@ -235,6 +245,8 @@ impl Answer {
             | Body::Policy(_)
             | Body::Health(_)
             | Body::Dump(_)
+            | Body::Observers(_)
+            | Body::Rpki(_)
             | Body::Metrics { .. }
             | Body::Done(_)
             | Body::Refused(_) => None,

@@ -7,6 +7,7 @@ mod auth;
 mod file;
 mod locate;
 mod node;
+mod observe;
 mod peer;
 mod role;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use file::{
     OnSigterm, Peer, Range, Shutdown, Source, Timers,
 };
 pub use node::{ApiConfig, FibConfig, NodeConfig};
+pub use observe::{Cache, Collector, CollectorConfig, DumpConfig, Mrt, Rpki, View};
 pub use role::{Defaults, Role};
 pub use value::{Community, LargeCommunity, Listen, RemoteAsn, Retry};
 

@@ -248,6 +248,10 @@ enum Show {
     History,
     /// Policies, and who is under which
     Policy,
+    /// BMP collectors and dumps of messages, and whether they keep up
+    Observers,
+    /// RPKI caches, and how much each knows
+    Rpki,
 }
 
 fn main() -> ExitCode {
@@ -367,6 +371,8 @@ fn shown(show: Show) -> verbs::Verb {
         Show::Version => verbs::Verb::Version,
         Show::History => verbs::Verb::History,
         Show::Policy => verbs::Verb::Policy,
+        Show::Observers => verbs::Verb::Observers,
+        Show::Rpki => verbs::Verb::Rpki,
     }
 }
 

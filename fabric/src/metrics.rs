@@ -1,9 +1,10 @@
 //! What Prometheus reads: the counters that the machines keep anyway, written down at each scrape. The list of names is in this
 //! crate's README, and a test holds the two together.
 
-use crate::api::Surroundings;
+use crate::api::{Observer, Surroundings};
 use crate::node::Node;
 use prometheus::{Encoder as _, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use std::net::SocketAddr;
 use weft_bgp::speaker::NeighborInfo;
 use weft_bgp::time::Instant;
 use weft_bgp::types::Family;
@@ -17,6 +18,8 @@ pub fn text(node: &Node, now: Instant, around: &Surroundings) -> String {
     page.table(node);
     page.kernel(node, around);
     page.links(node);
+    page.observers(&around.observers);
+    page.rpki(node, now);
     let mut out = Vec::new();
     // Writing to memory fails only for a metric without samples, and none of ours is.
     if TextEncoder::new().encode(&page.registry.gather(), &mut out).is_err() {
@@ -121,6 +124,44 @@ impl Page {
             let help = "Changes that the kernel refused";
             self.counter("weft_fib_failures_total", help, &[], [(Vec::new(), kernel.failures)]);
         }
+    }
+
+    /// Only where there are caches.
+    fn rpki(&self, node: &Node, now: Instant) {
+        let all: Vec<_> = node.config().rpki.iter().zip(node.speaker().caches(now)).collect();
+        if all.is_empty() {
+            return;
+        }
+        let label = |address: &SocketAddr| vec![address.to_string()];
+        let up = all.iter().map(|(address, info)| (label(address), u64::from(info.expires_in_s.is_some())));
+        self.gauge("weft_rpki_cache_usable", "1 while the cache's data may be used", &["cache"], up);
+        let active = all.iter().map(|(address, info)| (label(address), u64::from(info.active)));
+        self.gauge("weft_rpki_cache_active", "1 for the cache whose data is used", &["cache"], active);
+        let vrps = all.iter().flat_map(|(address, info)| {
+            Family::ALL.map(|family| (vec![address.to_string(), family.to_string()], info.vrps[family.index()]))
+        });
+        self.gauge("weft_rpki_vrps", "Validated ROA payloads of the cache", &["cache", "family"], vrps);
+    }
+
+    /// Only where somebody observes.
+    fn observers(&self, all: &[Observer]) {
+        if all.is_empty() {
+            return;
+        }
+        let each = |value: fn(&Observer) -> u64| {
+            all.iter().map(move |observer| (vec![observer.name.clone(), observer.kind.clone()], value(observer)))
+        };
+        let labels = &["observer", "kind"];
+        let up = "1 while a BMP collector is connected, or a dump is written";
+        self.gauge("weft_observer_up", up, labels, each(|observer| u64::from(observer.connected)));
+        let waiting = "Octets that wait for an observer";
+        self.gauge("weft_observer_waiting_bytes", waiting, labels, each(|observer| observer.waiting_bytes));
+        let messages = "Messages or records made since the observer came";
+        self.gauge("weft_observer_messages", messages, labels, each(|observer| observer.messages));
+        let dropped = "Records left out since the observer came";
+        self.gauge("weft_observer_dropped", dropped, labels, each(|observer| observer.dropped));
+        let overflows = "Times an observer was too slow";
+        self.counter("weft_observer_overflows_total", overflows, labels, each(|observer| observer.overflows));
     }
 
     fn links(&self, node: &Node) {

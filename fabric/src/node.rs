@@ -8,6 +8,7 @@
 //! ```
 
 mod discovery;
+mod observe;
 mod reload;
 
 pub use crate::config::NodeConfig;

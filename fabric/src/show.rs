@@ -6,8 +6,10 @@ pub mod history;
 pub mod interfaces;
 pub mod mrt;
 pub mod neighbors;
+pub mod observers;
 pub mod policy;
 pub mod routes;
+pub mod rpki;
 pub mod trail;
 pub mod version;
 

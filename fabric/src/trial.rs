@@ -85,6 +85,7 @@ pub fn run(node: &NodeConfig, trial: &Trial) -> Result<Report, String> {
         own_asn: own,
         next_hops: trial.next_hops,
         bandwidth: Attrs(&block).link_bandwidth(),
+        vrps: None,
     };
     let decide = |name: &Option<String>| {
         let chosen = node.speaker.policies.choose(name.as_deref(), external);

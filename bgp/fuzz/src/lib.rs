@@ -215,6 +215,7 @@ pub fn policy(data: &[u8]) {
                 own_asn: Asn(64_600),
                 next_hops: 2,
                 bandwidth: None,
+                vrps: None,
             };
             let chosen = policies.choose(Some(&name), true);
             let outcome = chosen.evaluate(route);

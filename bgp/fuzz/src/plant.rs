@@ -1,6 +1,8 @@
 //! A whole speaker with two peers made of bytes: the guest, which may send anything, and the canary, which must not notice.
 
+mod cache;
 mod guest;
+mod observer;
 
 use super::lint;
 use bytes::{Bytes, BytesMut};

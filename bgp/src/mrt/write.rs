@@ -16,6 +16,19 @@ use crate::wire::update::hop_octets;
 use bytes::BufMut;
 use std::net::IpAddr;
 
+/// Octets of the records at the beginning of `records` that are whole and within `limit`, at least of the first.
+pub(crate) fn whole_records(records: &[u8], limit: usize) -> usize {
+    let mut end = 0;
+    while let Some(length) = records.get(end + 8..end + HEADER_BYTES).and_then(<[u8]>::first_chunk::<4>) {
+        let next = end + HEADER_BYTES + usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        if next > records.len() || (end > 0 && next > limit) {
+            break;
+        }
+        end = next;
+    }
+    end
+}
+
 /// Appends a header whose length [`finish`] fills in; returns where it begins.
 fn put_header(buf: &mut Vec<u8>, stamp: Stamp, kind: u16, subtype: u16) -> usize {
     let start = buf.len();

@@ -21,6 +21,23 @@ const PORT: u16 = 179;
 /// A dial that neither succeeds nor fails is given up after this.
 const DIAL_LIMIT: Duration = Duration::from_secs(5);
 
+/// Events of RFC 4271 §8.1 that end a session without a NOTIFICATION.
+pub(super) const MANUAL_STOP: u16 = 2;
+pub(super) const TCP_CONNECTION_FAILS: u16 = 18;
+
+/// How an Established session ended, for who observes (RFC 7854 §4.9).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// We sent this.
+    Sent(Notification),
+    /// They sent this.
+    Received(Notification),
+    /// We closed it without a word, for this event of RFC 4271 §8.1.
+    Closed(u16),
+    /// They closed it, or it was lost, without a word.
+    Lost,
+}
+
 /// One peer. See [`PeerInput`] and [`PeerOutput`].
 #[derive(Debug)]
 pub struct Peer {
@@ -43,6 +60,7 @@ pub struct Peer {
     pub(super) established: u64,
     pub(super) dropped: u64,
     pub(super) last_error: Option<String>,
+    pub(super) over: Over,
     pub(super) past_received: [u64; 5],
     pub(super) past_sent: [u64; 5],
     pub(super) trail: Trail,
@@ -81,6 +99,7 @@ impl Peer {
             established: 0,
             dropped: 0,
             last_error: None,
+            over: Over::Lost,
             past_received: [0; 5],
             past_sent: [0; 5],
             trail: Trail::default(),
@@ -105,6 +124,18 @@ impl Peer {
     #[must_use]
     pub fn session(&self) -> Option<&Arc<Session>> {
         self.conns.iter().find(|conn| conn.is_established())?.session()
+    }
+
+    /// Both OPENs of the Established session as they were on the wire: ours, theirs.
+    #[must_use]
+    pub fn opens(&self) -> Option<(BytesMut, &[u8])> {
+        self.conns.iter().find(|conn| conn.is_established()).map(Connection::opens)
+    }
+
+    /// How the last Established session ended.
+    #[must_use]
+    pub const fn over(&self) -> &Over {
+        &self.over
     }
 
     /// Whether a connection is this peer's.

@@ -2,7 +2,7 @@
 //! peer's routes is kept then ([`super::restart`]).
 
 use super::PeerOutput;
-use super::arbiter::{Context, Peer, add};
+use super::arbiter::{Context, MANUAL_STOP, Over, Peer, TCP_CONNECTION_FAILS, add};
 use super::trail::{FsmEvent, FsmState, Transition};
 use crate::fsm::{ConnEvent, Connection, Direction, End};
 use crate::time::{Duration, Instant};
@@ -59,6 +59,7 @@ impl Peer {
             self.remove(context.now, conn, false, FsmEvent::LinkDown);
             self.output.push_back(PeerOutput::Close { conn, flush: false });
             if up {
+                self.over = Over::Closed(TCP_CONNECTION_FAILS);
                 self.down(context.now, "carrier lost".to_owned(), Vec::new());
             }
         }
@@ -84,6 +85,7 @@ impl Peer {
             }
             if up {
                 let why = notification.map_or_else(|| "stopped".to_owned(), |sent| format!("sent {sent}"));
+                self.over = notification.map_or(Over::Closed(MANUAL_STOP), |sent| Over::Sent(sent.clone()));
                 self.down(now, why, Vec::new());
             }
         }
@@ -117,6 +119,12 @@ impl Peer {
                 self.stale.session_ended(context.now, end, &session)
             } else {
                 Vec::new()
+            };
+            self.over = match end {
+                End::Sent(sent) => Over::Sent(sent.clone()),
+                End::Received(received) => Over::Received(received.clone()),
+                End::Dropped(_) => Over::Closed(0),
+                End::Lost => Over::Lost,
             };
             self.down(context.now, reason, retain);
             self.age(context.now);

@@ -6,6 +6,7 @@
 use super::change::{Changes, SetNextHop};
 use super::sets::PrefixSet;
 use super::{Chosen, Policies, RuleId, Verdict};
+use crate::rpki::{self, Validity, Vrps};
 use crate::types::{Asn, Family, IpNet};
 use crate::wire::attrs::{AsPath, Attrs, Segment};
 use crate::wire::community::{Bandwidth, ExtCommunity};
@@ -49,6 +50,8 @@ pub struct Route<'a> {
     pub next_hops: u32,
     /// What these carry together, if every one says (RFC 10005); on import, what the route says.
     pub bandwidth: Option<Bandwidth>,
+    /// What its origin is validated against (RFC 6811); `None`: nothing is known.
+    pub vrps: Option<&'a Vrps>,
 }
 
 /// What became of it.
@@ -80,6 +83,7 @@ pub(super) enum Condition {
     /// Bits per second.
     LinkBandwidth(RangeInclusive<u64>),
     NextHops(RangeInclusive<u32>),
+    Rpki(Vec<Validity>),
     PathContains(Vec<Asn>),
     PathStarts(Vec<Asn>),
     PathEnds(Vec<Asn>),
@@ -188,6 +192,15 @@ impl<'p> Chosen<'p> {
         }
     }
 
+    /// Whether the verdict, or a change, depends on the validation state (RFC 6811).
+    #[must_use]
+    pub fn asks_of_validity(self) -> bool {
+        match self {
+            Self::Always(_) => false,
+            Self::Rules(policies, at) => policies.asks_of_validity(at),
+        }
+    }
+
     fn rules<'c>(self, changes: &'c [RuleId]) -> impl Iterator<Item = &'p Changes> + use<'p, 'c> {
         changes.iter().filter_map(move |id| match self {
             Self::Always(_) => None,
@@ -234,7 +247,16 @@ impl Policies {
     }
 }
 
+fn validity(route: &Route<'_>) -> Validity {
+    let origin = rpki::origin(route.attrs, route.own_asn);
+    route.vrps.map_or(Validity::NotFound, |vrps| vrps.validity(route.prefix, origin))
+}
+
 impl Condition {
+    pub(super) const fn asks_of_validity(&self) -> bool {
+        matches!(self, Self::Rpki(_))
+    }
+
     /// Whether the answer depends on the peer that is told.
     pub(super) const fn asks_of_peer(&self) -> bool {
         matches!(self, Self::Peer(_) | Self::NeighborAsn(_))
@@ -277,6 +299,8 @@ impl Condition {
             }
             Self::LinkBandwidth(range) => route.bandwidth.is_some_and(|rate| range.contains(&rate.bits_per_s())),
             Self::NextHops(range) => range.contains(&route.next_hops),
+            // RFC 6811 §3: of the route as it came, whatever rules did to its path.
+            Self::Rpki(any) => any.contains(&validity(route)),
             Self::PathContains(any) => any.iter().any(|asn| attrs.as_path().contains(*asn)),
             Self::PathStarts(any) => attrs.as_path().first_as().is_some_and(|asn| any.contains(&asn)),
             Self::PathEnds(any) => attrs.as_path().origin_as().is_some_and(|asn| any.contains(&asn)),

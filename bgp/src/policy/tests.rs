@@ -42,6 +42,7 @@ fn ask(policies: &Policies, prefix: &str, block: &[u8], change: impl Fn(&mut Rou
         own_asn: Asn(64_600),
         next_hops: 2,
         bandwidth: Bandwidth::new(1.25e9),
+        vrps: None,
     };
     change(&mut route);
     let chosen = policies.choose(Some("p"), true);

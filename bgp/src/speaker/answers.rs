@@ -5,6 +5,7 @@ use super::machine::{Member, Speaker};
 use crate::policy::Hits;
 use crate::rib::decide::{Rule, explain};
 use crate::rib::table::{AGGREGATE, Entry, LOCAL, is_own};
+use crate::rpki::Validity;
 use crate::time::Instant;
 use crate::types::{Asn, Family, Hop, IpNet, PeerId, RouterId};
 use crate::wire::attrs::Attrs;
@@ -120,6 +121,8 @@ pub struct PathInfo {
     pub used: bool,
     /// Kept for a restarting peer.
     pub stale: bool,
+    /// Validation state of its origin (RFC 6811), as the caches have it now; `None` where there are no caches.
+    pub validity: Option<Validity>,
     /// Why it is or is not used, with the section of the RFC.
     pub reason: String,
 }
@@ -230,6 +233,7 @@ impl Speaker {
                 best: is_best,
                 used: rule == Rule::Equal,
                 stale: self.is_retained(path, Family::of(&entry.prefix)),
+                validity: self.validity(&entry.prefix, attrs),
                 reason,
             }
         });

@@ -64,6 +64,7 @@ impl Speaker {
             own_asn: self.config.asn,
             next_hops: 1,
             bandwidth: Attrs(import.block).link_bandwidth(),
+            vrps: self.rpki.vrps(),
         });
         member.hits.count(outcome.rule);
         match outcome.verdict {
@@ -127,6 +128,7 @@ impl Speaker {
                 own_asn: self.config.asn,
                 next_hops: entry.hops.map_or(0, |hops| u32::try_from(hops.len()).unwrap_or(u32::MAX)),
                 bandwidth: entry.bandwidth,
+                vrps: self.rpki.vrps(),
             }),
         };
         match outcome.verdict {

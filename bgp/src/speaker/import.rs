@@ -37,6 +37,9 @@ impl Speaker {
     fn apply(&mut self, now: Instant, id: PeerId, session: &Session, update: &Update<'_>, block: &mut Vec<u8>) {
         if let Some(family) = update.end_of_rib {
             self.on_end_of_rib(now, id, family);
+            if self.monitors.wanted.post_policy {
+                self.observe_end_of_rib(now, id, family);
+            }
             return;
         }
         self.withdraw_all(now, id, session, (Family::Ipv4Unicast, update.withdrawn), None);
@@ -72,6 +75,9 @@ impl Speaker {
                 // RFC 7606 §2 with RFC 7911 §5: of a peer that sends several paths, only those named here.
                 None => self.withdraw_all(now, id, session, (family, nlri), refused),
             }
+        }
+        if self.monitors.wanted.post_policy {
+            self.observe_applied(now, id, session, update);
         }
         self.check_limit(now, id);
     }

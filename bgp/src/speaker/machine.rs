@@ -3,7 +3,9 @@
 use super::batch::Group;
 use super::export::Out;
 use super::kernel::AskAgain;
+use super::monitor::Monitors;
 use super::refused::RefusedRoutes;
+use super::rpki::Rpki;
 use super::sweep::{Held, SLICE, Sweep};
 use super::{DynamicRange, Input, Originate, Output, SpeakerConfig};
 use crate::event::Event;
@@ -75,6 +77,8 @@ pub struct Speaker {
     /// What peers that were removed still have in the table.
     pub(super) left: BTreeMap<PeerId, Held>,
     pub(super) output: VecDeque<Output>,
+    pub(super) monitors: Monitors,
+    pub(super) rpki: Rpki,
     rng: Rng,
     next_conn: u64,
     pub(super) next_dynamic: u32,
@@ -138,6 +142,8 @@ impl Speaker {
             sweeps: VecDeque::new(),
             left: BTreeMap::new(),
             output: VecDeque::new(),
+            monitors: Monitors::default(),
+            rpki: Rpki::default(),
             next_conn: 0,
             next_dynamic: DYNAMIC,
             fib_cursor: 0,
@@ -234,6 +240,9 @@ impl Speaker {
         };
         let current = member.peer.session().is_some_and(|session| session.conn == conn);
         let mut more = current && self.converged && self.fill(id, buf, limit);
+        if self.monitors.wanted.adj_out && buf.len() > start {
+            self.observe_sent(now, id, buf.get(start..).unwrap_or_default());
+        }
         if more && buf.is_empty() {
             // Much was looked at and nothing is to be told of it: others have their turn first.
             self.is_quiet = true;
@@ -267,7 +276,13 @@ impl Speaker {
         let reason =
             |peer| self.members.get(peer).and_then(|member| member.peer.next_timeout()).map_or("peer", |(_, why)| why);
         let first = self.timers.first().map(|(at, peer)| (*at, reason(peer)));
-        first.into_iter().chain(self.settle_timeout()).chain(self.ask_timeout()).min()
+        first
+            .into_iter()
+            .chain(self.settle_timeout())
+            .chain(self.ask_timeout())
+            .chain(self.monitor_timeout())
+            .chain(self.rpki_timeout())
+            .min()
     }
 
     /// Replaces what the speaker is. A new AS or identifier ends every session and begins them again (RFC 4486 §4, Other
@@ -481,6 +496,8 @@ impl Speaker {
         self.end_laggards(now);
         self.settle(now);
         self.ask_kernel_again(now);
+        self.tick_monitors(now);
+        self.tick_rpki(now);
     }
 
     fn give_conn(&mut self, now: Instant, conn: ConnId, input: PeerInput) {

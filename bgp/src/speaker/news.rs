@@ -50,10 +50,11 @@ impl Speaker {
     /// Forgets the part of the log that everybody has read.
     pub(super) fn trim(&mut self) {
         self.untrimmed = 0;
+        let observed = self.monitor_cursor();
         let established = self.members.values().filter(|member| member.peer.session().is_some());
         // A session that comes up now reads from where the kernel is done, not from where it was asked.
         let ours = [self.fib_done, self.aggregates.cursor()];
-        let least = established.map(|member| member.out.cursor).chain(ours).min();
+        let least = established.map(|member| member.out.cursor).chain(ours).chain(observed).min();
         self.table.trim(least.unwrap_or(self.fib_done));
         self.trim_batches();
     }

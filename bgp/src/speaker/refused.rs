@@ -54,6 +54,11 @@ impl RefusedRoutes {
         self.0.retain(|refused| (refused.path_id, refused.prefix) != (path_id, prefix));
     }
 
+    /// Whether there is one of these, or may have been one that is forgotten by now.
+    pub(super) fn may_have(&self, is_meant: impl Fn(&IpNet) -> bool) -> bool {
+        self.0.len() >= REMEMBERED || self.0.iter().any(|refused| is_meant(&refused.prefix))
+    }
+
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }

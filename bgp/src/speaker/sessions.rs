@@ -34,6 +34,9 @@ impl Speaker {
                     if let Some(member) = self.members.get_mut(&id) {
                         member.updates += 1;
                     }
+                    if self.monitors.wanted.pre_policy {
+                        self.observe_received(now, id, &message);
+                    }
                     self.on_update(now, id, &message);
                 }
                 PeerOutput::Refresh(_) => {
@@ -48,7 +51,10 @@ impl Speaker {
                     let name = self.name(id);
                     self.event(Event::LongLivedStale { peer: id, name, families });
                 }
-                PeerOutput::Down { reason, retain } => self.on_down(id, reason, &retain),
+                PeerOutput::Down { reason, retain } => {
+                    self.observe_down(now, id);
+                    self.on_down(id, reason, &retain);
+                }
                 PeerOutput::FlushStale(families) => {
                     self.drop_stale(id, &families);
                 }
@@ -130,6 +136,7 @@ impl Speaker {
         }
         self.watch_paths();
         let name = self.name(id);
+        self.observe_up(now, id);
         self.event(Event::SessionUp { peer: id, name, asn });
         self.settle(now);
     }

@@ -1,9 +1,11 @@
 //! The shapes of the answers: plain data, the same for the JSON and for the tables.
 
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use weft_bgp::event::Event;
 use weft_bgp::peer::{MessageRecord, Transition};
+use weft_bgp::rpki::Validity;
+use weft_bgp::speaker::CacheInfo;
 use weft_bgp::speaker::ToldPath;
 use weft_bgp::time::Instant;
 use weft_bgp::types::{Family, IpNet};
@@ -249,6 +251,9 @@ pub struct BgpPath {
     pub cluster_list: Vec<Ipv4Addr>,
     /// Seconds since it came.
     pub age_s: u64,
+    /// Validation state of its origin (RFC 6811); absent where there are no RPKI caches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpki: Option<Validity>,
 }
 
 /// The links.
@@ -417,6 +422,55 @@ pub struct Health {
     pub kernel_waiting: u64,
     /// Prefixes that the kernel refused.
     pub kernel_refused: u64,
+}
+
+/// Route origin validation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rpki {
+    /// Caches in the order of the configuration, which is that of preference.
+    pub caches: Vec<RpkiCache>,
+}
+
+/// An RPKI cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RpkiCache {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// How it is doing.
+    #[serde(flatten)]
+    pub info: CacheInfo,
+}
+
+/// Who observes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observers {
+    /// Collectors in the order of the configuration, then the dump of messages.
+    pub observers: Vec<Observer>,
+}
+
+/// A BMP collector, or a dump of messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observer {
+    /// Its address and port, or its file.
+    pub name: String,
+    /// `bmp` or `mrt`.
+    pub kind: String,
+    /// There is a connection, or the file is written.
+    pub connected: bool,
+    /// It has heard all that was there when it came.
+    pub synchronized: bool,
+    /// Messages or records made since it came.
+    pub messages: u64,
+    /// Octets that wait for it.
+    pub waiting_bytes: u64,
+    /// Records left out since it came, for want of room.
+    pub dropped: u64,
+    /// Times it was connected.
+    pub connects: u64,
+    /// Times its connection was dropped because it was too slow.
+    pub overflows: u64,
+    /// Why it is not connected.
+    pub last_error: Option<String>,
 }
 
 /// A command was carried out.

@@ -3,8 +3,8 @@
 
 use super::answers::{
     AddPathUse, Address, Bgp, BgpPath, BgpRoute, Explanation, Happening, Health, History, Interface, Interfaces,
-    Neighbor, NeighborHistory, NeighborPolicy, Neighbors, PerFamily, Policy, Refusal, Refused, Route, Routes, RuleHits,
-    Told, Version, Via,
+    Neighbor, NeighborHistory, NeighborPolicy, Neighbors, Observers, PerFamily, Policy, Refusal, Refused, Route,
+    Routes, Rpki, RpkiCache, RuleHits, Told, Version, Via,
 };
 use super::{Answer, Body, Question, Selection, Surroundings, Target, dump};
 use crate::link::LinkInfo;
@@ -34,6 +34,8 @@ pub fn answer(node: &Node, now: Instant, around: &Surroundings, question: &Quest
         Question::History => Body::History(history(node, now)),
         Question::Policy => Body::Policy(policy(node)),
         Question::Health => Body::Health(health(node, now)),
+        Question::Rpki => Body::Rpki(rpki(node, now)),
+        Question::Observers => Body::Observers(Observers { observers: around.observers.clone() }),
         Question::Dump(selection) => Body::Dump(dump::page(node, now, selection)),
         Question::Metrics => Body::Metrics { text: metrics::text(node, now, around) },
     };
@@ -245,6 +247,7 @@ fn paths(node: &Node, now: Instant, infos: Vec<PathInfo>) -> Vec<BgpPath> {
         used: info.used,
         stale: info.stale,
         external: info.external,
+        rpki: info.validity,
         reason: info.reason,
         next_hop: info.next_hop,
         via: info.hop.map(|hop| via(node, &hop)),
@@ -388,6 +391,11 @@ fn policy(node: &Node) -> Policy {
         neighbors: peers.chain(ranges).collect(),
         rules: hits.into_iter().map(|(rule, hits)| RuleHits { rule, hits }).collect(),
     }
+}
+
+fn rpki(node: &Node, now: Instant) -> Rpki {
+    let caches = node.config().rpki.iter().zip(node.speaker().caches(now));
+    Rpki { caches: caches.map(|(address, info)| RpkiCache { address: *address, info }).collect() }
 }
 
 fn health(node: &Node, now: Instant) -> Health {

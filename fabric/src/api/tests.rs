@@ -210,6 +210,7 @@ impl Plant {
             pid: 42,
             resident_bytes: Some(6_000_000),
             kernel: Some(KernelCounts { routes: 3, nexthops: 4, failures: 0 }),
+            observers: Vec::new(),
         };
         answer(&self.nodes[at], self.now, &around, question)
     }
@@ -345,6 +346,8 @@ fn table_of(question: &Question, answer: &Answer) -> String {
         Question::History => show::history::table_of(&read(value)),
         Question::Policy => show::policy::text(&read(value)),
         Question::Explain(_) => show::explain::text(&read(value)),
+        Question::Observers => show::observers::table_of(&read(value)),
+        Question::Rpki => show::rpki::table_of(&read(value)),
         Question::Health | Question::Dump(_) | Question::Metrics => panic!("{question:?} has no table"),
     }
 }
@@ -441,6 +444,33 @@ fn metrics_are_as_documented() {
     let readme = include_str!("../../README.md");
     for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
         assert!(readme.contains(&format!("`{name}`")), "{name} is not in the README");
+    }
+}
+
+#[test]
+fn metrics_of_observers_are_there_with_the_observers_and_as_documented() {
+    let plant = converged();
+    let observer = Observer {
+        name: "192.0.2.9:5000".to_owned(),
+        kind: "bmp".to_owned(),
+        connected: true,
+        synchronized: false,
+        messages: 5,
+        waiting_bytes: 6,
+        dropped: 0,
+        connects: 2,
+        overflows: 1,
+        last_error: None,
+    };
+    let around = Surroundings { observers: vec![observer], ..Surroundings::default() };
+    let Body::Metrics { text } = answer(&plant.nodes[0], plant.now, &around, &Question::Metrics).body else {
+        panic!("no metrics")
+    };
+    let lines: Vec<_> = text.lines().filter(|line| line.starts_with("weft_observer")).collect();
+    let labels = "{kind=\"bmp\",observer=\"192.0.2.9:5000\"}";
+    for (name, value) in [("up", 1), ("waiting_bytes", 6), ("messages", 5), ("dropped", 0), ("overflows_total", 1)] {
+        assert!(lines.contains(&format!("weft_observer_{name}{labels} {value}").as_str()), "{name}: {lines:#?}");
+        assert!(include_str!("../../README.md").contains(&format!("`weft_observer_{name}`")), "{name}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The file as written: one struct per YAML section, unknown keys refused. Meaning is given in [`super::node`].
 
 use super::auth::TcpAo;
+use super::observe::{Collector, Mrt, Rpki};
 use super::role::Role;
 use super::value::{Community, LargeCommunity, Listen, RemoteAsn, Retry};
 use ipnet::IpNet;
@@ -55,6 +56,13 @@ pub struct Config {
     /// Where the daemon answers.
     #[serde(default)]
     pub api: Api,
+    /// BMP collectors.
+    #[serde(default)]
+    pub bmp: Vec<Collector>,
+    /// Dumps of messages.
+    pub mrt: Option<Mrt>,
+    /// RPKI caches.
+    pub rpki: Option<Rpki>,
     /// Session timers.
     #[serde(default)]
     pub timers: Timers,

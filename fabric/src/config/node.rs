@@ -2,6 +2,7 @@
 
 use super::auth::Protection;
 use super::file::{Config, Fib, OnSigterm};
+use super::observe::{self, CollectorConfig, DumpConfig};
 use super::peer;
 use super::role::{Defaults, Role};
 use super::{ConfigError, Fault, locate};
@@ -52,6 +53,12 @@ pub struct NodeConfig {
     pub fib: FibConfig,
     /// Where the daemon answers.
     pub api: ApiConfig,
+    /// BMP collectors.
+    pub bmp: Vec<CollectorConfig>,
+    /// The dump of messages.
+    pub mrt: Option<DumpConfig>,
+    /// RPKI caches, the most preferred first.
+    pub rpki: Vec<SocketAddr>,
     /// What SIGTERM means.
     pub on_sigterm: OnSigterm,
 }
@@ -148,6 +155,9 @@ impl Config {
             originate: self.originated(&mut faults),
             fib: self.fib(&mut faults),
             api: self.api(),
+            bmp: observe::collectors(self, &mut faults),
+            mrt: observe::dump(self, &mut faults),
+            rpki: observe::caches(self, &mut faults),
             on_sigterm: self.on_sigterm,
         };
         if faults.found.is_empty() {

@@ -18,6 +18,8 @@ use super::discovery::Discovery;
 use super::http::{self, Ask};
 use super::listen::Listeners;
 use super::netlink::{self, Kernel};
+use super::observe::{self, Observers};
+use super::rtr::{self, Caches};
 use super::tcp::{Conns, Dial, Ready, WRITE_BYTES};
 use crate::config::{self, NodeConfig, OnSigterm};
 use crate::fib::FibReport;
@@ -75,6 +77,8 @@ struct Sources {
     ready: mpsc::Receiver<Ready>,
     kernel: mpsc::Receiver<netlink::Event>,
     heard: mpsc::Receiver<Input>,
+    observed: mpsc::Receiver<observe::Event>,
+    validated: mpsc::Receiver<rtr::Event>,
     asks: mpsc::Receiver<Ask>,
     counted: mpsc::Receiver<(Ask, FibReport)>,
     term: Signal,
@@ -92,6 +96,8 @@ struct Daemon {
     listeners: Listeners,
     discovery: Discovery,
     kernel: Kernel,
+    observers: Observers,
+    caches: Caches,
     sources: Sources,
     server: http::Server,
     /// Questions for which the kernel's thread was asked come back here.
@@ -112,6 +118,8 @@ impl Daemon {
         let clock = Clock::start();
         let (conns, ready) = Conns::new();
         let (discovery, heard) = Discovery::new();
+        let (mut observers, observed) = Observers::new(clock.now());
+        let (mut caches, validated) = Caches::new();
         let (kernel, kernel_events) = Kernel::start(&config.fib).context("the kernel's routes cannot be managed")?;
         // Also those that are there: what an earlier run left is ours again, and the rest of it can go.
         config.addresses.iter().for_each(|net| kernel.add_address(*net));
@@ -129,6 +137,8 @@ impl Daemon {
             ready,
             kernel: kernel_events,
             heard,
+            observed,
+            validated,
             asks,
             counted: counts,
             term: signal(SignalKind::terminate())?,
@@ -143,7 +153,9 @@ impl Daemon {
             restarting = config.speaker.restarting,
             "weft starts"
         );
-        let node = Node::new(config, clock.now());
+        let mut node = Node::new(config, clock.now());
+        observers.start(&mut node);
+        caches.start(clock.now(), &mut node);
         Ok(Self {
             path: path.to_owned(),
             clock,
@@ -153,6 +165,8 @@ impl Daemon {
             listeners,
             discovery,
             kernel,
+            observers,
+            caches,
             sources,
             server,
             counted,
@@ -181,6 +195,12 @@ impl Daemon {
                 () = sleep_until(timeout) => self.handle(Input::Tick),
                 Some(event) = self.sources.kernel.recv() => self.on_kernel(event),
                 Some(input) = self.sources.heard.recv() => self.handle(input),
+                Some(event) = self.sources.observed.recv() => {
+                    self.observers.on_event(self.clock.now(), &mut self.node, event);
+                }
+                Some(event) = self.sources.validated.recv() => {
+                    self.caches.on_event(self.clock.now(), &mut self.node, event);
+                }
                 _ = self.sources.term.recv() => self.ending = Some(self.on_sigterm()),
                 _ = self.sources.int.recv() => self.ending = Some(self.on_sigterm()),
                 _ = self.sources.hup.recv() => self.on_sighup(),
@@ -223,6 +243,8 @@ impl Daemon {
             }
             self.install();
         }
+        self.observers.feed(self.clock.now(), &mut self.node);
+        self.caches.flush(&mut self.node);
         // Only now it is sure that no change is on its way.
         if self.sweep && self.batches == 0 && self.ending.is_none() {
             self.sweep = false;

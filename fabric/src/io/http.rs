@@ -325,6 +325,8 @@ fn render(door: Door, answer: &Answer) -> Response<Full<Bytes>> {
         | Body::Policy(_)
         | Body::Health(_)
         | Body::Dump(_)
+        | Body::Observers(_)
+        | Body::Rpki(_)
         | Body::Done(_) => reply(StatusCode::OK, "application/json", line(serde_json::to_vec(answer))),
     }
 }

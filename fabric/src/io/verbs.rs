@@ -2,7 +2,7 @@
 
 use super::client::{Client, ClientError};
 use super::files;
-use crate::api::{self, Bgp, Explanation, History, Interfaces, Neighbors, Policy, Routes, Version};
+use crate::api::{self, Bgp, Explanation, History, Interfaces, Neighbors, Observers, Policy, Routes, Rpki, Version};
 use crate::show;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -44,6 +44,10 @@ pub enum Verb {
     History,
     /// Policy.
     Policy,
+    /// Collectors and dumps.
+    Observers,
+    /// RPKI caches.
+    Rpki,
     /// One prefix.
     Explain(String),
     /// Apply the changed configuration.
@@ -126,6 +130,10 @@ pub fn run(verb: &Verb, socket: &Path, form: Form, out: &mut impl Write) -> Resu
         }
         Verb::History => {
             simple(&client, "/v1/history", form, out, |_, answer: &History| show::history::table_of(answer))
+        }
+        Verb::Rpki => simple(&client, "/v1/rpki", form, out, |_, answer: &Rpki| show::rpki::table_of(answer)),
+        Verb::Observers => {
+            simple(&client, "/v1/observers", form, out, |_, answer: &Observers| show::observers::table_of(answer))
         }
         Verb::Policy => simple(&client, "/v1/policy", form, out, |_, answer: &Policy| show::policy::text(answer)),
         Verb::Explain(target) => explain(&client, target, form, out),

@@ -147,6 +147,7 @@ fn path(from: &str, best: bool) -> BgpPath {
         used: true,
         stale: false,
         external: false,
+        rpki: None,
         reason: if best { "lower identifier than tor2, 10.0.0.1 < 10.0.0.2" } else { "equal to the best" }.to_owned(),
         next_hop: "10.0.0.1".parse().unwrap(),
         via: Some(via("10.0.0.1", 1)),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::sync::Arc;
 
 /// Keys of `match` and `not`. Cheap tests come first and run first.
-const CONDITIONS: [&str; 15] = [
+const CONDITIONS: [&str; 16] = [
     "family",
     "route",
     "peer",
@@ -25,6 +25,7 @@ const CONDITIONS: [&str; 15] = [
     "ext_community",
     "link_bandwidth",
     "next_hops",
+    "rpki",
     "as_path",
 ];
 /// Keys of `as_path` written as a mapping.
@@ -122,6 +123,11 @@ impl Compiler<'_> {
                     .map(Condition::LinkBandwidth)
             }
             "next_hops" => self.one(field, value, &RANGE).map(Condition::NextHops),
+            "rpki" => {
+                let kind =
+                    Kind { read: values::validity, what: "validation state", remedy: "valid, invalid or not-found" };
+                Some(Condition::Rpki(self.list(field, value, &kind)))
+            }
             "as_path" => {
                 self.as_path(field, value, all);
                 None

@@ -3,6 +3,7 @@
 use crate::policy::change::{SetBandwidth, SetNextHop};
 use crate::policy::eval::{ExtPattern, Pattern, PeerIs, Source, Token};
 use crate::policy::sets::Entry;
+use crate::rpki::Validity;
 use crate::types::{Asn, Family, IpNet};
 use crate::wire::community::{Bandwidth, ExtCommunity};
 use serde_json::Value;
@@ -218,6 +219,15 @@ pub(super) fn next_hop(value: &Value) -> Option<SetNextHop> {
         "self" => Some(SetNextHop::Me),
         "peer" => Some(SetNextHop::Peer),
         text => text.parse().ok().map(SetNextHop::Address),
+    }
+}
+
+pub(super) fn validity(value: &Value) -> Option<Validity> {
+    match value.as_str()? {
+        "valid" => Some(Validity::Valid),
+        "invalid" => Some(Validity::Invalid),
+        "not-found" => Some(Validity::NotFound),
+        _ => None,
     }
 }
 

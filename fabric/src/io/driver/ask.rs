@@ -55,6 +55,7 @@ impl Daemon {
             pid: std::process::id(),
             resident_bytes: resident_bytes(),
             kernel: report.map(Into::into),
+            observers: self.observers.status(&self.node),
         }
     }
 

@@ -25,6 +25,8 @@ impl Daemon {
         if new.fib != old.fib {
             self.kernel.reconfigure(new.fib.clone());
         }
+        let caches = new.rpki != old.rpki;
+        let observers = (new.bmp != old.bmp) || (new.mrt != old.mrt);
         if keys != self.keys {
             self.keys = keys;
             let links = self.node.links();
@@ -32,6 +34,12 @@ impl Daemon {
             self.conns.set_keys(|remote| self.keys.of(remote, links).cloned());
         }
         self.handle(Input::Reload(Box::new(new)));
+        if observers {
+            self.observers.start(&mut self.node);
+        }
+        if caches {
+            self.caches.start(self.clock.now(), &mut self.node);
+        }
         Ok(())
     }
 
@@ -41,6 +49,7 @@ impl Daemon {
         let cease = ending == Ending::Stop;
         self.handle(Input::Shutdown { cease });
         self.act();
+        self.observers.finish(self.clock.now(), &mut self.node).await;
         self.conns.closed().await;
         let keep = !cease && self.node.config().fib.keep_on_exit;
         self.kernel.finish(keep).await;
