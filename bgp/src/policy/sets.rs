@@ -2,8 +2,9 @@
 //!
 //! An entry covers a prefix when the entry's network holds the prefix's address and the prefix's length is within the entry's
 //! bounds, which never lie below the entry's own length. So the entries over an *address* decide, and the length is one bit: the
-//! address space is cut into runs covered by the same entries, each run with the union of their lengths. A question is one binary
-//! search and one bit, whatever the size of the set.
+//! address space is cut into runs covered by the same entries, each run with the union of their lengths. A question is one look into
+//! an index over equal stretches of addresses, a binary search among the few runs that begin in a stretch, and one bit, whatever the
+//! size of the set.
 
 use crate::types::IpNet;
 
@@ -40,18 +41,24 @@ pub struct Entry {
     pub le: u8,
 }
 
+/// Most stretches of an index: four octets each, so that it stays in a processor's second cache.
+const STRETCHES: usize = 1 << 16;
+
 /// Runs of addresses that the same entries cover: where each begins, and which lengths are meant in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Runs<A> {
     starts: Vec<A>,
     /// Index into the few distinct length sets.
     kinds: Vec<u32>,
+    /// For each stretch of 2^`shift` addresses from the first start on, how many runs begin before it; and one more for the end.
+    before: Vec<u32>,
+    shift: u32,
 }
 
-impl<A: Copy + Ord> Runs<A> {
+impl<A: Copy + Ord + Into<u128>> Runs<A> {
     /// From entries (first address, last address, lengths) sorted by first address, wider ones first.
     fn new(entries: &[(A, A, Lengths)], table: &mut Vec<Lengths>, next: impl Fn(A) -> Option<A>) -> Self {
-        let mut runs = Self { starts: Vec::new(), kinds: Vec::new() };
+        let mut runs = Self { starts: Vec::new(), kinds: Vec::new(), before: Vec::new(), shift: 0 };
         let mut open: Vec<(A, Lengths)> = Vec::new();
         for &(first, last, lengths) in entries {
             runs.close(&mut open, Some(first), table, &next);
@@ -61,7 +68,28 @@ impl<A: Copy + Ord> Runs<A> {
             open.push((last, lengths));
         }
         runs.close(&mut open, None, table, &next);
+        runs.index();
         runs
+    }
+
+    /// Makes stretches about as many as runs, over the addresses from the first to the last start.
+    fn index(&mut self) {
+        let (Some(&first), Some(&last)) = (self.starts.first(), self.starts.last()) else {
+            return;
+        };
+        let span: u128 = last.into() - first.into();
+        let most = self.starts.len().next_power_of_two().min(STRETCHES);
+        self.shift = (u128::BITS - span.leading_zeros()).saturating_sub(most.trailing_zeros());
+        let stretch = |start: A| usize::try_from((start.into() - first.into()) >> self.shift).unwrap_or(STRETCHES);
+        self.before = vec![0; stretch(last) + 2];
+        for &start in &self.starts {
+            self.before[stretch(start) + 1] += 1;
+        }
+        let mut sum = 0;
+        for count in &mut self.before {
+            sum += *count;
+            *count = sum;
+        }
     }
 
     /// Ends the open entries that end before `until`.
@@ -100,7 +128,13 @@ impl<A: Copy + Ord> Runs<A> {
     }
 
     fn kind(&self, address: A) -> Option<usize> {
-        let behind = self.starts.partition_point(|start| *start <= address);
+        let first: u128 = (*self.starts.first()?).into();
+        let offset = address.into().checked_sub(first)?;
+        // Behind the last start everything is of the last stretch.
+        let last = self.before.len().checked_sub(2)?;
+        let stretch = usize::try_from(offset >> self.shift).unwrap_or(last).min(last);
+        let (from, to) = (*self.before.get(stretch)? as usize, *self.before.get(stretch + 1)? as usize);
+        let behind = from + self.starts.get(from..to)?.partition_point(|start| *start <= address);
         Some(*self.kinds.get(behind.checked_sub(1)?)? as usize)
     }
 }
@@ -176,6 +210,22 @@ mod tests {
         assert!(has(&default, "0.0.0.0/0") && !has(&default, "0.0.0.0/1") && !has(&default, "10.0.0.0/8"));
         assert!(has(&default, "::/0") && has(&default, "2001:db8::1/128") && has(&default, "::/128"));
         assert!(!has(&set(&[]), "10.0.0.0/8"));
+    }
+
+    #[test]
+    fn a_large_set_has_its_entries_and_nothing_between() {
+        // Every other address of some networks far apart: many runs in few stretches, and long stretches without any.
+        let address = |at: u32| Ipv4Addr::from_bits([0x0a00_0000, 0x0a45_0000, 0xc0a8_0000][at as usize % 3] + at * 2);
+        let host = |address: Ipv4Addr| IpNet::new(IpAddr::V4(address), 32).unwrap();
+        let entries: Vec<_> = (0..9_000).map(|at| Entry { net: host(address(at)), ge: 32, le: 32 }).collect();
+        let set = PrefixSet::new(&entries);
+        for at in 0..9_000 {
+            let own = address(at);
+            assert!(set.contains(&host(own)));
+            assert!(!set.contains(&host(Ipv4Addr::from_bits(own.to_bits() + 1))));
+            assert!(!set.contains(&IpNet::new(IpAddr::V4(own), 31).unwrap()));
+        }
+        assert!(!has(&set, "9.255.255.255/32") && !has(&set, "255.255.255.255/32") && !has(&set, "0.0.0.0/0"));
     }
 
     fn net(v6: bool, address: u8, length: u8) -> IpNet {

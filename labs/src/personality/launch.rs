@@ -117,6 +117,9 @@ mod tests {
             ("two-racks", "tor1", Personality::Frr),
             ("two-racks", "spine1", Personality::Gobgp),
             ("unnumbered", "tor1", Personality::Frr),
+            ("add-path", "left", Personality::Bird),
+            ("add-path", "left", Personality::Frr),
+            ("add-path", "left", Personality::Gobgp),
         ] {
             let yaml = folder.join(plant).join(format!("{node}.yaml"));
             let config = personality.config_file(&yaml);

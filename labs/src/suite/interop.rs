@@ -22,9 +22,13 @@ type Place = (&'static str, &'static str);
 
 /// Peers the plants are verified with: name, program that shows it is installed, and where they run.
 const PEERS: [(&str, &str, &[Place]); 3] = [
-    ("bird", "bird", &[("two-racks", "spine1=bird"), ("two-racks", "tor1=bird")]),
-    ("frr", "bgpd", &[("two-racks", "spine1=frr"), ("two-racks", "tor1=frr"), ("unnumbered", "tor1=frr")]),
-    ("gobgp", "gobgpd", &[("two-racks", "spine1=gobgp")]),
+    ("bird", "bird", &[("two-racks", "spine1=bird"), ("two-racks", "tor1=bird"), ("add-path", "left=bird")]),
+    (
+        "frr",
+        "bgpd",
+        &[("two-racks", "spine1=frr"), ("two-racks", "tor1=frr"), ("unnumbered", "tor1=frr"), ("add-path", "left=frr")],
+    ),
+    ("gobgp", "gobgpd", &[("two-racks", "spine1=gobgp"), ("add-path", "left=gobgp")]),
 ];
 
 /// Topologies with other daemons in them from the start, and the programs they need.
@@ -43,6 +47,7 @@ pub(crate) fn lab(context: &Context) -> io::Result<Outcome> {
     for topology in ["two-racks", "unnumbered"] {
         outcome.add(&stage.verify(context, &log, topology, &["--failover"], false)?);
     }
+    outcome.add(&stage.verify(context, &log, "add-path", &[], false)?);
     if rustix::process::geteuid().is_root() {
         if find_program("setpriv").is_some() {
             outcome.add(&stage.verify(context, &log, "two-racks", &[], true)?);
