@@ -148,6 +148,7 @@ fn policy(criterion: &mut Criterion) {
                 own_asn: Asn(65_000),
                 bandwidth: None,
                 next_hops: 1,
+                vrps: None,
             };
             chosen.evaluate(black_box(route)).verdict
         });
