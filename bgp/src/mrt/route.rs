@@ -4,7 +4,8 @@
 //! holds here too.
 
 use crate::types::{Family, IpNet, NextHop};
-use crate::wire::attrs::{AttrIter, flag, kind, put};
+use crate::wire::attrs::{Attr, AttrIter, flag, kind, put};
+use crate::wire::update::expected_flags;
 use crate::wire::{Codec, HEADER_BYTES, nlri, update};
 use std::net::IpAddr;
 
@@ -54,7 +55,8 @@ impl<'a> Attributes<'a> {
             match attr.kind {
                 kind::MP_REACH_NLRI => hop = Some(reach_hop(attr.value)?),
                 kind::MP_UNREACH_NLRI => {}
-                _ => put(&mut attributes, attr.flags, attr.kind, attr.value),
+                // BIRD 2.0 leaves them out, and between the two ends of a session they mean nothing any more.
+                _ => put(&mut attributes, flags(attr), attr.kind, attr.value),
             }
             has_local_pref |= attr.kind == kind::LOCAL_PREF;
         }
@@ -81,6 +83,11 @@ impl<'a> Attributes<'a> {
         let codec = Codec { ebgp: !has_local_pref, ..codec(self.as4) };
         decode(&message, &codec)
     }
+}
+
+/// The flags that an attribute has on the wire (RFC 7606 §3 c), whatever the writer of the dump made of them.
+fn flags(attr: Attr<'_>) -> u8 {
+    expected_flags(attr.kind).map_or(attr.flags, |class| class | attr.flags & flag::PARTIAL)
 }
 
 /// How the messages of a dump are read: as an external peer's, with everything that its session may have negotiated but path

@@ -5,6 +5,7 @@
 mod check;
 mod encode;
 
+pub(crate) use check::expected_flags;
 pub(crate) use encode::hop_octets;
 pub use encode::{put_announce, put_end_of_rib, put_withdraw, set_next_hop};
 

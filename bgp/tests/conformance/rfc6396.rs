@@ -136,6 +136,20 @@ fn a_malformed_path_costs_only_itself() {
     assert_eq!(read, [Some("ORIGIN is not 0, 1 or 2"), Some("NEXT_HOP is missing"), overrun, None]);
 }
 
+/// §4.3.4: as BIRD 2.0 writes them, without flags, attributes still make a route.
+#[test]
+fn attributes_without_their_flags_are_read() {
+    let attributes = [&BLOCK[..], &[0, 3, 4, 10, 0, 0, 1, 0, 5, 4, 0, 0, 0, 100, 0, 8, 4, 0xfd, 0xeb, 0, 7]].concat();
+    let length = u8::try_from(attributes.len()).unwrap();
+    let raw = record(13, 2, &[&[0, 0, 0, 1, 8, 10, 0, 1, 0, 0, 0, 0, 0, 9, 0, length][..], &attributes].concat());
+    let mut dump = Dump::default();
+    let Ok(Record::Rib(rib)) = dump.record(&raw) else { panic!("not a route") };
+    let route = rib.entries().next().unwrap().attributes.route(&rib.prefix).unwrap();
+    assert_eq!(route.next_hop, NextHop::new(ip("10.0.0.1")));
+    let flags: Vec<_> = Attrs(&route.block).iter().map(|attr| (attr.kind, attr.flags)).collect();
+    assert_eq!(flags, [(1, 0x40), (2, 0x40), (5, 0x40), (8, 0xc0)]);
+}
+
 /// §4.3.2, §4.3.4: the count of entries and their lengths must agree with the length of the record.
 #[test]
 fn a_record_whose_lengths_do_not_agree_is_left_out() {

@@ -25,7 +25,7 @@ const WELL_KNOWN: u8 = flag::TRANSITIVE;
 const OPTIONAL_TRANSITIVE: u8 = flag::OPTIONAL | flag::TRANSITIVE;
 
 /// The flags an attribute we know must have, but for Partial and Extended Length (RFC 7606 §3 c).
-const fn expected_flags(of: u8) -> Option<u8> {
+pub(crate) const fn expected_flags(of: u8) -> Option<u8> {
     match of {
         kind::ORIGIN | kind::AS_PATH | kind::NEXT_HOP | kind::LOCAL_PREF | kind::ATOMIC_AGGREGATE => Some(WELL_KNOWN),
         kind::MULTI_EXIT_DISC

@@ -1,3 +1,5 @@
+//! Which key belongs to which peer, link and range.
+
 use super::*;
 
 fn net(text: &str) -> IpNet {
