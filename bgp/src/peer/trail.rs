@@ -213,6 +213,11 @@ fn push<T>(ring: &mut VecDeque<T>, most: usize, item: T) {
     ring.push_back(item);
 }
 
+/// Whether many of a kind in a row are shown as one.
+const fn is_run(kind: Kind) -> bool {
+    matches!(kind, Kind::Update | Kind::Keepalive)
+}
+
 impl Trail {
     pub(crate) fn note(&mut self, transition: Transition) {
         // Again and again the same is one: it must not displace what was before.
@@ -230,20 +235,26 @@ impl Trail {
         self.messages(at, way, kind, message, 1);
     }
 
-    fn messages(&mut self, at: Instant, way: Way, kind: Kind, last: &[u8], times: u32) {
+    fn messages(&mut self, at: Instant, way: Way, kind: Kind, last_message: &[u8], times: u32) {
         match kind {
             Kind::Update | Kind::Keepalive => {
-                // A run of one kind is one entry: it must not displace the rest.
-                let run = self.routes.back_mut().filter(|heard| heard.kind == kind && heard.way == way);
-                let before = run.as_ref().map_or(0, |heard| heard.times);
-                let heard = Heard::new(at, way, kind, last, before.saturating_add(times));
-                match run {
-                    Some(run) => *run = heard,
-                    None => push(&mut self.routes, MESSAGES, heard),
+                // A run of UPDATEs one way is one entry, and so are all KEEPALIVEs one way: they must not displace the rest.
+                let same = |heard: &Heard<UPDATE_OCTETS>| (heard.kind, heard.way) == (kind, way);
+                if let Some(last) = self.routes.back_mut().filter(|last| same(last)) {
+                    *last = Heard::new(at, way, kind, last_message, last.times.saturating_add(times));
+                    return;
                 }
+                let place = if kind == Kind::Keepalive {
+                    self.routes.iter().position(same)
+                } else {
+                    let update = self.routes.iter().rposition(|heard| heard.kind == Kind::Update);
+                    update.filter(|&place| self.routes.get(place).is_some_and(same))
+                };
+                let before = place.and_then(|place| self.routes.remove(place)).map_or(0, |heard| heard.times);
+                push(&mut self.routes, MESSAGES, Heard::new(at, way, kind, last_message, before.saturating_add(times)));
             }
             Kind::Open | Kind::Notification | Kind::RouteRefresh => {
-                push(&mut self.session, MESSAGES, Heard::new(at, way, kind, last, times));
+                push(&mut self.session, MESSAGES, Heard::new(at, way, kind, last_message, times));
             }
         }
     }
@@ -259,7 +270,7 @@ impl Trail {
                 continue;
             };
             run = match run {
-                Some((of, _, times)) if of == kind => Some((kind, message, times + 1)),
+                Some((of, _, times)) if of == kind && is_run(kind) => Some((kind, message, times + 1)),
                 other => {
                     if let Some((of, last, times)) = other {
                         self.messages(at, Way::Sent, of, last, times);
@@ -347,17 +358,26 @@ mod tests {
     fn a_run_of_keepalives_or_updates_is_one_entry_and_opens_stay() {
         let mut trail = Trail::default();
         let mut bytes = BytesMut::new();
+        refresh::put(&mut bytes, Family::Ipv6Unicast, refresh::Subtype::Request);
         refresh::put(&mut bytes, Family::Ipv6Unicast, refresh::Subtype::Begin);
         (0..100).for_each(|_| put_keepalive(&mut bytes));
         trail.sent(Instant(1), &bytes);
-        let mut more = BytesMut::new();
-        put_keepalive(&mut more);
-        trail.sent(Instant(2), &more);
+        for second in 2..50 {
+            let mut more = BytesMut::new();
+            put_keepalive(&mut more);
+            trail.message(Instant(second), Way::Received, Kind::Keepalive, &more);
+            trail.message(Instant(second), Way::Received, Kind::Update, &[0xff; 23]);
+            trail.sent(Instant(second), &more);
+        }
         let records = trail.history().messages;
-        let lines: Vec<_> =
-            records.iter().map(|record| (record.kind.as_str(), record.times, record.text.as_str())).collect();
-        assert_eq!(lines, [("RouteRefresh", 1, "ipv6-unicast, BoRR"), ("Keepalive", 101, "")]);
-        assert_eq!(records[1].hex, format!("{}001304", "ff".repeat(16)));
+        let line =
+            |record: &MessageRecord| format!("{:?} {} ×{} {}", record.way, record.kind, record.times, record.text);
+        let lines: Vec<_> = records.iter().map(line).collect();
+        let says = ["Sent RouteRefresh ×1 ipv6-unicast, request", "Sent RouteRefresh ×1 ipv6-unicast, BoRR"];
+        assert_eq!(lines[..2], says);
+        assert_eq!(lines[2], "Received Keepalive ×48 ");
+        assert!(lines[3].starts_with("Received Update ×48"), "{lines:?}");
+        assert_eq!((lines[4].as_str(), lines.len()), ("Sent Keepalive ×148 ", 5));
     }
 
     #[test]

@@ -32,7 +32,7 @@ const PEERS: [(&str, &str, &[Place]); 3] = [
 ];
 
 /// Topologies with other daemons in them from the start, and the programs they need.
-const MIXED: [(&str, &[&str]); 1] = [("secured", &["bird", "bgpd"])];
+const MIXED: [(&str, &[&str]); 2] = [("secured", &["bird", "bgpd"]), ("sessions", &["bird", "bgpd", "gobgpd"])];
 
 /// Verifies every topology as root (if we are), and again as an ordinary user.
 pub(crate) fn lab(context: &Context) -> io::Result<Outcome> {
