@@ -250,3 +250,32 @@ fn a_silent_cache_is_given_up() {
     client.tick(at(60));
     assert!(client.poll_transmit().1);
 }
+
+/// §5, §12: whatever a cache sends, the client reads on or ends the connection, and what it has not heard to the end counts for nothing.
+#[test]
+fn any_octet_may_be_wrong() {
+    let error = [&0_u32.to_be_bytes()[..], &2_u32.to_be_bytes(), b"no"].concat();
+    let tails =
+        [pdu(1, 9, 0x100, &[7; 40]), pdu(1, 10, 2, &error), pdu(1, 0, 5, &9_u32.to_be_bytes()), pdu(1, 8, 0, &[])];
+    for tail in tails {
+        let good =
+            [pdu(1, 3, 5, &[]), v4(true, 1, 24, 1), v4(true, 2, 24, 1), v4(false, 1, 24, 1), end(5, 7), tail].concat();
+        for place in 0..good.len() {
+            for value in [0, 1, 4, 10, 0x7f, 0x80, 0xff] {
+                let mut bad = good.clone();
+                bad[place] = value;
+                let mut client = Client::default();
+                client.connected(at(0));
+                client.received(at(0), &bad);
+                client.tick(at(61));
+                let status = client.status();
+                assert!(status.vrps.iter().sum::<usize>() <= 2, "{place} {value}: {status:?}");
+                assert!(client.vrps().is_none_or(|vrps| !vrps.is_empty() || status.session.is_some()));
+            }
+            let mut cut = Client::default();
+            cut.connected(at(0));
+            cut.received(at(0), &good[..place]);
+            assert!(cut.vrps().is_none() || place >= 8 + 60 + 24);
+        }
+    }
+}
