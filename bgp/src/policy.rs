@@ -12,6 +12,7 @@
 
 mod change;
 pub mod eval;
+mod members;
 pub mod parse;
 pub mod sets;
 

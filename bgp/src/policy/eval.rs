@@ -4,6 +4,7 @@
 //! equal attributes makes equal changes once. Where a later rule could see what an earlier one changed, asking works on a copy.
 
 use super::change::{Changes, SetNextHop};
+use super::members::{ExtWords, Members, Words};
 use super::sets::PrefixSet;
 use super::{Chosen, Policies, RuleId, Verdict};
 use crate::rpki::{self, Validity, Vrps};
@@ -71,22 +72,22 @@ pub(super) enum Condition {
     Family(Family),
     Source(Vec<Source>),
     Peer(Vec<PeerIs>),
-    NeighborAsn(Vec<Asn>),
+    NeighborAsn(Members<Asn>),
     Prefix(Vec<Arc<PrefixSet>>),
     NextHop(Vec<IpNet>),
     Origin(Vec<u8>),
     Med(RangeInclusive<u32>),
     LocalPref(RangeInclusive<u32>),
-    Community(Vec<Pattern<2>>),
-    LargeCommunity(Vec<Pattern<3>>),
-    ExtCommunity(Vec<ExtPattern>),
+    Community(Words<2>),
+    LargeCommunity(Words<3>),
+    ExtCommunity(ExtWords),
     /// Bits per second.
     LinkBandwidth(RangeInclusive<u64>),
     NextHops(RangeInclusive<u32>),
     Rpki(Vec<Validity>),
-    PathContains(Vec<Asn>),
-    PathStarts(Vec<Asn>),
-    PathEnds(Vec<Asn>),
+    PathContains(Members<Asn>),
+    PathStarts(Members<Asn>),
+    PathEnds(Members<Asn>),
     PathLength(RangeInclusive<u32>),
     PathLike(Vec<Token>),
 }
@@ -279,7 +280,7 @@ impl Condition {
                 PeerIs::Named(name) => name == route.peer_name,
                 PeerIs::Within(net) => net.contains(&route.peer_address),
             }),
-            Self::NeighborAsn(any) => any.contains(&route.peer_asn),
+            Self::NeighborAsn(any) => any.has(&route.peer_asn),
             Self::Prefix(any) => any.iter().any(|set| set.contains(route.prefix)),
             Self::NextHop(any) => any.iter().any(|net| net.contains(&route.next_hop)),
             Self::Origin(any) => any.contains(&attrs.origin()),
@@ -288,22 +289,18 @@ impl Condition {
             Self::LocalPref(range) => {
                 range.contains(&attrs.local_pref().unwrap_or(crate::rib::decide::DEFAULT_LOCAL_PREF))
             }
-            Self::Community(any) => {
-                attrs.communities().any(|word| any.iter().any(|pattern| pattern.fits([word >> 16, word & 0xffff])))
-            }
-            Self::LargeCommunity(any) => {
-                attrs.large_communities().any(|parts| any.iter().any(|pattern| pattern.fits(parts)))
-            }
-            Self::ExtCommunity(any) => {
-                attrs.ext_communities().any(|community| any.iter().any(|pattern| pattern.fits(community)))
-            }
+            Self::Community(any) => attrs.communities().any(|word| any.fits([word >> 16, word & 0xffff])),
+            Self::LargeCommunity(any) => attrs.large_communities().any(|parts| any.fits(parts)),
+            Self::ExtCommunity(any) => attrs.ext_communities().any(|community| any.fits(community)),
             Self::LinkBandwidth(range) => route.bandwidth.is_some_and(|rate| range.contains(&rate.bits_per_s())),
             Self::NextHops(range) => range.contains(&route.next_hops),
             // RFC 6811 §3: of the route as it came, whatever rules did to its path.
             Self::Rpki(any) => any.contains(&validity(route)),
-            Self::PathContains(any) => any.iter().any(|asn| attrs.as_path().contains(*asn)),
-            Self::PathStarts(any) => attrs.as_path().first_as().is_some_and(|asn| any.contains(&asn)),
-            Self::PathEnds(any) => attrs.as_path().origin_as().is_some_and(|asn| any.contains(&asn)),
+            Self::PathContains(any) => {
+                attrs.as_path().segments().any(|segment| segment.asns().any(|asn| any.has(&asn)))
+            }
+            Self::PathStarts(any) => attrs.as_path().first_as().is_some_and(|asn| any.has(&asn)),
+            Self::PathEnds(any) => attrs.as_path().origin_as().is_some_and(|asn| any.has(&asn)),
             Self::PathLength(range) => range.contains(&u32::try_from(attrs.as_path().hop_count()).unwrap_or(u32::MAX)),
             Self::PathLike(tokens) => path_fits(attrs.as_path(), tokens),
         }

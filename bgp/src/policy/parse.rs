@@ -35,7 +35,8 @@ pub struct PolicyFault {
 /// Everything that is wrong with it.
 pub fn compile(section: &Value, peers: &BTreeSet<String>) -> Result<Policies, Vec<PolicyFault>> {
     let empty = Map::new();
-    let mut compiler = Compiler { peers, sets: BTreeMap::new(), index: BTreeMap::new(), faults: Vec::new() };
+    let mut compiler =
+        Compiler { peers, sets: BTreeMap::new(), lists: BTreeMap::new(), index: BTreeMap::new(), faults: Vec::new() };
     let section = match section {
         Value::Null => &empty,
         Value::Object(section) => section,
@@ -65,6 +66,8 @@ pub fn compile(section: &Value, peers: &BTreeSet<String>) -> Result<Policies, Ve
 struct Compiler<'v> {
     peers: &'v BTreeSet<String>,
     sets: BTreeMap<String, Arc<PrefixSet>>,
+    /// Sets of AS numbers or communities, as they are written.
+    lists: BTreeMap<String, Vec<Value>>,
     index: BTreeMap<String, usize>,
     faults: Vec<PolicyFault>,
 }
@@ -86,6 +89,14 @@ impl Compiler<'_> {
             let field = format!("policy.sets.{name}");
             if name.contains('/') || name.is_empty() {
                 self.fault(&field, format!("`{name}` is no name for a set"), "use letters, digits, `-` and `_`");
+            }
+            if let Some(members) = list.as_array().filter(|members| members.first().is_some_and(is_no_prefix)) {
+                for (at, wrong) in members.iter().enumerate().filter(|(_, member)| !is_no_prefix(member)) {
+                    let remedy = "keep AS numbers, communities and prefixes in sets of their own";
+                    self.fault(&format!("{field}[{at}]"), format!("`{wrong}` is no AS number or community"), remedy);
+                }
+                self.lists.insert(name.clone(), members.clone());
+                continue;
             }
             let entries = self.prefixes(&field, list);
             self.sets.insert(name.clone(), Arc::new(PrefixSet::new(&entries)));
@@ -196,6 +207,14 @@ impl Compiler<'_> {
         }
         all.into_iter().filter_map(|(field, value)| self.one(&field, value, kind)).collect()
     }
+}
+
+/// Whether a member of a set is an AS number or a community.
+fn is_no_prefix(value: &Value) -> bool {
+    values::asn(value).is_some()
+        || values::community_pattern(value).is_some()
+        || values::large_pattern(value).is_some()
+        || values::ext_pattern(value).is_some()
 }
 
 /// What a leaf may be.

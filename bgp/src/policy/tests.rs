@@ -152,6 +152,42 @@ fn every_condition_tells_fitting_routes_from_others() {
 }
 
 #[test]
+fn named_sets_hold_as_numbers_and_communities_too() {
+    let sets = json!({
+        "ours": [64_599, 64_601], "tags": ["65000:1", "65001:*"], "large": ["4200000010:1:*"], "targets": ["rt:65000:7"],
+    });
+    let fits = |condition: Value| {
+        let policies = policies(&json!({"sets": sets, "p": [{"match": condition, "then": "accept"}]}));
+        ask(&policies, "10.1.0.0/16", &block(&[64_599, 64_700], &[0xfde8_0001]), |_| {}).0 == "accept p[0]"
+    };
+    assert!(fits(json!({"neighbor_asn": "ours"})) && fits(json!({"as_path": {"contains": ["ours", 7]}})));
+    assert!(fits(json!({"as_path": {"starts_with": "ours"}})) && !fits(json!({"as_path": {"ends_with": "ours"}})));
+    assert!(fits(json!({"community": "tags"})) && fits(json!({"community": ["1:1", "tags"]})));
+    assert!(fits(json!({"ext_community": "targets"})) && !fits(json!({"large_community": "large"})));
+    let wrong = |section: Value| compile(&section, &BTreeSet::new()).unwrap_err()[0].to_owned();
+    let mixed = wrong(json!({"sets": {"a": [64_599, "10.0.0.0/8"]}, "p": []}));
+    assert_eq!(mixed.field, "policy.sets.a[1]");
+    let kind = wrong(json!({"sets": {"a": ["65000:1"]}, "p": [{"match": {"neighbor_asn": "a"}, "then": "accept"}]}));
+    assert_eq!(
+        (kind.field.as_str(), kind.message.as_str()),
+        ("policy.p[0].match.neighbor_asn[0]", "`65000:1` is no AS number")
+    );
+}
+
+#[test]
+fn a_set_of_a_hundred_thousand_is_one_search() {
+    let all: Vec<u32> = (1..=100_000).map(|asn| asn * 2).collect();
+    let policies = policies(
+        &json!({"sets": {"many": all}, "p": [{"match": {"as_path": {"contains": "many"}}, "then": "accept"}]}),
+    );
+    for (asn, expected) in
+        [(2, "accept p[0]"), (200_000, "accept p[0]"), (99_999, "reject p.end"), (200_002, "reject p.end")]
+    {
+        assert_eq!(ask(&policies, "10.1.0.0/16", &block(&[asn], &[]), |_| {}).0, expected, "{asn}");
+    }
+}
+
+#[test]
 fn path_patterns_fit_whole_paths() {
     for (pattern, path, fits) in [
         ("64599 * 64600", &[64_599, 64_600][..], true),
@@ -254,7 +290,7 @@ fn faults_name_the_field_the_value_and_the_remedy() {
             "`10.0.0.0/33` is no prefix",
             "write 10.69.0.0/26",
         ),
-        (json!({"sets": {"a": [5]}}), "policy.sets.a[0]", "`5` is no prefix", "write"),
+        (json!({"sets": {"a": [true]}}), "policy.sets.a[0]", "`true` is no prefix", "write"),
         (json!({"sets": {"a": "10.0.0.1/8"}}), "policy.sets.a", "bits set beyond", "10.0.0.0/8 or 10.0.0.1/32"),
         (json!({"sets": {"a": "10.0.0.0/8 ge 4"}}), "policy.sets.a", "lengths 4 to 32", "8 <= ge <= le <= 32"),
         (json!({"sets": {"a": "10.0.0.0/8 gt 9"}}), "policy.sets.a", "`ge N`", "ge 8"),

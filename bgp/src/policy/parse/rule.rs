@@ -4,6 +4,7 @@ use super::{Compiler, Kind, each, suggest, values};
 use crate::policy::Rule;
 use crate::policy::change::Changes;
 use crate::policy::eval::{Condition, ExtPattern, Pattern, PeerIs};
+use crate::policy::members::{ExtWords, Members, Words};
 use crate::policy::sets::PrefixSet;
 use crate::types::Asn;
 use serde_json::Value;
@@ -99,7 +100,7 @@ impl Compiler<'_> {
                 Some(Condition::Source(self.list(field, value, &kind)))
             }
             "peer" => Some(Condition::Peer(self.peers(field, value))),
-            "neighbor_asn" => Some(Condition::NeighborAsn(self.list(field, value, &ASN))),
+            "neighbor_asn" => Some(Condition::NeighborAsn(self.asns(field, value))),
             "prefix" => Some(Condition::Prefix(self.prefix(field, value))),
             "next_hop" => {
                 let kind =
@@ -112,10 +113,11 @@ impl Compiler<'_> {
             }
             "med" => self.one(field, value, &RANGE).map(Condition::Med),
             "local_pref" => self.one(field, value, &RANGE).map(Condition::LocalPref),
-            "community" => Some(Condition::Community(self.list(field, value, &COMMUNITY_PATTERN))),
-            "large_community" => Some(Condition::LargeCommunity(self.list(field, value, &LARGE_PATTERN))),
+            "community" => Some(Condition::Community(Words::new(self.named(field, value, &COMMUNITY_PATTERN)))),
+            "large_community" => Some(Condition::LargeCommunity(Words::new(self.named(field, value, &LARGE_PATTERN)))),
             "ext_community" => {
-                Some(Condition::ExtCommunity(self.list(field, value, &EXT_PATTERN).into_iter().flatten().collect()))
+                let all = self.named(field, value, &EXT_PATTERN);
+                Some(Condition::ExtCommunity(ExtWords::new(all.into_iter().flatten().collect())))
             }
             "link_bandwidth" => {
                 let remedy = "10G (bits per second), or \"ge 10G le 400G\"";
@@ -151,6 +153,26 @@ impl Compiler<'_> {
         all
     }
 
+    /// Names of sets of AS numbers, or numbers themselves.
+    fn asns(&mut self, field: &str, value: &Value) -> Members<Asn> {
+        Members::new(self.named(field, value, &ASN))
+    }
+
+    /// The same of any values: the name of a set stands for all of its members.
+    fn named<T>(&mut self, field: &str, value: &Value, kind: &Kind<T>) -> Vec<T> {
+        let mut all = Vec::new();
+        for (field, value) in each(field, value) {
+            match value.as_str().and_then(|name| self.lists.get(name)).cloned() {
+                Some(members) => all.extend(self.list(&field, &Value::Array(members), kind)),
+                None => all.extend(self.one(&field, value, kind)),
+            }
+        }
+        if value.as_array().is_some_and(Vec::is_empty) {
+            self.fault(field, "an empty list never matches and changes nothing", format!("write {}", kind.remedy));
+        }
+        all
+    }
+
     /// Names of sets, or prefixes themselves.
     fn prefix(&mut self, field: &str, value: &Value) -> Vec<Arc<PrefixSet>> {
         let (mut sets, mut entries) = (Vec::new(), Vec::new());
@@ -179,7 +201,7 @@ impl Compiler<'_> {
             remedy: "AS numbers, `*` for any run of them and `?` for any one: \"64599 * 64600\"",
         };
         if value.is_number() || value.is_array() {
-            all.push(Condition::PathContains(self.list(field, value, &ASN)));
+            all.push(Condition::PathContains(self.asns(field, value)));
             return;
         }
         if value.is_string() {
@@ -192,9 +214,9 @@ impl Compiler<'_> {
         for (key, value) in map {
             let field = format!("{field}.{key}");
             let read = match key.as_str() {
-                "contains" => Some(Condition::PathContains(self.list(&field, value, &ASN))),
-                "starts_with" => Some(Condition::PathStarts(self.list(&field, value, &ASN))),
-                "ends_with" => Some(Condition::PathEnds(self.list(&field, value, &ASN))),
+                "contains" => Some(Condition::PathContains(self.asns(&field, value))),
+                "starts_with" => Some(Condition::PathStarts(self.asns(&field, value))),
+                "ends_with" => Some(Condition::PathEnds(self.asns(&field, value))),
                 "length" => self.one(&field, value, &RANGE).map(Condition::PathLength),
                 "pattern" => self.one(&field, value, &pattern).map(Condition::PathLike),
                 _ => None,
