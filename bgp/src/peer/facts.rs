@@ -73,7 +73,7 @@ impl Peer {
         let PeerConfig { families, session, add_path, .. } = &self.config;
         let restart = self.config.graceful_restart_s.map(|time_s| PeerRestart {
             restarted,
-            notification: true,
+            notification: session.notification_restart,
             time_s,
             // RFC 4724 §3: the F bit says that forwarding state was kept over this restart.
             families: families.iter().map(|&family| (family, kept)).collect(),

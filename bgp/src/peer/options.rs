@@ -17,6 +17,8 @@ pub struct SessionOptions {
     pub ttl_security: Option<u8>,
     /// Long-lived stale time offered (RFC 9494 §3.1), seconds, 24 bits; `None` = no long-lived graceful restart.
     pub long_lived_stale_s: Option<u32>,
+    /// Graceful restart also after a NOTIFICATION or the end of the hold time (RFC 8538, the N bit).
+    pub notification_restart: bool,
     /// Wait this long for the peer's OPEN before ours is sent (RFC 4271 §8.1.1, DelayOpen); 0 = send at once.
     pub delay_open_ms: u32,
     /// A peer that keeps failing rests longer and longer between attempts (RFC 4271 §8.1.1, DampPeerOscillations).
@@ -33,6 +35,7 @@ impl Default for SessionOptions {
             extended_message: true,
             ttl_security: None,
             long_lived_stale_s: None,
+            notification_restart: true,
             delay_open_ms: 0,
             damp_oscillations: true,
             send_hold_s: None,
@@ -49,6 +52,7 @@ impl SessionOptions {
             || self.extended_message != new.extended_message
             || self.ttl_security != new.ttl_security
             || self.long_lived_stale_s != new.long_lived_stale_s
+            || self.notification_restart != new.notification_restart
             || self.send_hold_s != new.send_hold_s
     }
 }

@@ -1,7 +1,7 @@
 //! RFC 8538, Notification Message Support for BGP Graceful Restart.
 
 use crate::harness::plant::{Kin, Plant, framed};
-use crate::restarting::{established, graceful, stale};
+use crate::restarting::{NLRI, announce, established, graceful, offer, stale};
 use std::time::Duration;
 use weft_bgp::speaker::Input;
 use weft_bgp::types::PeerId;
@@ -46,6 +46,21 @@ fn a_hard_reset_from_the_peer_drops_them() {
 fn without_the_n_bit_a_notification_drops_them() {
     let plant = established(Kin::External, Some(graceful([false, true])), None);
     assert_eq!(after(plant, &framed(3, &[6, 6])), GONE);
+}
+
+/// §2: an operator may want dead peers' routes gone with the hold time: then we do not say the N bit, and RFC 4724 holds.
+#[test]
+fn without_our_n_bit_silence_drops_its_routes() {
+    let mut plant = Plant::configured(Kin::External, |_, guest, _| {
+        guest.graceful_restart_s = Some(120);
+        guest.session.notification_restart = false;
+    });
+    offer(&mut plant, Some(graceful([true, true])), None);
+    plant.try_open();
+    assert!(!plant.our_open().can.graceful.unwrap().notification);
+    announce(&mut plant, &NLRI, &[]);
+    plant.pass(Duration::from_secs(10));
+    assert_eq!((plant.notified(), stale(&plant)), (vec![(4, 0)], GONE));
 }
 
 /// §4.1: so does a NOTIFICATION that we send for an error of the peer's, and it is sent as it is.

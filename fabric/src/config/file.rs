@@ -170,6 +170,8 @@ pub struct Peer {
     pub extended_messages: Option<bool>,
     /// Long-lived stale time offered, seconds (RFC 9494); 0 = only keep the peer's routes for as long as it asks.
     pub long_lived_stale_s: Option<u32>,
+    /// Keep routes also over a NOTIFICATION and the end of the hold time (RFC 8538).
+    pub notification_restart: Option<bool>,
     /// Wait for the peer's OPEN before ours is sent, milliseconds (RFC 4271 §8.1.1).
     pub delay_open_ms: Option<u32>,
     /// Let a peer that keeps failing rest longer and longer (RFC 4271 §8.1.1).

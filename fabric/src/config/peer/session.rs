@@ -42,6 +42,7 @@ impl Draft<'_> {
             extended_message: self.pick(|p| &p.extended_messages).unwrap_or(default.extended_message),
             ttl_security: self.ttl_security(faults),
             long_lived_stale_s,
+            notification_restart: self.pick(|p| &p.notification_restart).unwrap_or(default.notification_restart),
             delay_open_ms,
             damp_oscillations: self.pick(|p| &p.damp_oscillations).unwrap_or(default.damp_oscillations),
             send_hold_s: self.pick(|p| &p.send_hold_s).or(default.send_hold_s),
