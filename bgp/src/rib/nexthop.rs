@@ -23,32 +23,61 @@ struct Key {
 #[derive(Debug)]
 struct Slot {
     key: Key,
+    /// Paths that have it.
+    holders: u32,
     resolved: Option<Hop>,
     /// `resolved` as the set of a prefix that has no other.
     alone: Option<Arc<[Hop]>>,
 }
 
-/// All next hops seen, and the interfaces they resolve through. Bounded by the distinct next hops of the peers' routes.
+/// The next hops of all paths, and the interfaces they resolve through. A peer that names ever new ones fills the places of those that
+/// it names no more: there are never more than paths.
 #[derive(Debug, Default)]
 pub struct NextHops {
     slots: Vec<Slot>,
+    free: Vec<u32>,
     index: BTreeMap<Key, u32>,
     links: Vec<LinkState>,
 }
 
 impl NextHops {
-    /// The id of a next hop that was learnt from a peer on `link` (if its session is link-local).
+    /// The id of a next hop that was learnt from a peer on `link` (if its session is link-local), with one more holder.
     pub fn intern(&mut self, next_hop: NextHop, link: Option<IfIndex>) -> HopId {
         let key = Key { next_hop, link };
         if let Some(&at) = self.index.get(&key) {
+            self.hold(HopId(at));
             return HopId(at);
         }
-        let at = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
         let resolved = resolve(&self.links, &key);
         let alone = resolved.map(|hop| Arc::from([hop]));
-        self.slots.push(Slot { key, resolved, alone });
+        let slot = Slot { key, holders: 1, resolved, alone };
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.slots[at as usize] = slot;
+                at
+            }
+            None => {
+                self.slots.push(slot);
+                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
         self.index.insert(key, at);
         HopId(at)
+    }
+
+    /// One more holder.
+    pub fn hold(&mut self, id: HopId) {
+        self.slots[id.0 as usize].holders += 1;
+    }
+
+    /// One holder less; the last one frees the place.
+    pub fn release(&mut self, id: HopId) {
+        let slot = &mut self.slots[id.0 as usize];
+        slot.holders -= 1;
+        if slot.holders == 0 {
+            self.index.remove(&slot.key);
+            self.free.push(id.0);
+        }
     }
 
     /// As the wire said it.
@@ -149,6 +178,18 @@ mod tests {
         assert_eq!(hops.resolved(near).unwrap().link, IfIndex(2));
         assert_eq!(hops.set_links(Vec::new()), [near, far]);
         assert_eq!(hops.resolved(near), None);
+    }
+
+    #[test]
+    fn a_next_hop_that_nobody_holds_leaves_its_place() {
+        let mut hops = NextHops::default();
+        let first = hops.intern(at("10.1.0.9"), None);
+        assert_eq!(hops.intern(at("10.1.0.9"), None), first);
+        hops.release(first);
+        assert_ne!(hops.intern(at("10.1.0.10"), None), first, "one path still has it");
+        hops.release(first);
+        assert_eq!(hops.intern(at("10.1.0.11"), None), first);
+        assert_eq!(hops.next_hop(first), at("10.1.0.11"));
     }
 
     #[test]

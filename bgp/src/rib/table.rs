@@ -164,7 +164,7 @@ impl Table {
         self.lives.forget(peer);
     }
 
-    /// Adds or replaces a path; when the replaced one came.
+    /// Adds or replaces a path, which holds its attributes and its next hop from now on; when the replaced one came.
     pub fn insert(&mut self, prefix: IpNet, path: Path) -> Option<Came> {
         let at = self.index.get_or_insert(&prefix, || self.slots.add(&prefix));
         let mut all = self.slots.paths_mut(at).iter_mut().enumerate();
@@ -173,7 +173,7 @@ impl Table {
             return None;
         };
         let old = std::mem::replace(own, path);
-        self.attrs.release(old.attrs);
+        self.release(&old);
         // The same route again: nothing downstream may notice.
         if old.attrs != path.attrs || old.hop != path.hop {
             let best = self.is_best(at, place);
@@ -250,8 +250,14 @@ impl Table {
                 path
             }
         };
-        self.attrs.release(path.attrs);
+        self.release(&path);
         Some(path.came)
+    }
+
+    /// A path is gone, and what it held with it.
+    fn release(&mut self, path: &Path) {
+        self.attrs.release(path.attrs);
+        self.hops.release(path.hop);
     }
 
     /// Ends a list that is not needed any more; what remains was ranked.

@@ -73,11 +73,12 @@ impl Speaker {
         }
     }
 
-    /// The interned block and next hop after these changes, with a holder for the path.
+    /// The interned block and next hop after these changes, each with a holder for the path.
     fn made(&mut self, import: &mut Import<'_>, changes: Vec<RuleId>) -> (AttrsId, HopId) {
         if let Some((_, attrs, hop)) = import.made.iter().find(|(made, _, _)| *made == changes) {
-            // A path of this message holds the block; a later one of the same message may have been its last holder.
+            // A path of this message holds both; a later one of the same message may have been its last holder.
             self.table.attrs.hold(*attrs);
+            self.table.hops.hold(*hop);
             return (*attrs, *hop);
         }
         let mut next_hop = import.next_hop;
@@ -99,6 +100,7 @@ impl Speaker {
         let hop = self.table.hops.intern(next_hop, import.session.link);
         // Held by the list too, until the message is done.
         self.table.attrs.hold(attrs);
+        self.table.hops.hold(hop);
         import.made.push((changes, attrs, hop));
         (attrs, hop)
     }

@@ -147,8 +147,9 @@ impl Speaker {
                 }
             }
         }
-        for (_, attrs, _) in import.made {
+        for (_, attrs, hop) in import.made {
             self.table.attrs.release(attrs);
+            self.table.hops.release(hop);
         }
         if let Some(member) = self.members.get_mut(&id) {
             member.held = held;

@@ -43,6 +43,7 @@ impl Speaker {
                     let block = marked(attrs.0);
                     self.table.attrs.intern(&block)
                 };
+                self.table.hops.hold(path.hop);
                 let _ = self.table.insert(prefix, Path { attrs, ..path });
             }
         }
