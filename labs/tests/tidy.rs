@@ -161,3 +161,19 @@ fn rfc_citations_have_an_index() {
         println!("RFC {rfc}{section}: {}", places.join(" "));
     }
 }
+
+/// `bgp/README.md` has one row for every RFC, and every file of section tests stands in one.
+#[test]
+fn the_table_of_rfcs_is_whole() {
+    let readme = std::fs::read_to_string(root().join("bgp/README.md")).unwrap();
+    let rows: Vec<&str> = readme.lines().skip_while(|line| !line.starts_with("| RFC |")).skip(2).collect();
+    let rows: Vec<&str> = rows.into_iter().take_while(|line| line.starts_with('|')).collect();
+    let titles: Vec<&str> = rows.iter().filter_map(|row| row.split('|').nth(1)).collect();
+    let twice: Vec<_> = titles.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+    assert!(twice.is_empty(), "listed twice: {twice:?}");
+    for entry in std::fs::read_dir(root().join("bgp/tests/conformance")).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        let listed = rows.iter().any(|row| row.contains(&format!("`{name}`")));
+        assert!(listed || !name.starts_with("rfc"), "{name} has no row in bgp/README.md");
+    }
+}

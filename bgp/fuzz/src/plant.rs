@@ -146,7 +146,7 @@ fn config(name: &str, address: IpAddr, asn: u32) -> PeerConfig {
         originated_only: false,
         local_address: None,
         multihop: false,
-        session: SessionOptions::default(),
+        session: SessionOptions { notification_restart: true, ..SessionOptions::default() },
         routes: RouteOptions::default(),
         add_path: AddPath::default(),
     }

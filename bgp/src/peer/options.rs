@@ -17,7 +17,8 @@ pub struct SessionOptions {
     pub ttl_security: Option<u8>,
     /// Long-lived stale time offered (RFC 9494 §3.1), seconds, 24 bits; `None` = no long-lived graceful restart.
     pub long_lived_stale_s: Option<u32>,
-    /// Graceful restart also after a NOTIFICATION or the end of the hold time (RFC 8538, the N bit).
+    /// Graceful restart also after a NOTIFICATION or the end of the hold time (RFC 8538, the N bit). Off: a machine that dies without
+    /// taking a carrier with it would be sent packets for its whole restart time.
     pub notification_restart: bool,
     /// Wait this long for the peer's OPEN before ours is sent (RFC 4271 §8.1.1, DelayOpen); 0 = send at once.
     pub delay_open_ms: u32,
@@ -35,7 +36,7 @@ impl Default for SessionOptions {
             extended_message: true,
             ttl_security: None,
             long_lived_stale_s: None,
-            notification_restart: true,
+            notification_restart: false,
             delay_open_ms: 0,
             damp_oscillations: true,
             send_hold_s: None,

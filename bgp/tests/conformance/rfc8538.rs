@@ -20,7 +20,7 @@ fn after(mut plant: Plant, message: &[u8]) -> [Option<bool>; 2] {
     stale(&plant)
 }
 
-/// §2: the N bit is in our capability.
+/// §2: the N bit is in our capability, if the operator wants it.
 #[test]
 fn the_n_bit_is_offered() {
     assert!(helper().our_open().can.graceful.unwrap().notification);
