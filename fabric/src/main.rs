@@ -9,6 +9,9 @@ use std::net::IpAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 use weft_bgp::time::Duration;
 use weft_bgp::types::{Asn, IpNet};
 use weft_bgp::wire::community::ExtCommunity;
@@ -417,9 +420,18 @@ fn external(words: &[OsString]) -> ExitCode {
 }
 
 fn daemon(config: &Path) -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("WEFT_LOG").unwrap_or_else(|_| "info".into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
-    log.with_ansi(std::io::stderr().is_terminal()).init();
+    // `info`, or `info,weft_fabric=debug`: targets and levels are all there is to choose from, and cost no regular expressions.
+    let wanted = std::env::var("WEFT_LOG").unwrap_or_else(|_| "info".to_owned());
+    let (filter, slip) = match wanted.parse::<Targets>() {
+        Ok(filter) => (filter, None),
+        Err(error) => (Targets::new().with_default(LevelFilter::INFO), Some(error)),
+    };
+    let log = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal());
+    tracing_subscriber::registry().with(log.with_filter(filter)).init();
+    if let Some(error) = slip {
+        tracing::warn!("WEFT_LOG=`{wanted}`: {error}; logging `info`: write `debug`, or `info,weft_fabric=debug`");
+    }
     match weft_fabric::io::driver::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
