@@ -61,6 +61,15 @@ pub enum Event {
         /// The limit.
         limit: u32,
     },
+    /// The peer would have been told more prefixes than it may be: nothing of that was sent.
+    MaxPrefixesOut {
+        /// Which peer.
+        peer: PeerId,
+        /// Its configured name.
+        name: String,
+        /// The limit.
+        limit: u32,
+    },
     /// The peer comes near its maximum number of prefixes; said once until it has fewer again.
     NearMaxPrefixes {
         /// Which peer.

@@ -122,7 +122,7 @@ enum Mrt {
 struct Replay {
     /// The dump: of a table, of messages, or both
     file: PathBuf,
-    /// Where the speaker is, as 10.0.0.1 or [fd00::1]:1179
+    /// Where the speaker is, as 10.0.0.1 or `[fd00::1]:1179`
     #[arg(long, value_name = "ADDRESS", value_parser = endpoint)]
     to: std::net::SocketAddr,
     /// Our AS; put in front of every path, unless the speaker is in it too

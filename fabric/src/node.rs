@@ -320,6 +320,7 @@ impl Node {
             | Event::LongLivedStale { .. }
             | Event::MaxPrefixes { .. }
             | Event::NearMaxPrefixes { .. }
+            | Event::MaxPrefixesOut { .. }
             | Event::Converged { .. } => {}
         }
         if self.history.len() >= HISTORY {

@@ -448,7 +448,8 @@ impl Sim {
             | BgpEvent::EndOfRib { .. }
             | BgpEvent::LongLivedStale { .. }
             | BgpEvent::MaxPrefixes { .. }
-            | BgpEvent::NearMaxPrefixes { .. } => self.last_activity = self.now,
+            | BgpEvent::NearMaxPrefixes { .. }
+            | BgpEvent::MaxPrefixesOut { .. } => self.last_activity = self.now,
         }
         if self.events.len() < HISTORY {
             self.events.push((self.now, node, event));

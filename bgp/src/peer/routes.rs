@@ -29,6 +29,9 @@ pub struct RouteOptions {
     pub max_prefixes_action: MaxPrefixesAction,
     /// How long the session rests after it ended for that, seconds; `None` = as after any error.
     pub max_prefixes_restart_s: Option<u32>,
+    /// Most prefixes (paths, where several are told) that the peer is told over all families. What would be one more ends the session
+    /// instead of being sent: a guard against our own policies.
+    pub max_prefixes_out: Option<u32>,
 }
 
 impl RouteOptions {

@@ -215,15 +215,27 @@ fn a_wrong_as_is_refused_with_bad_peer_as() {
     assert!(pair.ends[0].peer.next_timeout().is_some(), "it tries again");
 }
 
+/// RFC 8538 §2: who wants routes kept over NOTIFICATIONs.
+fn with_n_bits(configs: [PeerConfig; 2], n_bits: [bool; 2]) -> [PeerConfig; 2] {
+    let mut n_bits = n_bits.into_iter();
+    configs.map(|mut config| {
+        config.session.notification_restart = n_bits.next().unwrap_or_default();
+        config
+    })
+}
+
 #[test]
-fn a_silent_peer_is_dropped_when_the_hold_time_is_over_and_its_routes_are_retained() {
-    // RFC 4271 §6.5; RFC 8538 §4.1: both have the N bit.
-    let mut pair = pair([config(65_002, false), config(65_001, true)], ["10.0.0.1", "10.0.0.2"]);
-    pair.start();
-    pair.ends[1].far.clear();
-    pair.run(10);
-    let log = &pair.ends[0].log;
-    assert_eq!(log[1], "down: sent Hold Timer Expired (4/0); retain 2");
+fn a_silent_peer_is_dropped_when_the_hold_time_is_over_and_its_routes_retained_where_both_want_that() {
+    // RFC 4271 §6.5; RFC 8538 §4.1: with the N bit of both.
+    for (n_bits, retained) in [([false, false], 0), ([true, false], 0), ([true, true], 2)] {
+        let configs = with_n_bits([config(65_002, false), config(65_001, true)], n_bits);
+        let mut pair = pair(configs, ["10.0.0.1", "10.0.0.2"]);
+        pair.start();
+        pair.ends[1].far.clear();
+        pair.run(10);
+        let log = &pair.ends[0].log;
+        assert_eq!(log[1], format!("down: sent Hold Timer Expired (4/0); retain {retained}"), "{n_bits:?}");
+    }
 }
 
 #[test]
@@ -285,13 +297,16 @@ fn loss_of_carrier_ends_the_session_and_the_helper_role_at_once() {
 
 #[test]
 fn an_administrative_stop_says_cease_and_is_not_graceful() {
-    // RFC 9003 §2; RFC 8538 §3, §5: a hard reset.
-    let mut pair = pair([config(65_002, false), config(65_001, true)], ["10.0.0.1", "10.0.0.2"]);
-    pair.start();
-    pair.give(0, PeerInput::Stop(Some(Notification::shutdown(2, "rack moves"))));
-    pair.settle();
-    let log = &pair.ends[1].log;
-    assert_eq!(log[1], "down: received Hard Reset (6/9): Administrative Shutdown (6/2): \"rack moves\"; retain 0");
+    // RFC 9003 §2; RFC 8538 §3, §5: a hard reset where a NOTIFICATION would begin a restart.
+    for (n_bit, said) in [(false, ""), (true, "Hard Reset (6/9): ")] {
+        let configs = with_n_bits([config(65_002, false), config(65_001, true)], [n_bit; 2]);
+        let mut pair = pair(configs, ["10.0.0.1", "10.0.0.2"]);
+        pair.start();
+        pair.give(0, PeerInput::Stop(Some(Notification::shutdown(2, "rack moves"))));
+        pair.settle();
+        let log = &pair.ends[1].log;
+        assert_eq!(log[1], format!("down: received {said}Administrative Shutdown (6/2): \"rack moves\"; retain 0"));
+    }
 }
 
 #[test]

@@ -504,7 +504,7 @@ impl Table {
         self.slots.get(slot).is_some_and(|slot| slot.in_log && slot.changed == low_half(change))
     }
 
-    /// Every reader has passed `cursor`: older changes are forgotten, and prefixes without paths with them. Not more than [`TRIM`] at
+    /// Every reader has passed `cursor`: older changes are forgotten, and prefixes without paths with them. Not more than `TRIM` at
     /// a time; the rest goes with the next calls.
     pub fn trim(&mut self, cursor: u64) {
         for _ in 0..TRIM {

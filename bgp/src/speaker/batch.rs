@@ -157,6 +157,10 @@ impl Speaker {
         let Some(session) = member.peer.session().map(Arc::clone) else {
             return false;
         };
+        if self.exceeded.contains(&id) {
+            return false;
+        }
+        let most = member.peer.config().routes.max_prefixes_out;
         let mut out = std::mem::take(&mut member.out);
         let mut hits = std::mem::take(&mut member.hits);
         let readable = self.readable();
@@ -173,8 +177,15 @@ impl Speaker {
             }
             if let Some(start) = out.next_start(readable) {
                 if let Some(batch) = self.batch(id, &session, start, readable) {
+                    let told = buf.len();
                     self.tell(&batch, (id, &session), &mut out, &mut hits, buf);
                     out.advance(batch.next);
+                    if most.is_some_and(|most| out.told_count.iter().sum::<u64>() > u64::from(most)) {
+                        // Nothing of what would be too much; the next call with `Tick` ends the session.
+                        buf.truncate(told);
+                        self.exceeded.insert(id);
+                        more = false;
+                    }
                 }
             } else {
                 for family in out.take_end_of_rib(readable) {

@@ -242,8 +242,26 @@ impl Speaker {
             return;
         }
         self.event(Event::MaxPrefixes { peer: id, name, limit });
+        self.end_for_prefixes(now, id, options.max_prefixes_restart_s);
+    }
+
+    /// Peers that would have been told more than `max_prefixes_out`. No RFC has a subcode for that: the peer learns that it is about
+    /// the number of prefixes.
+    pub(super) fn end_exceeded(&mut self, now: Instant) {
+        for id in std::mem::take(&mut self.exceeded) {
+            let Some(config) = self.members.get(&id).map(|member| member.peer.config()) else {
+                continue;
+            };
+            let (name, options) = (config.name.clone(), config.routes);
+            let limit = options.max_prefixes_out.unwrap_or_default();
+            self.event(Event::MaxPrefixesOut { peer: id, name, limit });
+            self.end_for_prefixes(now, id, options.max_prefixes_restart_s);
+        }
+    }
+
+    fn end_for_prefixes(&mut self, now: Instant, id: PeerId, rest_s: Option<u32>) {
         self.fault(now, id, Notification::new(Notification::CEASE, 1));
-        if let Some(seconds) = options.max_prefixes_restart_s
+        if let Some(seconds) = rest_s
             && let Some(member) = self.members.get_mut(&id)
         {
             member.peer.rest_until(now + Duration::from_secs(u64::from(seconds)));

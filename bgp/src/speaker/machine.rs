@@ -96,6 +96,8 @@ pub struct Speaker {
     pub(super) news: BTreeSet<PeerId>,
     /// Established peers that the driver was not told of: the others will read whatever comes. May hold some that left.
     pub(super) idle: BTreeSet<PeerId>,
+    /// Peers that would have been told more than they may be.
+    pub(super) exceeded: BTreeSet<PeerId>,
     /// A peer has more to read, but the last look found nothing to tell it.
     is_quiet: bool,
     /// Calls since the log was last trimmed.
@@ -155,6 +157,7 @@ impl Speaker {
             has_news: false,
             news: BTreeSet::new(),
             idle: BTreeSet::new(),
+            exceeded: BTreeSet::new(),
             is_quiet: false,
             untrimmed: 0,
             in_kernel: Vec::new(),
@@ -271,6 +274,9 @@ impl Speaker {
     pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
         if self.is_walking() || self.is_quiet {
             return Some((Instant::ZERO, "walks over the table"));
+        }
+        if !self.exceeded.is_empty() {
+            return Some((Instant::ZERO, "outbound limits"));
         }
         // What a peer asked for may be over by now: then it is called once for nothing.
         let reason =
@@ -491,6 +497,7 @@ impl Speaker {
             self.give(now, peer, PeerInput::Tick);
         }
         self.is_quiet = false;
+        self.end_exceeded(now);
         self.walk_on();
         self.trim();
         self.end_laggards(now);

@@ -139,6 +139,21 @@ fn the_operator_is_warned_before_the_session_ends() {
     plant.check();
 }
 
+/// A guard against our own policies: what would be one prefix too many is not sent, and the session ends.
+#[test]
+fn nothing_is_told_beyond_the_outbound_maximum() {
+    let mut plant = plant(|guest, _| guest.routes.max_prefixes_out = Some(3));
+    // Ours, and the canary's.
+    assert_eq!((plant.guest_told(OWN_PREFIX).is_some(), plant.guest_told(CANARY_PREFIX).is_some()), (true, true));
+    plant.canary_tells("10.3.0.0/24");
+    assert_eq!((plant.guest_told("10.3.0.0/24").is_some(), plant.notifications().len()), (true, 0));
+    plant.canary_tells("10.3.1.0/24");
+    plant.pass(Duration::from_secs(1));
+    let sent = plant.notifications();
+    assert_eq!((plant.guest_told("10.3.1.0/24"), sent[0].code, sent[0].subcode), (None, 6, 1));
+    assert!(plant.events.iter().any(|event| matches!(event, Event::MaxPrefixesOut { limit: 3, .. })));
+}
+
 /// RFC 4271 §6.7: after that the session rests as long as is configured, whoever dials.
 #[test]
 fn the_session_rests_after_too_many_prefixes() {

@@ -370,6 +370,9 @@ fn sentence(event: &Event, name: impl Fn(PeerId) -> String) -> String {
             format!("{name}: {count} prefixes, near its maximum of {limit}")
         }
         Event::MaxPrefixes { name, limit, .. } => format!("{name}: more than its maximum of {limit} prefixes"),
+        Event::MaxPrefixesOut { name, limit, .. } => {
+            format!("{name}: our policies let through more than its {limit} prefixes; session ended instead")
+        }
         Event::Converged { cause } => format!("converged ({cause})"),
     }
 }

@@ -160,6 +160,8 @@ pub struct Peer {
     pub max_prefixes_action: Option<MaxPrefixesAction>,
     /// How long the session rests after it ended for that, seconds.
     pub max_prefixes_restart_s: Option<u32>,
+    /// Most prefixes that it may be told.
+    pub max_prefixes_out: Option<u32>,
     /// Several paths of a prefix (RFC 7911).
     pub add_path: Option<AddPath>,
     /// What we are to this external peer (RFC 9234).

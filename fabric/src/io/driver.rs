@@ -367,6 +367,9 @@ impl Daemon {
                 tracing::warn!(peer = name, limit, count, "near the maximum of prefixes");
             }
             Event::MaxPrefixes { name, limit, .. } => tracing::error!(peer = name, limit, "too many prefixes"),
+            Event::MaxPrefixesOut { name, limit, .. } => {
+                tracing::error!(peer = name, limit, "too many prefixes to tell: none of them sent, session ended");
+            }
             Event::Converged { cause } => {
                 tracing::info!(cause, "converged");
                 self.sweep = true;

@@ -23,6 +23,7 @@ impl Draft<'_> {
             max_prefixes_warn_percent: self.warn_percent(faults),
             max_prefixes_action: self.pick(|p| &p.max_prefixes_action).unwrap_or_default(),
             max_prefixes_restart_s: self.restart(faults),
+            max_prefixes_out: self.pick(|p| &p.max_prefixes_out),
         }
     }
 
