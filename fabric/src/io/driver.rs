@@ -65,6 +65,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut daemon = Daemon::start(path, node).await?;
+        life::let_go_of_code();
         let ending = daemon.live().await;
         daemon.end(ending).await;
         Ok(())

@@ -1,5 +1,5 @@
-//! Socket options that no crate has: handed to the kernel as the octets of their structs.
-#![expect(unsafe_code, reason = "setsockopt with a struct that neither rustix nor socket2 knows")]
+//! System calls that no crate wraps safely: socket options as the octets of their structs, and letting go of code pages.
+#![expect(unsafe_code, reason = "setsockopt with structs that neither rustix nor socket2 knows; madvise")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
@@ -39,4 +39,60 @@ pub(super) fn knows(socket: &impl AsFd, (level, name): Name) -> bool {
         libc::getsockopt(socket.as_fd().as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut length)
     };
     result == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ENOPROTOOPT)
+}
+
+/// Takes the pages of a mapping out of this process; they come back from the file when they are touched.
+pub(super) fn let_go(code: &Code) -> io::Result<()> {
+    // SAFETY: the range is a mapping of a file that is private, executable and not writable, as /proc/self/maps says: no page of it
+    // differs from the file, so what is read or executed there later is what was there before.
+    let result =
+        unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(code.start), code.length, libc::MADV_DONTNEED) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A mapping of machine code of this process.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Code {
+    start: usize,
+    length: usize,
+}
+
+impl Code {
+    /// All of them, from the text of /proc/self/maps (proc_pid_maps(5)): private, executable, never writable, of a file.
+    pub(super) fn all(maps: &str) -> impl Iterator<Item = Self> {
+        maps.lines().filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let (range, permissions) = (words.next()?, words.next()?);
+            let file = words.nth(3)?;
+            let (start, end) = range.split_once('-')?;
+            let (start, end) = (usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
+            (permissions == "r-xp" && file.starts_with('/')).then(|| Self { start, length: end.saturating_sub(start) })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_code_of_files_is_let_go() {
+        let maps = "\
+55d0-55e0 r--p 00000000 fe:00 12 /usr/bin/weft
+5600-5700 r-xp 00010000 fe:00 12 /usr/bin/weft
+5700-5800 rw-p 00110000 fe:00 12 /usr/bin/weft
+6000-6100 r-xp 00000000 00:00 0  [vdso]
+7000-7100 r-xp 00000000 00:00 0
+8000-8200 r-xp 00010000 fe:00 13 /lib/libc.so.6 (deleted)
+";
+        let all: Vec<_> = Code::all(maps).collect();
+        assert_eq!(all, [Code { start: 0x5600, length: 0x100 }, Code { start: 0x8000, length: 0x200 }]);
+    }
+
+    #[test]
+    fn what_was_let_go_still_runs() {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        assert!(Code::all(&maps).count() > 0);
+        assert!(Code::all(&maps).all(|code| let_go(&code).is_ok()));
+    }
 }

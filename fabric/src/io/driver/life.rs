@@ -3,6 +3,7 @@
 use super::{Daemon, Ending};
 use crate::config;
 use crate::io::auth::Keys;
+use crate::io::raw::{self, Code};
 use crate::node::Input;
 
 impl Daemon {
@@ -40,6 +41,7 @@ impl Daemon {
         if caches {
             self.caches.start(self.clock.now(), &mut self.node);
         }
+        let_go_of_code();
         Ok(())
     }
 
@@ -56,6 +58,15 @@ impl Daemon {
         self.server.finish().await;
         tracing::info!(cease, routes_kept = keep, "weft ends");
     }
+}
+
+/// What only a start or a reload needs, reading a configuration above all, is most of the code that was touched: it is not to stay
+/// resident.
+pub(super) fn let_go_of_code() {
+    // Without /proc, or where the kernel refuses, it stays: nothing depends on it.
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let refused = Code::all(&maps).filter_map(|code| raw::let_go(&code).err()).count();
+    tracing::debug!(refused, "code of the start let go");
 }
 
 /// A socket per peer, and a few: the soft limit of 1,024 is raised as far as it goes.
