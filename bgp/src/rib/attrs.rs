@@ -27,6 +27,8 @@ impl AttrsId {
 #[derive(Debug)]
 struct Slot {
     block: Box<[u8]>,
+    /// Of the block: when the index grows, it must not read every block again, in one go, while others wait.
+    hash: u32,
     holders: u32,
     preference: Preference,
     /// Octets per second; no number where there is none.
@@ -56,7 +58,8 @@ impl AttrsTable {
 
     /// The id of `block`, with one more holder.
     pub fn intern(&mut self, block: &[u8]) -> AttrsId {
-        let hash = self.hasher.hash_one(block);
+        let short = self.short_hash(block);
+        let hash = spread(short);
         let slots = &self.slots;
         if let Some(&at) = self.index.find(hash, |&at| slots.get(at as usize).is_some_and(|slot| &*slot.block == block))
         {
@@ -65,7 +68,7 @@ impl AttrsTable {
         }
         let attrs = Attrs(block);
         let bandwidth = attrs.link_bandwidth().map_or(f32::NAN, Bandwidth::octets_per_s);
-        let slot = Slot { block: block.into(), holders: 1, preference: Preference::of(attrs), bandwidth };
+        let slot = Slot { block: block.into(), hash: short, holders: 1, preference: Preference::of(attrs), bandwidth };
         let at = match self.free.pop() {
             Some(at) => {
                 self.slots[at as usize] = slot;
@@ -76,9 +79,14 @@ impl AttrsTable {
                 u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
             }
         };
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        self.index.insert_unique(hash, at, |&at| hasher.hash_one(&*slots[at as usize].block));
+        let slots = &self.slots;
+        self.index.insert_unique(hash, at, |&at| spread(slots[at as usize].hash));
         AttrsId::at(at)
+    }
+
+    fn short_hash(&self, block: &[u8]) -> u32 {
+        let hash = self.hasher.hash_one(block);
+        u32::try_from(hash >> 32).unwrap_or_default()
     }
 
     /// One more holder.
@@ -91,8 +99,8 @@ impl AttrsTable {
         let slot = &mut self.slots[id.place()];
         slot.holders -= 1;
         if slot.holders == 0 {
-            let block = std::mem::take(&mut slot.block);
-            let hash = self.hasher.hash_one(&*block);
+            slot.block = Box::default();
+            let hash = spread(slot.hash);
             if let Ok(entry) = self.index.find_entry(hash, |&at| at as usize == id.place()) {
                 entry.remove();
             }
@@ -129,6 +137,11 @@ impl AttrsTable {
     pub fn is_empty(&self) -> bool {
         self.index.is_empty()
     }
+}
+
+/// The index looks at the highest and at the lowest bits.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
 }
 
 #[cfg(test)]
