@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use weft_bgp::peer::{AddPath, Endpoint, NextHopRule, PeerConfig, RemoteAs, RouteOptions, SessionOptions};
+use weft_bgp::peer::{Endpoint, PeerConfig, RemoteAs};
 use weft_bgp::speaker::{Input, LinkState, Speaker, SpeakerConfig};
 use weft_bgp::time::Instant;
-use weft_bgp::types::{Asn, ConnId, Family, IfIndex, PeerId};
+use weft_bgp::types::{Asn, ConnId, IfIndex, PeerId};
 
 use crate::session::{keepalive, open};
 
@@ -37,27 +37,15 @@ pub fn speaker() -> Speaker {
 pub fn session(at: usize) -> [Input; 4] {
     let number = u32::try_from(at).unwrap_or(u32::MAX);
     let (id, asn) = (PeerId(number), FIRST_ASN + number);
+    let accept_all = Some("accept-all".to_owned());
+    let endpoint = Endpoint::Address(IpAddr::V4(address(at)));
     let config = PeerConfig {
-        name: format!("p{at}"),
-        endpoint: Endpoint::Address(IpAddr::V4(address(at))),
-        remote_asn: RemoteAs::Is(Asn(asn)),
         passive: true,
-        shutdown: None,
-        families: Family::ALL.to_vec(),
         hold_time_s: 180,
-        connect_retry_ms: (1_000, 2_000),
         graceful_restart_s: Some(30),
-        route_reflector_client: false,
-        next_hop: NextHopRule::Standard,
-        max_prefixes: None,
-        import: Some("accept-all".to_owned()),
-        export: Some("accept-all".to_owned()),
-        originated_only: false,
-        local_address: None,
-        multihop: false,
-        session: SessionOptions::default(),
-        routes: RouteOptions::default(),
-        add_path: AddPath::default(),
+        import: accept_all.clone(),
+        export: accept_all,
+        ..PeerConfig::new(&format!("p{at}"), endpoint, RemoteAs::Is(Asn(asn)))
     };
     let local = SocketAddr::from(([10, 0, 0, 1], 179));
     let remote = SocketAddr::from((address(at), 40_000));

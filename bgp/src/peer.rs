@@ -77,7 +77,7 @@ pub struct PeerConfig {
     pub hold_time_s: u16,
     /// Least and most wait between connection attempts, milliseconds; jittered in between.
     pub connect_retry_ms: (u32, u32),
-    /// Restart time offered (RFC 4724); `None` = capability with no families, helper only... 0 seconds.
+    /// Restart time offered (RFC 4724), seconds, 12 bits; `None` = no graceful restart, neither ours nor the peer's.
     pub graceful_restart_s: Option<u16>,
     /// The peer is our route reflection client (RFC 4456).
     pub route_reflector_client: bool,
@@ -101,6 +101,35 @@ pub struct PeerConfig {
     pub routes: RouteOptions,
     /// Several paths for a prefix.
     pub add_path: AddPath,
+}
+
+impl PeerConfig {
+    /// A peer with every default: both families, a hold time of 9 s, graceful restart, no policy (RFC 8212).
+    #[must_use]
+    pub fn new(name: &str, endpoint: Endpoint, remote_asn: RemoteAs) -> Self {
+        Self {
+            name: name.to_owned(),
+            endpoint,
+            remote_asn,
+            passive: false,
+            shutdown: None,
+            families: Family::ALL.to_vec(),
+            hold_time_s: 9,
+            connect_retry_ms: (1_000, 2_000),
+            graceful_restart_s: Some(120),
+            route_reflector_client: false,
+            next_hop: NextHopRule::Standard,
+            max_prefixes: None,
+            import: None,
+            export: None,
+            originated_only: false,
+            local_address: None,
+            multihop: false,
+            session: SessionOptions::default(),
+            routes: RouteOptions::default(),
+            add_path: AddPath::default(),
+        }
+    }
 }
 
 /// What is the same for all peers.

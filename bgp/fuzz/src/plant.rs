@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use weft_bgp::event::Event;
-use weft_bgp::peer::{AddPath, Endpoint, NextHopRule, PeerConfig, PeerRestart, RemoteAs, RouteOptions, SessionOptions};
+use weft_bgp::peer::{Endpoint, PeerConfig, PeerRestart, RemoteAs, SessionOptions};
 use weft_bgp::policy::Policies;
 use weft_bgp::speaker::{Input, LinkState, NeighborInfo, Originate, Output, RouteInfo, Speaker, SpeakerConfig};
 use weft_bgp::time::Instant;
@@ -128,27 +128,16 @@ pub fn block() -> Vec<u8> {
 }
 
 fn config(name: &str, address: IpAddr, asn: u32) -> PeerConfig {
+    let accept_all = Some("accept-all".to_owned());
     PeerConfig {
-        name: name.to_owned(),
-        endpoint: Endpoint::Address(address),
-        remote_asn: RemoteAs::Is(Asn(asn)),
         passive: true,
-        shutdown: None,
-        families: Family::ALL.to_vec(),
         hold_time_s: HOLD_S,
-        connect_retry_ms: (1_000, 2_000),
         graceful_restart_s: None,
         route_reflector_client: asn == OWN_ASN,
-        next_hop: NextHopRule::Standard,
-        max_prefixes: None,
-        import: Some("accept-all".to_owned()),
-        export: Some("accept-all".to_owned()),
-        originated_only: false,
-        local_address: None,
-        multihop: false,
+        import: accept_all.clone(),
+        export: accept_all,
         session: SessionOptions { notification_restart: true, ..SessionOptions::default() },
-        routes: RouteOptions::default(),
-        add_path: AddPath::default(),
+        ..PeerConfig::new(name, Endpoint::Address(address), RemoteAs::Is(Asn(asn)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Every state × every event of one connection, as a table (RFC 4271 §8.2.2).
 
 use super::*;
-use crate::peer::{AddPath, Endpoint, NextHopRule, RemoteAs, RouteOptions, SessionOptions};
+use crate::peer::{Endpoint, RemoteAs};
 use crate::types::Asn;
 use crate::wire::capability::Capabilities;
 use std::fmt::Write as _;
@@ -11,28 +11,8 @@ const DELAY: Duration = Duration::from_secs(5);
 const NOW: Instant = Instant(1_000_000_000_000);
 
 fn config() -> PeerConfig {
-    PeerConfig {
-        name: "peer".to_owned(),
-        endpoint: Endpoint::Address(Ipv4Addr::new(192, 0, 2, 1).into()),
-        remote_asn: RemoteAs::Is(Asn(65_002)),
-        passive: false,
-        shutdown: None,
-        families: Family::ALL.to_vec(),
-        hold_time_s: 9,
-        connect_retry_ms: (1_000, 2_000),
-        graceful_restart_s: Some(30),
-        route_reflector_client: false,
-        next_hop: NextHopRule::Standard,
-        max_prefixes: None,
-        import: None,
-        export: None,
-        originated_only: false,
-        local_address: None,
-        multihop: false,
-        session: SessionOptions::default(),
-        routes: RouteOptions::default(),
-        add_path: AddPath::default(),
-    }
+    let endpoint = Endpoint::Address(Ipv4Addr::new(192, 0, 2, 1).into());
+    PeerConfig { graceful_restart_s: Some(30), ..PeerConfig::new("peer", endpoint, RemoteAs::Is(Asn(65_002))) }
 }
 
 fn open(asn: u32) -> Open {

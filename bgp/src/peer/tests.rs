@@ -23,28 +23,8 @@ struct Pair {
 }
 
 fn config(asn: u32, passive: bool) -> PeerConfig {
-    PeerConfig {
-        name: "peer".to_owned(),
-        endpoint: Endpoint::Address("192.0.2.1".parse().unwrap()),
-        remote_asn: RemoteAs::Is(Asn(asn)),
-        passive,
-        shutdown: None,
-        families: Family::ALL.to_vec(),
-        hold_time_s: 9,
-        connect_retry_ms: (1_000, 2_000),
-        graceful_restart_s: Some(30),
-        route_reflector_client: false,
-        next_hop: NextHopRule::Standard,
-        max_prefixes: None,
-        import: None,
-        export: None,
-        originated_only: false,
-        local_address: None,
-        multihop: false,
-        session: SessionOptions::default(),
-        routes: RouteOptions::default(),
-        add_path: AddPath::default(),
-    }
+    let endpoint = Endpoint::Address("192.0.2.1".parse().unwrap());
+    PeerConfig { passive, graceful_restart_s: Some(30), ..PeerConfig::new("peer", endpoint, RemoteAs::Is(Asn(asn))) }
 }
 
 fn pair(configs: [PeerConfig; 2], ids: [&str; 2]) -> Pair {

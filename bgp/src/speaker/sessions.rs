@@ -145,6 +145,8 @@ impl Speaker {
         let name = self.name(id);
         self.event(Event::SessionDown { peer: id, name, reason, retained: !retain.is_empty() });
         self.leave_behind(id, retain);
+        // What this session would have been told is nothing against the next.
+        self.exceeded.remove(&id);
         if let Some(member) = self.members.get_mut(&id) {
             member.out = Out::default();
             member.refused.clear();

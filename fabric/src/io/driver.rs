@@ -116,6 +116,8 @@ struct Daemon {
 
 impl Daemon {
     async fn start(path: &Path, mut config: NodeConfig) -> anyhow::Result<Self> {
+        // Before anything is touched.
+        let keys = Keys::load(&config).map_err(anyhow::Error::msg)?;
         let clock = Clock::start();
         let (conns, ready) = Conns::new();
         let (discovery, heard) = Discovery::new();
@@ -130,7 +132,6 @@ impl Daemon {
         let (asked, asks) = mpsc::channel(ASKS);
         let (counted, counts) = mpsc::channel(ASKS);
         let server = http::serve(&config.api, asked)?;
-        let keys = Keys::load(&config).map_err(anyhow::Error::msg)?;
         let mut listeners = Listeners::start(&conns)?;
         // Before the first peer can call; links come with the kernel's first answer.
         listeners.set_keys(&conns, &keys, &[]);

@@ -9,7 +9,7 @@ mod settle;
 mod walks;
 
 use super::*;
-use crate::peer::{AddPath, NextHopRule, RemoteAs, RouteOptions, SessionOptions};
+use crate::peer::RemoteAs;
 use crate::speaker::LinkState;
 use crate::time::Duration;
 use crate::types::{Asn, IfIndex, RouterId};
@@ -32,27 +32,13 @@ fn address(at: usize) -> IpAddr {
 }
 
 fn config(to: usize, asn: u32, passive: bool) -> PeerConfig {
+    let accept_all = Some("accept-all".to_owned());
     PeerConfig {
-        name: format!("r{to}"),
-        endpoint: Endpoint::Address(address(to)),
-        remote_asn: RemoteAs::Is(Asn(asn)),
         passive,
-        shutdown: None,
-        families: Family::ALL.to_vec(),
-        hold_time_s: 9,
-        connect_retry_ms: (1_000, 2_000),
         graceful_restart_s: Some(30),
-        route_reflector_client: false,
-        next_hop: NextHopRule::Standard,
-        max_prefixes: None,
-        import: Some("accept-all".to_owned()),
-        export: Some("accept-all".to_owned()),
-        originated_only: false,
-        local_address: None,
-        multihop: false,
-        session: SessionOptions::default(),
-        routes: RouteOptions::default(),
-        add_path: AddPath::default(),
+        import: accept_all.clone(),
+        export: accept_all,
+        ..PeerConfig::new(&format!("r{to}"), Endpoint::Address(address(to)), RemoteAs::Is(Asn(asn)))
     }
 }
 
