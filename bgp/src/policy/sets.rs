@@ -41,15 +41,21 @@ pub struct Entry {
     pub le: u8,
 }
 
-/// Most stretches of an index: four octets each, so that it stays in a processor's second cache.
-const STRETCHES: usize = 1 << 16;
+/// Most stretches of an index, four octets each: enough that hardly more than one run of a set of 100,000 begins in one.
+const STRETCHES: usize = 1 << 18;
 
-/// Runs of addresses that the same entries cover: where each begins, and which lengths are meant in it.
+/// Addresses that the same entries cover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run<A> {
+    start: A,
+    /// Which lengths are meant: index into the few distinct sets of them. Beside the start, so that both are in one cache line.
+    kind: u32,
+}
+
+/// All runs, by start, and the index over them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Runs<A> {
-    starts: Vec<A>,
-    /// Index into the few distinct length sets.
-    kinds: Vec<u32>,
+    runs: Vec<Run<A>>,
     /// For each stretch of 2^`shift` addresses from the first start on, how many runs begin before it; and one more for the end.
     before: Vec<u32>,
     shift: u32,
@@ -58,7 +64,7 @@ struct Runs<A> {
 impl<A: Copy + Ord + Into<u128>> Runs<A> {
     /// From entries (first address, last address, lengths) sorted by first address, wider ones first.
     fn new(entries: &[(A, A, Lengths)], table: &mut Vec<Lengths>, next: impl Fn(A) -> Option<A>) -> Self {
-        let mut runs = Self { starts: Vec::new(), kinds: Vec::new(), before: Vec::new(), shift: 0 };
+        let mut runs = Self { runs: Vec::new(), before: Vec::new(), shift: 0 };
         let mut open: Vec<(A, Lengths)> = Vec::new();
         for &(first, last, lengths) in entries {
             runs.close(&mut open, Some(first), table, &next);
@@ -74,16 +80,17 @@ impl<A: Copy + Ord + Into<u128>> Runs<A> {
 
     /// Makes stretches about as many as runs, over the addresses from the first to the last start.
     fn index(&mut self) {
-        let (Some(&first), Some(&last)) = (self.starts.first(), self.starts.last()) else {
+        let (Some(&Run { start: first, .. }), Some(&Run { start: last, .. })) = (self.runs.first(), self.runs.last())
+        else {
             return;
         };
         let span: u128 = last.into() - first.into();
-        let most = self.starts.len().next_power_of_two().min(STRETCHES);
+        let most = self.runs.len().next_power_of_two().min(STRETCHES);
         self.shift = (u128::BITS - span.leading_zeros()).saturating_sub(most.trailing_zeros());
         let stretch = |start: A| usize::try_from((start.into() - first.into()) >> self.shift).unwrap_or(STRETCHES);
         self.before = vec![0; stretch(last) + 2];
-        for &start in &self.starts {
-            self.before[stretch(start) + 1] += 1;
+        for run in &self.runs {
+            self.before[stretch(run.start) + 1] += 1;
         }
         let mut sum = 0;
         for count in &mut self.before {
@@ -117,25 +124,20 @@ impl<A: Copy + Ord + Into<u128>> Runs<A> {
             table.len() - 1
         });
         let kind = u32::try_from(at).unwrap_or(u32::MAX);
-        if self.starts.last() == Some(&start) {
-            self.starts.pop();
-            self.kinds.pop();
-        }
-        if self.kinds.last() != Some(&kind) {
-            self.starts.push(start);
-            self.kinds.push(kind);
+        self.runs.pop_if(|last| last.start == start);
+        if self.runs.last().is_none_or(|last| last.kind != kind) {
+            self.runs.push(Run { start, kind });
         }
     }
 
     fn kind(&self, address: A) -> Option<usize> {
-        let first: u128 = (*self.starts.first()?).into();
-        let offset = address.into().checked_sub(first)?;
+        let offset = address.into().checked_sub(self.runs.first()?.start.into())?;
         // Behind the last start everything is of the last stretch.
         let last = self.before.len().checked_sub(2)?;
         let stretch = usize::try_from(offset >> self.shift).unwrap_or(last).min(last);
         let (from, to) = (*self.before.get(stretch)? as usize, *self.before.get(stretch + 1)? as usize);
-        let behind = from + self.starts.get(from..to)?.partition_point(|start| *start <= address);
-        Some(*self.kinds.get(behind.checked_sub(1)?)? as usize)
+        let behind = from + self.runs.get(from..to)?.partition_point(|run| run.start <= address);
+        Some(self.runs.get(behind.checked_sub(1)?)?.kind as usize)
     }
 }
 
