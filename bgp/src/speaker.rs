@@ -19,6 +19,7 @@ mod monitor;
 mod news;
 mod otc;
 mod paths;
+mod place;
 mod refused;
 mod rpki;
 mod sessions;

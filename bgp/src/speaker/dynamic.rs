@@ -40,9 +40,14 @@ impl Speaker {
         self.settle(now);
     }
 
+    /// The range of an address.
+    pub(super) fn range_at(&self, address: IpAddr) -> Option<&DynamicRange> {
+        self.ranges.iter().find(|range| range.prefix.contains(&address))
+    }
+
     /// The range of an address, and the peer that it makes there.
-    pub(super) fn range_of(&self, address: IpAddr) -> Option<(&DynamicRange, PeerConfig)> {
-        let range = self.ranges.iter().find(|range| range.prefix.contains(&address))?;
+    fn range_of(&self, address: IpAddr) -> Option<(&DynamicRange, PeerConfig)> {
+        let range = self.range_at(address)?;
         let config = PeerConfig {
             name: address.to_string(),
             endpoint: Endpoint::Address(address),

@@ -222,27 +222,26 @@ impl Speaker {
         let Some(limit) = config.max_prefixes else {
             return;
         };
-        let (name, options, count) = (config.name.clone(), config.routes, member.held.of_session());
-        let percent = u64::from(options.max_prefixes_warn_percent.unwrap_or(100));
-        let near = options.max_prefixes_warn_percent.is_some() && count * 100 >= u64::from(limit) * percent;
-        if near && !std::mem::replace(&mut member.warned, near) {
-            self.event(Event::NearMaxPrefixes { peer: id, name: name.clone(), limit, count });
-        } else if let Some(member) = self.members.get_mut(&id) {
-            member.warned = near;
-            member.over &= count > u64::from(limit);
+        let (options, count) = (config.routes, member.held.of_session());
+        let (most, percent) = (u64::from(limit), options.max_prefixes_warn_percent.map(u64::from));
+        let near = percent.is_some_and(|percent| count * 100 >= most * percent);
+        let is_near = near && !std::mem::replace(&mut member.warned, near);
+        member.warned = near;
+        let over = count > most && options.max_prefixes_action != MaxPrefixesAction::Discard;
+        let is_over = over && !std::mem::replace(&mut member.over, over);
+        member.over = over;
+        // An ordinary UPDATE ends here: no name is needed for it.
+        if is_near {
+            let name = self.name(id);
+            self.event(Event::NearMaxPrefixes { peer: id, name, limit, count });
         }
-        if count <= u64::from(limit) || options.max_prefixes_action == MaxPrefixesAction::Discard {
-            return;
+        if is_over {
+            let name = self.name(id);
+            self.event(Event::MaxPrefixes { peer: id, name, limit });
         }
-        if options.max_prefixes_action == MaxPrefixesAction::Warn {
-            let over = self.members.get_mut(&id).is_some_and(|member| !std::mem::replace(&mut member.over, true));
-            if over {
-                self.event(Event::MaxPrefixes { peer: id, name, limit });
-            }
-            return;
+        if over && options.max_prefixes_action == MaxPrefixesAction::Reset {
+            self.end_for_prefixes(now, id, options.max_prefixes_restart_s);
         }
-        self.event(Event::MaxPrefixes { peer: id, name, limit });
-        self.end_for_prefixes(now, id, options.max_prefixes_restart_s);
     }
 
     /// Peers that would have been told more than `max_prefixes_out`. No RFC has a subcode for that: the peer learns that it is about

@@ -9,7 +9,7 @@ use super::rpki::Rpki;
 use super::sweep::{Held, SLICE, Sweep};
 use super::{DynamicRange, Input, Originate, Output, SpeakerConfig};
 use crate::event::Event;
-use crate::peer::{Endpoint, Local, Peer, PeerConfig, PeerInput, Session};
+use crate::peer::{Local, Peer, PeerConfig, PeerInput, Session};
 use crate::policy::{Hits, Policies};
 use crate::rib::aggregate::Aggregates;
 use crate::rib::attrs::AttrsId;
@@ -96,6 +96,8 @@ pub struct Speaker {
     pub(super) news: BTreeSet<PeerId>,
     /// Established peers that the driver was not told of: the others will read whatever comes. May hold some that left.
     pub(super) idle: BTreeSet<PeerId>,
+    /// Who is where, of those at an address: a thousand that call at once are not to be looked for one by one.
+    pub(super) places: BTreeMap<IpAddr, PeerId>,
     /// Peers that would have been told more than they may be.
     pub(super) exceeded: BTreeSet<PeerId>,
     /// A peer has more to read, but the last look found nothing to tell it.
@@ -157,6 +159,7 @@ impl Speaker {
             has_news: false,
             news: BTreeSet::new(),
             idle: BTreeSet::new(),
+            places: BTreeMap::new(),
             exceeded: BTreeSet::new(),
             is_quiet: false,
             untrimmed: 0,
@@ -353,11 +356,18 @@ impl Speaker {
 
     pub(super) fn set_peer(&mut self, now: Instant, id: PeerId, config: PeerConfig, dynamic: bool) {
         self.groups.clear();
-        if let Some(member) = self.members.get_mut(&id) {
+        if let Some(member) = self.members.get(&id) {
             let old = member.peer.config().clone();
             if old == config {
                 return;
             }
+            if old.endpoint != config.endpoint {
+                self.leave_place(id, &old.endpoint);
+                self.take_place(id, &config.endpoint);
+            }
+            let Some(member) = self.members.get_mut(&id) else {
+                return;
+            };
             let import = old.import != config.import || config.routes.changes_import(&old.routes);
             let client = config.route_reflector_client;
             let reset = member.peer.set_config(now, config, &mut self.rng, &mut self.next_conn);
@@ -372,6 +382,7 @@ impl Speaker {
                 }
             }
         } else {
+            self.take_place(id, &config.endpoint);
             let restarted = !self.converged;
             let kept = self.config.restarting && restarted;
             let local = Local { asn: self.config.asn, router_id: self.config.router_id, restarted, kept };
@@ -410,6 +421,7 @@ impl Speaker {
                 self.left.insert(id, member.held);
             }
             member.timer.map(|at| self.timers.remove(&(at, id)));
+            self.leave_place(id, &member.peer.config().endpoint.clone());
             self.idle.remove(&id);
             self.news.remove(&id);
             for (conn, _) in self.conns.iter().filter(|(_, peer)| **peer == id) {
@@ -432,15 +444,6 @@ impl Speaker {
             }
             None => self.output.push_back(Output::Close { conn, flush: false }),
         }
-    }
-
-    /// The configured peer at an address (and, for a link-local one, on its interface).
-    pub(super) fn peer_at(&self, remote: SocketAddr) -> Option<PeerId> {
-        let matches = |member: &&Member| match member.peer.config().endpoint {
-            Endpoint::Address(address) => address == remote.ip(),
-            Endpoint::Interface(_) => member.peer.is_at(remote),
-        };
-        self.members.values().find(matches).map(|member| member.peer.id())
     }
 
     fn set_originated(&mut self, now: Instant, routes: &[Originate]) {

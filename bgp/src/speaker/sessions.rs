@@ -1,11 +1,11 @@
 //! What happens to a peer's routes as its sessions come and go: convergence at the start, retention over a restart (RFC 4724). Walks
 //! over what a lost session leaves behind are in `speaker/sweep`.
 
+use super::Output;
 use super::export::Out;
 use super::machine::{Member, Speaker};
-use super::{Output, TimeToLive};
 use crate::event::Event;
-use crate::peer::{PeerConfig, PeerHistory, PeerOutput, RemoteAs, Session};
+use crate::peer::{PeerHistory, PeerOutput, Session};
 use crate::rib::table::PeerFacts;
 use crate::time::Instant;
 use crate::types::{ConnId, Family, PeerId};
@@ -77,7 +77,7 @@ impl Speaker {
         self.members.get(&id).map(|member| member.peer.history())
     }
 
-    fn name(&self, id: PeerId) -> String {
+    pub(super) fn name(&self, id: PeerId) -> String {
         self.members.get(&id).map_or_else(String::new, |member| member.peer.config().name.clone())
     }
 
@@ -89,29 +89,6 @@ impl Speaker {
         let ttl = self.time_to_live(config);
         let local = config.local_address;
         self.output.push_back(Output::Connect { conn, peer: id, remote, local, ttl });
-    }
-
-    fn time_to_live(&self, config: &PeerConfig) -> TimeToLive {
-        if let Some(hops) = config.session.ttl_security {
-            // RFC 5082 §3: who is one hop away arrives with 255, and nobody farther away can.
-            return TimeToLive { send: u8::MAX, least: u8::MAX - hops.saturating_sub(1) };
-        }
-        // RFC 4271 §5.1.3: an external peer is on the link unless it is said to be farther away.
-        let internal = config.remote_asn == RemoteAs::Is(self.config.asn);
-        TimeToLive { send: if internal || config.multihop { 64 } else { 1 }, least: 0 }
-    }
-
-    /// What the socket of somebody who connected to us needs before it is handed on by `Input::Accepted`; `None` = nobody is
-    /// expected there, and the connection may as well be closed at once.
-    #[must_use]
-    pub fn caller(&self, remote: SocketAddr) -> Option<TimeToLive> {
-        if let Some(config) =
-            self.peer_at(remote).and_then(|id| self.members.get(&id)).map(|member| member.peer.config())
-        {
-            return Some(self.time_to_live(config));
-        }
-        let (range, _) = self.range_of(remote.ip())?;
-        Some(self.time_to_live(&range.template))
     }
 
     fn on_up(&mut self, now: Instant, id: PeerId, session: Arc<Session>) {
@@ -131,6 +108,7 @@ impl Speaker {
         if let Some(member) = self.members.get_mut(&id) {
             member.out = Out::new(log, families);
             member.ended.clear();
+            (member.warned, member.over) = (false, false);
             member.last = Some(session);
             self.news.insert(id);
         }

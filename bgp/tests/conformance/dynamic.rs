@@ -3,8 +3,9 @@
 use crate::harness::plant::{Kin, Plant, framed};
 use std::net::SocketAddr;
 use std::time::Duration;
+use weft_bgp::peer::{Endpoint, PeerConfig};
 use weft_bgp::speaker::{DynamicRange, Input};
-use weft_bgp::types::ConnId;
+use weft_bgp::types::{ConnId, PeerId};
 
 const RANGE: &str = "192.0.2.128/25";
 const LIMIT: u32 = 4;
@@ -135,4 +136,36 @@ fn the_history_of_a_peer_says_what_happened() {
     assert!(has("Open", "AS 64600, hold time 9 s, identifier 10.0.0.9"), "{said:?}");
     assert!(has("Notification", "Administrative Shutdown (6/2): \"hi\""), "{said:?}");
     assert!(has("Update", "octets of withdrawn routes"), "{said:?}");
+}
+
+/// Which peer a caller is follows every change of where peers are: two that change places, and one that leaves a range to itself.
+#[test]
+fn who_calls_is_known_by_where_peers_are_now() {
+    let mut plant = plant();
+    let template = PeerConfig { multihop: true, shutdown: None, ..plant.guest_config().clone() };
+    let mut set = |plant: &mut Plant, id: u32, last: u8, hops: u8| {
+        let mut config = PeerConfig { endpoint: Endpoint::Address([192, 0, 2, last].into()), ..template.clone() };
+        config.name = format!("p{id}");
+        config.session.ttl_security = Some(hops);
+        plant.speaker.handle(plant.now, Input::SetPeer { peer: PeerId(id), config: Box::new(config) });
+    };
+    let least = |plant: &Plant, last: u8| {
+        plant.speaker.caller(SocketAddr::from(([192, 0, 2, last], 40_000))).map(|ttl| ttl.least)
+    };
+    set(&mut plant, 50, 50, 10);
+    set(&mut plant, 51, 51, 11);
+    assert_eq!((least(&plant, 50), least(&plant, 51), least(&plant, 52)), (Some(246), Some(245), None));
+    set(&mut plant, 50, 51, 10);
+    set(&mut plant, 51, 50, 11);
+    assert_eq!((least(&plant, 50), least(&plant, 51)), (Some(245), Some(246)));
+    call(&mut plant, 130);
+    set(&mut plant, 52, 130, 12);
+    assert_eq!(least(&plant, 130), Some(244), "who is configured comes before the range");
+    for peer in [50, 52].map(PeerId) {
+        plant.speaker.handle(plant.now, Input::RemovePeer { peer });
+    }
+    assert_eq!((least(&plant, 51), least(&plant, 130)), (None, Some(0)));
+    let before = plant.speaker.neighbors(plant.now).len();
+    call(&mut plant, 130);
+    assert_eq!(plant.speaker.neighbors(plant.now).len(), before, "the peer of the range is still known");
 }

@@ -9,7 +9,7 @@ mod settle;
 mod walks;
 
 use super::*;
-use crate::peer::RemoteAs;
+use crate::peer::{Endpoint, RemoteAs};
 use crate::speaker::LinkState;
 use crate::time::Duration;
 use crate::types::{Asn, IfIndex, RouterId};
