@@ -143,7 +143,7 @@ fn the_history_of_a_peer_says_what_happened() {
 fn who_calls_is_known_by_where_peers_are_now() {
     let mut plant = plant();
     let template = PeerConfig { multihop: true, shutdown: None, ..plant.guest_config().clone() };
-    let mut set = |plant: &mut Plant, id: u32, last: u8, hops: u8| {
+    let set = |plant: &mut Plant, id: u32, last: u8, hops: u8| {
         let mut config = PeerConfig { endpoint: Endpoint::Address([192, 0, 2, last].into()), ..template.clone() };
         config.name = format!("p{id}");
         config.session.ttl_security = Some(hops);
