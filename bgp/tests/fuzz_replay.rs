@@ -51,3 +51,13 @@ fn policy() {
 fn mrt() {
     replay("mrt", harness::mrt);
 }
+
+#[test]
+fn rtr() {
+    replay("rtr", harness::rtr::run);
+}
+
+#[test]
+fn bmp() {
+    replay("bmp", harness::bmp::run);
+}

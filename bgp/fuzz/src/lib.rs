@@ -6,12 +6,17 @@
 //! | [`open`] | no panic; what was read and is written again reads the same; a canary peer does not notice |
 //! | [`update`] | a good UPDATE, written again for us to send, decodes without any fault to the same routes |
 //! | [`session`] | an Established peer that sends anything: a canary peer keeps its session, its keepalives and its routes |
+//! | [`bmp::run`] | the same peer while a collector listens: what it hears is well-formed, and in the end what the tables are |
 //! | [`mrt`] | no panic; any split of a dump yields the same records; a route written again reads the same |
+//! | [`rtr::run`] | what an RPKI cache says is read alike in any split; queries and reports alone are sent; no change goes unnoticed |
 //! | [`policy`] | no panic; what compiles comes to a verdict, and leaves a well-formed attribute block |
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed check of a fuzz target is a panic")]
 
+pub mod bmp;
+pub mod collector;
 pub mod lint;
 pub mod plant;
+pub mod rtr;
 
 use bytes::BytesMut;
 use plant::{Kin, Plant, framed};

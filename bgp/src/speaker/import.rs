@@ -27,7 +27,11 @@ impl Speaker {
             return;
         };
         let mut block = std::mem::take(&mut self.scratch);
-        match decode(message, &session.codec, &mut block) {
+        let decoded = decode(message, &session.codec, &mut block);
+        if self.monitors.wanted.pre_policy {
+            self.observe_received(now, &session, message, decoded.as_ref().ok().map(|update| (update, &block[..])));
+        }
+        match decoded {
             Ok(update) => self.apply(now, id, &session, &update, &mut block),
             Err(Fault::Reset(notification)) => self.fault(now, id, notification),
         }

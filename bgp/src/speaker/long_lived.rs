@@ -6,6 +6,7 @@ use super::machine::Speaker;
 use super::sweep::{Sweep, What};
 use crate::rib::attrs::AttrsId;
 use crate::rib::table::{Path, SlotId};
+use crate::time::Instant;
 use crate::types::{Family, PeerId};
 use crate::wire::attrs::{Attrs, community, flag, kind, with};
 
@@ -50,11 +51,11 @@ impl Speaker {
     }
 
     /// A BoRR came: what the peer told of this family is old until it tells it again.
-    pub(super) fn begin_refresh(&mut self, id: PeerId, family: Family) {
+    pub(super) fn begin_refresh(&mut self, now: Instant, id: PeerId, family: Family) {
         if !self.table.lives.refresh(id, family) {
             // After fifteen within one walk.
             self.drop_stale(id, &[family]);
-            self.finish_sweeps(id);
+            self.finish_sweeps(now, id);
             let _ = self.table.lives.refresh(id, family);
         }
         if let Some(member) = self.members.get_mut(&id) {

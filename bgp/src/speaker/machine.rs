@@ -501,7 +501,7 @@ impl Speaker {
         }
         self.is_quiet = false;
         self.end_exceeded(now);
-        self.walk_on();
+        self.walk_on(now);
         self.trim();
         self.end_laggards(now);
         self.settle(now);

@@ -4,6 +4,7 @@
 
 use super::machine::{Member, Speaker};
 use super::refused::Why;
+use super::sweep::Gone;
 use crate::policy::{Chosen, Route, Source, Verdict};
 use crate::rib::table::{PathKey, SlotId};
 use crate::rpki::{Validity, Vrps, origin};
@@ -236,6 +237,11 @@ impl Speaker {
                 member.held.went(Family::of(&prefix), life, came);
                 member.prefixes_rejected += 1;
                 member.refused.note(now.as_secs(), (key.id, prefix), Why::Policy(outcome.rule));
+                if self.is_observed(key.peer) {
+                    let mut gone = Gone::default();
+                    gone[Family::of(&prefix).index()].push((key.id, prefix));
+                    self.observe_refused(now, key.peer, &gone);
+                }
             }
         }
     }

@@ -34,9 +34,6 @@ impl Speaker {
                     if let Some(member) = self.members.get_mut(&id) {
                         member.updates += 1;
                     }
-                    if self.monitors.wanted.pre_policy {
-                        self.observe_received(now, id, &message);
-                    }
                     self.on_update(now, id, &message);
                 }
                 PeerOutput::Refresh(_) => {
@@ -45,7 +42,7 @@ impl Speaker {
                         self.news.insert(id);
                     }
                 }
-                PeerOutput::RefreshBegan(family) => self.begin_refresh(id, family),
+                PeerOutput::RefreshBegan(family) => self.begin_refresh(now, id, family),
                 PeerOutput::LongLived(families) => {
                     self.begin_long_lived(id, &families);
                     let name = self.name(id);
@@ -53,7 +50,7 @@ impl Speaker {
                 }
                 PeerOutput::Down { reason, retain } => {
                     self.observe_down(now, id);
-                    self.on_down(id, reason, &retain);
+                    self.on_down(now, id, reason, &retain);
                 }
                 PeerOutput::FlushStale(families) => {
                     self.drop_stale(id, &families);
@@ -99,7 +96,7 @@ impl Speaker {
         if self.table.peer(id).is_some_and(|before| before.ebgp != ebgp) {
             // Configured to be of another kind: what is left of its earlier life must not be taken for routes of this one.
             self.drop_stale(id, &Family::ALL);
-            self.finish_sweeps(id);
+            self.finish_sweeps(now, id);
         }
         self.table.set_peer(id, PeerFacts { ebgp, router_id, address, client });
         let families = session.codec.spoken().collect();
@@ -119,10 +116,10 @@ impl Speaker {
         self.settle(now);
     }
 
-    fn on_down(&mut self, id: PeerId, reason: String, retain: &[Family]) {
+    fn on_down(&mut self, now: Instant, id: PeerId, reason: String, retain: &[Family]) {
         let name = self.name(id);
         self.event(Event::SessionDown { peer: id, name, reason, retained: !retain.is_empty() });
-        self.leave_behind(id, retain);
+        self.leave_behind(now, id, retain);
         // What this session would have been told is nothing against the next.
         self.exceeded.remove(&id);
         if let Some(member) = self.members.get_mut(&id) {

@@ -6,7 +6,8 @@
 use super::machine::Speaker;
 use crate::rib::lives::Sessions;
 use crate::rib::table::{Came, Path, PathKey, SlotId, is_own};
-use crate::types::{Family, PeerId};
+use crate::time::Instant;
+use crate::types::{Family, IpNet, PeerId};
 
 /// Prefixes looked at in one slice of a walk: about a millisecond.
 pub(super) const SLICE: SlotId = 20_000;
@@ -44,6 +45,9 @@ impl Sweep {
         self.peer == peer && self.what == What::Remove
     }
 }
+
+/// Paths that went, by family, each with its path identifier.
+pub(super) type Gone = [Vec<(u32, IpNet)>; 2];
 
 /// Paths of one peer in the table, by family.
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,10 +98,10 @@ impl Speaker {
     }
 
     /// One slice of the oldest walk, and one of ranking again.
-    pub(super) fn walk_on(&mut self) {
+    pub(super) fn walk_on(&mut self, now: Instant) {
         self.table.rerank(SLICE);
         if let Some(sweep) = self.sweeps.pop_front() {
-            self.sweep_on(sweep);
+            self.sweep_on(now, sweep);
         }
     }
 
@@ -108,11 +112,11 @@ impl Speaker {
     }
 
     /// A session ended: what is not to be retained in these families goes, and what was stale before (RFC 4724 §4.2).
-    pub(super) fn leave_behind(&mut self, id: PeerId, retain: &[Family]) {
+    pub(super) fn leave_behind(&mut self, now: Instant, id: PeerId, retain: &[Family]) {
         let ended = Family::ALL.map(|family| 1 << self.table.lives.now(id, family));
         if !self.table.lives.end(id) {
             // After fifteen sessions within one walk.
-            self.finish_sweeps(id);
+            self.finish_sweeps(now, id);
             let _ = self.table.lives.end(id);
         }
         let past = self.table.lives.past(id);
@@ -145,21 +149,25 @@ impl Speaker {
     }
 
     /// Does the walks of a peer to their end. Only where what is left of it cannot wait.
-    pub(super) fn finish_sweeps(&mut self, id: PeerId) {
+    pub(super) fn finish_sweeps(&mut self, now: Instant, id: PeerId) {
         while let Some(place) = self.sweeps.iter().position(|sweep| sweep.peer == id) {
             if let Some(sweep) = self.sweeps.remove(place) {
-                self.sweep_on(sweep);
+                self.sweep_on(now, sweep);
             }
         }
     }
 
-    fn sweep_on(&mut self, mut sweep: Sweep) {
+    fn sweep_on(&mut self, now: Instant, mut sweep: Sweep) {
         let end = sweep.next.saturating_add(SLICE).min(self.table.slots());
+        let mut gone = self.is_observed(sweep.peer).then(Gone::default);
         for slot in sweep.next..end {
             match sweep.what {
-                What::Remove => self.sweep_slot(slot, &sweep),
+                What::Remove => self.sweep_slot(slot, &sweep, gone.as_mut()),
                 What::MarkLongLived => self.mark_long_lived(slot, &sweep),
             }
+        }
+        if let Some(gone) = gone {
+            self.observe_gone(now, sweep.peer, &gone);
         }
         sweep.next = end;
         if end < self.table.slots() {
@@ -177,12 +185,12 @@ impl Speaker {
         }
     }
 
-    fn sweep_slot(&mut self, slot: SlotId, sweep: &Sweep) {
+    fn sweep_slot(&mut self, slot: SlotId, sweep: &Sweep, mut gone: Option<&mut Gone>) {
         loop {
             let Some(entry) = self.table.entry(slot) else {
                 return;
             };
-            let family = Family::of(&entry.prefix);
+            let (prefix, family) = (entry.prefix, Family::of(&entry.prefix));
             let Some(path) = entry.paths.iter().find(|path| sweep.hits(path, family)) else {
                 return;
             };
@@ -192,6 +200,9 @@ impl Speaker {
                 return;
             };
             self.went(sweep.peer, family, came);
+            if let Some(gone) = &mut gone {
+                gone[family.index()].push((key.id, prefix));
+            }
             if only {
                 return;
             }

@@ -7,7 +7,6 @@
 mod harness;
 
 mod bytes;
-mod collector;
 mod dynamic;
 mod path_options;
 mod restarting;

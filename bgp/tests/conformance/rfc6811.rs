@@ -117,6 +117,21 @@ fn routes_are_validated_again_when_a_cache_says_something_else() {
     plant.check();
 }
 
+/// §4, RFC 7854 §5: a collector hears after the policy that a route is gone which a cache made invalid; before it, the route is there.
+#[test]
+fn a_collector_hears_what_is_invalid_now() {
+    use crate::harness::collector::{POST, Picture, hear};
+    let mut plant = policed();
+    plant.observe(weft_bgp::speaker::Views { pre_policy: true, ..POST });
+    plant.update(&[], &good(), &NLRI);
+    plant.cache(&[pdu(1, 3, 5, &[]), v4(true, 5, 24, 64_666), end(5, 7)].concat());
+    plant.pass(Duration::from_secs(2));
+    let mut picture = Picture::default();
+    picture.take(&hear(&mut plant));
+    assert_eq!(picture.table(0, 0x40, "192.0.2.1"), Vec::<String>::new());
+    assert_eq!(picture.table(0, 0, "192.0.2.1"), [PREFIX]);
+}
+
 /// RFC 8210 §6: what expired counts for nothing: not found.
 #[test]
 fn without_data_a_route_is_not_found() {

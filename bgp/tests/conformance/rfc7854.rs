@@ -1,7 +1,7 @@
 //! RFC 7854, BGP Monitoring Protocol.
 
 use super::bytes::{AS_PATH, NEXT_HOP, NLRI, ORIGIN, PREFIX, attribute, established};
-use super::collector::{Heard, POST, PRE, Picture, hear, messages, tlvs, update};
+use crate::harness::collector::{Heard, POST, PRE, Picture, hear, messages, tlvs, update};
 use crate::harness::plant::{Kin, Plant, framed};
 use std::time::Duration;
 use weft_bgp::speaker::{Form, Views};
@@ -96,6 +96,53 @@ fn an_update_is_mirrored_before_the_policy() {
         assert_eq!(heard[0].peer.unwrap().flags, 0);
     }
     plant.check();
+}
+
+/// §4.6, §5: a collector hears what an UPDATE with faults was understood to say (RFC 7606 §2), and nothing of one that ends the session:
+/// what was on the wire, faults and all, is for Route Mirroring (§4.7).
+#[test]
+fn an_update_with_faults_is_told_as_it_was_understood() {
+    let mut plant = established(Kin::External);
+    plant.observe(PRE);
+    plant.update(&[], &good(), &NLRI);
+    let mut picture = Picture::default();
+    picture.take(&hear(&mut plant));
+    let discarded = [good(), attribute(0x40, 6, &[9])].concat();
+    plant.update(&[], &discarded, &NLRI);
+    let heard = of_guest(&hear(&mut plant), 0);
+    update(&heard[0], |update, block| {
+        assert_eq!((update.discarded, update.nlri), (0, &NLRI[..]));
+        assert_eq!(Attrs(block).as_path().to_string(), "64601");
+    });
+    picture.take(&heard);
+    assert_eq!(picture.table(0, 0, GUEST), [PREFIX]);
+    let bad_origin = [&[0x40, 1, 1, 9][..], &AS_PATH, &NEXT_HOP].concat();
+    plant.update(&[], &bad_origin, &NLRI);
+    picture.take(&hear(&mut plant));
+    assert_eq!(picture.table(0, 0, GUEST), Vec::<String>::new(), "treated as withdrawn");
+    plant.update(&[], &[0x40, 200, 0], &NLRI);
+    let all = hear(&mut plant);
+    assert_eq!((of_guest(&all, 0).len(), of_guest(&all, 2).len()), (0, 1));
+    plant.check();
+}
+
+/// §5, RFC 7313 §4.2: what a peer does not tell again in a refresh is withdrawn, before the policy and after it.
+#[test]
+fn what_a_refresh_leaves_out_is_withdrawn() {
+    let mut plant = Plant::new(Kin::External);
+    plant.offer(|open| open.can.enhanced_refresh = true);
+    plant.try_open();
+    plant.observe(Views { pre_policy: true, ..POST });
+    plant.update(&[], &good(), &[&NLRI[..], &[24, 10, 6, 0]].concat());
+    plant.send(&framed(5, &[0, 1, 1, 1]));
+    plant.update(&[], &good(), &NLRI);
+    plant.send(&framed(5, &[0, 1, 2, 1]));
+    plant.pass(Duration::from_secs(1));
+    let mut picture = Picture::default();
+    picture.take(&hear(&mut plant));
+    for flags in [0, 0x40] {
+        assert_eq!(picture.table(0, flags, GUEST), [PREFIX]);
+    }
 }
 
 /// §4.2, §5: after the policy, with the L flag, what was not taken is not there.

@@ -1,7 +1,7 @@
 //! RFC 8671, Support for Adj-RIB-Out in BMP.
 
 use super::bytes::{AS_PATH, NEXT_HOP, NLRI, ORIGIN, PREFIX, established};
-use super::collector::{OUT, PRE, Picture, hear, update};
+use crate::harness::collector::{OUT, PRE, Picture, hear, update};
 use crate::harness::plant::{Kin, OWN_PREFIX};
 use std::time::Duration;
 use weft_bgp::speaker::Views;

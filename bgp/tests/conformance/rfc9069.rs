@@ -1,7 +1,7 @@
 //! RFC 9069, Support for Local RIB in BMP.
 
 use super::bytes::{AS_PATH, NEXT_HOP, NLRI, ORIGIN, PREFIX, established};
-use super::collector::{LOC, Picture, hear, messages, tlvs, update};
+use crate::harness::collector::{LOC, Picture, hear, messages, tlvs, update};
 use crate::harness::plant::{CANARY_PREFIX, Kin, OWN_PREFIX};
 use std::time::Duration;
 use weft_bgp::types::Family;

@@ -11,6 +11,18 @@ impl Plant {
         self.run();
     }
 
+    /// The first cache connects anew.
+    pub fn cache_connects(&mut self) {
+        self.speaker.cache_connected(self.now, 0);
+        self.run();
+    }
+
+    /// The connection to the first cache is over.
+    pub fn cache_leaves(&mut self) {
+        self.speaker.cache_disconnected(0, "closed");
+        self.run();
+    }
+
     /// The first cache says this.
     pub fn cache(&mut self, data: &[u8]) {
         self.speaker.cache_received(self.now, 0, data);

@@ -9,7 +9,7 @@ use crate::rib::nexthop::HopId;
 use crate::rib::table::{Path, SlotId, is_own};
 use crate::speaker::machine::{Member, Speaker};
 use crate::time::Instant;
-use crate::types::{Family, IpNet, PeerId};
+use crate::types::{Family, IpNet, NextHop, PeerId};
 use crate::wire::capability::Capabilities;
 use crate::wire::open::Open;
 use crate::wire::update::{put_announce, put_end_of_rib, put_withdraw};
@@ -86,6 +86,31 @@ pub(super) fn withdraw(buf: &mut BytesMut, codec: &Codec, family: Family, gone: 
     } else {
         let mut items = gone.iter().map(|(_, prefix)| *prefix).peekable();
         while put_withdraw(buf, codec, family, &mut items) > 0 {}
+    }
+}
+
+/// Appends UPDATEs that announce these, each with its path identifier.
+pub(super) fn announce(
+    buf: &mut BytesMut,
+    codec: &Codec,
+    (family, next_hop, block): (Family, NextHop, &[u8]),
+    mut left: &[(u32, IpNet)],
+) {
+    // Attributes that need a long message came in one (RFC 8654).
+    for max_message in [codec.max_message, EXTENDED_MESSAGE_BYTES] {
+        let codec = Codec { max_message, ..*codec };
+        while !left.is_empty() {
+            let taken = if codec.add_path_tx[family.index()] {
+                put_announce(buf, &codec, family, block, &next_hop, &mut left.iter().copied().peekable())
+            } else {
+                let mut items = left.iter().map(|(_, prefix)| *prefix).peekable();
+                put_announce(buf, &codec, family, block, &next_hop, &mut items)
+            };
+            if taken == 0 {
+                break;
+            }
+            left = left.get(taken..).unwrap_or_default();
+        }
     }
 }
 
@@ -206,30 +231,10 @@ impl Speaker {
     /// UPDATEs that announce paths which share everything.
     fn encode(&self, codec: &Codec, run: &[Row]) -> BytesMut {
         let mut buf = BytesMut::new();
-        let Some(first) = run.first() else {
-            return buf;
-        };
-        let (block, next_hop) = (self.table.attrs.block(first.attrs), self.table.hops.next_hop(first.hop));
-        let mut left = run;
-        // Attributes that need a long message came in one (RFC 8654).
-        for max_message in [codec.max_message, EXTENDED_MESSAGE_BYTES] {
-            let codec = Codec { max_message, ..*codec };
-            loop {
-                let taken = if codec.add_path_tx[first.family.index()] {
-                    let mut items = left.iter().map(|row| (row.id, row.prefix)).peekable();
-                    put_announce(&mut buf, &codec, first.family, block, &next_hop, &mut items)
-                } else {
-                    let mut items = left.iter().map(|row| row.prefix).peekable();
-                    put_announce(&mut buf, &codec, first.family, block, &next_hop, &mut items)
-                };
-                left = left.get(taken..).unwrap_or_default();
-                if taken == 0 || left.is_empty() {
-                    break;
-                }
-            }
-            if left.is_empty() {
-                break;
-            }
+        if let Some(first) = run.first() {
+            let (block, next_hop) = (self.table.attrs.block(first.attrs), self.table.hops.next_hop(first.hop));
+            let items: Vec<(u32, IpNet)> = run.iter().map(|row| (row.id, row.prefix)).collect();
+            announce(&mut buf, codec, (first.family, next_hop, block), &items);
         }
         buf
     }

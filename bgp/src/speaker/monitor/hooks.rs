@@ -1,19 +1,21 @@
 //! What the speaker tells its observers as it happens. With nobody there, each of these is one look at [`Views`](super::Views).
 
-use super::encode::{Row, codec, header, put_updates, withdraw};
-use super::{Form, Monitor};
+use super::Monitor;
+use super::encode::{Row, announce, codec, header, put_updates, withdraw};
 use crate::bmp::flag;
 use crate::mrt::{self, Stamp};
 use crate::peer::Session;
 use crate::rib::table::PathKey;
-use crate::speaker::machine::Speaker;
+use crate::speaker::machine::{Member, Speaker};
+use crate::speaker::sweep::Gone;
 use crate::time::Instant;
-use crate::types::{Family, IfIndex, IpNet, PeerId};
+use crate::types::{Family, IfIndex, IpNet, NextHop, PeerId};
 use crate::wire::Kind;
 use crate::wire::nlri::Paths;
 use crate::wire::update::{Update, put_end_of_rib};
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// How an observer is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,19 +70,30 @@ impl Speaker {
         });
     }
 
-    /// An UPDATE came (RFC 7854 §5: before the policy), as it was on the wire.
-    pub(in crate::speaker) fn observe_received(&mut self, now: Instant, id: PeerId, message: &[u8]) {
+    /// An UPDATE came (RFC 7854 §5: before the policy): as it was on the wire, but for what RFC 7606 makes of one with faults. That is
+    /// told as it was understood, and one that ends the session not at all: a collector need not be wiser than we are.
+    pub(in crate::speaker) fn observe_received(
+        &mut self,
+        now: Instant,
+        session: &Session,
+        message: &[u8],
+        understood: Option<(&Update<'_>, &[u8])>,
+    ) {
         self.each(|speaker, monitor| {
-            let session = speaker.members.get(&id).and_then(|member| member.peer.session());
-            let Some(session) = session.filter(|_| monitor.config.views.pre_policy) else {
+            if !monitor.config.views.pre_policy {
+                return;
+            }
+            if !monitor.is_bmp() {
+                return put_record(monitor, now, speaker.config.asn, session, message);
+            }
+            let Some((update, block)) = understood else {
                 return;
             };
-            match monitor.config.form {
-                Form::Bmp { .. } => {
-                    let flags = if session.codec.as4 { 0 } else { flag::A };
-                    put_updates(monitor, &header(session, flags, monitor.at(now)), message);
-                }
-                Form::Mrt => put_record(monitor, now, speaker.config.asn, session, message),
+            if update.withdraw.is_none() && update.discarded == 0 {
+                let flags = if session.codec.as4 { 0 } else { flag::A };
+                put_updates(monitor, &header(session, flags, monitor.at(now)), message);
+            } else {
+                put_updates(monitor, &header(session, 0, monitor.at(now)), &as_understood(session, update, block));
             }
         });
     }
@@ -126,6 +139,44 @@ impl Speaker {
         });
     }
 
+    /// Whether an observer was told of a peer's session and wants to hear what of it is gone without an UPDATE of the peer's.
+    pub(in crate::speaker) fn is_observed(&self, id: PeerId) -> bool {
+        let wanted = self.monitors.wanted;
+        let told = |member: &Member| match (member.peer.session(), &member.last) {
+            (Some(session), Some(last)) => session.conn == last.conn,
+            _ => false,
+        };
+        (wanted.pre_policy || wanted.post_policy) && self.members.get(&id).is_some_and(told)
+    }
+
+    /// What a peer did not tell again (RFC 4724 §4.2, RFC 7313 §4.2) went.
+    pub(in crate::speaker) fn observe_gone(&mut self, now: Instant, id: PeerId, gone: &Gone) {
+        self.observe_withdrawn(now, id, gone, true);
+    }
+
+    /// What the policy had taken is refused now.
+    pub(in crate::speaker) fn observe_refused(&mut self, now: Instant, id: PeerId, gone: &Gone) {
+        self.observe_withdrawn(now, id, gone, false);
+    }
+
+    fn observe_withdrawn(&mut self, now: Instant, id: PeerId, gone: &Gone, was_said: bool) {
+        self.each(|speaker, monitor| {
+            let session = speaker.members.get(&id).and_then(|member| member.peer.session());
+            let Some(session) = session.filter(|_| monitor.is_bmp()) else {
+                return;
+            };
+            let mut updates = BytesMut::new();
+            for family in Family::ALL {
+                withdraw(&mut updates, &codec(Some(session)), family, &gone[family.index()]);
+            }
+            let views = monitor.config.views;
+            let pre = (was_said && views.pre_policy).then_some(0);
+            for flags in pre.into_iter().chain(views.post_policy.then_some(flag::L)) {
+                put_updates(monitor, &header(session, flags, monitor.at(now)), &updates);
+            }
+        });
+    }
+
     /// A peer's End-of-RIB came: its table after the policy is whole too.
     pub(in crate::speaker) fn observe_end_of_rib(&mut self, now: Instant, id: PeerId, family: Family) {
         self.each(|speaker, monitor| {
@@ -146,6 +197,27 @@ impl Speaker {
             }
         });
     }
+}
+
+/// What an UPDATE with faults comes to: withdrawals, and the routes without the attributes that were discarded (RFC 7606 §2).
+fn as_understood(session: &Session, update: &Update<'_>, block: &[u8]) -> BytesMut {
+    let (mut buf, codec) = (BytesMut::new(), codec(Some(session)));
+    let items = |family: Family, nlri| -> Vec<(u32, IpNet)> {
+        Paths::new(family, nlri, session.codec.add_path_rx[family.index()]).collect()
+    };
+    let gone = [Some((Family::Ipv4Unicast, update.withdrawn)), update.mp_unreach];
+    let classic = update.next_hop.map(|hop| (Family::Ipv4Unicast, NextHop::new(IpAddr::V4(hop)), update.nlri));
+    let reach = update.mp_reach.map(|reach| (reach.family, reach.next_hop, reach.nlri));
+    let come = [classic, reach].into_iter().flatten();
+    let (refused, taken): (Vec<_>, Vec<_>) = come.partition(|_| update.withdraw.is_some());
+    let refused = refused.into_iter().map(|(family, _, nlri)| (family, nlri));
+    for (family, nlri) in gone.into_iter().flatten().chain(refused) {
+        withdraw(&mut buf, &codec, family, &items(family, nlri));
+    }
+    for (family, next_hop, nlri) in taken {
+        announce(&mut buf, &codec, (family, next_hop, block), &items(family, nlri));
+    }
+    buf
 }
 
 /// A message as a record (RFC 6396 §4.4.3, RFC 8050 §3).

@@ -1,6 +1,6 @@
 //! A collector of BMP, written from RFC 7854 alone: common ground of the files about it.
 
-use crate::harness::plant::Plant;
+use super::plant::Plant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weft_bgp::speaker::Views;
@@ -9,37 +9,37 @@ use weft_bgp::wire::Codec;
 use weft_bgp::wire::nlri::Nlri;
 use weft_bgp::wire::update::{Update, decode};
 
-pub(crate) const PRE: Views = Views { pre_policy: true, post_policy: false, adj_out: false, loc_rib: false };
-pub(crate) const POST: Views = Views { pre_policy: false, post_policy: true, adj_out: false, loc_rib: false };
-pub(crate) const OUT: Views = Views { pre_policy: false, post_policy: false, adj_out: true, loc_rib: false };
-pub(crate) const LOC: Views = Views { pre_policy: false, post_policy: false, adj_out: false, loc_rib: true };
+pub const PRE: Views = Views { pre_policy: true, post_policy: false, adj_out: false, loc_rib: false };
+pub const POST: Views = Views { pre_policy: false, post_policy: true, adj_out: false, loc_rib: false };
+pub const OUT: Views = Views { pre_policy: false, post_policy: false, adj_out: true, loc_rib: false };
+pub const LOC: Views = Views { pre_policy: false, post_policy: false, adj_out: false, loc_rib: true };
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Heard {
-    pub(crate) kind: u8,
+pub struct Heard {
+    pub kind: u8,
     /// The per-peer header, of those that have one.
-    pub(crate) peer: Option<PeerSaid>,
-    pub(crate) rest: Vec<u8>,
+    pub peer: Option<PeerSaid>,
+    pub rest: Vec<u8>,
 }
 
 /// A per-peer header (§4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PeerSaid {
-    pub(crate) kind: u8,
-    pub(crate) flags: u8,
-    pub(crate) address: IpAddr,
-    pub(crate) asn: u32,
-    pub(crate) router_id: Ipv4Addr,
-    pub(crate) at: (u32, u32),
+pub struct PeerSaid {
+    pub kind: u8,
+    pub flags: u8,
+    pub address: IpAddr,
+    pub asn: u32,
+    pub router_id: Ipv4Addr,
+    pub at: (u32, u32),
 }
 
-fn word(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap())
 }
 
 /// Cuts a stream into messages (§4.1): nothing may be left over.
-pub(crate) fn read(mut stream: &[u8]) -> Vec<Heard> {
+pub fn read(mut stream: &[u8]) -> Vec<Heard> {
     let mut all = Vec::new();
     while !stream.is_empty() {
         assert_eq!(stream[0], 3, "the version");
@@ -75,12 +75,12 @@ pub(crate) fn read(mut stream: &[u8]) -> Vec<Heard> {
 }
 
 /// What the plant's observer hears now.
-pub(crate) fn hear(plant: &mut Plant) -> Vec<Heard> {
+pub fn hear(plant: &mut Plant) -> Vec<Heard> {
     read(&plant.overheard().unwrap())
 }
 
 /// A run of TLVs (§4.4).
-pub(crate) fn tlvs(mut bytes: &[u8]) -> Vec<(u16, Vec<u8>)> {
+pub fn tlvs(mut bytes: &[u8]) -> Vec<(u16, Vec<u8>)> {
     let mut all = Vec::new();
     while !bytes.is_empty() {
         let kind = u16::from_be_bytes([bytes[0], bytes[1]]);
@@ -92,7 +92,7 @@ pub(crate) fn tlvs(mut bytes: &[u8]) -> Vec<(u16, Vec<u8>)> {
 }
 
 /// The BGP messages at the beginning of some bytes, as many as asked for, and what follows.
-pub(crate) fn messages(mut bytes: &[u8], count: usize) -> (Vec<Vec<u8>>, &[u8]) {
+pub fn messages(mut bytes: &[u8], count: usize) -> (Vec<Vec<u8>>, &[u8]) {
     let mut all = Vec::new();
     for _ in 0..count {
         let length = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
@@ -103,27 +103,29 @@ pub(crate) fn messages(mut bytes: &[u8], count: usize) -> (Vec<Vec<u8>>, &[u8]) 
 }
 
 /// Reads the UPDATE of a Route Monitoring and gives it to `see` with its block.
-pub(crate) fn update<T>(heard: &Heard, see: impl FnOnce(&Update<'_>, &[u8]) -> T) -> T {
+pub fn update<T>(heard: &Heard, see: impl FnOnce(&Update<'_>, &[u8]) -> T) -> T {
     let (all, rest) = messages(&heard.rest, 1);
     assert!(heard.kind == 0 && rest.is_empty(), "one UPDATE to a Route Monitoring");
     let legacy = heard.peer.unwrap().flags & 0x20 != 0 && heard.peer.unwrap().kind == 0;
     let codec = Codec { as4: !legacy, ebgp: true, families: [true; 2], extended_next_hop: true, ..Codec::PLAIN };
     let mut block = Vec::new();
-    let update = decode(&all[0], &codec, &mut block).unwrap();
+    // Whether the peer is an internal one is not said: RFC 5065 §5 allows segments there that are a fault elsewhere.
+    let is_outside = decode(&all[0], &codec, &mut block).unwrap().withdraw.is_none();
+    let update = decode(&all[0], &Codec { ebgp: is_outside, ..codec }, &mut block).unwrap();
     assert_eq!(update.withdraw, None);
     see(&update, &block)
 }
 
 /// What a collector holds after messages: for each peer type, flags and address the prefixes; and whose End-of-RIB came.
 #[derive(Debug, Default)]
-pub(crate) struct Picture {
-    pub(crate) up: BTreeSet<(u8, IpAddr)>,
-    pub(crate) tables: BTreeMap<(u8, u8, IpAddr), BTreeSet<IpNet>>,
-    pub(crate) ends: BTreeSet<(u8, u8, IpAddr, Family)>,
+pub struct Picture {
+    pub up: BTreeSet<(u8, IpAddr)>,
+    pub tables: BTreeMap<(u8, u8, IpAddr), BTreeSet<IpNet>>,
+    pub ends: BTreeSet<(u8, u8, IpAddr, Family)>,
 }
 
 impl Picture {
-    pub(crate) fn take(&mut self, all: &[Heard]) {
+    pub fn take(&mut self, all: &[Heard]) {
         for heard in all {
             let Some(peer) = heard.peer else { continue };
             let key = (peer.kind, peer.address);
@@ -158,7 +160,7 @@ impl Picture {
     }
 
     /// The prefixes of a table, as text.
-    pub(crate) fn table(&self, kind: u8, flags: u8, address: &str) -> Vec<String> {
+    pub fn table(&self, kind: u8, flags: u8, address: &str) -> Vec<String> {
         let found = self.tables.get(&(kind, flags, address.parse().unwrap()));
         found.map_or_else(Vec::new, |prefixes| prefixes.iter().map(ToString::to_string).collect())
     }
