@@ -151,12 +151,13 @@ pub(super) fn next(input: &mut BytesMut) -> Next {
         return Next::More;
     };
     let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-    let echo = Bytes::copy_from_slice(input.get(..ECHO_BYTES_MAX).unwrap_or(input));
     // RFC 8210 §5.11: an Error Report, however wrong, is never answered.
-    let fault = |code, text| match kind {
+    let answer = |code, text, pdu: &[u8]| match kind {
         kind::ERROR_REPORT => Next::Pdu(version, Pdu::ErrorReport { code: u16::MAX, text: String::new() }),
-        _ => Next::Fault(PduFault { code, text, pdu: echo.clone() }),
+        _ => Next::Fault(PduFault { code, text, pdu: Bytes::copy_from_slice(pdu) }),
     };
+    // What follows a wrong header belongs to nobody knows what, and may not be there yet.
+    let fault = |code, text| answer(code, text, &[version, kind, high, low, a, b, c, d]);
     if version > 1 {
         return fault(ErrorCode::UnexpectedVersion, "this router knows versions 0 and 1");
     }
@@ -183,7 +184,10 @@ pub(super) fn next(input: &mut BytesMut) -> Next {
     let field = u16::from_be_bytes([high, low]);
     match body(version, kind, field, whole.get(HEADER_BYTES..).unwrap_or_default()) {
         Some(pdu) => Next::Pdu(version, pdu),
-        None => fault(ErrorCode::CorruptData, "a field has an impossible value"),
+        None => {
+            let echo = whole.get(..ECHO_BYTES_MAX).unwrap_or(&whole);
+            answer(ErrorCode::CorruptData, "a field has an impossible value", echo)
+        }
     }
 }
 

@@ -195,6 +195,22 @@ fn malformed_pdus_end_the_connection() {
     );
 }
 
+/// §5.11: an Error Report has the PDU that it is about and nothing of those behind it; of one whose header is wrong, the header.
+#[test]
+fn an_error_report_has_the_wrong_pdu_alone() {
+    let wrong = v4(true, 2, 33, 1);
+    let header = pdu(1, 3, 5, &[0]);
+    for (wrong, echo) in [(wrong.clone(), &wrong[..]), (header.clone(), &header[..8])] {
+        let mut client = filled();
+        client.tick(at(100));
+        sent(&mut client);
+        client.received(at(100), &[pdu(1, 3, 5, &[]), wrong.clone(), v4(true, 3, 16, 1)].concat());
+        let said = sent(&mut client);
+        assert_eq!(said[8..12], u32::try_from(echo.len()).unwrap().to_be_bytes());
+        assert_eq!(said[12..12 + echo.len()], *echo);
+    }
+}
+
 /// §5.11, §12: an Error Report ends the connection and is never answered; its text is shown without control characters.
 #[test]
 fn an_error_report_is_never_answered() {
