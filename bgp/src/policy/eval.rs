@@ -4,7 +4,7 @@
 //! equal attributes makes equal changes once. Where a later rule could see what an earlier one changed, asking works on a copy.
 
 use super::change::{Changes, SetNextHop};
-use super::members::{ExtWords, Members, Words};
+use super::members::{Forms, Members, joined};
 use super::sets::PrefixSet;
 use super::{Chosen, Policies, RuleId, Verdict};
 use crate::rpki::{self, Validity, Vrps};
@@ -78,9 +78,9 @@ pub(super) enum Condition {
     Origin(Vec<u8>),
     Med(RangeInclusive<u32>),
     LocalPref(RangeInclusive<u32>),
-    Community(Words<2>),
-    LargeCommunity(Words<3>),
-    ExtCommunity(ExtWords),
+    Community(Forms<u32>),
+    LargeCommunity(Forms<u128>),
+    ExtCommunity(Forms<u64>),
     /// Bits per second.
     LinkBandwidth(RangeInclusive<u64>),
     NextHops(RangeInclusive<u32>),
@@ -289,9 +289,11 @@ impl Condition {
             Self::LocalPref(range) => {
                 range.contains(&attrs.local_pref().unwrap_or(crate::rib::decide::DEFAULT_LOCAL_PREF))
             }
-            Self::Community(any) => attrs.communities().any(|word| any.fits([word >> 16, word & 0xffff])),
-            Self::LargeCommunity(any) => attrs.large_communities().any(|parts| any.fits(parts)),
-            Self::ExtCommunity(any) => attrs.ext_communities().any(|community| any.fits(community)),
+            Self::Community(any) => attrs.communities().any(|word| any.fits(word)),
+            Self::LargeCommunity(any) => attrs.large_communities().any(|parts| any.fits(joined(parts))),
+            Self::ExtCommunity(any) => {
+                attrs.ext_communities().any(|community| any.fits(u64::from_be_bytes(community.0)))
+            }
             Self::LinkBandwidth(range) => route.bandwidth.is_some_and(|rate| range.contains(&rate.bits_per_s())),
             Self::NextHops(range) => range.contains(&route.next_hops),
             // RFC 6811 §3: of the route as it came, whatever rules did to its path.

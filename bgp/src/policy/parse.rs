@@ -5,7 +5,7 @@ mod rule;
 mod then;
 mod values;
 
-use super::sets::{Entry, PrefixSet};
+use super::sets::{Entry, MAX_ENTRIES, PrefixSet};
 use super::{BUILT_IN, Policies, Policy, Rule};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,8 +99,21 @@ impl Compiler<'_> {
                 continue;
             }
             let entries = self.prefixes(&field, list);
-            self.sets.insert(name.clone(), Arc::new(PrefixSet::new(&entries)));
+            let set = self.prefix_set(&field, entries);
+            self.sets.insert(name.clone(), set);
         }
+    }
+
+    fn prefix_set(&mut self, field: &str, mut entries: Vec<Entry>) -> Arc<PrefixSet> {
+        if entries.len() > MAX_ENTRIES {
+            self.fault(
+                field,
+                format!("has more than {MAX_ENTRIES} prefixes"),
+                "write wider prefixes with `ge` and `le`",
+            );
+            entries.truncate(MAX_ENTRIES);
+        }
+        Arc::new(PrefixSet::new(&entries))
     }
 
     fn prefixes(&mut self, field: &str, list: &Value) -> Vec<Entry> {

@@ -2,33 +2,16 @@
 //!
 //! An entry covers a prefix when the entry's network holds the prefix's address and the prefix's length is within the entry's
 //! bounds, which never lie below the entry's own length. So the entries over an *address* decide, and the length is one bit: the
-//! address space is cut into runs covered by the same entries, each run with the union of their lengths. A question is one look into
-//! an index over equal stretches of addresses, a binary search among the few runs that begin in a stretch, and one bit, whatever the
-//! size of the set.
+//! address space is cut into runs covered by the same entries, each run with the union of their lengths ([`runs`]). A question is a
+//! look into the index over them, one at the run, and one bit, whatever the size of the set and wherever its prefixes lie. A set of
+//! 100,000 takes 1 to 6 MB.
 
-use crate::types::IpNet;
+mod runs;
 
-/// Prefix lengths 0..=128, one bit each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Lengths([u64; 3]);
+pub(super) use runs::MAX_ENTRIES;
 
-impl Lengths {
-    fn of(range: (u8, u8)) -> Self {
-        let mut lengths = Self::default();
-        for length in range.0..=range.1.min(128) {
-            lengths.0[usize::from(length / 64)] |= 1 << (length % 64);
-        }
-        lengths
-    }
-
-    const fn has(self, length: u8) -> bool {
-        self.0[(length / 64) as usize] & (1 << (length % 64)) != 0
-    }
-
-    fn union(self, other: Self) -> Self {
-        Self(std::array::from_fn(|word| self.0[word] | other.0[word]))
-    }
-}
+use crate::types::{Family, IpNet};
+use runs::Runs;
 
 /// One entry: a network, and the least and greatest length of the prefixes meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,151 +24,63 @@ pub struct Entry {
     pub le: u8,
 }
 
-/// Most stretches of an index, four octets each: enough that hardly more than one run of a set of 100,000 begins in one.
-const STRETCHES: usize = 1 << 18;
-
-/// Addresses that the same entries cover.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Run<A> {
-    start: A,
-    /// Which lengths are meant: index into the few distinct sets of them. Beside the start, so that both are in one cache line.
-    kind: u32,
-}
-
-/// All runs, by start, and the index over them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Runs<A> {
-    runs: Vec<Run<A>>,
-    /// For each stretch of 2^`shift` addresses from the first start on, how many runs begin before it; and one more for the end.
-    before: Vec<u32>,
-    shift: u32,
-}
-
-impl<A: Copy + Ord + Into<u128>> Runs<A> {
-    /// From entries (first address, last address, lengths) sorted by first address, wider ones first.
-    fn new(entries: &[(A, A, Lengths)], table: &mut Vec<Lengths>, next: impl Fn(A) -> Option<A>) -> Self {
-        let mut runs = Self { runs: Vec::new(), before: Vec::new(), shift: 0 };
-        let mut open: Vec<(A, Lengths)> = Vec::new();
-        for &(first, last, lengths) in entries {
-            runs.close(&mut open, Some(first), table, &next);
-            let over = open.last().map_or_else(Lengths::default, |(_, lengths)| *lengths);
-            let lengths = lengths.union(over);
-            runs.begin(first, lengths, table);
-            open.push((last, lengths));
-        }
-        runs.close(&mut open, None, table, &next);
-        runs.index();
-        runs
-    }
-
-    /// Makes stretches about as many as runs, over the addresses from the first to the last start.
-    fn index(&mut self) {
-        let (Some(&Run { start: first, .. }), Some(&Run { start: last, .. })) = (self.runs.first(), self.runs.last())
-        else {
-            return;
-        };
-        let span: u128 = last.into() - first.into();
-        let most = self.runs.len().next_power_of_two().min(STRETCHES);
-        self.shift = (u128::BITS - span.leading_zeros()).saturating_sub(most.trailing_zeros());
-        let stretch = |start: A| usize::try_from((start.into() - first.into()) >> self.shift).unwrap_or(STRETCHES);
-        self.before = vec![0; stretch(last) + 2];
-        for run in &self.runs {
-            self.before[stretch(run.start) + 1] += 1;
-        }
-        let mut sum = 0;
-        for count in &mut self.before {
-            sum += *count;
-            *count = sum;
-        }
-    }
-
-    /// Ends the open entries that end before `until`.
-    fn close(
-        &mut self,
-        open: &mut Vec<(A, Lengths)>,
-        until: Option<A>,
-        table: &mut Vec<Lengths>,
-        next: impl Fn(A) -> Option<A>,
-    ) {
-        while let Some(&(last, _)) = open.last()
-            && until.is_none_or(|until| last < until)
-        {
-            open.pop();
-            if let Some(behind) = next(last) {
-                let over = open.last().map_or_else(Lengths::default, |(_, lengths)| *lengths);
-                self.begin(behind, over, table);
-            }
-        }
-    }
-
-    fn begin(&mut self, start: A, lengths: Lengths, table: &mut Vec<Lengths>) {
-        let at = table.iter().position(|known| *known == lengths).unwrap_or_else(|| {
-            table.push(lengths);
-            table.len() - 1
-        });
-        let kind = u32::try_from(at).unwrap_or(u32::MAX);
-        self.runs.pop_if(|last| last.start == start);
-        if self.runs.last().is_none_or(|last| last.kind != kind) {
-            self.runs.push(Run { start, kind });
-        }
-    }
-
-    fn kind(&self, address: A) -> Option<usize> {
-        let offset = address.into().checked_sub(self.runs.first()?.start.into())?;
-        // Behind the last start everything is of the last stretch.
-        let last = self.before.len().checked_sub(2)?;
-        let stretch = usize::try_from(offset >> self.shift).unwrap_or(last).min(last);
-        let (from, to) = (*self.before.get(stretch)? as usize, *self.before.get(stretch + 1)? as usize);
-        let behind = from + self.runs.get(from..to)?.partition_point(|run| run.start <= address);
-        Some(self.runs.get(behind.checked_sub(1)?)?.kind as usize)
-    }
-}
-
 /// A compiled set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrefixSet {
     v4: Runs<u32>,
     v6: Runs<u128>,
-    table: Vec<Lengths>,
+    /// Whether it has 0.0.0.0/0, and ::/0: the only prefixes without a length that a bit could stand for.
+    defaults: [bool; 2],
 }
 
 impl PrefixSet {
     /// Compiles entries, in any order.
+    ///
+    /// # Panics
+    /// If there are more than 2^23.
     #[must_use]
     pub fn new(entries: &[Entry]) -> Self {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        let (mut v4, mut v6, mut defaults) = (Vec::new(), Vec::new(), [false; 2]);
         for entry in entries {
-            let lengths = Lengths::of((entry.ge.max(entry.net.prefix_len()), entry.le));
+            let ge = entry.ge.max(entry.net.prefix_len());
+            defaults[Family::of(&entry.net).index()] |= ge == 0;
             match entry.net {
-                IpNet::V4(net) => v4.push((net.network().to_bits(), net.broadcast().to_bits(), lengths)),
-                IpNet::V6(net) => v6.push((net.network().to_bits(), net.broadcast().to_bits(), lengths)),
+                IpNet::V4(net) => {
+                    let lengths = u32::try_from(lengths(ge, entry.le.min(32))).unwrap_or_default();
+                    v4.push((net.network().to_bits(), net.broadcast().to_bits(), lengths));
+                }
+                IpNet::V6(net) => {
+                    v6.push((net.network().to_bits(), net.broadcast().to_bits(), lengths(ge, entry.le)));
+                }
             }
         }
-        v4.sort_unstable_by_key(|&(first, last, _)| (first, u32::MAX - last));
-        v6.sort_unstable_by_key(|&(first, last, _)| (first, u128::MAX - last));
-        let mut table = Vec::new();
-        Self {
-            v4: Runs::new(&v4, &mut table, |last| last.checked_add(1)),
-            v6: Runs::new(&v6, &mut table, |last| last.checked_add(1)),
-            table,
-        }
+        Self { v4: Runs::new(v4, |last| last.checked_add(1)), v6: Runs::new(v6, |last| last.checked_add(1)), defaults }
     }
 
     /// Whether an entry covers `prefix`.
     #[must_use]
     pub fn contains(&self, prefix: &IpNet) -> bool {
-        let kind = match prefix {
-            IpNet::V4(net) => self.v4.kind(net.network().to_bits()),
-            IpNet::V6(net) => self.v6.kind(net.network().to_bits()),
+        let Some(bit) = prefix.prefix_len().checked_sub(1) else {
+            return self.defaults[Family::of(prefix).index()];
         };
-        kind.and_then(|kind| self.table.get(kind)).is_some_and(|lengths| lengths.has(prefix.prefix_len()))
+        match prefix {
+            IpNet::V4(net) => self.v4.lengths(net.network().to_bits()).is_some_and(|lengths| lengths >> bit & 1 != 0),
+            IpNet::V6(net) => self.v6.lengths(net.network().to_bits()).is_some_and(|lengths| lengths >> bit & 1 != 0),
+        }
     }
+}
+
+/// Lengths `ge` to `le`, 0 apart: bit `n` is length `n + 1`.
+fn lengths(ge: u8, le: u8) -> u128 {
+    let below = |length: u8| if length >= 128 { u128::MAX } else { (1 << length) - 1 };
+    below(le) & !below(ge.saturating_sub(1))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
     fn set(entries: &[(&str, u8, u8)]) -> PrefixSet {
@@ -230,34 +125,81 @@ mod tests {
         assert!(!has(&set, "9.255.255.255/32") && !has(&set, "255.255.255.255/32") && !has(&set, "0.0.0.0/0"));
     }
 
-    fn net(v6: bool, address: u8, length: u8) -> IpNet {
-        // Few address bits, so that entries overlap.
+    /// A network, and the next ones around it: few address bits, at every scale, so that entries overlap, adjoin and crowd.
+    fn net(v6: bool, address: u8, scale: u8, length: u8) -> IpNet {
         if v6 {
-            let address = Ipv6Addr::from_bits(u128::from(address) << 120);
-            IpNet::new(IpAddr::V6(address), length.min(128)).unwrap().trunc()
+            let address = u128::from(address) << 120 | u128::from(address) << (scale % 120);
+            IpNet::new(IpAddr::V6(Ipv6Addr::from_bits(address)), length.min(128)).unwrap().trunc()
         } else {
-            let address = Ipv4Addr::from_bits(u32::from(address) << 24 | u32::from(address));
-            IpNet::new(IpAddr::V4(address), length.min(32)).unwrap().trunc()
+            let address = u32::from(address) << 24 | u32::from(address) << (scale % 24);
+            IpNet::new(IpAddr::V4(Ipv4Addr::from_bits(address)), length.min(32)).unwrap().trunc()
         }
+    }
+
+    fn has_by_the_list(entries: &[Entry], prefix: &IpNet) -> bool {
+        let covers = |entry: &Entry| entry.net.contains(prefix) && (entry.ge..=entry.le).contains(&prefix.prefix_len());
+        entries.iter().any(covers)
     }
 
     proptest! {
         #[test]
         fn the_runs_answer_as_the_list_does(
-            entries in proptest::collection::vec((any::<bool>(), any::<u8>(), 0_u8..=32, 0_u8..=128, 0_u8..=128), 0..30),
-            asked in proptest::collection::vec((any::<bool>(), any::<u8>(), 0_u8..=32), 1..30),
+            entries in proptest::collection::vec((any::<bool>(), any::<u8>(), any::<u8>(), 0_u8..=128, 0_u8..=128, 0_u8..=128), 0..80),
+            asked in proptest::collection::vec((any::<bool>(), any::<u8>(), any::<u8>(), 0_u8..=128), 1..60),
         ) {
-            let entries: Vec<_> = entries.into_iter().map(|(v6, address, length, ge, le)| {
-                let net = net(v6, address, length);
+            let entries: Vec<_> = entries.into_iter().map(|(v6, address, scale, length, ge, le)| {
+                let net = net(v6, address % 16, scale, length);
                 Entry { net, ge: ge.max(net.prefix_len()), le }
             }).collect();
             let set = PrefixSet::new(&entries);
-            for (v6, address, length) in asked {
-                let prefix = net(v6, address, length);
-                let listed = entries.iter().any(|entry| {
-                    entry.net.contains(&prefix) && (entry.ge..=entry.le).contains(&prefix.prefix_len())
-                });
-                prop_assert_eq!(set.contains(&prefix), listed, "{}", prefix);
+            for (v6, address, scale, length) in asked {
+                let prefix = net(v6, address % 16, scale, length);
+                prop_assert_eq!(set.contains(&prefix), has_by_the_list(&entries, &prefix), "{}", prefix);
+            }
+            // Its own entries, and what adjoins them.
+            for entry in &entries {
+                for length in [entry.ge, entry.le, entry.net.prefix_len()] {
+                    let length = length.clamp(entry.net.prefix_len(), entry.net.max_prefix_len());
+                    for address in [entry.net.network(), entry.net.broadcast()] {
+                        let prefix = IpNet::new(address, length).unwrap().trunc();
+                        prop_assert_eq!(set.contains(&prefix), has_by_the_list(&entries, &prefix), "{}", prefix);
+                    }
+                }
+            }
+        }
+
+        /// Exact prefixes, as many as a large list has, crowded at some places: against an ordered set.
+        #[test]
+        fn crowds_at_every_scale_are_told_from_what_is_beside_them(
+            crowds in proptest::collection::vec((any::<u128>(), 0_u32..128, 1_u8..=128, 1_u32..400), 1..6),
+        ) {
+            let mut listed = BTreeSet::new();
+            for (place, step, length, count) in &crowds {
+                for at in 0..*count {
+                    let address = place.wrapping_add(u128::from(at) << step);
+                    listed.insert(IpNet::new(IpAddr::V6(Ipv6Addr::from_bits(address)), *length).unwrap().trunc());
+                    let address = u32::try_from(place >> 96).unwrap().wrapping_add(at << (step % 32));
+                    let length = (length % 32) + 1;
+                    listed.insert(IpNet::new(IpAddr::V4(Ipv4Addr::from_bits(address)), length).unwrap().trunc());
+                }
+            }
+            let entry = |net: &IpNet| Entry { net: *net, ge: net.prefix_len(), le: net.prefix_len() };
+            let set = PrefixSet::new(&listed.iter().map(entry).collect::<Vec<_>>());
+            for net in &listed {
+                prop_assert!(set.contains(net), "{}", net);
+                let sibling = match net {
+                    IpNet::V4(net) => {
+                        let sibling = net.network().to_bits() ^ 1 << (32 - net.prefix_len());
+                        IpNet::new(IpAddr::V4(Ipv4Addr::from_bits(sibling)), net.prefix_len()).unwrap()
+                    }
+                    IpNet::V6(net) => {
+                        let sibling = net.network().to_bits() ^ 1 << (128 - net.prefix_len());
+                        IpNet::new(IpAddr::V6(Ipv6Addr::from_bits(sibling)), net.prefix_len()).unwrap()
+                    }
+                };
+                for beside in [Some(sibling), net.supernet()].into_iter().flatten() {
+                    prop_assert_eq!(set.contains(&beside), listed.contains(&beside), "{}", beside);
+                }
             }
         }
     }

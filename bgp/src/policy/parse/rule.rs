@@ -4,7 +4,7 @@ use super::{Compiler, Kind, each, suggest, values};
 use crate::policy::Rule;
 use crate::policy::change::Changes;
 use crate::policy::eval::{Condition, ExtPattern, Pattern, PeerIs};
-use crate::policy::members::{ExtWords, Members, Words};
+use crate::policy::members::{Forms, Members};
 use crate::policy::sets::PrefixSet;
 use crate::types::Asn;
 use serde_json::Value;
@@ -113,11 +113,16 @@ impl Compiler<'_> {
             }
             "med" => self.one(field, value, &RANGE).map(Condition::Med),
             "local_pref" => self.one(field, value, &RANGE).map(Condition::LocalPref),
-            "community" => Some(Condition::Community(Words::new(self.named(field, value, &COMMUNITY_PATTERN)))),
-            "large_community" => Some(Condition::LargeCommunity(Words::new(self.named(field, value, &LARGE_PATTERN)))),
+            "community" => {
+                let all = self.named(field, value, &COMMUNITY_PATTERN);
+                Some(Condition::Community(Forms::of_communities(&all)))
+            }
+            "large_community" => {
+                Some(Condition::LargeCommunity(Forms::of_large(&self.named(field, value, &LARGE_PATTERN))))
+            }
             "ext_community" => {
                 let all = self.named(field, value, &EXT_PATTERN);
-                Some(Condition::ExtCommunity(ExtWords::new(all.into_iter().flatten().collect())))
+                Some(Condition::ExtCommunity(Forms::of_extended(all.into_iter().flatten())))
             }
             "link_bandwidth" => {
                 let remedy = "10G (bits per second), or \"ge 10G le 400G\"";
@@ -189,7 +194,7 @@ impl Compiler<'_> {
             }
         }
         if !entries.is_empty() {
-            sets.push(Arc::new(PrefixSet::new(&entries)));
+            sets.push(self.prefix_set(field, entries));
         }
         sets
     }
