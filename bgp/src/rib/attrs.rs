@@ -35,12 +35,16 @@ struct Slot {
     bandwidth: f32,
 }
 
+/// Parts of the index, by hash. Each grows on its own, so that no call has to wait for all of it: a full table of the Internet makes
+/// one part grow to a few thousand blocks, which takes less than a millisecond.
+const PARTS: usize = 64;
+
 /// All blocks of a speaker. The hash is seeded, so that no peer can craft collisions.
 #[derive(Debug)]
 pub struct AttrsTable {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    index: HashTable<u32>,
+    index: Vec<HashTable<u32>>,
     hasher: SeedableRandomState,
 }
 
@@ -51,7 +55,7 @@ impl AttrsTable {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
-            index: HashTable::new(),
+            index: vec![HashTable::new(); PARTS],
             hasher: SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()),
         }
     }
@@ -61,8 +65,8 @@ impl AttrsTable {
         let short = self.short_hash(block);
         let hash = spread(short);
         let slots = &self.slots;
-        if let Some(&at) = self.index.find(hash, |&at| slots.get(at as usize).is_some_and(|slot| &*slot.block == block))
-        {
+        let is_it = |&at: &u32| slots.get(at as usize).is_some_and(|slot| &*slot.block == block);
+        if let Some(&at) = self.index[part(short)].find(hash, is_it) {
             self.hold(AttrsId::at(at));
             return AttrsId::at(at);
         }
@@ -80,7 +84,7 @@ impl AttrsTable {
             }
         };
         let slots = &self.slots;
-        self.index.insert_unique(hash, at, |&at| spread(slots[at as usize].hash));
+        self.index[part(short)].insert_unique(hash, at, |&at| spread(slots[at as usize].hash));
         AttrsId::at(at)
     }
 
@@ -100,8 +104,8 @@ impl AttrsTable {
         slot.holders -= 1;
         if slot.holders == 0 {
             slot.block = Box::default();
-            let hash = spread(slot.hash);
-            if let Ok(entry) = self.index.find_entry(hash, |&at| at as usize == id.place()) {
+            let short = slot.hash;
+            if let Ok(entry) = self.index[part(short)].find_entry(spread(short), |&at| at as usize == id.place()) {
                 entry.remove();
             }
             self.free.push(id.0.get() - 1);
@@ -128,18 +132,23 @@ impl AttrsTable {
 
     /// How many distinct blocks are held.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.index.len()
+    pub const fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
     }
 
     /// Whether there are none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
-/// The index looks at the highest and at the lowest bits.
+/// By bits that a part does not look at.
+const fn part(hash: u32) -> usize {
+    (hash >> 19) as usize % PARTS
+}
+
+/// A part looks at the highest and at the lowest bits.
 fn spread(hash: u32) -> u64 {
     u64::from(hash) << 32 | u64::from(hash)
 }
@@ -163,5 +172,20 @@ mod tests {
         let c = table.intern(b"three");
         assert_eq!(c, a, "the slot is used again");
         assert_eq!(table.intern(b"two"), b);
+    }
+
+    #[test]
+    fn blocks_are_found_and_freed_whatever_part_of_the_index_holds_them() {
+        let mut table = AttrsTable::new(1);
+        let block = |number: u32| number.to_be_bytes();
+        let held: Vec<_> = (0..5_000).map(|number| table.intern(&block(number))).collect();
+        assert_eq!(table.len(), 5_000);
+        for (number, id) in (0..).zip(&held) {
+            assert_eq!((table.intern(&block(number)), table.block(*id)), (*id, &block(number)[..]));
+        }
+        held.iter().for_each(|id| table.release(*id));
+        assert_eq!(table.len(), 5_000, "held once more");
+        held.iter().for_each(|id| table.release(*id));
+        assert!(table.is_empty() && table.index.iter().all(HashTable::is_empty));
     }
 }
