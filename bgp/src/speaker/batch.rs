@@ -32,6 +32,8 @@ use std::sync::Arc;
 const BATCH: u32 = 2_048;
 /// Most batches in one call, whether or not there is something to tell in them.
 const BATCHES: usize = 16;
+/// Most of them that are made by it: whose routes they are is told nothing of them, and others wait meanwhile.
+const MADE: usize = 2;
 /// Paths of a batch's prefixes, if several are told, after which no prefix is added: bounds the work of a call too.
 const PATHS: usize = 8_192;
 /// Kinds of peers whose batches are kept at a time.
@@ -165,9 +167,9 @@ impl Speaker {
         let mut hits = std::mem::take(&mut member.hits);
         let readable = self.readable();
         out.begin(readable, self.table.log_end());
-        let mut more = true;
+        let (mut more, mut made) = (true, 0);
         for _ in 0..BATCHES {
-            if !more || buf.len() >= limit {
+            if !more || buf.len() >= limit || made >= MADE {
                 break;
             }
             if let Some(mark) = out.take_mark()
@@ -176,7 +178,8 @@ impl Speaker {
                 session.codec.spoken().for_each(|family| refresh::put(buf, family, mark));
             }
             if let Some(start) = out.next_start(readable) {
-                if let Some(batch) = self.batch(id, &session, start, readable) {
+                if let Some((batch, is_new)) = self.batch(id, &session, start, readable) {
+                    made += usize::from(is_new);
                     let told = buf.len();
                     self.tell(&batch, (id, &session), &mut out, &mut hits, buf);
                     out.advance(batch.next);
@@ -210,8 +213,8 @@ impl Speaker {
         }
     }
 
-    /// The batch that begins at `start`: one that was made before, if it still holds.
-    fn batch(&mut self, id: PeerId, session: &Session, start: Start, readable: u64) -> Option<Arc<Batch>> {
+    /// The batch that begins at `start`, and whether it is new: one that was made before, if it still holds.
+    fn batch(&mut self, id: PeerId, session: &Session, start: Start, readable: u64) -> Option<(Arc<Batch>, bool)> {
         let member = self.members.get(&id)?;
         let like = self.likeness(member, session);
         let several = session.codec.add_path_tx.contains(&true);
@@ -226,7 +229,7 @@ impl Speaker {
         };
         let place = self.groups.iter().position(|group| group.like == like);
         if let Some(batch) = place.and_then(|place| self.groups[place].kept.iter().find(holds)) {
-            return Some(Arc::clone(batch));
+            return Some((Arc::clone(batch), false));
         }
         let batch = Arc::new(self.make_batch(member, session, start, made));
         let place = place.unwrap_or_else(|| {
@@ -241,7 +244,7 @@ impl Speaker {
             kept.pop_front();
         }
         kept.push_back(Arc::clone(&batch));
-        Some(batch)
+        Some((batch, true))
     }
 
     fn likeness(&self, member: &Member, session: &Session) -> Likeness {
