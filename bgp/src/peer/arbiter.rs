@@ -60,6 +60,8 @@ pub struct Peer {
     pub(super) established: u64,
     pub(super) dropped: u64,
     pub(super) last_error: Option<String>,
+    /// The NOTIFICATION that ended the last session, until there is another.
+    pub(super) ended_by: Option<String>,
     pub(super) over: Over,
     pub(super) past_received: [u64; 5],
     pub(super) past_sent: [u64; 5],
@@ -99,6 +101,7 @@ impl Peer {
             established: 0,
             dropped: 0,
             last_error: None,
+            ended_by: None,
             over: Over::Lost,
             past_received: [0; 5],
             past_sent: [0; 5],
@@ -437,6 +440,7 @@ impl Peer {
         self.retry_at = None;
         self.since = context.now;
         self.established += 1;
+        self.ended_by = None;
         self.local.kept &= self.local.restarted;
         let lost = self.stale.session_began(context.now, &session);
         self.output.push_back(PeerOutput::Up(session));

@@ -144,12 +144,16 @@ impl Peer {
     fn down(&mut self, now: Instant, reason: String, retain: Vec<Family>) {
         self.dropped += 1;
         self.since = now;
+        let notified = matches!(self.over, Over::Sent(_) | Over::Received(_));
+        self.ended_by = notified.then(|| reason.clone());
         self.last_error = Some(reason.clone());
         self.output.push_back(PeerOutput::Down { reason, retain });
     }
 
     pub(super) fn refused(&mut self, reason: String) {
-        self.last_error = Some(reason.clone());
+        // what was said when the session ended says more than every attempt since
+        let before = self.ended_by.as_ref().map(|before| format!("{before}; then {reason}"));
+        self.last_error = Some(before.unwrap_or_else(|| reason.clone()));
         self.output.push_back(PeerOutput::Refused(reason));
     }
 

@@ -33,6 +33,22 @@ fn what_the_peer_says_is_shown() {
     assert_eq!(told_by(4, text), "received Administrative Reset (6/4): \"[TICKET-1] üpgrade\"");
 }
 
+/// §2: the operator sees what was said also when later attempts to connect have failed, and until the session is back.
+#[test]
+fn what_the_peer_says_outlasts_failed_attempts() {
+    let mut plant = established();
+    plant.send(&framed(3, b"\x06\x02\x05paint"));
+    plant.accept();
+    plant.leave();
+    let said = plant.guest().last_error.unwrap();
+    assert_eq!(said, "received Administrative Shutdown (6/2): \"paint\"; then connection lost");
+    plant.accept();
+    plant.open();
+    plant.send(&framed(3, b"\x06\x06"));
+    assert_eq!(plant.guest().last_error.unwrap(), "received Other Configuration Change (6/6)");
+    plant.check();
+}
+
 /// §2: only those two subcodes carry one.
 #[test]
 fn other_subcodes_carry_none() {
