@@ -216,14 +216,19 @@ fn explain(client: &Client, target: &str, form: Form, out: &mut impl Write) -> R
     let reply = client.read::<Explanation>(&text)?;
     match form {
         Form::Json => out.write_all(text.as_bytes())?,
-        Form::Table if reply.body.route.is_none() => {}
+        Form::Table if !is_known(&reply.body) => {}
         Form::Table => out.write_all(show::explain::text(&reply.body).as_bytes())?,
     }
-    if reply.body.route.is_none() {
+    if !is_known(&reply.body) {
         out.flush()?;
         return Err(VerbError::Unknown(format!("{}: no prefix of the table covers {target}", reply.node)));
     }
     Ok(())
+}
+
+/// Whether there is something to explain: a route, or one that somebody announced and that was not taken.
+fn is_known(answer: &Explanation) -> bool {
+    answer.route.is_some() || !answer.refused.is_empty()
 }
 
 fn routes(

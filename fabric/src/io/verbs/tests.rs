@@ -138,6 +138,16 @@ fn stop_returns_when_the_daemon_is_gone() {
 }
 
 #[test]
+fn a_route_that_was_only_refused_is_explained() {
+    let text = r#"{"target":"10.41.2.0/24","route":null,"paths":[],"kernel":null,"originated":null,"told":[],"no_session":[],
+        "refused":[{"prefix":"10.41.2.0/24","from":"bird","reason":"rejected by rule valid[0]","age_s":18}]}"#;
+    let mut answer: Explanation = serde_json::from_str(text).unwrap();
+    assert!(is_known(&answer) && show::explain::text(&answer).contains("rejected by rule valid[0]"));
+    answer.refused.clear();
+    assert!(!is_known(&answer));
+}
+
+#[test]
 fn what_is_not_there_is_said_with_a_remedy() {
     let daemon = Daemon::start("missing", HOST_AT, converged);
     let failure = |verb: Verb| {
