@@ -3,7 +3,7 @@
 //! The file form is one flat mapping per line, because that is what people write; [`Expectation`] is what the checker
 //! takes, and it cannot hold a nonsensical mixture. Unknown keys and wrong combinations are errors that name the key.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -36,6 +36,19 @@ pub enum What {
         via: BTreeSet<String>,
         /// The number of next hops, if it matters.
         paths: Option<usize>,
+        /// The weight of the next hop through each of these nodes; empty = whichever.
+        weights: BTreeMap<String, u16>,
+    },
+    /// What a command prints in `at`, each run of blanks and line ends taken as one space.
+    Command {
+        /// The node it runs in.
+        at: String,
+        /// Its words.
+        run: Vec<String>,
+        /// Texts that are all there.
+        says: Vec<String>,
+        /// Texts of which none is there.
+        lacks: Vec<String>,
     },
     /// Of the routes learnt by a routing protocol, the kernel of `at` holds these and no other.
     Only {
@@ -65,12 +78,22 @@ pub enum What {
 impl fmt::Display for Expectation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
-            What::Route { at, route, via, paths } => {
+            What::Route { at, route, via, paths, weights } => {
                 write!(f, "{at}: {route}")?;
                 if !via.is_empty() {
                     write!(f, " via {}", names(via))?;
                 }
+                for (node, weight) in weights {
+                    write!(f, ", {node} ×{weight}")?;
+                }
                 paths.map_or(Ok(()), |paths| write!(f, ", {paths} paths"))
+            }
+            What::Command { at, run, says, lacks } => {
+                write!(f, "{at}: `{}`", run.join(" "))?;
+                if !says.is_empty() {
+                    write!(f, " says {}", says.join(" … "))?;
+                }
+                if lacks.is_empty() { Ok(()) } else { write!(f, " lacks {}", lacks.join(" … ")) }
             }
             What::Only { at, only } => write!(f, "{at}: only {}", names(only)),
             What::Absent { at, absent } => write!(f, "{at}: no {absent}"),
@@ -94,6 +117,10 @@ struct Line {
     route: Option<IpNet>,
     via: Option<BTreeSet<String>>,
     paths: Option<usize>,
+    weights: Option<BTreeMap<String, u16>>,
+    run: Option<String>,
+    says: Option<Texts>,
+    lacks: Option<Texts>,
     only: Option<BTreeSet<IpNet>>,
     absent: Option<IpNet>,
     ping: Option<String>,
@@ -102,31 +129,75 @@ struct Line {
     within: Option<Duration>,
 }
 
+/// One text, or a list of them.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a text or a list of texts")]
+enum Texts {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Texts {
+    /// As a command's output is compared: each run of blanks and line ends is one space.
+    fn flat(self) -> Vec<String> {
+        let list = match self {
+            Self::One(text) => vec![text],
+            Self::Many(list) => list,
+        };
+        list.iter().map(|text| flat(text)).collect()
+    }
+}
+
+/// Each run of blanks and line ends as one space.
+pub(crate) fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Which keys an expectation may have.
+const FORMS: &str = "an expectation is one of {at, route, via?, paths?, weights?}, {at, run, says?, lacks?}, {at, only}, \
+                     {at, absent}, {from, ping, loss?}, each with `within?`";
+
 impl TryFrom<Line> for Expectation {
     type Error = String;
 
     fn try_from(line: Line) -> Result<Self, String> {
         let within = line.within.unwrap_or(WITHIN);
-        let detail = line.via.is_some() || line.paths.is_some();
-        let what = match (line.at, line.from, line.route, line.only, line.absent, line.ping) {
-            (Some(at), None, Some(route), None, None, None) if line.loss.is_none() => {
-                What::Route { at, route, via: line.via.unwrap_or_default(), paths: line.paths }
+        let of_route = line.via.is_some() || line.paths.is_some() || line.weights.is_some();
+        let of_command = line.says.is_some() || line.lacks.is_some();
+        let stray = |route: bool, command: bool, ping: bool| {
+            (of_route && !route) || (of_command && !command) || (line.loss.is_some() && !ping)
+        };
+        let what = match (line.at, line.from, line.route, line.only, line.absent, line.ping, line.run) {
+            (Some(at), None, Some(route), None, None, None, None) if !stray(true, false, false) => What::Route {
+                at,
+                route,
+                via: line.via.unwrap_or_default(),
+                paths: line.paths,
+                weights: line.weights.unwrap_or_default(),
+            },
+            (Some(at), None, None, Some(only), None, None, None) if !stray(false, false, false) => {
+                What::Only { at, only }
             }
-            (Some(at), None, None, Some(only), None, None) if !detail && line.loss.is_none() => What::Only { at, only },
-            (Some(at), None, None, None, Some(absent), None) if !detail && line.loss.is_none() => {
+            (Some(at), None, None, None, Some(absent), None, None) if !stray(false, false, false) => {
                 What::Absent { at, absent }
             }
-            (None, Some(from), None, None, None, Some(ping)) if !detail => {
+            (None, Some(from), None, None, None, Some(ping), None) if !stray(false, false, true) => {
                 What::Ping { from, ping, loss: line.loss.unwrap_or(0) }
             }
-            _ => {
-                return Err("an expectation is one of {at, route, via?, paths?}, {at, only}, {at, absent}, \
-                            {from, ping, loss?}, each with `within?`"
-                    .to_owned());
+            (Some(at), None, None, None, None, None, Some(run)) if of_command && !stray(false, true, false) => {
+                let texts = |texts: Option<Texts>| texts.map_or_else(Vec::new, Texts::flat);
+                What::Command { at, run: words(&run)?, says: texts(line.says), lacks: texts(line.lacks) }
             }
+            _ => return Err(FORMS.to_owned()),
         };
         Ok(Self { what, within })
     }
+}
+
+/// A command as a shell would split it.
+pub(crate) fn words(line: &str) -> Result<Vec<String>, String> {
+    let words = crate::topology::expand::words(line)?;
+    if words.is_empty() { Err("the command is empty".to_owned()) } else { Ok(words) }
 }
 
 /// `3s`, `500ms` or a bare number of seconds.
@@ -163,6 +234,22 @@ mod tests {
         assert!(read("{at: node1, ping: node2}").is_err());
         assert!(read("{at: node1, absent: 10.0.0.0/8, via: [tor1]}").is_err());
         assert!(read("{at: node1, route: 10.0.0.0/8, within: soon}").unwrap_err().contains("soon"));
+    }
+
+    #[test]
+    fn a_route_with_weights() {
+        let read = read("{at: node1, route: 10.0.0.0/8, weights: {tor1: 1, tor2: 4}}").unwrap();
+        assert_eq!(read.to_string(), "node1: 10.0.0.0/8, tor1 ×1, tor2 ×4");
+    }
+
+    #[test]
+    fn a_command_needs_something_to_say_or_to_lack() {
+        let read_well = read("{at: b, run: \"birdc 'show route'\", says: 'a   b', lacks: [c, d]}").unwrap();
+        let What::Command { run, says, lacks, .. } = read_well.what else { panic!("{read_well:?}") };
+        assert_eq!((run.len(), says, lacks), (2, vec!["a b".to_owned()], vec!["c".to_owned(), "d".to_owned()]));
+        assert!(read("{at: b, run: birdc}").is_err());
+        assert!(read("{at: b, run: \"birdc 'show\", says: a}").is_err());
+        assert!(read("{at: b, route: 10.0.0.0/8, says: a}").is_err());
     }
 
     #[test]

@@ -374,6 +374,10 @@ impl Plant for Lab {
         self.machine(node)?.start_daemons().map_err(|error| io::Error::other(format!("{error:#}")))
     }
 
+    fn run(&self, node: &str, words: &[String]) -> io::Result<(bool, String)> {
+        self.machine(node)?.run(words).map(|(status, text)| (status.success(), text))
+    }
+
     fn set_links(&self, ends: &[LinkEnd], up: bool) -> io::Result<()> {
         let mut requests = Vec::new();
         for (node, interface) in ends {

@@ -7,5 +7,6 @@ pub mod lab;
 pub mod personality;
 pub mod probe;
 pub mod sim;
+pub mod step;
 pub mod topology;
 pub mod verify;

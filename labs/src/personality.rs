@@ -1,4 +1,4 @@
-//! Which daemon a node runs and how it is started: weft, or BIRD, FRR or GoBGP in its place for interop.
+//! Which daemon a node runs and how it is started: weft, or BIRD, FRR, GoBGP or OpenBGPD in its place for interop.
 //!
 //! `--node spine1=bird` replaces a node's daemon; its configuration is then `NODE.bird.conf` beside the node's own
 //! `NODE.yaml`, which still says which addresses go on `lo` (weft puts them there itself, the others do not).
@@ -20,6 +20,8 @@ pub enum Personality {
     Frr,
     /// GoBGP; it has no forwarding table.
     Gobgp,
+    /// OpenBGPD; on Linux it has no forwarding table, and it runs as root only.
+    Openbgpd,
     /// No daemon: a shell, a client.
     Plain,
 }
@@ -30,7 +32,7 @@ impl Personality {
     pub fn of_image(image: &str) -> Self {
         let last = image.rsplit('/').next().unwrap_or_default();
         let name = last.split(':').next().unwrap_or_default();
-        [Self::Weft, Self::Gobgp, Self::Bird, Self::Frr]
+        [Self::Weft, Self::Gobgp, Self::Bird, Self::Frr, Self::Openbgpd]
             .into_iter()
             .find(|personality| name.contains(personality.name()))
             .unwrap_or(Self::Plain)
@@ -44,6 +46,7 @@ impl Personality {
             Self::Bird => "bird",
             Self::Frr => "frr",
             Self::Gobgp => "gobgp",
+            Self::Openbgpd => "openbgpd",
             Self::Plain => "plain",
         }
     }
@@ -56,6 +59,7 @@ impl Personality {
             Self::Bird => weft_yaml.with_extension("bird.conf"),
             Self::Frr => weft_yaml.with_extension("frr.conf"),
             Self::Gobgp => weft_yaml.with_extension("gobgp.yaml"),
+            Self::Openbgpd => weft_yaml.with_extension("openbgpd.conf"),
         }
     }
 
@@ -64,7 +68,7 @@ impl Personality {
     pub fn has_kernel_routes(self) -> bool {
         match self {
             Self::Weft | Self::Bird | Self::Frr => true,
-            Self::Gobgp | Self::Plain => false,
+            Self::Gobgp | Self::Openbgpd | Self::Plain => false,
         }
     }
 }
@@ -79,10 +83,10 @@ impl FromStr for Personality {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Weft, Self::Bird, Self::Frr, Self::Gobgp, Self::Plain]
+        [Self::Weft, Self::Bird, Self::Frr, Self::Gobgp, Self::Openbgpd, Self::Plain]
             .into_iter()
             .find(|personality| personality.name() == text)
-            .ok_or_else(|| format!("`{text}` is no personality: weft, bird, frr, gobgp or plain"))
+            .ok_or_else(|| format!("`{text}` is no personality: weft, bird, frr, gobgp, openbgpd or plain"))
     }
 }
 
@@ -91,8 +95,9 @@ impl FromStr for Personality {
 /// # Errors
 /// When there is no `=`, or the word is unknown; the message says which.
 pub fn parse_override(text: &str) -> Result<(String, Personality), String> {
-    let (node, word) =
-        text.split_once('=').ok_or_else(|| format!("`{text}`: write NODE=bird, NODE=frr or NODE=gobgp"))?;
+    let (node, word) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}`: write NODE=bird, NODE=frr, NODE=gobgp or NODE=openbgpd"))?;
     Ok((node.to_owned(), word.parse()?))
 }
 
@@ -106,6 +111,7 @@ mod tests {
         assert_eq!(Personality::of_image("quay.io/frrouting/frr:8.4"), Personality::Frr);
         assert_eq!(Personality::of_image("example.org/bird/alpine"), Personality::Plain);
         assert_eq!(Personality::of_image("osrg/gobgp"), Personality::Gobgp);
+        assert_eq!(Personality::of_image("openbgpd/openbgpd:8"), Personality::Openbgpd);
     }
 
     #[test]

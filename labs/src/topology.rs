@@ -15,6 +15,7 @@ use ipnet::IpNet;
 
 use crate::expect::Expectation;
 use crate::personality::Personality;
+use crate::step::Step;
 
 /// A whole lab.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +32,8 @@ pub struct Topology {
     pub links: Vec<LinkSpec>,
     /// What must be true once it runs.
     pub expect: Vec<Expectation>,
+    /// What `verify` does then, one after the other.
+    pub steps: Vec<Step>,
     /// Keys that were read and have no effect here, as sentences for a person.
     pub warnings: Vec<String>,
 }

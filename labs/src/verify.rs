@@ -10,6 +10,7 @@ pub mod api;
 pub mod check;
 pub mod failover;
 pub mod kernel;
+mod steps;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -22,10 +23,13 @@ use serde::Serialize;
 
 use crate::draw::{self, NodeState};
 use crate::expect::{Expectation, What};
+use crate::step::Step;
 use crate::verify::check::Site;
 
 /// How often unmet expectations are looked at again.
 const POLL: Duration = Duration::from_millis(50);
+/// How often a command is run again: each is a process, and a client that asks its daemon.
+const COMMAND_POLL: Duration = Duration::from_millis(400);
 
 /// Work to be done inside a node's namespaces: opens one socket.
 pub type OpenSocket = Box<dyn FnOnce() -> io::Result<OwnedFd> + Send>;
@@ -37,7 +41,7 @@ pub type LinkEnd = (String, String);
 pub trait Plant {
     /// Every node's name.
     fn nodes(&self) -> Vec<String>;
-    /// Which daemon a node runs: `weft`, `bird`, `frr`, `gobgp`, or nothing.
+    /// Which daemon a node runs: `weft`, `bird`, `frr`, `gobgp`, `openbgpd`, or nothing.
     fn personality(&self, node: &str) -> String;
     /// Every link.
     fn links(&self) -> Vec<[LinkEnd; 2]>;
@@ -58,6 +62,11 @@ pub trait Plant {
     /// # Errors
     /// When it cannot be started.
     fn start_daemon(&self, node: &str) -> io::Result<()>;
+    /// Runs a command in a node to its end: whether it succeeded, and both of its outputs.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    fn run(&self, node: &str, words: &[String]) -> io::Result<(bool, String)>;
     /// Sets interfaces up or down, as close to at once as the kernel can.
     ///
     /// # Errors
@@ -72,6 +81,8 @@ pub struct Options {
     pub failover: bool,
     /// Send 1,000 flows and look at their spread.
     pub spread: bool,
+    /// What is done once everything expected holds.
+    pub steps: Vec<Step>,
 }
 
 /// How a check ended.
@@ -206,6 +217,9 @@ pub fn verify_watched(
     let checks = poll_expectations(&site, expectations, begin, watch);
     let mut report = Report { converged_s: converged(&checks, expectations), checks, ..Report::default() };
     report.drawing = draw::draw(&states(&site), &plant.links());
+    if report.is_good() {
+        steps::run(&site, &options.steps, &mut report);
+    }
     let Some(path) = failover::path(expectations) else {
         return Ok(report);
     };
@@ -246,6 +260,7 @@ pub(crate) fn poll_expectations(
     watch: Watch<'_>,
 ) -> Vec<Check> {
     let mut results: Vec<Option<Check>> = vec![None; expectations.len()];
+    let mut commands_at = Duration::ZERO;
     while results.iter().any(Option::is_none) {
         let patient = watch(results.iter().flatten().count(), results.len());
         // packets are sent once the routes stand: a ping that is lost takes long, and others would wait for it
@@ -253,8 +268,12 @@ pub(crate) fn poll_expectations(
             .iter()
             .zip(&results)
             .any(|(expectation, result)| result.is_none() && matches!(expectation.what, What::Route { .. }));
+        let commands_too = begin.elapsed() >= commands_at;
         for (expectation, result) in expectations.iter().zip(&mut results).filter(|(_, result)| result.is_none()) {
             if open_routes && matches!(expectation.what, What::Ping { .. }) {
+                continue;
+            }
+            if !commands_too && matches!(expectation.what, What::Command { .. }) {
                 continue;
             }
             let found = site.holds(expectation);
@@ -268,6 +287,9 @@ pub(crate) fn poll_expectations(
             let name = expectation.to_string();
             *result = Some(Check { name, outcome, detail, seconds: elapsed.as_secs_f64() });
         }
+        if commands_too {
+            commands_at = begin.elapsed() + COMMAND_POLL;
+        }
         if results.iter().any(Option::is_none) {
             thread::sleep(POLL);
         }
@@ -276,7 +298,11 @@ pub(crate) fn poll_expectations(
     // An absence that held at once may stop to hold while others converge: it is asked again at the end.
     let mut checks: Vec<Check> = results.into_iter().flatten().collect();
     for (expectation, check) in expectations.iter().zip(&mut checks) {
-        let negative = matches!(expectation.what, What::Absent { .. } | What::Only { .. });
+        let negative = match &expectation.what {
+            What::Absent { .. } | What::Only { .. } => true,
+            What::Command { lacks, .. } => !lacks.is_empty(),
+            What::Route { .. } | What::Ping { .. } => false,
+        };
         if negative
             && check.outcome == Outcome::Passed
             && let check::Answer::Instead(instead) = site.holds(expectation)

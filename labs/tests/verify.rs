@@ -111,6 +111,12 @@ impl Plant for Static {
         Ok(())
     }
 
+    fn run(&self, node: &str, words: &[String]) -> io::Result<(bool, String)> {
+        let name = format!("{}{node}", self.prefix);
+        let output = Command::new("ip").args(["netns", "exec", &name]).args(words).output()?;
+        Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    }
+
     fn set_links(&self, ends: &[LinkEnd], up: bool) -> io::Result<()> {
         for (node, interface) in ends {
             self.ip(node, &format!("link set {interface} {}", if up { "up" } else { "down" }));
@@ -147,7 +153,7 @@ fn a_true_plant_passes_and_its_flows_spread_and_survive_a_router() {
          {at: a, absent: 10.8.0.3/32}
          {from: a, ping: b, loss: 0}",
     );
-    let report = verify(&plant, &list, &Options { failover: true, spread: true }).unwrap();
+    let report = verify(&plant, &list, &Options { failover: true, spread: true, steps: Vec::new() }).unwrap();
     println!("{}", report.text());
     // Static routes send packets into a returning link before its carrier is up: that loss is the kernel's.
     let bad = report.checks.iter().filter(|check| check.outcome != Outcome::Passed && check.name != "r1 returns");

@@ -29,7 +29,7 @@ const DESCRIPTORS: u64 = 16_384;
 pub struct Choice {
     /// Topology file, or the name of one of those that come with weft [default: two-racks]
     file: Option<String>,
-    /// Run another daemon in a node: bird, frr, gobgp or plain (may be given several times)
+    /// Run another daemon in a node: bird, frr, gobgp, openbgpd or plain (may be given several times)
     #[arg(long = "node", value_name = "NODE=DAEMON", value_parser = personality::parse_override)]
     nodes: Vec<(String, Personality)>,
     /// The weft program for the nodes [default: the one beside this program, built if need be]
@@ -147,7 +147,8 @@ pub fn verify(options: &Verify) -> Result<ExitCode> {
     }
     let started = start(&options.choice, begin)?;
     let name = started.lab.topology().name.clone();
-    let report = started.check(&verify::Options { failover: options.failover, spread: true });
+    let steps = started.lab.topology().steps.clone();
+    let report = started.check(&verify::Options { failover: options.failover, spread: true, steps });
     started.progress.clear();
     let report = report.inspect_err(|_| started.lab.down(&started.progress))?;
     print(&report.text());

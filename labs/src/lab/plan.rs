@@ -123,7 +123,7 @@ fn launch(
         (Personality::Weft, None) => {
             Err(format!("it runs weft, but nothing is bound to {WEFT_CONFIG}: add to `binds`"))
         }
-        (Personality::Bird | Personality::Frr | Personality::Gobgp, None) => {
+        (Personality::Bird | Personality::Frr | Personality::Gobgp | Personality::Openbgpd, None) => {
             // its own binds bring the configuration
             let mut launch = launch::plan(personality, Path::new("/nonexistent"), "{}")?;
             launch.binds.clear();

@@ -64,6 +64,7 @@ pub fn plan(personality: Personality, config: &Path, weft_yaml: &str) -> Result<
             ..Launch::default()
         },
         Personality::Frr => frr(loopback()?, bind("/etc/frr/bgpd.conf")),
+        Personality::Openbgpd => openbgpd(loopback()?, bind("/etc/openbgpd.conf")),
         Personality::Gobgp => Launch {
             loopback: loopback()?,
             binds: bind("/etc/gobgp/gobgpd.yaml"),
@@ -76,6 +77,19 @@ pub fn plan(personality: Personality, config: &Path, weft_yaml: &str) -> Result<
             ..Launch::default()
         },
     })
+}
+
+fn openbgpd(loopback: Vec<IpNet>, binds: Vec<(PathBuf, PathBuf)>) -> Launch {
+    // it takes no configuration that others may read
+    let start = "install -m 600 /etc/openbgpd.conf /run/openbgpd/bgpd.conf && \
+                 exec /usr/sbin/bgpd -d -f /run/openbgpd/bgpd.conf";
+    Launch {
+        loopback,
+        binds,
+        folders: vec!["/run/openbgpd".into()],
+        daemons: vec![command(&["sh", "-c", start])],
+        ..Launch::default()
+    }
 }
 
 fn frr(loopback: Vec<IpNet>, binds: Vec<(PathBuf, PathBuf)>) -> Launch {
@@ -120,6 +134,8 @@ mod tests {
             ("add-path", "left", Personality::Bird),
             ("add-path", "left", Personality::Frr),
             ("add-path", "left", Personality::Gobgp),
+            ("two-racks", "spine1", Personality::Openbgpd),
+            ("add-path", "left", Personality::Openbgpd),
         ] {
             let yaml = folder.join(plant).join(format!("{node}.yaml"));
             let config = personality.config_file(&yaml);

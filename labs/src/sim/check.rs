@@ -35,12 +35,18 @@ impl Sim {
     /// What is there instead.
     pub fn holds(&self, what: &What) -> Result<(), String> {
         match what {
-            What::Route { at, route, via, paths } => {
+            What::Route { at, route, via, paths, weights } => {
                 let node = self.id(at);
                 let hops = self.hops(node, route).ok_or_else(|| "no route".to_owned())?;
                 let next: BTreeSet<String> = hops.iter().map(|hop| self.name_of(node, hop)).collect();
                 if !via.is_empty() && next != *via {
                     return Err(format!("via {}", next.into_iter().collect::<Vec<_>>().join(", ")));
+                }
+                for hop in hops.iter() {
+                    let name = self.name_of(node, hop);
+                    if weights.get(&name).is_some_and(|weight| *weight != u16::from(hop.weight)) {
+                        return Err(format!("{name} ×{}", hop.weight));
+                    }
                 }
                 match paths {
                     Some(paths) if hops.len() != *paths => Err(format!("{} paths", hops.len())),
@@ -52,6 +58,7 @@ impl Sim {
                 let show = |set: &BTreeSet<IpNet>| set.iter().map(IpNet::to_string).collect::<Vec<_>>().join(", ");
                 if held == *only { Ok(()) } else { Err(show(&held)) }
             }
+            What::Command { .. } => Err("a simulated node runs no command".to_owned()),
             What::Absent { at, absent } => {
                 let held = self.forwarded(self.id(at)).any(|prefix| prefix == *absent);
                 if held { Err("it is there".to_owned()) } else { Ok(()) }

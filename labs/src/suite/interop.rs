@@ -1,4 +1,5 @@
-//! The stages that need a lab: both plants verified with real packets, and the same plant with other daemons in it.
+//! The stages that need a lab: both plants verified with real packets, the same plants with other daemons in them, and labs of their own
+//! for what weft and others say to each other.
 //!
 //! A lab runs as a child process from a copy of the binaries and topologies that everyone may read, because one of the
 //! runs is made by an ordinary user and a checkout is often below a home directory that only its owner may enter.
@@ -21,18 +22,42 @@ const NO_VERIFY: &str = "every lab check: this build of `weft-lab` has no `verif
 type Place = (&'static str, &'static str);
 
 /// Peers the plants are verified with: name, program that shows it is installed, and where they run.
-const PEERS: [(&str, &str, &[Place]); 3] = [
+const PEERS: [(&str, &str, &[Place]); 4] = [
     ("bird", "bird", &[("two-racks", "spine1=bird"), ("two-racks", "tor1=bird"), ("add-path", "left=bird")]),
     (
         "frr",
-        "bgpd",
+        "zebra",
         &[("two-racks", "spine1=frr"), ("two-racks", "tor1=frr"), ("unnumbered", "tor1=frr"), ("add-path", "left=frr")],
     ),
     ("gobgp", "gobgpd", &[("two-racks", "spine1=gobgp"), ("add-path", "left=gobgp")]),
+    ("openbgpd", OPENBGPD, &[("two-racks", "spine1=openbgpd"), ("add-path", "left=openbgpd")]),
 ];
 
+/// Shows that OpenBGPD is installed; its daemon has the name of FRR's.
+const OPENBGPD: &str = "bgpctl";
+
 /// Topologies with other daemons in them from the start, and the programs they need.
-const MIXED: [(&str, &[&str]); 2] = [("secured", &["bird", "bgpd"]), ("sessions", &["bird", "bgpd", "gobgpd"])];
+const MIXED: [(&str, &[&str]); 5] = [
+    ("secured", &["bird", "zebra"]),
+    ("sessions", &["bird", "zebra", "gobgpd"]),
+    ("attributes", &["bird", "zebra", "gobgpd", OPENBGPD, "exabgp"]),
+    ("paths", &["bird", "zebra", OPENBGPD]),
+    ("observed", &["bird", "zebra", "stayrtr", "pmbmpd", "tshark", "bgpdump"]),
+];
+
+/// Every program of the stage, and the package of the distribution that has it.
+const PACKAGES: [(&str, &str); 10] = [
+    ("bird", "bird2"),
+    ("zebra", "frr"),
+    ("gobgpd", "gobgpd"),
+    (OPENBGPD, "openbgpd"),
+    ("exabgp", "exabgp"),
+    ("stayrtr", "stayrtr"),
+    ("pmbmpd", "pmacct"),
+    ("tshark", "tshark"),
+    ("bgpdump", "bgpdump"),
+    ("ip", "iproute2"),
+];
 
 /// Verifies every topology as root (if we are), and again as an ordinary user.
 pub(crate) fn lab(context: &Context) -> io::Result<Outcome> {
@@ -60,12 +85,13 @@ pub(crate) fn lab(context: &Context) -> io::Result<Outcome> {
     Ok(outcome)
 }
 
-/// Verifies the plant with BIRD, FRR and GoBGP in the place of a spine and a ToR.
+/// Verifies the plants with others in the place of a spine and a ToR, and the labs in which others are from the start.
 pub(crate) fn interop(context: &Context) -> io::Result<Outcome> {
     let log = context.log("interop")?;
-    let missing = || PEERS.iter().any(|(_, program, _)| find_program(program).is_none());
-    if missing() && rustix::process::geteuid().is_root() && find_program("apt-get").is_some() {
-        packages::install(context, &log, &["bird2", "frr", "gobgpd", "iproute2"])?;
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root && find_program("apt-get").is_some() {
+        let missing = PACKAGES.iter().filter(|(program, _)| find_program(program).is_none());
+        packages::install_each(context, &log, &missing.map(|(_, package)| *package).collect::<Vec<_>>())?;
     }
     let Some(stage) = Stage::prepare(context, &log)? else {
         return Ok(Outcome::failed("the lab's binaries do not build"));
@@ -75,8 +101,8 @@ pub(crate) fn interop(context: &Context) -> io::Result<Outcome> {
     }
     let mut outcome = Outcome::default();
     for (name, program, nodes) in PEERS {
-        if find_program(program).is_none() {
-            outcome.add(&Outcome::skipped(format!("{name}: `{program}` is not installed and could not be")));
+        if let Some(why) = unusable(program, is_root) {
+            outcome.add(&Outcome::skipped(format!("{name}: {why}")));
             continue;
         }
         for (plant, node) in nodes {
@@ -84,13 +110,21 @@ pub(crate) fn interop(context: &Context) -> io::Result<Outcome> {
         }
     }
     for (plant, programs) in MIXED {
-        if let Some(missing) = programs.iter().find(|program| find_program(program).is_none()) {
-            outcome.add(&Outcome::skipped(format!("{plant}: `{missing}` is not installed and could not be")));
+        if let Some(why) = programs.iter().find_map(|program| unusable(program, is_root)) {
+            outcome.add(&Outcome::skipped(format!("{plant}: {why}")));
         } else {
             outcome.add(&stage.verify(context, &log, plant, &[], false)?);
         }
     }
     Ok(outcome)
+}
+
+/// Why a program cannot be a peer here.
+fn unusable(program: &str, is_root: bool) -> Option<String> {
+    if find_program(program).is_none() {
+        return Some(format!("`{program}` is not installed and could not be"));
+    }
+    (program == OPENBGPD && !is_root).then(|| "OpenBGPD runs as root only".to_owned())
 }
 
 /// A directory with the binaries and topologies, removed at the end.

@@ -8,8 +8,17 @@ use crate::run::{Context, Log};
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
+/// Installs packages with apt: all at once, and when that does not work each for itself, because one that this distribution does not have
+/// is no reason to go without the others. The log says which failed.
+pub(crate) fn install_each(context: &Context, log: &Log, packages: &[&str]) -> io::Result<()> {
+    if packages.is_empty() || install(context, log, packages)? || packages.len() == 1 {
+        return Ok(());
+    }
+    packages.iter().try_for_each(|package| install(context, log, &[package]).map(drop))
+}
+
 /// Installs packages with apt; false when that did not work (the log says why).
-pub(crate) fn install(context: &Context, log: &Log, packages: &[&str]) -> io::Result<bool> {
+fn install(context: &Context, log: &Log, packages: &[&str]) -> io::Result<bool> {
     let _policy = NoServices::new()?;
     let apt = Path::new("apt-get");
     let mut arguments = vec!["install", "--yes", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold"];

@@ -33,7 +33,11 @@ pub(crate) const STAGES: &[Stage] = &[
         about: "both plants in network namespaces, as root and as an ordinary user",
         run: interop::lab,
     },
-    Stage { name: "interop", about: "the plant with BIRD, FRR and GoBGP in it", run: interop::interop },
+    Stage {
+        name: "interop",
+        about: "plants and labs with BIRD, FRR, GoBGP, OpenBGPD and others in them",
+        run: interop::interop,
+    },
 ];
 
 /// Pinned: the same checks everywhere.

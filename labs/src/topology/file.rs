@@ -1,4 +1,4 @@
-//! The shape of a `*.clab.yml` file: containerlab's keys, strictly, and our own `weft:` and `expect:`.
+//! The shape of a `*.clab.yml` file: containerlab's keys, strictly, and our own `weft:`, `expect:` and `steps:`.
 //!
 //! A key that containerlab has and we do not is one of two: [`Unsupported`] stops with a sentence at its line, because
 //! the lab would not be what its author meant; [`Ignored`] has no meaning without containers and only warns.
@@ -12,6 +12,7 @@ use serde_saphyr::Spanned;
 
 use super::TopologyError;
 use crate::expect::Expectation;
+use crate::step::Step;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -26,6 +27,8 @@ pub(super) struct File {
     pub(super) weft: Extension,
     #[serde(default)]
     pub(super) expect: Vec<Expectation>,
+    #[serde(default)]
+    pub(super) steps: Vec<Step>,
     #[serde(rename = "faults")]
     pub(super) _faults: Option<Unsupported>,
 }

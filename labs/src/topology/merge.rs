@@ -26,6 +26,7 @@ pub(super) fn topology(file: File, path: &Path) -> Result<Topology, Fault> {
         nodes: BTreeMap::new(),
         links: Vec::new(),
         expect: Vec::new(),
+        steps: Vec::new(),
         warnings: Vec::new(),
         name,
     };
@@ -55,6 +56,7 @@ pub(super) fn topology(file: File, path: &Path) -> Result<Topology, Fault> {
     }
     bridge_kinds(&mut topology);
     topology.expect = file.expect;
+    topology.steps = file.steps;
     for link in &topology.links {
         for end in [&link.a, &link.b] {
             if let Some(node) = topology.nodes.get_mut(&end.node) {

@@ -7,10 +7,14 @@ use std::os::fd::OwnedFd;
 
 use ipnet::IpNet;
 
-use crate::expect::{Expectation, What};
+use crate::expect::{Expectation, What, flat};
+use crate::personality::Personality;
 use crate::probe::{self, End};
 use crate::verify::kernel::{self, KernelHop, KernelRoute};
 use crate::verify::{Plant, api, udp};
+
+/// Characters of a command's output shown when it is not as expected.
+const EXCERPT: usize = 1_500;
 
 /// What a look at the lab says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +107,8 @@ impl<'a> Site<'a> {
     #[must_use]
     pub fn holds(&self, expectation: &Expectation) -> Answer {
         let answer = match &expectation.what {
-            What::Route { at, route, via, paths } => self.route(at, *route, via, *paths),
+            What::Route { at, route, via, paths, weights } => self.route(at, *route, via, *paths, weights),
+            What::Command { at, run, says, lacks } => self.command(at, run, says, lacks),
             What::Only { at, only } => self.only(at, only),
             What::Absent { at, absent } => self.absent(at, *absent),
             What::Ping { from, ping, loss } => self.ping(from, ping, *loss),
@@ -111,7 +116,14 @@ impl<'a> Site<'a> {
         answer.unwrap_or_else(|error| Answer::Instead(error.to_string()))
     }
 
-    fn route(&self, at: &str, prefix: IpNet, via: &BTreeSet<String>, paths: Option<usize>) -> io::Result<Answer> {
+    fn route(
+        &self,
+        at: &str,
+        prefix: IpNet,
+        via: &BTreeSet<String>,
+        paths: Option<usize>,
+        weights: &BTreeMap<String, u16>,
+    ) -> io::Result<Answer> {
         if let Some(why) = self.no_kernel_routes(at) {
             return Ok(why);
         }
@@ -119,7 +131,8 @@ impl<'a> Site<'a> {
         let Some(route) = routes.iter().find(|route| route.prefix == prefix) else {
             return Ok(Answer::Instead(format!("the kernel has no {prefix} ({} other routes)", routes.len())));
         };
-        let next = self.next_nodes(at, &route.hops)?;
+        let shares = self.next_nodes(at, &route.hops)?;
+        let next: BTreeSet<String> = shares.keys().cloned().collect();
         if !via.is_empty() && next != *via {
             return Ok(Answer::Instead(format!("via {}", next.into_iter().collect::<Vec<_>>().join(", "))));
         }
@@ -127,6 +140,10 @@ impl<'a> Site<'a> {
             && route.hops.len() != paths
         {
             return Ok(Answer::Instead(format!("{} paths", route.hops.len())));
+        }
+        if weights.iter().any(|(node, weight)| shares.get(node) != Some(weight)) {
+            let shown: Vec<String> = shares.iter().map(|(node, weight)| format!("{node} ×{weight}")).collect();
+            return Ok(Answer::Instead(shown.join(", ")));
         }
         if self.plant.personality(at) == "weft" {
             match api::installed(&self.plant.api_socket(at), prefix)? {
@@ -157,15 +174,32 @@ impl<'a> Site<'a> {
         })
     }
 
+    fn command(&self, at: &str, run: &[String], says: &[String], lacks: &[String]) -> io::Result<Answer> {
+        let (succeeded, output) = self.plant.run(at, run)?;
+        let output = flat(&output);
+        let missing = says.iter().find(|text| !output.contains(*text)).map(|text| format!("no `{text}`"));
+        let surplus = || lacks.iter().find(|text| output.contains(*text)).map(|text| format!("there is `{text}`"));
+        let failed = || (!succeeded).then(|| "it failed".to_owned());
+        Ok(match missing.or_else(surplus).or_else(failed) {
+            None => Answer::Holds,
+            Some(wrong) => Answer::Instead(format!("{wrong} in: {}", excerpt(&output))),
+        })
+    }
+
     fn absent(&self, at: &str, prefix: IpNet) -> io::Result<Answer> {
         let there = self.learnt(at)?.iter().any(|route| route.prefix == prefix);
         Ok(if there { Answer::Instead(format!("the kernel has {prefix}")) } else { Answer::Holds })
     }
 
     fn ping(&self, from: &str, to: &str, loss: u8) -> io::Result<Answer> {
-        if let Some(blind) = self.plant.nodes().iter().find(|node| self.plant.personality(node) == "gobgp") {
+        // one at the edge is no way for anybody's packets
+        let links = self.plant.links();
+        let is_between = |node: &str| links.iter().flatten().filter(|end| end.0 == node).count() > 1;
+        let nodes = self.plant.nodes();
+        if let Some(blind) = nodes.iter().find(|node| is_between(node) && self.no_kernel_routes(node).is_some()) {
+            let what = self.plant.personality(blind);
             return Ok(Answer::CannotAsk(format!(
-                "{blind} runs GoBGP, which forwards nothing: equal paths lose packets"
+                "{blind} runs {what}, which forwards nothing: equal paths lose packets"
             )));
         }
         let open = |node: &str, address: SocketAddr| udp(self.plant, node, address);
@@ -178,24 +212,33 @@ impl<'a> Site<'a> {
         })
     }
 
-    /// GoBGP has no forwarding table: nothing can be read in its kernel.
+    /// GoBGP, and OpenBGPD on Linux, have no forwarding table: nothing can be read in their kernel.
     fn no_kernel_routes(&self, at: &str) -> Option<Answer> {
-        (self.plant.personality(at) == "gobgp").then(|| Answer::CannotAsk("GoBGP keeps no kernel routes".to_owned()))
+        let personality: Personality = self.plant.personality(at).parse().ok()?;
+        let is_blind = personality != Personality::Plain && !personality.has_kernel_routes();
+        is_blind.then(|| Answer::CannotAsk(format!("{personality} keeps no kernel routes")))
     }
 
-    /// The nodes that these next hops lead to: owner of the gateway's address, else whoever is at the link's far end.
-    fn next_nodes(&self, at: &str, hops: &BTreeSet<KernelHop>) -> io::Result<BTreeSet<String>> {
+    /// The nodes that these next hops lead to, each with its weight: owner of the gateway's address, else whoever is at the link's far
+    /// end.
+    fn next_nodes(&self, at: &str, hops: &BTreeSet<KernelHop>) -> io::Result<BTreeMap<String, u16>> {
         let links = kernel::links(self.netlink(at)?)?;
-        let mut nodes = BTreeSet::new();
+        let mut nodes: BTreeMap<String, u16> = BTreeMap::new();
         for hop in hops {
             let owner = hop.gateway.and_then(|gateway| self.owners.get(&gateway));
             let interface = links.iter().find(|(_, link)| link.index == hop.link).map(|(name, _)| name.clone());
             let interface = interface.unwrap_or_default();
             let far_end = || self.far_ends.get(&(at.to_owned(), interface.clone()));
-            nodes.insert(owner.or_else(far_end).cloned().unwrap_or_else(|| format!("?{interface}")));
+            let name = owner.or_else(far_end).cloned().unwrap_or_else(|| format!("?{interface}"));
+            *nodes.entry(name).or_default() += hop.weight;
         }
         Ok(nodes)
     }
+}
+
+/// As much of an output as a reader of a report wants.
+fn excerpt(output: &str) -> String {
+    output.char_indices().nth(EXCERPT).map_or_else(|| output.to_owned(), |(end, _)| format!("{} …", &output[..end]))
 }
 
 fn is_link_local(address: IpAddr) -> bool {

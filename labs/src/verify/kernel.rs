@@ -31,6 +31,8 @@ pub struct KernelHop {
     pub gateway: Option<IpAddr>,
     /// Interface index.
     pub link: u32,
+    /// Share of the flows, relative to the others'; 1 for a single next hop.
+    pub weight: u16,
 }
 
 /// One route of the main table.
@@ -187,7 +189,9 @@ fn route(message: &RouteMessage) -> Option<KernelRoute> {
                 let alive = |member: &&RouteNextHop| !member.flags.contains(RouteNextHopFlags::Dead);
                 for member in members.iter().filter(alive) {
                     let (gateway, _) = hop(&member.attributes);
-                    hops.insert(KernelHop { gateway, link: member.interface_index });
+                    // the kernel writes it as one less (rtnexthop.rtnh_hops)
+                    let weight = u16::from(member.hops) + 1;
+                    hops.insert(KernelHop { gateway, link: member.interface_index, weight });
                 }
             }
             _ => {}
@@ -197,7 +201,7 @@ fn route(message: &RouteMessage) -> Option<KernelRoute> {
         return None;
     }
     if let (true, Some(link)) = (hops.is_empty(), link) {
-        hops.insert(KernelHop { gateway, link });
+        hops.insert(KernelHop { gateway, link, weight: 1 });
     }
     let protocol = message.header.protocol;
     Some(KernelRoute {
