@@ -109,3 +109,27 @@ fn the_topologies_in_the_tree_are_whole() {
         assert!(topology.expect.len() > expect);
     }
 }
+
+#[test]
+fn every_topology_in_the_tree_has_its_files() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("topologies");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.is_file() {
+            continue;
+        }
+        count += 1;
+        let topology = Topology::load(&path, &|_| None).unwrap();
+        assert!(!topology.expect.is_empty(), "{}", path.display());
+        for node in topology.nodes.values() {
+            for bind in &node.binds {
+                assert!(bind.host.exists(), "{}", bind.host.display());
+                let is_config = bind.target == Path::new("/etc/weft/weft.yaml");
+                let config = node.personality.config_file(&bind.host);
+                assert!(!is_config || config.is_file(), "{}", config.display());
+            }
+        }
+    }
+    assert!(count > 6, "the walk finds the topologies");
+}
