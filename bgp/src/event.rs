@@ -52,6 +52,16 @@ pub enum Event {
         /// In which families.
         families: Vec<Family>,
     },
+    /// The policy for what the peer sends is another one, or its routes were asked for, and it cannot refresh (RFC 2918): what is there of it
+    /// stays as the old policy left it.
+    OldPolicy {
+        /// Which peer.
+        peer: PeerId,
+        /// Its configured name.
+        name: String,
+        /// How many of its paths that is.
+        paths: u64,
+    },
     /// The peer reached its maximum number of prefixes.
     MaxPrefixes {
         /// Which peer.
@@ -88,4 +98,23 @@ pub enum Event {
         /// `end of rib` or `timer`.
         cause: String,
     },
+}
+
+impl Event {
+    /// Which peer it is about.
+    #[must_use]
+    pub const fn peer(&self) -> Option<PeerId> {
+        match self {
+            Self::SessionUp { peer, .. }
+            | Self::SessionDown { peer, .. }
+            | Self::SessionRefused { peer, .. }
+            | Self::EndOfRib { peer, .. }
+            | Self::LongLivedStale { peer, .. }
+            | Self::OldPolicy { peer, .. }
+            | Self::MaxPrefixes { peer, .. }
+            | Self::MaxPrefixesOut { peer, .. }
+            | Self::NearMaxPrefixes { peer, .. } => Some(*peer),
+            Self::Converged { .. } => None,
+        }
+    }
 }

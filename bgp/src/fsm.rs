@@ -39,7 +39,7 @@ pub enum Direction {
     Accepted,
 }
 
-/// Least time without room in the socket that ends a session (RFC 9687 §3.2: the greater of this and twice the hold time).
+/// Least time without room in the socket that ends a session (RFC 9687 §6: the greater of this and twice the hold time).
 const SEND_HOLD_LEAST: Duration = Duration::from_secs(480);
 
 /// State, carrying its data.
@@ -393,7 +393,7 @@ impl Connection {
             return Some(self.fail(Notification::new(Notification::HOLD_TIMER, 0)));
         }
         if self.send_hold_at().is_some_and(|at| at <= now) {
-            // RFC 9687 §3.3: whoever closes does not wait for this to leave.
+            // RFC 9687 §5: whoever closes does not wait for this to leave.
             return Some(self.fail(Notification::new(Notification::SEND_HOLD_TIMER, 0)));
         }
         if self.keepalive_at.is_some_and(|at| at <= now) {
@@ -402,9 +402,9 @@ impl Connection {
         None
     }
 
-    /// When a peer that takes nothing loses its session (RFC 9687 §3.2: in Established).
+    /// When a peer that takes nothing loses its session (RFC 9687 §4.3: in Established, and not without a hold time).
     fn send_hold_at(&self) -> Option<Instant> {
-        Some(self.blocked_since? + self.send_hold?).filter(|_| self.is_established())
+        Some(self.blocked_since? + self.send_hold?).filter(|_| self.is_established() && self.hold_time().is_some())
     }
 
     pub(crate) fn next_timeout(&self) -> Option<(Instant, &'static str)> {

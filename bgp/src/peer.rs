@@ -11,6 +11,7 @@ mod trail;
 
 pub use arbiter::{Over, Peer};
 pub use options::{AddPath, AddPathSend, SessionOptions};
+pub use restart::Retain;
 pub use routes::{LinkLocalForm, LocalAs, MaxPrefixesAction, RemovePrivateAs, RouteOptions};
 pub(crate) use trail::Trail;
 pub use trail::{FsmEvent, FsmState, MessageRecord, PeerHistory, Transition, Way};
@@ -173,6 +174,8 @@ pub struct Session {
     pub graceful: Option<PeerRestart>,
     /// Their long-lived graceful restart likewise (RFC 9494 §3.1); empty without `graceful`.
     pub long_lived: Vec<LongLived>,
+    /// They know long-lived stale routes: they sent that capability, whatever its families (RFC 9494 §4.3).
+    pub knows_long_lived: bool,
     /// Our role towards an external peer (RFC 9234): OTC is treated by it whether or not they said theirs (§4.2).
     pub role: Option<Role>,
 }
@@ -282,8 +285,8 @@ pub enum PeerOutput {
     Down {
         /// As a sentence.
         reason: String,
-        /// Families whose routes are to be kept as stale (RFC 4724 §4.2); empty = drop all now.
-        retain: Vec<Family>,
+        /// What is to be kept as stale.
+        retain: Retain,
     },
     /// The restart timer ran out, or the peer came back without keeping state: drop what is still stale in these.
     FlushStale(Vec<Family>),

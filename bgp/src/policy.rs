@@ -3,6 +3,7 @@
 //! ```text
 //! policy:                                     JSON value ──▶ parse ──▶ Policies ──▶ eval: Route ──▶ Outcome
 //!   sets: {NAME: [prefix, "prefix ge N", …]}
+//!   guards: [{prefix: …, minimum_next_hops: 2}]
 //!   NAME:                                     a policy: rules from top to bottom; the first verdict counts,
 //!     - {match: {…}, not: {…}, then: …}       and a route that reaches the end without one is rejected
 //! ```
@@ -20,6 +21,7 @@ pub use change::SetNextHop;
 pub use eval::{Outcome, Route, Source};
 pub use parse::{PolicyFault, compile};
 
+use crate::rib::table::Guards;
 use change::Changes;
 use eval::Condition;
 use std::collections::BTreeMap;
@@ -68,6 +70,7 @@ struct Policy {
 pub struct Policies {
     all: Vec<Policy>,
     index: BTreeMap<String, usize>,
+    guards: Guards,
 }
 
 /// The policy in force for one direction of a session.
@@ -92,6 +95,48 @@ impl Policies {
                 None => Chosen::Always(Verdict::Reject),
             },
         }
+    }
+
+    /// What must stand behind prefixes before they are used.
+    #[must_use]
+    pub const fn guards(&self) -> &Guards {
+        &self.guards
+    }
+
+    /// Whether others differ from these in their guards alone.
+    #[must_use]
+    pub fn has_rules_of(&self, other: &Self) -> bool {
+        self.all == other.all && self.index == other.index
+    }
+
+    /// Whether the policy called `name` does the same here as there.
+    #[must_use]
+    pub fn does_as(&self, other: &Self, name: Option<&str>, ebgp: bool) -> bool {
+        match (self.choose(name, ebgp), other.choose(name, ebgp)) {
+            (Chosen::Always(here), Chosen::Always(there)) => here == there,
+            (Chosen::Rules(_, here), Chosen::Rules(_, there)) => self.is_alike(here, other, there),
+            (Chosen::Always(_), Chosen::Rules(..)) | (Chosen::Rules(..), Chosen::Always(_)) => false,
+        }
+    }
+
+    fn is_alike(&self, here: usize, other: &Self, there: usize) -> bool {
+        let (Some(here), Some(there)) = (self.all.get(here), other.all.get(there)) else {
+            return false;
+        };
+        // Calls are bounded: the compiler sees to that.
+        let is_alike = |(one, two): (&Rule, &Rule)| {
+            let calls = match (one.call, two.call) {
+                (None, None) => true,
+                (Some(one), Some(two)) => self.is_alike(one, other, two),
+                (None, Some(_)) | (Some(_), None) => false,
+            };
+            calls
+                && one.when == two.when
+                && one.unless == two.unless
+                && one.changes == two.changes
+                && one.then == two.then
+        };
+        here.rules.len() == there.rules.len() && here.rules.iter().zip(&there.rules).all(is_alike)
     }
 
     /// Whether a rule of the policy, or of one that it calls, asks who the peer is.

@@ -101,6 +101,8 @@ impl Page {
         let labels = &["neighbor", "family"];
         let received = "Paths of the neighbor in the table";
         self.gauge("weft_neighbor_prefixes_received", received, labels, per_family(|peer| peer.prefixes_received));
+        let old = "Paths that an earlier policy left as they are: the neighbor cannot refresh";
+        self.gauge("weft_neighbor_old_policy_paths", old, label, each(|peer| peer.old_policy.unwrap_or_default()));
         let sent = "Prefixes the neighbor was told";
         self.gauge("weft_neighbor_prefixes_sent", sent, labels, per_family(|peer| peer.prefixes_sent));
     }
@@ -111,6 +113,7 @@ impl Page {
         let paths = Family::ALL.map(|family| (vec![family.to_string()], summary.paths_received[family.index()]));
         self.gauge("weft_rib_paths", "Paths learnt from neighbors", &["family"], paths);
         self.number("weft_rib_originated", "Prefixes originated here", summary.originated);
+        self.number("weft_rib_held_back", "Prefixes that guards keep from being used", summary.held_back);
     }
 
     fn kernel(&self, node: &Node, around: &Surroundings) {

@@ -8,6 +8,7 @@
 //! ```
 
 mod discovery;
+mod history;
 mod observe;
 mod reload;
 
@@ -15,6 +16,7 @@ pub use crate::config::NodeConfig;
 use crate::link::LinkInfo;
 use crate::ra;
 use bytes::BytesMut;
+pub use history::Entry;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv6Addr, SocketAddr};
@@ -22,9 +24,6 @@ use weft_bgp::event::Event;
 use weft_bgp::speaker::{self, FibChange, LinkState, Speaker};
 use weft_bgp::time::Instant;
 use weft_bgp::types::{ConnId, IfIndex, IpNet, PeerId};
-
-/// Events kept for people who ask later what happened.
-const HISTORY: usize = 512;
 
 /// Something happened.
 #[derive(Clone, Debug)]
@@ -111,7 +110,7 @@ pub struct Node {
     next_peer: u32,
     established: BTreeSet<PeerId>,
     output: VecDeque<Output>,
-    history: VecDeque<(Instant, Event)>,
+    history: history::History,
 }
 
 impl Node {
@@ -129,7 +128,7 @@ impl Node {
             next_peer: 1,
             established: BTreeSet::new(),
             output: VecDeque::new(),
-            history: VecDeque::new(),
+            history: history::History::default(),
             config,
         };
         node.speaker.handle(now, speaker::Input::SetOriginated(node.config.originate.clone()));
@@ -212,8 +211,8 @@ impl Node {
         &self.config
     }
 
-    /// The last events, oldest first.
-    pub fn history(&self) -> impl DoubleEndedIterator<Item = &(Instant, Event)> {
+    /// The last events, oldest first, a run of the same as one.
+    pub fn history(&self) -> impl DoubleEndedIterator<Item = &Entry> {
         self.history.iter()
     }
 
@@ -320,13 +319,11 @@ impl Node {
             | Event::LongLivedStale { .. }
             | Event::MaxPrefixes { .. }
             | Event::NearMaxPrefixes { .. }
+            | Event::OldPolicy { .. }
             | Event::MaxPrefixesOut { .. }
             | Event::Converged { .. } => {}
         }
-        if self.history.len() >= HISTORY {
-            self.history.pop_front();
-        }
-        self.history.push_back((now, event.clone()));
+        self.history.note(now, event.clone());
         self.output.push_back(Output::Event(event));
     }
 }

@@ -449,6 +449,7 @@ impl Sim {
             | BgpEvent::LongLivedStale { .. }
             | BgpEvent::MaxPrefixes { .. }
             | BgpEvent::NearMaxPrefixes { .. }
+            | BgpEvent::OldPolicy { .. }
             | BgpEvent::MaxPrefixesOut { .. } => self.last_activity = self.now,
         }
         if self.events.len() < HISTORY {

@@ -73,6 +73,8 @@ pub(super) fn negotiate(
         enhanced_refresh: ours.can.enhanced_refresh && theirs.can.enhanced_refresh && theirs.can.route_refresh,
         graceful,
         long_lived,
+        // RFC 9494 §4.5: not without the graceful restart capability.
+        knows_long_lived: theirs.can.knows_long_lived && theirs.can.graceful.is_some(),
         role: config.session.role.filter(|_| ebgp),
     })
 }

@@ -188,7 +188,7 @@ fn a_hold_time_of_zero_has_no_timers() {
 
 #[test]
 fn a_peer_that_reads_nothing_is_sent_one_keepalive_and_then_loses_its_session() {
-    // RFC 9687 §3.2: eight minutes, whatever the peer itself goes on sending.
+    // RFC 9687 §6: eight minutes, whatever the peer itself goes on sending.
     let mut rig = Rig::in_state("Established");
     rig.after(Duration::from_secs(3));
     rig.conn.wait_for_room(rig.now);

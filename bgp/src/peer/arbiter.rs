@@ -449,7 +449,7 @@ impl Peer {
 
     /// The speaker swept the stale routes of a family on End-of-RIB.
     pub fn swept(&mut self, family: Family) {
-        self.stale.drop_family(family);
+        self.stale.synchronized(family);
     }
 
     pub(super) fn drop_stale(&mut self, families: Vec<Family>) {
@@ -460,7 +460,8 @@ impl Peer {
 
     /// Stale routes whose time is over.
     pub(super) fn age(&mut self, now: Instant) {
-        let due = self.stale.due(now);
+        let is_up = self.conns.iter().any(Connection::is_established);
+        let due = self.stale.due(now, is_up);
         if !due.long_lived.is_empty() {
             self.output.push_back(PeerOutput::LongLived(due.long_lived));
         }

@@ -1,12 +1,12 @@
 //! How connections end: with a NOTIFICATION, without a word, or because the link or the peer's forwarding is gone; and what of the
 //! peer's routes is kept then ([`super::restart`]).
 
-use super::PeerOutput;
 use super::arbiter::{Context, MANUAL_STOP, Over, Peer, TCP_CONNECTION_FAILS, add};
 use super::trail::{FsmEvent, FsmState, Transition};
+use super::{PeerOutput, Retain};
 use crate::fsm::{ConnEvent, Connection, Direction, End};
 use crate::time::{Duration, Instant};
-use crate::types::{ConnId, Family};
+use crate::types::ConnId;
 use crate::wire::Notification;
 
 /// Connections whose last bytes wait for the socket; older ones are forgotten.
@@ -60,7 +60,7 @@ impl Peer {
             self.output.push_back(PeerOutput::Close { conn, flush: false });
             if up {
                 self.over = Over::Closed(TCP_CONNECTION_FAILS);
-                self.down(context.now, "carrier lost".to_owned(), Vec::new());
+                self.down(context.now, "carrier lost".to_owned(), Retain::default());
             }
         }
         let stale = self.stale.clear();
@@ -86,7 +86,7 @@ impl Peer {
             if up {
                 let why = notification.map_or_else(|| "stopped".to_owned(), |sent| format!("sent {sent}"));
                 self.over = notification.map_or(Over::Closed(MANUAL_STOP), |sent| Over::Sent(sent.clone()));
-                self.down(now, why, Vec::new());
+                self.down(now, why, Retain::default());
             }
         }
         let stale = self.stale.clear();
@@ -118,7 +118,7 @@ impl Peer {
             let retain = if self.config.graceful_restart_s.is_some() {
                 self.stale.session_ended(context.now, end, &session)
             } else {
-                Vec::new()
+                Retain::default()
             };
             self.over = match end {
                 End::Sent(sent) => Over::Sent(sent.clone()),
@@ -141,7 +141,7 @@ impl Peer {
         }
     }
 
-    fn down(&mut self, now: Instant, reason: String, retain: Vec<Family>) {
+    fn down(&mut self, now: Instant, reason: String, retain: Retain) {
         self.dropped += 1;
         self.since = now;
         let notified = matches!(self.over, Over::Sent(_) | Over::Received(_));

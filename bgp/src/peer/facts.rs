@@ -99,6 +99,7 @@ impl Peer {
             roles: session.role.filter(|_| !internal).map(Role::to_wire).into_iter().collect(),
             graceful: restart,
             long_lived: stale_s.into_iter().flat_map(long_lived).collect(),
+            knows_long_lived: stale_s.is_some(),
         };
         Open { asn, hold_time_s: self.config.hold_time_s, router_id, can }
     }

@@ -19,6 +19,15 @@ use crate::wire::capability::LongLived;
 /// and RFC 7313 §4.2 ask for a bound; a million prefixes take seconds).
 const STALE_LIMIT: Duration = Duration::from_secs(120);
 
+/// What is to be kept of a peer whose session ended, by family.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retain {
+    /// What came in that session (RFC 4724 §4.2); nothing of others.
+    pub session: Vec<Family>,
+    /// Among these: also what was long-lived stale before (RFC 9494 §4.2).
+    pub earlier: Vec<Family>,
+}
+
 /// Why routes are stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -40,11 +49,17 @@ struct Kept {
     until: Instant,
     /// What follows `Restarting`: the long-lived stale time in seconds.
     long_lived_s: u32,
+    /// The end of a long-lived stale time that began in an earlier restart: it runs on until the peer has said End-of-RIB.
+    long_lived_until: Option<Instant>,
 }
 
 /// What is stale of one peer's.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Stale(Vec<Kept>);
+pub(super) struct Stale {
+    kept: Vec<Kept>,
+    /// Families whose long-lived stale time ran out while the peer was back and had not said End-of-RIB.
+    expired: Vec<Family>,
+}
 
 /// What is to be done about stale routes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,25 +81,43 @@ fn is_graceful(end: &End, graceful: &PeerRestart) -> bool {
     }
 }
 
+impl Kept {
+    /// When its long-lived stale time ends, if that has begun.
+    fn long_lived_end(&self) -> Option<Instant> {
+        if self.phase == Phase::LongLived { Some(self.until) } else { self.long_lived_until }
+    }
+}
+
 impl Stale {
-    /// An Established session ended: the families to keep. What was stale before is not among what is kept (RFC 4724 §4.2).
-    pub(super) fn session_ended(&mut self, now: Instant, end: &End, session: &Session) -> Vec<Family> {
-        self.0.clear();
+    /// An Established session ended: what to keep. What was stale before is not among it (RFC 4724 §4.2), but for what is long-lived stale:
+    /// its time runs on, whatever the peer does (RFC 9494 §4.2).
+    pub(super) fn session_ended(&mut self, now: Instant, end: &End, session: &Session) -> Retain {
+        let before = std::mem::take(&mut self.kept);
+        let expired = std::mem::take(&mut self.expired);
         let Some(graceful) = session.graceful.as_ref().filter(|graceful| is_graceful(end, graceful)) else {
-            return Vec::new();
+            return Retain::default();
         };
+        let mut retain = Retain::default();
         for family in Family::ALL {
             let restart_s =
                 if graceful.families.iter().any(|(listed, _)| *listed == family) { graceful.time_s } else { 0 };
             let entry = session.long_lived.iter().find(|entry| entry.family == family);
             let long_lived_s = entry.map_or(0, |entry| entry.time_s);
+            let long_lived_until = before.iter().filter(|kept| kept.family == family).find_map(Kept::long_lived_end);
+            // RFC 9494 §4.2: it ran out before the peer was synchronized, so nothing remains.
+            if expired.contains(&family) || long_lived_until.is_some_and(|until| until <= now) {
+                continue;
+            }
             // RFC 9494 §4.2: without a restart time the long-lived one begins at once; `due` says so.
-            if restart_s > 0 || long_lived_s > 0 {
+            if restart_s > 0 || long_lived_s > 0 || long_lived_until.is_some() {
                 let until = now + Duration::from_secs(u64::from(restart_s));
-                self.0.push(Kept { family, phase: Phase::Restarting, until, long_lived_s });
+                let until = long_lived_until.map_or(until, |end| until.min(end));
+                self.kept.push(Kept { family, phase: Phase::Restarting, until, long_lived_s, long_lived_until });
+                retain.session.push(family);
+                retain.earlier.extend(long_lived_until.map(|_| family));
             }
         }
-        self.0.iter().map(|kept| kept.family).collect()
+        retain
     }
 
     /// The peer is back: the families to drop, because it did not keep its forwarding state or says nothing of them (RFC 4724 §4.2,
@@ -95,7 +128,10 @@ impl Stale {
         let lives =
             |family| session.long_lived.iter().any(|entry: &LongLived| entry.family == family && entry.forwarding);
         let mut lost = Vec::new();
-        self.0.retain_mut(|kept| {
+        self.kept.retain_mut(|kept| {
+            if let Some(end) = kept.long_lived_until.take_if(|_| kept.phase == Phase::Restarting) {
+                (kept.phase, kept.until) = (Phase::LongLived, end);
+            }
             let stays = match kept.phase {
                 Phase::Restarting => {
                     (kept.phase, kept.until) = (Phase::Returned, now + STALE_LIMIT);
@@ -116,44 +152,57 @@ impl Stale {
     /// A BoRR came: whether the routes of the family become stale now. A second one before EoRR changes nothing: what was announced
     /// since the first is not old, and the peer withdraws what it no longer has.
     pub(super) fn refresh_began(&mut self, now: Instant, family: Family) -> bool {
-        let under_way = self.0.iter().any(|kept| kept.family == family && kept.phase == Phase::Refreshing);
+        let under_way = self.kept.iter().any(|kept| kept.family == family && kept.phase == Phase::Refreshing);
         if !under_way {
             self.drop_family(family);
             let until = now + STALE_LIMIT;
-            self.0.push(Kept { family, phase: Phase::Refreshing, until, long_lived_s: 0 });
+            let (phase, long_lived_s, long_lived_until) = (Phase::Refreshing, 0, None);
+            self.kept.push(Kept { family, phase, until, long_lived_s, long_lived_until });
         }
         !under_way
     }
 
     /// An EoRR came: whether it ends a refresh. RFC 7313 §4.2: without its BoRR it is ignored.
     pub(super) fn refresh_ended(&mut self, family: Family) -> bool {
-        let before = self.0.len();
-        self.0.retain(|kept| !(kept.family == family && kept.phase == Phase::Refreshing));
-        self.0.len() < before
+        let before = self.kept.len();
+        self.kept.retain(|kept| !(kept.family == family && kept.phase == Phase::Refreshing));
+        self.kept.len() < before
+    }
+
+    /// The peer said End-of-RIB.
+    pub(super) fn synchronized(&mut self, family: Family) {
+        self.expired.retain(|expired| *expired != family);
+        self.drop_family(family);
     }
 
     /// The stale routes of a family are gone.
-    pub(super) fn drop_family(&mut self, family: Family) {
-        self.0.retain(|kept| kept.family != family);
+    fn drop_family(&mut self, family: Family) {
+        self.kept.retain(|kept| kept.family != family);
     }
 
     /// Everything is to go: the families.
     pub(super) fn clear(&mut self) -> Vec<Family> {
-        std::mem::take(&mut self.0).into_iter().map(|kept| kept.family).collect()
+        self.expired.clear();
+        std::mem::take(&mut self.kept).into_iter().map(|kept| kept.family).collect()
     }
 
-    /// Times that are over.
-    pub(super) fn due(&mut self, now: Instant) -> Due {
+    /// Times that are over; `is_up`: the peer is back.
+    pub(super) fn due(&mut self, now: Instant, is_up: bool) -> Due {
         let mut due = Due::default();
-        self.0.retain_mut(|kept| {
+        self.kept.retain_mut(|kept| {
             if kept.until > now {
                 return true;
             }
-            if kept.phase == Phase::Restarting && kept.long_lived_s > 0 {
-                kept.phase = Phase::LongLived;
-                kept.until = now + Duration::from_secs(u64::from(kept.long_lived_s));
+            let whole = Duration::from_secs(u64::from(kept.long_lived_s));
+            let end = kept.long_lived_until.unwrap_or_else(|| now + whole);
+            if kept.phase == Phase::Restarting && end > now {
+                (kept.phase, kept.until) = (Phase::LongLived, end);
+                kept.long_lived_until = None;
                 due.long_lived.push(kept.family);
                 return true;
+            }
+            if kept.phase == Phase::LongLived && is_up {
+                self.expired.push(kept.family);
             }
             due.drop.push(kept.family);
             false
@@ -168,6 +217,6 @@ impl Stale {
             Phase::Returned => "stale routes without End-of-RIB",
             Phase::Refreshing => "stale routes without EoRR",
         };
-        self.0.iter().map(|kept| (kept.until, name(kept.phase))).min()
+        self.kept.iter().map(|kept| (kept.until, name(kept.phase))).min()
     }
 }

@@ -21,6 +21,9 @@ pub struct RouteOptions {
     pub remove_private_as: RemovePrivateAs,
     /// All that it is told asks to be left (RFC 8326 §4.1).
     pub graceful_shutdown: bool,
+    /// Tell this internal peer of long-lived stale routes though it does not know such: as the last choice, for the AS alone (RFC 9494
+    /// §4.6).
+    pub long_lived_partial: bool,
     /// How a next hop that is only link-local is written.
     pub link_local_form: LinkLocalForm,
     /// Warn from this percentage of `max_prefixes` on.

@@ -77,7 +77,7 @@ impl Pair {
                         }
                         PeerOutput::Up(_) => self.log(at, "up".to_owned()),
                         PeerOutput::Down { reason, retain } => {
-                            self.log(at, format!("down: {reason}; retain {}", retain.len()));
+                            self.log(at, format!("down: {reason}; retain {}", retain.session.len()));
                         }
                         PeerOutput::Refused(reason) => self.log(at, format!("refused: {reason}")),
                         PeerOutput::FlushStale(families) => self.log(at, format!("flush {}", families.len())),

@@ -50,7 +50,7 @@ impl FsmState {
     }
 }
 
-/// What caused a transition; the numbers are those of RFC 4271 §8.1 and RFC 9687 §3.1.
+/// What caused a transition; the numbers are those of RFC 4271 §8.1 and RFC 9687 §4.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FsmEvent {

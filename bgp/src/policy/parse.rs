@@ -1,6 +1,7 @@
 //! Compiles the `policy:` section. Every fault of the section is reported at once, each with its field path
 //! (`policy.plan[2].match.prefix`), the wrong value and what to write instead; lines are the caller's knowledge.
 
+mod guards;
 mod rule;
 mod then;
 mod values;
@@ -46,7 +47,8 @@ pub fn compile(section: &Value, peers: &BTreeSet<String>) -> Result<Policies, Ve
         }
     };
     compiler.read_sets(section.get("sets"));
-    let named: Vec<_> = section.iter().filter(|(name, _)| *name != "sets").collect();
+    let guards = compiler.guards(section.get("guards"));
+    let named: Vec<_> = section.iter().filter(|(name, _)| *name != "sets" && *name != "guards").collect();
     compiler.index = named.iter().enumerate().map(|(at, (name, _))| ((*name).clone(), at)).collect();
     let mut all = Vec::new();
     let mut first = 0;
@@ -60,7 +62,7 @@ pub fn compile(section: &Value, peers: &BTreeSet<String>) -> Result<Policies, Ve
     if compiler.faults.is_empty() {
         compiler.refuse_deep_calls(&all);
     }
-    if compiler.faults.is_empty() { Ok(Policies { all, index: compiler.index }) } else { Err(compiler.faults) }
+    if compiler.faults.is_empty() { Ok(Policies { all, index: compiler.index, guards }) } else { Err(compiler.faults) }
 }
 
 struct Compiler<'v> {

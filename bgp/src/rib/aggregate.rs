@@ -6,6 +6,7 @@
 use super::table::{AGGREGATE, Entry, SlotId, Table};
 use crate::types::{Family, IpNet};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// The configured aggregates and how many contributors each has.
 #[derive(Debug, Default)]
@@ -16,10 +17,12 @@ pub struct Aggregates {
     /// One bit per slot: it was counted.
     counted: Vec<u64>,
     cursor: u64,
+    /// Slots that were there when the prefixes were replaced and are still to be looked at; what changes meanwhile comes by the log.
+    uncounted: Range<SlotId>,
 }
 
 impl Aggregates {
-    /// Replaces the configured prefixes and counts the whole table.
+    /// Replaces the configured prefixes; the table is to be counted.
     pub fn set(&mut self, prefixes: &[IpNet], table: &Table) {
         *self = Self::default();
         for prefix in prefixes {
@@ -28,10 +31,25 @@ impl Aggregates {
         }
         self.cursor = table.log_end();
         if !self.counts.is_empty() {
-            for slot in 0..table.slots() {
-                self.look_at(slot, table, &mut BTreeSet::new());
-            }
+            self.uncounted = 0..table.slots();
         }
+    }
+
+    /// Whether the table is not yet counted: an aggregate may have more contributors than it seems.
+    #[must_use]
+    pub const fn is_counting(&self) -> bool {
+        self.uncounted.start < self.uncounted.end
+    }
+
+    /// Looks at the next `count` slots: the aggregates whose count changed.
+    pub fn count_on(&mut self, table: &Table, count: SlotId) -> BTreeSet<IpNet> {
+        let mut touched = BTreeSet::new();
+        let end = self.uncounted.start.saturating_add(count).min(self.uncounted.end);
+        for slot in self.uncounted.start..end {
+            self.look_at(slot, table, &mut touched);
+        }
+        self.uncounted.start = end;
+        touched
     }
 
     /// Follows the log to its end: the aggregates whose count changed.

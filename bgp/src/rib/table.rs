@@ -5,11 +5,13 @@
 //! change. A reader (one for each peer, one for the kernel) holds a cursor into the log; an entry that changed again later is
 //! skipped at its older place, so ten changes cost a slow reader one.
 
+mod guard;
 mod outcome;
 mod paths;
 mod rerank;
 
 pub use super::slots::{Came, Path, PathKey, SlotId};
+pub use guard::{Guard, Guards, HeldBack};
 pub use paths::{Ranked, Sendable};
 
 use super::attrs::AttrsTable;
@@ -115,6 +117,7 @@ pub struct Table {
     overtaken: u64,
     watch: paths::Watch,
     rerank: rerank::Rerank,
+    watchman: guard::Watchman,
 }
 
 impl Table {
@@ -137,6 +140,7 @@ impl Table {
             overtaken: 0,
             watch: paths::Watch::default(),
             rerank: rerank::Rerank::default(),
+            watchman: guard::Watchman::default(),
         }
     }
 
@@ -231,6 +235,8 @@ impl Table {
             Paths::One(path) => {
                 let slot = self.slots.slot(at);
                 slot.set_paths(Paths::None);
+                self.watchman.note(at, false);
+                let slot = self.slots.slot(at);
                 if std::mem::take(&mut slot.usable) {
                     self.note_change(at);
                 } else if !self.is_logged(at) {
@@ -269,8 +275,8 @@ impl Table {
                     self.forget(at);
                 }
             }
-            [last] => {
-                let usable = self.is_usable(&last);
+            [_] => {
+                let usable = self.slots.list(list).best.is_some();
                 self.slots.fold(at, list);
                 self.slots.slot(at).usable = usable;
             }
@@ -292,12 +298,13 @@ impl Table {
         let changed = match self.slots.slot(at).paths() {
             Paths::None => false,
             Paths::One(path) => {
-                let usable = self.is_usable(&path);
+                let held = !self.watchman.is_idle() && self.hold_back(at);
+                let usable = !held && self.is_usable(&path);
                 let was = std::mem::replace(&mut self.slots.slot(at).usable, usable);
                 usable != was || (usable && replaced)
             }
             Paths::Many(list) => {
-                let (best, hops, bandwidth) = self.outcome(list);
+                let (best, hops, bandwidth) = self.guarded(at, list);
                 let list = self.slots.list_mut(list);
                 let changed = replaced || list.best != best || list.bandwidth != bandwidth;
                 let hops_only = !changed && list.hops != hops;

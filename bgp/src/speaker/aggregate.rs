@@ -5,24 +5,39 @@
 //! contributor is gone. It never counts as its own contributor, nor as one of a wider aggregate.
 
 use super::machine::Speaker;
+use super::sweep::SLICE;
 use crate::rib::attrs::AttrsId;
 use crate::rib::table::{AGGREGATE, Came, Path, PathKey};
 use crate::time::Instant;
 use crate::types::{IpNet, NextHop};
 use crate::wire::attrs::{flag, kind, put};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 impl Speaker {
     /// Takes the aggregates of the configuration into force.
     pub(super) fn set_aggregates(&mut self, now: Instant) {
-        // With their old attributes: our AS and identifier are in them.
         let old: Vec<IpNet> = self.aggregates.all().map(|(prefix, _)| prefix).collect();
-        for prefix in &old {
-            self.table.remove(prefix, PathKey::only(AGGREGATE));
-        }
         self.aggregates.set(&self.config.aggregates, &self.table);
-        let all: Vec<IpNet> = self.aggregates.all().map(|(prefix, _)| prefix).collect();
-        for prefix in all {
+        let configured: BTreeSet<IpNet> = self.aggregates.all().map(|(prefix, _)| prefix).collect();
+        for prefix in &old {
+            if !configured.contains(prefix) {
+                self.table.remove(prefix, PathKey::only(AGGREGATE));
+            } else if self.stands(prefix) {
+                // With its new attributes: our AS and identifier are in them. Whether it has contributors still, the count will say.
+                self.insert_aggregate(now, prefix);
+            }
+        }
+        self.count_aggregates(now);
+    }
+
+    /// One slice of counting the contributors of other aggregates than before.
+    pub(super) fn count_aggregates(&mut self, now: Instant) {
+        let mut touched = self.aggregates.count_on(&self.table, SLICE);
+        if !self.aggregates.is_counting() {
+            touched = self.aggregates.all().map(|(prefix, _)| prefix).collect();
+        }
+        for prefix in touched {
             self.put_aggregate(now, &prefix);
         }
         self.aggregate(now);
@@ -44,16 +59,23 @@ impl Speaker {
     /// Originates an aggregate, or ends it. A route that we originate by name takes its place.
     pub(super) fn put_aggregate(&mut self, now: Instant, prefix: &IpNet) {
         let wanted = self.aggregates.count(prefix) > 0 && !self.originated.contains(prefix);
-        let entry = self.table.get(prefix);
-        let stands = entry.is_some_and(|entry| entry.paths.iter().any(|path| path.peer == AGGREGATE));
+        let stands = self.stands(prefix);
         if wanted && !stands {
-            let attrs = self.aggregate_block();
-            let hop = self.table.hops.intern(NextHop::new(IpAddr::V4(self.config.router_id)), None);
-            let came = Came::new(now.as_secs(), 0);
-            self.table.insert(*prefix, Path { peer: AGGREGATE, id: 0, attrs, hop, came });
-        } else if stands && !wanted {
+            self.insert_aggregate(now, prefix);
+        } else if stands && !wanted && (!self.aggregates.is_counting() || self.originated.contains(prefix)) {
             self.table.remove(prefix, PathKey::only(AGGREGATE));
         }
+    }
+
+    fn stands(&self, prefix: &IpNet) -> bool {
+        self.table.get(prefix).is_some_and(|entry| entry.paths.iter().any(|path| path.peer == AGGREGATE))
+    }
+
+    fn insert_aggregate(&mut self, now: Instant, prefix: &IpNet) {
+        let attrs = self.aggregate_block();
+        let hop = self.table.hops.intern(NextHop::new(IpAddr::V4(self.config.router_id)), None);
+        let came = Came::new(now.as_secs(), 0);
+        self.table.insert(*prefix, Path { peer: AGGREGATE, id: 0, attrs, hop, came });
     }
 
     /// Differs from RFC 4271 §9.2.2.2: ORIGIN is IGP and AS_PATH empty whatever the contributors say, because the aggregate must not

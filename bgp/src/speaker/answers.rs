@@ -47,6 +47,8 @@ pub struct NeighborInfo {
     pub prefixes_rejected: u64,
     /// Paths beyond `paths_limit` that were not taken, every announcement counted (RFC 7911).
     pub paths_over_limit: u64,
+    /// The policy is another one and the peer cannot refresh (RFC 2918): so many of its paths are as the old one left them.
+    pub old_policy: Option<u64>,
     /// UPDATEs treated as withdraw (RFC 7606).
     pub withdraw_faults: u64,
     /// UPDATEs received.
@@ -80,6 +82,8 @@ pub struct RouteInfo {
     pub installed: bool,
     /// The kernel refused them.
     pub refused: bool,
+    /// A guard keeps it from being used: what it has, and what it needs.
+    pub held_back: Option<String>,
 }
 
 /// One path.
@@ -144,6 +148,8 @@ pub struct SpeakerSummary {
     pub fib_changes_waiting: u64,
     /// Prefixes that the kernel refused.
     pub fib_failed: u64,
+    /// Prefixes that guards keep from being used.
+    pub held_back: u64,
 }
 
 impl Speaker {
@@ -194,12 +200,17 @@ impl Speaker {
             waiting_for: if self.converged { Vec::new() } else { self.unfinished() },
             fib_changes_waiting: self.table.log_end().saturating_sub(self.kernel_done()),
             fib_failed: u64::try_from(self.fib_failed.len()).unwrap_or(u64::MAX),
+            held_back: u64::try_from(self.table.held_back()).unwrap_or(u64::MAX),
         }
     }
 
     fn route(&self, entry: &Entry<'_>) -> RouteInfo {
         let ranking = self.table.ranking(entry.paths);
-        let best = entry.best_path().and_then(|path| self.table.candidate(path));
+        let held_back = self.table.why_held_back(entry).map(|why| why.to_string());
+        // Of what is held back, the path that would be the best.
+        let strongest = ranking.as_ref().and_then(|ranking| entry.paths.get(ranking.best));
+        let best = entry.best_path().or_else(|| strongest.filter(|_| held_back.is_some()));
+        let best = best.and_then(|path| self.table.candidate(path));
         let paths = entry.paths.iter().enumerate().map(|(at, path)| {
             let attrs = Attrs(self.table.attrs.block(path.attrs));
             let rule = ranking.as_ref().map_or(Rule::Unresolved, |ranking| ranking.ended_by[at]);
@@ -210,6 +221,7 @@ impl Speaker {
                     format!("aggregate of {count} {}", if count == 1 { "contributor" } else { "contributors" })
                 }
                 _ if is_best => self.why_best(entry, ranking.as_ref()),
+                _ if rule == Rule::Equal && held_back.is_some() => held_back.clone().unwrap_or_default(),
                 (Some(candidate), Some(best)) if rule != Rule::Equal => explain(rule, &candidate, best),
                 (Some(_), Some(_)) => "multipath: equal to the best in every rule".to_owned(),
                 _ => "next hop unreachable (RFC 4271 §9.1.2.1)".to_owned(),
@@ -231,7 +243,7 @@ impl Speaker {
                 large_communities: attrs.large_communities().map(|[a, b, c]| format!("{a}:{b}:{c}")).collect(),
                 ext_communities: attrs.ext_communities().map(|community| community.to_string()).collect(),
                 best: is_best,
-                used: rule == Rule::Equal,
+                used: rule == Rule::Equal && held_back.is_none(),
                 stale: self.is_retained(path, Family::of(&entry.prefix)),
                 validity: self.validity(&entry.prefix, attrs),
                 reason,
@@ -242,6 +254,7 @@ impl Speaker {
             paths: paths.collect(),
             hops: entry.hops.map_or_else(Vec::new, |hops| hops.to_vec()),
             refused: self.fib_failed.contains(&entry.prefix),
+            held_back: held_back.clone(),
             installed: self.is_installed(entry),
         }
     }
@@ -294,6 +307,7 @@ fn neighbor(member: &Member, now: Instant) -> NeighborInfo {
         updates_rejected: member.rejected,
         prefixes_rejected: member.prefixes_rejected,
         paths_over_limit: member.paths_over_limit,
+        old_policy: member.held.outdated(),
         withdraw_faults: member.faults,
         updates_received: member.updates,
         updates_sent: member.out.updates,

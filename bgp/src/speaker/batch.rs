@@ -265,7 +265,7 @@ impl Speaker {
             asn: by_asn.then_some(session.remote_asn),
             role: session.role,
             only,
-            long_lived: !session.long_lived.is_empty(),
+            long_lived: session.knows_long_lived,
         }
     }
 

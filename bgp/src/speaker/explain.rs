@@ -52,9 +52,13 @@ impl Speaker {
         let (Some(entry), Some(slot)) = (self.table.get(prefix), self.table.slot(prefix)) else {
             return Vec::new();
         };
+        let held_back = self.table.why_held_back(&entry).map(|why| why.to_string());
         let answer = |member: &Member| {
             let session = member.peer.session()?;
             let neighbor = member.peer.config().name.clone();
+            if held_back.is_some() {
+                return Some(ToldInfo { neighbor, reason: held_back.clone(), paths: Vec::new() });
+            }
             if session.codec.add_path_tx[Family::of(prefix).index()] {
                 let paths = self.told_paths((member, session), (slot, &entry));
                 let told = paths.iter().any(|path| path.reason.is_none());

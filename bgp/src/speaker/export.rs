@@ -3,6 +3,7 @@
 use super::batch::Start;
 use super::filter::{Offer, Refusal};
 use super::leading::{self, finds_itself};
+use super::long_lived::{as_long_lived, may_be_told_stale};
 use super::machine::{Member, Speaker};
 use super::otc;
 use super::told::ToldPaths;
@@ -228,7 +229,7 @@ impl Speaker {
         if attrs.has_community(community::NO_ADVERTISE) {
             return Err("NO_ADVERTISE (RFC 1997)");
         }
-        if session.long_lived.is_empty() && attrs.has_community(community::LLGR_STALE) {
+        if !may_be_told_stale(session, &config.routes) && attrs.has_community(community::LLGR_STALE) {
             return Err("it is long-lived stale, and the peer does not know such routes (RFC 9494 §4.3)");
         }
         if session.codec.ebgp {
@@ -265,6 +266,9 @@ impl Speaker {
         policy: Chosen<'_>,
     ) -> Vec<u8> {
         let mut out = self.told_block((session, options), key, policy);
+        if Attrs(self.table.attrs.block(key.0.attrs)).has_community(community::LLGR_STALE) {
+            out = as_long_lived(session, out);
+        }
         if options.graceful_shutdown && !Attrs(&out).has_community(community::GRACEFUL_SHUTDOWN) {
             // RFC 8326 §4.1: towards whoever is to look for another way.
             let mut value = Attrs(&out).value(kind::COMMUNITIES).unwrap_or_default().to_vec();

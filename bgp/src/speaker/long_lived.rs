@@ -4,6 +4,7 @@
 
 use super::machine::Speaker;
 use super::sweep::{Sweep, What};
+use crate::peer::{RouteOptions, Session};
 use crate::rib::attrs::AttrsId;
 use crate::rib::table::{Path, SlotId};
 use crate::time::Instant;
@@ -15,6 +16,26 @@ fn marked(block: &[u8]) -> Vec<u8> {
     let communities = Attrs(block).value(kind::COMMUNITIES).unwrap_or_default();
     let value = [communities, &community::LLGR_STALE.to_be_bytes()].concat();
     with(block, flag::OPTIONAL | flag::TRANSITIVE, kind::COMMUNITIES, Some(&value))
+}
+
+/// Whether a peer may be told of long-lived stale routes: it knows them (RFC 9494 §4.3), or is an internal one that is to hear of them
+/// nevertheless (§4.6).
+pub(super) const fn may_be_told_stale(session: &Session, options: &RouteOptions) -> bool {
+    session.knows_long_lived || (options.long_lived_partial && !session.codec.ebgp)
+}
+
+/// How such a route is told. RFC 9494 §4.3: whatever a policy removes, LLGR_STALE stays. §4.6: who does not know it is told that this is
+/// the last choice, and for the AS alone.
+pub(super) fn as_long_lived(session: &Session, mut block: Vec<u8>) -> Vec<u8> {
+    let mut needs = vec![community::LLGR_STALE];
+    if !session.knows_long_lived {
+        needs.push(community::NO_EXPORT);
+        block = with(&block, flag::TRANSITIVE, kind::LOCAL_PREF, Some(&[0; 4]));
+    }
+    let mut value = Attrs(&block).value(kind::COMMUNITIES).unwrap_or_default().to_vec();
+    let missing = needs.into_iter().filter(|word| !Attrs(&block).has_community(*word));
+    value.extend(missing.flat_map(u32::to_be_bytes));
+    with(&block, flag::OPTIONAL | flag::TRANSITIVE, kind::COMMUNITIES, Some(&value))
 }
 
 impl Speaker {

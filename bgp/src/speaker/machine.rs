@@ -127,6 +127,7 @@ impl Speaker {
         let mut aggregates = Aggregates::default();
         let mut table = Table::new(config.seed, config.multipath);
         table.tell_hops(config.policies.asks_of_next_hops());
+        table.set_guards(config.policies.guards());
         aggregates.set(&config.aggregates, &table);
         Self {
             table,
@@ -331,16 +332,27 @@ impl Speaker {
             return;
         }
         self.table.tell_hops(policies.asks_of_next_hops());
-        self.config.policies = policies;
+        self.table.set_guards(policies.guards());
+        self.table.rerank(SLICE);
+        let old = std::mem::replace(&mut self.config.policies, Arc::clone(&policies));
+        if policies.has_rules_of(&old) {
+            self.aggregate(now);
+            return self.after(now);
+        }
         self.has_news = true;
         self.groups.clear();
-        for member in self.members.values_mut() {
+        for id in self.members.keys().copied().collect::<Vec<_>>() {
+            let Some(member) = self.members.get_mut(&id) else {
+                continue;
+            };
             // Rules have other numbers now.
             member.hits = Hits::default();
             member.refused.clear();
             member.out.restart();
-            for family in Family::ALL {
-                member.peer.request_refresh(family);
+            let import = member.peer.config().import.clone();
+            let ebgp = member.peer.session().is_some_and(|session| session.codec.ebgp);
+            if self.ask_for_routes_of(id) && !policies.does_as(&old, import.as_deref(), ebgp) {
+                self.outdate(now, id);
             }
         }
         self.after(now);
@@ -375,10 +387,8 @@ impl Speaker {
                 self.news.insert(id);
                 member.out.restart();
                 self.table.set_client(id, client);
-                if import {
-                    for family in Family::ALL {
-                        member.peer.request_refresh(family);
-                    }
+                if import && self.ask_for_routes_of(id) {
+                    self.outdate(now, id);
                 }
             }
         } else {
@@ -488,8 +498,8 @@ impl Speaker {
         } else if let Some(member) = self.members.get_mut(&id) {
             self.news.insert(id);
             member.out.restart();
-            for family in Family::ALL {
-                member.peer.request_refresh(family);
+            if self.ask_for_routes_of(id) {
+                self.outdate(now, id);
             }
         }
     }

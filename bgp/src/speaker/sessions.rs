@@ -5,7 +5,7 @@ use super::Output;
 use super::export::Out;
 use super::machine::{Member, Speaker};
 use crate::event::Event;
-use crate::peer::{PeerHistory, PeerOutput, Session};
+use crate::peer::{PeerHistory, PeerOutput, Retain, Session};
 use crate::rib::table::PeerFacts;
 use crate::time::Instant;
 use crate::types::{ConnId, Family, PeerId};
@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Changes that wait for a peer that reads slowly or not at all, beyond four for each prefix of the table. One is four octets.
-const LAG_MAX: u64 = 1 << 20;
+const LAG_MAX: u64 = if cfg!(test) { 1 << 14 } else { 1 << 20 };
 
 impl Speaker {
     /// Acts on what a peer reports.
@@ -78,6 +78,26 @@ impl Speaker {
         self.members.get(&id).map_or_else(String::new, |member| member.peer.config().name.clone())
     }
 
+    /// Asks a peer for its routes again (RFC 2918); true: it is there and cannot do that.
+    pub(super) fn ask_for_routes_of(&mut self, id: PeerId) -> bool {
+        let Some(member) = self.members.get_mut(&id) else {
+            return false;
+        };
+        let families: Vec<Family> =
+            member.peer.session().map(|session| session.codec.spoken().collect()).unwrap_or_default();
+        let asked = families.iter().filter(|family| member.peer.request_refresh(**family)).count();
+        asked < families.len()
+    }
+
+    /// A peer's routes stay as the old policy left them: that must not go unnoticed.
+    pub(super) fn outdate(&mut self, now: Instant, id: PeerId) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.held.outdate(now);
+            let (name, paths) = (member.peer.config().name.clone(), member.held.of_session());
+            self.event(Event::OldPolicy { peer: id, name, paths });
+        }
+    }
+
     fn on_connect(&mut self, id: PeerId, conn: ConnId, remote: SocketAddr) {
         self.conns.insert(conn, id);
         let Some(config) = self.members.get(&id).map(|member| member.peer.config()) else {
@@ -116,9 +136,9 @@ impl Speaker {
         self.settle(now);
     }
 
-    fn on_down(&mut self, now: Instant, id: PeerId, reason: String, retain: &[Family]) {
+    fn on_down(&mut self, now: Instant, id: PeerId, reason: String, retain: &Retain) {
         let name = self.name(id);
-        self.event(Event::SessionDown { peer: id, name, reason, retained: !retain.is_empty() });
+        self.event(Event::SessionDown { peer: id, name, reason, retained: !retain.session.is_empty() });
         self.leave_behind(now, id, retain);
         // What this session would have been told is nothing against the next.
         self.exceeded.remove(&id);

@@ -4,6 +4,7 @@
 //! announces: what came since is of another session.
 
 use super::machine::Speaker;
+use crate::peer::Retain;
 use crate::rib::lives::Sessions;
 use crate::rib::table::{Came, Path, PathKey, SlotId, is_own};
 use crate::time::Instant;
@@ -56,6 +57,10 @@ pub(super) struct Held {
     now: [u64; 2],
     /// Of earlier ones.
     past: [u64; 2],
+    /// Of those of its session, what an earlier policy left as it is, because the peer cannot refresh.
+    old: [u64; 2],
+    /// When that policy was replaced, in seconds since start.
+    replaced_s: Option<u64>,
 }
 
 impl Held {
@@ -73,6 +78,24 @@ impl Held {
     pub(super) const fn end(&mut self, family: Family) {
         let at = family.index();
         self.past[at] += std::mem::replace(&mut self.now[at], 0);
+        self.old[at] = 0;
+    }
+
+    /// The policy is another one, and the peer cannot tell its routes again.
+    pub(super) const fn outdate(&mut self, now: Instant) {
+        self.old = self.now;
+        self.replaced_s = Some(now.as_secs());
+    }
+
+    /// A new session: all comes under the policy that is in force.
+    pub(super) const fn renew(&mut self) {
+        self.old = [0; 2];
+        self.replaced_s = None;
+    }
+
+    /// How many paths of the session an earlier policy left as they are; `None` if there was none.
+    pub(super) fn outdated(&self) -> Option<u64> {
+        self.replaced_s.map(|_| self.old.iter().sum())
     }
 
     /// A path came in session `session`, for one that came earlier or for none.
@@ -88,18 +111,29 @@ impl Held {
         let of = if came.session() == session { &mut self.now } else { &mut self.past };
         let count = &mut of[family.index()];
         *count = count.saturating_sub(1);
+        let old = &mut self.old[family.index()];
+        if *old > 0
+            && let Some(replaced_s) = self.replaced_s
+            && came.session() == session
+            && came.seconds() as u64 <= replaced_s
+        {
+            *old -= 1;
+        }
     }
 }
 
 impl Speaker {
     /// Whether a walk is under way.
     pub(super) fn is_walking(&self) -> bool {
-        !self.sweeps.is_empty() || self.table.is_reranking()
+        !self.sweeps.is_empty() || self.table.is_reranking() || self.aggregates.is_counting()
     }
 
-    /// One slice of the oldest walk, and one of ranking again.
+    /// One slice of the oldest walk, one of ranking again, and one of counting.
     pub(super) fn walk_on(&mut self, now: Instant) {
         self.table.rerank(SLICE);
+        if self.aggregates.is_counting() {
+            self.count_aggregates(now);
+        }
         if let Some(sweep) = self.sweeps.pop_front() {
             self.sweep_on(now, sweep);
         }
@@ -111,21 +145,30 @@ impl Speaker {
         !is_own(path.peer) && self.table.lives.is_stale(path, family) && !self.sweeps.iter().any(goes)
     }
 
-    /// A session ended: what is not to be retained in these families goes, and what was stale before (RFC 4724 §4.2).
-    pub(super) fn leave_behind(&mut self, now: Instant, id: PeerId, retain: &[Family]) {
+    /// A session ended: what is not to be retained goes.
+    pub(super) fn leave_behind(&mut self, now: Instant, id: PeerId, retain: &Retain) {
         let ended = Family::ALL.map(|family| 1 << self.table.lives.now(id, family));
-        if !self.table.lives.end(id) {
+        let mut is_counted = self.table.lives.end(id);
+        if !is_counted {
             // After fifteen sessions within one walk.
+            self.finish_sweeps(now, id);
+            is_counted = self.table.lives.end(id);
+        }
+        if !is_counted {
+            // Or within one long-lived stale time: what is of the earlier ones is given up.
+            self.drop_stale(id, &Family::ALL);
             self.finish_sweeps(now, id);
             let _ = self.table.lives.end(id);
         }
         let past = self.table.lives.past(id);
-        let sessions = Family::ALL.map(|family| {
-            let past = past[family.index()];
-            if retain.contains(&family) { past & !ended[family.index()] } else { past }
+        let sessions = Family::ALL.map(|family| match past[family.index()] {
+            _ if retain.earlier.contains(&family) => 0,
+            past if retain.session.contains(&family) => past & !ended[family.index()],
+            past => past,
         });
         if let Some(member) = self.members.get_mut(&id) {
             Family::ALL.into_iter().for_each(|family| member.held.end(family));
+            member.held.renew();
         }
         self.start_sweep(id, sessions);
     }

@@ -123,6 +123,8 @@ pub struct Capabilities {
     pub graceful: Option<PeerRestart>,
     /// Long-lived graceful restart (RFC 9494 §3.1).
     pub long_lived: Vec<LongLived>,
+    /// That capability was there, if without a family: its sender knows long-lived stale routes, and keeps none of ours.
+    pub knows_long_lived: bool,
 }
 
 impl Capabilities {
@@ -153,6 +155,7 @@ impl Capabilities {
             code::LONG_LIVED => {
                 if let Some(families) = exact(value, parse_long_lived) {
                     self.long_lived = families;
+                    self.knows_long_lived = true;
                 }
             }
             code::LINK_LOCAL_NEXT_HOP => self.link_local_next_hop |= value.is_empty(),
@@ -203,7 +206,7 @@ impl Capabilities {
         if self.enhanced_refresh {
             put(code::ENHANCED_REFRESH, &[]);
         }
-        if !self.long_lived.is_empty() {
+        if self.knows_long_lived || !self.long_lived.is_empty() {
             put(code::LONG_LIVED, &long_lived_value(&self.long_lived));
         }
         if self.link_local_next_hop {

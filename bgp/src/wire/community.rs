@@ -155,6 +155,15 @@ impl Bandwidth {
         (octets_per_s.is_finite() && octets_per_s >= 0.0).then_some(Self(octets_per_s))
     }
 
+    /// What several links carry together; as exact as one of them, in whatever order they come.
+    #[must_use]
+    pub fn sum(all: impl Iterator<Item = Self>) -> Self {
+        let sum: f64 = all.map(|one| f64::from(one.0)).sum();
+        #[expect(clippy::cast_possible_truncation, reason = "rounds")]
+        let sum = sum.min(f64::from(f32::MAX)) as f32;
+        Self(sum)
+    }
+
     /// Bits per second, as people count.
     #[must_use]
     pub fn bits_per_s(self) -> u64 {

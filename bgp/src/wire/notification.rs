@@ -41,7 +41,7 @@ impl Notification {
     const HARD_RESET: u8 = 9;
     /// ROUTE-REFRESH Message Error (RFC 7313 §5).
     pub const REFRESH: u8 = 7;
-    /// Send Hold Timer Expired (RFC 9687 §3.1).
+    /// Send Hold Timer Expired (RFC 9687 §5).
     pub const SEND_HOLD_TIMER: u8 = 8;
 
     /// A NOTIFICATION without data.

@@ -173,6 +173,7 @@ mod tests {
                 roles: vec![Role::Customer.to_wire()],
                 graceful: Some(graceful),
                 long_lived: vec![LongLived { family: Family::Ipv6Unicast, forwarding: true, time_s: 86_400 }],
+                knows_long_lived: true,
             },
         }
     }

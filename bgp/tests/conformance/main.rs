@@ -8,11 +8,13 @@ mod harness;
 
 mod bytes;
 mod dynamic;
+mod guards;
 mod path_options;
 mod restarting;
 mod rfc10005;
 mod rfc1997;
 mod rfc2545;
+mod rfc2918;
 mod rfc4271;
 mod rfc4360;
 mod rfc4456;

@@ -183,3 +183,133 @@ fn the_timer_goes_on_until_end_of_rib() {
     plant.pass(Duration::from_secs(20));
     assert_eq!((plant.guest_state().as_str(), stale(&plant)), ("Established", GONE));
 }
+
+/// §4.2: a peer that is lost again before its End-of-RIB keeps what is long-lived stale, until the time that runs is over, and no longer.
+#[test]
+fn consecutive_restarts_neither_drop_nor_prolong() {
+    let mut plant = long_gone();
+    for _ in 0..20 {
+        plant.try_open();
+        announce(&mut plant, &NLRI[..3], &[]);
+        plant.leave();
+        plant.pass(Duration::from_secs(5));
+        assert_eq!(plant.route(FIRST).map(|route| route.paths[0].stale), Some(true));
+    }
+    plant.pass(Duration::from_secs(u64::from(STALE_S) - 110));
+    assert!(is_marked(&plant.route(FIRST).unwrap()), "the restart time of the last session is over");
+    plant.pass(Duration::from_secs(20));
+    assert_eq!(stale(&plant), GONE);
+    plant.check();
+}
+
+/// §4.2: what was long-lived stale stays through another restart; what came meanwhile is as good as fresh for the restart time.
+#[test]
+fn another_restart_keeps_both_kinds_apart() {
+    let mut plant = long_gone();
+    plant.try_open();
+    announce(&mut plant, &NLRI[..3], &[]);
+    plant.leave();
+    plant.pass(Duration::from_secs(1));
+    assert_eq!(stale(&plant), KEPT);
+    assert!(!is_marked(&plant.route(FIRST).unwrap()) && is_marked(&plant.route(SECOND).unwrap()));
+    plant.pass(Duration::from_secs(u64::from(RESTART_S)));
+    assert!(is_marked(&plant.route(FIRST).unwrap()));
+    plant.try_open();
+    announce(&mut plant, &NLRI[..3], &[]);
+    end_of_rib(&mut plant);
+    plant.pass(Duration::from_secs(1));
+    assert_eq!(stale(&plant), [Some(false), None]);
+}
+
+/// §4.2: the time ran out while the peer was back and not yet synchronized: lost then, it loses everything at once.
+#[test]
+fn a_session_lost_after_the_time_ran_out_leaves_nothing() {
+    let mut plant = long_gone();
+    plant.offer(|open| open.hold_time_s = 0);
+    plant.try_open();
+    announce(&mut plant, &NLRI[..3], &[]);
+    plant.pass(Duration::from_secs(u64::from(STALE_S) + 1));
+    assert_eq!(stale(&plant), [Some(false), None]);
+    plant.leave();
+    plant.pass(Duration::from_secs(1));
+    assert_eq!(stale(&plant), GONE);
+}
+
+/// §4.2: a new time begins once the peer was synchronized.
+#[test]
+fn after_end_of_rib_the_time_is_a_new_one() {
+    let mut plant = long_gone();
+    plant.pass(Duration::from_secs(u64::from(STALE_S) - 20));
+    plant.try_open();
+    announce(&mut plant, &NLRI, &[]);
+    end_of_rib(&mut plant);
+    plant.leave();
+    plant.pass(Duration::from_secs(u64::from(STALE_S)));
+    assert_eq!(stale(&plant), KEPT);
+}
+
+/// §4.3: LLGR_STALE is not removed when the route is told on, whatever a policy removes.
+#[test]
+fn a_policy_does_not_remove_the_mark() {
+    let rules = serde_json::json!({"p": [{"then": {"remove": {"communities": ["*:*"]}, "do": "accept"}}]});
+    let policies = weft_bgp::policy::compile(&rules, &std::collections::BTreeSet::new()).unwrap();
+    let mut plant = Plant::configured(Kin::External, |speaker, _, canary| {
+        speaker.policies = std::sync::Arc::new(policies);
+        canary.graceful_restart_s = Some(120);
+        canary.session.long_lived_stale_s = Some(0);
+        canary.export = Some("p".to_owned());
+    });
+    plant.try_open();
+    announce(&mut plant, &NLRI[..3], &[7, LLGR_STALE]);
+    let told = plant.told(FIRST).unwrap();
+    assert_eq!(weft_bgp::wire::attrs::Attrs(&told).value(8), Some(&LLGR_STALE.to_be_bytes()[..]));
+}
+
+/// §3.1, §4.3: the capability without any family says that its sender knows such routes (BIRD says so unless told otherwise).
+#[test]
+fn a_capability_without_families_is_one() {
+    for (knows, restarts) in [(true, true), (true, false), (false, true)] {
+        let mut plant = Plant::new(Kin::Internal);
+        plant.offer(|open| {
+            open.can.knows_long_lived = knows;
+            open.can.graceful = restarts.then(|| {
+                let families = Vec::new();
+                weft_bgp::peer::PeerRestart { restarted: false, notification: false, time_s: 0, families }
+            });
+        });
+        plant.try_open();
+        plant.canary_announces(FIRST, &[2, 1, 0, 0, 0xfc, 0x5a], &communities(&[LLGR_STALE]));
+        // §4.5: not without the graceful restart capability.
+        assert_eq!(plant.guest_told(FIRST).is_some(), knows && restarts);
+    }
+}
+
+fn communities(all: &[u32]) -> Vec<u8> {
+    let mut block = Vec::new();
+    let value: Vec<u8> = all.iter().flat_map(|word| word.to_be_bytes()).collect();
+    weft_bgp::wire::attrs::put(&mut block, 0xc0, 8, &value);
+    block
+}
+
+/// §4.6: where it is wanted, an internal peer without the capability is told nevertheless, with NO_EXPORT and LOCAL_PREF 0; an external
+/// one never.
+#[test]
+fn an_internal_peer_may_be_told_as_the_last_choice() {
+    for (kin, wanted) in [(Kin::Internal, true), (Kin::Internal, false), (Kin::External, true)] {
+        let mut plant = Plant::configured(kin, |_, guest, _| guest.routes.long_lived_partial = wanted);
+        plant.try_open();
+        plant.canary_announces(FIRST, &[2, 1, 0, 0, 0xfc, 0x5a], &communities(&[LLGR_STALE]));
+        plant.canary_announces(SECOND, &[2, 1, 0, 0, 0xfc, 0x5a], &[]);
+        let told = plant.guest_told(FIRST).map(|(block, _)| block);
+        assert_eq!(told.is_some(), wanted && kin == Kin::Internal);
+        if let Some(block) = told {
+            let attrs = weft_bgp::wire::attrs::Attrs(&block);
+            let expected = [LLGR_STALE.to_be_bytes(), 0xffff_ff01_u32.to_be_bytes()].concat();
+            assert_eq!((attrs.local_pref(), attrs.value(8)), (Some(0), Some(&expected[..])));
+        }
+        if kin == Kin::Internal {
+            let (block, _) = plant.guest_told(SECOND).unwrap();
+            assert_eq!(weft_bgp::wire::attrs::Attrs(&block).local_pref(), Some(100), "others are told as ever");
+        }
+    }
+}

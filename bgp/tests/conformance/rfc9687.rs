@@ -29,7 +29,7 @@ fn ends_after(plant: &mut Plant, limit: u64) -> u64 {
     limit
 }
 
-/// §3.2: "the value of SendHoldTime is the greater of 8 minutes or 2 times the negotiated HoldTime".
+/// §5, §6: unless configured, after the greater of eight minutes and twice the hold time; the error is said to the operator.
 #[test]
 fn a_peer_that_does_not_read_is_left_after_eight_minutes() {
     let mut plant = deaf(|_| {}, 9);
@@ -40,7 +40,7 @@ fn a_peer_that_does_not_read_is_left_after_eight_minutes() {
     plant.check();
 }
 
-/// §3.2: twice the hold time where that is more.
+/// §6: twice the hold time where that is more.
 #[test]
 fn with_a_long_hold_time_it_is_twice_that() {
     let mut plant = deaf(|_| {}, 300);
@@ -50,14 +50,14 @@ fn with_a_long_hold_time_it_is_twice_that() {
     plant.check();
 }
 
-/// §3.2: the time may be configured, and zero means never.
+/// §4.3, §6: the time may be configured, and zero means never.
 #[test]
 fn the_time_may_be_configured() {
     assert!((20..=25).contains(&ends_after(&mut deaf(|session| session.send_hold_s = Some(20), 9), 100)));
     assert_eq!(ends_after(&mut deaf(|session| session.send_hold_s = Some(0), 9), 1_200), 1_200);
 }
 
-/// §3.3: what was sent in time begins it anew: a slow reader is not a dead one.
+/// §4.3: what was sent in time begins it anew: a slow reader is not a dead one.
 #[test]
 fn a_peer_that_reads_now_and_then_keeps_its_session() {
     let mut plant = deaf(|session| session.send_hold_s = Some(20), 9);
@@ -69,7 +69,7 @@ fn a_peer_that_reads_now_and_then_keeps_its_session() {
     plant.check();
 }
 
-/// §1: nobody else notices, and what waits for the reader that is none does not grow.
+/// §3: nobody else notices, and what waits for the reader that is none does not grow.
 #[test]
 fn what_waits_for_a_deaf_peer_is_bounded() {
     let mut plant = deaf(|_| {}, 9);
@@ -77,4 +77,10 @@ fn what_waits_for_a_deaf_peer_is_bounded() {
     plant.set_deaf(false);
     assert!(plant.heard(weft_bgp::wire::Kind::Keepalive).len() <= 4);
     plant.check();
+}
+
+/// §4.3: where the hold time is zero, the timer is stopped.
+#[test]
+fn without_a_hold_time_there_is_no_send_hold_time() {
+    assert_eq!(ends_after(&mut deaf(|session| session.send_hold_s = Some(20), 0), 100), 100);
 }

@@ -86,6 +86,9 @@ pub struct Neighbor {
     pub updates_rejected: u64,
     /// Prefixes that the import policy refused, every announcement counted.
     pub prefixes_rejected: u64,
+    /// The policy changed and the peer cannot refresh (RFC 2918): so many of its paths are as the old one left them; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_policy: Option<u64>,
     /// UPDATEs treated as withdraw (RFC 7606 §2).
     pub withdraw_faults: u64,
     /// UPDATEs received.
@@ -167,6 +170,9 @@ pub struct Route {
     pub from: Vec<String>,
     /// Seconds since the newest of these paths came.
     pub age_s: u64,
+    /// A guard keeps it from being used: what stands behind it, and what it needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<String>,
 }
 
 /// One next hop.
@@ -358,18 +364,28 @@ pub struct History {
     pub history: Vec<Happening>,
 }
 
-/// One event.
+/// One event, or a run of the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Happening {
-    /// Milliseconds since the daemon started.
+    /// Milliseconds since the daemon started; of a run, the last time.
     pub at_ms: u64,
     /// Milliseconds ago.
     pub ago_ms: u64,
+    /// How often it happened in a row.
+    #[serde(default = "once")]
+    pub times: u64,
+    /// When it happened first.
+    #[serde(default)]
+    pub since_ms: u64,
     /// As a sentence.
     pub text: String,
     /// As data.
     #[serde(flatten)]
     pub event: Event,
+}
+
+const fn once() -> u64 {
+    1
 }
 
 /// The policy in force.

@@ -9,7 +9,7 @@ use super::answers::{
 use super::{Answer, Body, Question, Selection, Surroundings, Target, dump};
 use crate::link::LinkInfo;
 use crate::metrics;
-use crate::node::Node;
+use crate::node::{Entry, Node};
 use std::net::IpAddr;
 use weft_bgp::event::Event;
 use weft_bgp::peer::{Endpoint, PeerConfig, PeerHistory, RemoteAs};
@@ -120,6 +120,7 @@ fn neighbor(node: &Node, info: NeighborInfo) -> Neighbor {
         max_prefixes: config.and_then(|config| config.max_prefixes),
         updates_rejected: info.updates_rejected,
         prefixes_rejected: info.prefixes_rejected,
+        old_policy: info.old_policy,
         withdraw_faults: info.withdraw_faults,
         updates_received: info.updates_received,
         updates_sent: info.updates_sent,
@@ -202,6 +203,7 @@ fn route(node: &Node, now: Instant, info: &RouteInfo) -> Route {
         via: info.hops.iter().map(|hop| via(node, hop)).collect(),
         from: used.iter().map(|path| path.from.clone()).collect(),
         age_s: used.iter().map(|path| age(now, path)).min().unwrap_or_default(),
+        held_back: info.held_back.clone(),
     }
 }
 
@@ -342,11 +344,13 @@ fn history(node: &Node, now: Instant) -> History {
         let known = names.iter().find(|info| info.id == peer);
         known.map_or_else(|| format!("peer {}", peer.0), |info| info.name.clone())
     };
-    let one = |(at, event): &(Instant, Event)| Happening {
-        at_ms: at.0 / 1_000_000,
-        ago_ms: now.0.saturating_sub(at.0) / 1_000_000,
-        text: sentence(event, name),
-        event: event.clone(),
+    let one = |entry: &Entry| Happening {
+        at_ms: entry.at.0 / 1_000_000,
+        ago_ms: now.0.saturating_sub(entry.at.0) / 1_000_000,
+        times: entry.times,
+        since_ms: entry.since.0 / 1_000_000,
+        text: sentence(&entry.event, name),
+        event: entry.event.clone(),
     };
     History { history: node.history().map(one).collect() }
 }
@@ -369,6 +373,9 @@ fn sentence(event: &Event, name: impl Fn(PeerId) -> String) -> String {
         Event::NearMaxPrefixes { name, limit, count, .. } => {
             format!("{name}: {count} prefixes, near its maximum of {limit}")
         }
+        Event::OldPolicy { name, paths, .. } => format!(
+            "{name}: the policy changed and it cannot refresh: {paths} of its paths stay as the old one left them, and what that refused is unknown"
+        ),
         Event::MaxPrefixes { name, limit, .. } => format!("{name}: more than its maximum of {limit} prefixes"),
         Event::MaxPrefixesOut { name, limit, .. } => {
             format!("{name}: our policies let through more than its {limit} prefixes; session ended instead")

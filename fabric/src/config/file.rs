@@ -152,6 +152,8 @@ pub struct Peer {
     pub remove_private_as: Option<RemovePrivateAs>,
     /// Ask it to leave what we tell it (RFC 8326).
     pub graceful_shutdown: Option<bool>,
+    /// Tell this internal peer of long-lived stale routes though it does not know such (RFC 9494 §4.6).
+    pub long_lived_partial: Option<bool>,
     /// How a next hop that is only link-local is written.
     pub link_local_form: Option<LinkLocalForm>,
     /// Warn from this percentage of `max_prefixes` on.

@@ -219,6 +219,15 @@ impl Config {
             }
             Policies::default()
         });
+        let multipath = self.fib.multipath.unwrap_or(MAX_MULTIPATH);
+        for (at, guard) in policies.guards().iter().enumerate().filter(|(_, guard)| guard.minimum_next_hops > multipath)
+        {
+            faults.add(
+                &format!("policy.guards[{at}].minimum_next_hops"),
+                format!("no prefix ever has {} next hops: `fib.multipath` is {multipath}", guard.minimum_next_hops),
+                "write a lower number here, or a higher one there",
+            );
+        }
         for (section, named) in [("peers", &self.peers), ("groups", &self.groups)] {
             for (name, peer) in named {
                 for (field, policy, next_hop, remedy) in [

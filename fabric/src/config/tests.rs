@@ -133,6 +133,8 @@ fn what_a_peers_routes_are_asked_arrives_from_peer_group_and_file() {
         ("remote_asn: 7, local_as: 7", "local_as"),
         ("remote_asn: 7, local_as: 64600", "local_as"),
         ("remote_asn: 7, allow_own_as: 99", "allow_own_as"),
+        ("remote_asn: 7, long_lived_partial: true", "long_lived_partial"),
+        ("remote_asn: 7, hold_s: 30, send_hold_s: 30", "send_hold_s"),
         ("remote_asn: 7, max_prefixes_warn_percent: 0", "max_prefixes_warn_percent"),
         ("remote_asn: 7, max_prefixes_action: warn, max_prefixes_restart_s: 9", "max_prefixes_restart_s"),
     ] {
@@ -140,6 +142,19 @@ fn what_a_peers_routes_are_asked_arrives_from_peer_group_and_file() {
         let refused = parse("weft.yaml", &text).and_then(|config| config.node()).unwrap_err().to_string();
         assert!(refused.contains(field), "{wrong}: {refused}");
     }
+}
+
+#[test]
+fn a_guard_that_no_prefix_can_satisfy_is_refused() {
+    let text = |hops: &str| {
+        format!(
+            "asn: 64600\nrouter_id: 10.0.0.1\nfib: {{multipath: 4}}\n\
+             policy: {{guards: [{{prefix: 0.0.0.0/0, minimum_next_hops: {hops}}}]}}\n"
+        )
+    };
+    assert_eq!(node_from(&text("4")).speaker.policies.guards().iter().count(), 1);
+    let refused = parse("weft.yaml", &text("5")).and_then(|config| config.node()).unwrap_err().to_string();
+    assert!(refused.contains("policy.guards[0].minimum_next_hops") && refused.contains("multipath"), "{refused}");
 }
 
 #[test]

@@ -368,6 +368,9 @@ impl Daemon {
             Event::NearMaxPrefixes { name, limit, count, .. } => {
                 tracing::warn!(peer = name, limit, count, "near the maximum of prefixes");
             }
+            Event::OldPolicy { name, paths, .. } => {
+                tracing::warn!(peer = name, paths, "cannot refresh: its routes stay as the old policy left them");
+            }
             Event::MaxPrefixes { name, limit, .. } => tracing::error!(peer = name, limit, "too many prefixes"),
             Event::MaxPrefixesOut { name, limit, .. } => {
                 tracing::error!(peer = name, limit, "too many prefixes to tell: none of them sent, session ended");

@@ -57,6 +57,9 @@ fn headline(answer: &Explanation, route: &Route) -> String {
         let why = answer.originated.as_deref().unwrap_or("configured");
         return format!("originated here ({why}) for {age}");
     }
+    if let Some(why) = &route.held_back {
+        return format!("{why}; neither installed nor told, {}", count(all, "path is known", "paths are known"));
+    }
     let state = if route.installed {
         "installed"
     } else if route.kernel == "refused" {

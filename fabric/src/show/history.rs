@@ -13,7 +13,13 @@ pub fn table_of(answer: &History) -> String {
     for event in &answer.history {
         // Counted from the start of the daemon, as its log does.
         let at = format!("{}.{:03}s", event.at_ms / 1_000, event.at_ms % 1_000);
-        lines.add_row([at, duration(event.ago_ms / 1_000), event.text.clone()]);
+        let text = match event.times {
+            1 => event.text.clone(),
+            times => {
+                format!("{} (×{times} since {}.{:03}s)", event.text, event.since_ms / 1_000, event.since_ms % 1_000)
+            }
+        };
+        lines.add_row([at, duration(event.ago_ms / 1_000), text]);
     }
     render(&lines, 0)
 }

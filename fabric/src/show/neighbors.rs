@@ -71,6 +71,16 @@ pub fn details(peer: &Neighbor) -> String {
     if let Some(add_path) = &peer.add_path {
         line("add-path", add_path_of(add_path));
     }
+    if let Some(paths) = peer.old_policy {
+        let paths = count(paths, "path", "paths");
+        let renew = format!("weft clear {} --hard", peer.name);
+        line(
+            "policy",
+            format!(
+                "the old policy still applies to {paths} and to what it refused: the peer cannot refresh; `{renew}` renews it"
+            ),
+        );
+    }
     line("prefixes refused", format!("{} by the import policy", peer.prefixes_rejected));
     line("prefixes sent", format!("{} IPv4, {} IPv6", peer.prefixes_sent.ipv4, peer.prefixes_sent.ipv6));
     line("messages", format!("{} received, {} sent", peer.messages_received, peer.messages_sent));
@@ -141,6 +151,9 @@ fn note(peer: &Neighbor) -> String {
     }
     if peer.updates_rejected > 0 {
         notes.push(count(peer.updates_rejected, "UPDATE looped", "UPDATEs looped"));
+    }
+    if peer.old_policy.is_some() {
+        notes.push("old policy".to_owned());
     }
     if peer.withdraw_faults > 0 {
         notes.push(format!("{} malformed", peer.withdraw_faults));

@@ -24,6 +24,7 @@ pub fn page(answer: &Routes, first: bool) -> String {
             Some(hop) => (paged.cell(&gateway(hop), ADDRESS_WIDTH), paged.cell(&hop.interface, INTERFACE_WIDTH)),
             None if route.kind == "aggregate" => ("discard".to_owned(), NONE.to_owned()),
             None if route.kind == "local" => ("local".to_owned(), NONE.to_owned()),
+            None if route.held_back.is_some() => ("held back".to_owned(), NONE.to_owned()),
             None => ("unreachable".to_owned(), NONE.to_owned()),
         };
         lines.add_row([prefix, via, interface, kernel, age, if from.is_empty() { NONE.to_owned() } else { from }]);

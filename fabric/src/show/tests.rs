@@ -57,6 +57,7 @@ fn neighbor(name: &str) -> Neighbor {
         max_prefixes: None,
         updates_rejected: 0,
         prefixes_rejected: 0,
+        old_policy: None,
         withdraw_faults: 0,
         updates_received: 5,
         updates_sent: 6,
@@ -89,6 +90,7 @@ fn neighbors_in_every_plight() {
             state: "Idle".to_owned(),
             ..neighbor("eth2")
         },
+        Neighbor { old_policy: Some(17), ..neighbor("unrefreshed") },
         Neighbor { dropped: 3, updates_rejected: 1, prefixes_rejected: 4, withdraw_faults: 2, ..neighbor("flapping") },
         Neighbor {
             state: "Active".to_owned(),
@@ -120,6 +122,7 @@ fn route(kind: &str, installed: bool, via: Vec<Via>) -> Route {
         via,
         from,
         age_s: 61,
+        held_back: None,
     }
 }
 
@@ -180,6 +183,14 @@ fn explanations_of_large_stale_and_waiting_routes() {
     let nothing = Explanation { route: None, paths: Vec::new(), told: Vec::new(), ..explanation.clone() };
     let refused = Route { kernel: "refused".to_owned(), ..route("bgp", false, vec![via("10.0.0.1", 1)]) };
     let refused = Explanation { route: Some(refused), paths: vec![path("tor1", true)], ..nothing.clone() };
-    let text = explain::text(&explanation) + &explain::text(&nothing) + &explain::text(&refused);
+    let reason = "held back: 1 of 2 next hops".to_owned();
+    let held = Route { held_back: Some(reason.clone()), ..route("none", false, Vec::new()) };
+    let held = Explanation {
+        route: Some(held),
+        paths: vec![BgpPath { used: false, reason, ..path("tor1", false) }],
+        ..nothing.clone()
+    };
+    let text =
+        explain::text(&explanation) + &explain::text(&nothing) + &explain::text(&refused) + &explain::text(&held);
     insta::assert_snapshot!("explain", text);
 }

@@ -179,7 +179,7 @@ impl Compiler<'_> {
     }
 
     /// Names of sets, or prefixes themselves.
-    fn prefix(&mut self, field: &str, value: &Value) -> Vec<Arc<PrefixSet>> {
+    pub(super) fn prefix(&mut self, field: &str, value: &Value) -> Vec<Arc<PrefixSet>> {
         let (mut sets, mut entries) = (Vec::new(), Vec::new());
         for (field, value) in each(field, value) {
             match value.as_str() {

@@ -155,6 +155,11 @@ fn bandwidth(value: &Value) -> Option<Bandwidth> {
     value.as_str().map_or_else(|| value.as_u64()?.to_string().parse().ok(), |text| text.parse().ok())
 }
 
+/// `10G`, above zero.
+pub(super) fn some_bandwidth(value: &Value) -> Option<Bandwidth> {
+    bandwidth(value).filter(|bandwidth| bandwidth.octets_per_s() > 0.0)
+}
+
 /// `10G`, `"ge 10G"`, `"ge 10G le 400G"`, in bits per second.
 pub(super) fn bandwidth_range(value: &Value) -> Option<RangeInclusive<u64>> {
     if let Some(exact) = bandwidth(value) {

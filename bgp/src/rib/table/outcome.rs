@@ -12,9 +12,12 @@ use std::sync::Arc;
 /// Most paths whose places fit a word; more take the longer way.
 const FEW: usize = 64;
 
+/// The best of a list of paths by its place, the next hops of those as good, and what they carry together.
+pub(super) type Outcome = (Option<u32>, Option<Arc<[Hop]>>, Option<Bandwidth>);
+
 impl Table {
-    /// The best of a list of paths by its place, the next hops of those as good, and what they carry together.
-    pub(super) fn outcome(&mut self, list: u32) -> (Option<u32>, Option<Arc<[Hop]>>, Option<Bandwidth>) {
+    /// What comes of a list of paths.
+    pub(super) fn outcome(&mut self, list: u32) -> Outcome {
         let mut members = std::mem::take(&mut self.members);
         members.clear();
         let List { paths, hops, .. } = self.slots.list(list);

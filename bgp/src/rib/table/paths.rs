@@ -94,6 +94,7 @@ impl Table {
             Paths::Many(list) => self.slots.list(list).tags.as_deref(),
             Paths::One(_) | Paths::None => None,
         });
+        let slot = slot.filter(|_| !self.watchman.holds(at));
         let paths = slot.map_or(&[][..], |slot| self.slots.paths(slot));
         let tag = move |place: usize| match tags {
             Some(tags) => tags.0[place],

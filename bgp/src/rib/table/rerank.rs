@@ -15,6 +15,8 @@ pub(super) struct Rerank {
     hops: BTreeSet<HopId>,
     /// Every prefix with several paths.
     lists: bool,
+    /// Every prefix.
+    all: bool,
     /// Slots to look at: these first, then those. A walk that finds more to do on its way goes once around from there, so that none
     /// is ever begun anew.
     walk: [Range<SlotId>; 2],
@@ -25,6 +27,12 @@ impl Table {
     pub fn set_multipath(&mut self, multipath: u8) {
         self.multipath = usize::from(multipath.clamp(1, 64));
         self.rerank.lists = true;
+        self.walk_around();
+    }
+
+    /// Every prefix is to be ranked again.
+    pub(super) fn rank_all(&mut self) {
+        self.rerank.all = true;
         self.walk_around();
     }
 
@@ -62,6 +70,7 @@ impl Table {
         if !self.is_reranking() {
             self.rerank.hops.clear();
             self.rerank.lists = false;
+            self.rerank.all = false;
         }
     }
 
@@ -70,10 +79,9 @@ impl Table {
             return;
         };
         let several = matches!(slot.paths(), Paths::Many(_));
-        let hit = (several && self.rerank.lists)
-            || self.slots.paths(slot).iter().any(|path| self.rerank.hops.contains(&path.hop));
-        if hit {
-            let noted = self.rank(at, !several);
+        let moved = self.slots.paths(slot).iter().any(|path| self.rerank.hops.contains(&path.hop));
+        if moved || self.rerank.all || (several && self.rerank.lists) {
+            let noted = self.rank(at, moved && !several);
             self.note_path(at, None, noted);
         }
     }

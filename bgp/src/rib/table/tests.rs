@@ -174,6 +174,14 @@ fn the_longest_covering_prefix_is_found() {
     assert_eq!(covering("11.0.0.1/32"), "0.0.0.0/0");
 }
 
+/// A guard of `prefix` alone.
+fn guards(prefix: &str, minimum_next_hops: u8) -> Guards {
+    let net: IpNet = prefix.parse().unwrap();
+    let entry = crate::policy::sets::Entry { net, ge: net.prefix_len(), le: net.prefix_len() };
+    let prefixes = vec![Arc::new(crate::policy::sets::PrefixSet::new(&[entry]))];
+    Guards::new(vec![Guard { prefixes, minimum_next_hops, minimum_bandwidth: None }])
+}
+
 proptest! {
     #[test]
     fn looking_only_at_the_strongest_paths_finds_what_the_whole_process_finds(
@@ -210,9 +218,12 @@ proptest! {
     fn incremental_equals_from_scratch(
         steps in proptest::collection::vec((0_u8..4, 1_u8..5, 0_u32..3, 0_usize..4), 1..80),
         watched in any::<bool>(),
+        minimum in 0_u8..4,
     ) {
         let prefix = |at: u8| format!("10.{at}.0.0/16");
+        let guards = guards("10.1.0.0/16", minimum);
         let mut incremental = table();
+        incremental.set_guards(&guards);
         incremental.watch_paths(watched);
         let mut held = BTreeMap::new();
         let (mut cursor, mut seen) = (0, BTreeMap::new());
@@ -250,6 +261,10 @@ proptest! {
         for ((at, peer, id), length) in held {
             announce_path(&mut scratch, &prefix(at), (peer, id), length);
         }
+        scratch.set_guards(&guards);
+        scratch.rerank(SlotId::MAX);
+        let held_back = scratch.after(None).filter(|entry| !entry.paths.is_empty() && entry.best.is_none()).count();
+        prop_assert_eq!([incremental.held_back(), scratch.held_back()], [held_back; 2]);
         let state = |table: &Table| table.after(None).filter(|entry| entry.best.is_some())
             .map(|entry| (entry.prefix, (entry.best_peer(), entry.hops.cloned()))).collect::<BTreeMap<_, _>>();
         prop_assert_eq!(state(&incremental), state(&scratch));

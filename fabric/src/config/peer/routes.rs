@@ -19,12 +19,25 @@ impl Draft<'_> {
             advertise_peer_as: self.pick(|p| &p.advertise_peer_as).unwrap_or(false),
             remove_private_as: self.pick(|p| &p.remove_private_as).unwrap_or_default(),
             graceful_shutdown: self.pick(|p| &p.graceful_shutdown).unwrap_or(self.config.graceful_shutdown),
+            long_lived_partial: self.long_lived_partial(internal, faults),
             link_local_form: self.pick(|p| &p.link_local_form).unwrap_or_default(),
             max_prefixes_warn_percent: self.warn_percent(faults),
             max_prefixes_action: self.pick(|p| &p.max_prefixes_action).unwrap_or_default(),
             max_prefixes_restart_s: self.restart(faults),
             max_prefixes_out: self.pick(|p| &p.max_prefixes_out),
         }
+    }
+
+    fn long_lived_partial(&self, internal: bool, faults: &mut Faults<'_>) -> bool {
+        let wanted = self.pick(|p| &p.long_lived_partial).unwrap_or(false);
+        if wanted && !internal {
+            faults.add(
+                &format!("{}.long_lived_partial", self.path),
+                "long-lived stale routes must not leave the AS towards who does not know them (RFC 9494 §4.6)",
+                "take it away",
+            );
+        }
+        wanted
     }
 
     fn allow_own_as(&self, faults: &mut Faults<'_>) -> u8 {

@@ -2,7 +2,7 @@
 
 use super::super::file::BgpRole;
 use super::super::node::Faults;
-use super::Draft;
+use super::{Draft, HOLD_S};
 use weft_bgp::peer::{RemoteAs, SessionOptions};
 use weft_bgp::types::Asn;
 use weft_bgp::wire::capability::Role;
@@ -45,8 +45,22 @@ impl Draft<'_> {
             notification_restart: self.pick(|p| &p.notification_restart).unwrap_or(default.notification_restart),
             delay_open_ms,
             damp_oscillations: self.pick(|p| &p.damp_oscillations).unwrap_or(default.damp_oscillations),
-            send_hold_s: self.pick(|p| &p.send_hold_s).or(default.send_hold_s),
+            send_hold_s: self.send_hold(faults),
         }
+    }
+
+    /// RFC 9687 §4.4: zero, or greater than the hold time.
+    fn send_hold(&self, faults: &mut Faults<'_>) -> Option<u32> {
+        let hold_s = u32::from(self.pick(|p| &p.hold_s).or(self.config.timers.hold_s).unwrap_or(HOLD_S));
+        let send_hold_s = self.pick(|p| &p.send_hold_s);
+        if send_hold_s.is_some_and(|time| time > 0 && time <= hold_s) {
+            faults.add(
+                &format!("{}.send_hold_s", self.path),
+                format!("is not longer than the hold time, {hold_s} s (RFC 9687 §4.4)"),
+                format!("write {} or more, or 0 for never", hold_s + 1),
+            );
+        }
+        send_hold_s
     }
 
     fn bgp_role(&self, remote_asn: &RemoteAs, strict: bool, faults: &mut Faults<'_>) -> Option<Role> {

@@ -127,3 +127,70 @@ fn a_lost_link_is_ranked_in_slices() {
     net.settle();
     assert_eq!((usable(&net), held(&net, 3)), (MANY as usize + 2, u64::from(MANY)));
 }
+
+#[test]
+fn a_peer_for_which_the_log_grows_without_end_loses_its_session_and_nobody_else_does() {
+    // RFC 4486 §4, Out of Resources
+    let mut net = Net::new(&[65_001, 65_002, 65_003]);
+    net.join(1, 2, |_, _| {});
+    net.join(3, 2, |_, _| {});
+    net.deaf.insert(2);
+    let state = |net: &Net, peer: u32| {
+        net.speakers[1].neighbors(net.now).into_iter().find(|info| info.id == PeerId(peer)).unwrap()
+    };
+    let mut flaps = 0;
+    while state(&net, 3).state == "Established" {
+        assert!(
+            flaps < 100,
+            "the log has {} entries",
+            net.speakers[1].table.log_end() - net.speakers[1].table.log_start()
+        );
+        net.give(0, Input::SetOriginated(if flaps % 2 == 0 { many(20, 1_000) } else { Vec::new() }));
+        net.settle();
+        net.give(1, Input::Tick);
+        net.settle();
+        flaps += 1;
+    }
+    assert!(flaps > 16, "so much may wait: {flaps}");
+    assert!(state(&net, 3).last_error.unwrap().contains("Out of Resources"));
+    assert_eq!((state(&net, 1).state.as_str(), state(&net, 1).dropped), ("Established", 0));
+    net.give(1, Input::Tick);
+    let table = &net.speakers[1].table;
+    assert!(table.log_end() - table.log_start() < 1_000, "the log is given back");
+}
+
+#[test]
+fn other_aggregates_are_counted_in_slices_and_those_that_stay_do_not_flap() {
+    let mut net = line(None);
+    let prefixes = |all: &[&str]| all.iter().map(|prefix| prefix.parse().unwrap()).collect::<Vec<IpNet>>();
+    let set = |net: &mut Net, aggregates: Vec<IpNet>| {
+        let config = SpeakerConfig { aggregates, ..net.speakers[1].config.clone() };
+        let now = net.now;
+        net.speakers[1].set_config(now, config);
+    };
+    let stands = |net: &Net, at: usize, prefix: &str| {
+        net.speakers[at].table.get(&prefix.parse().unwrap()).is_some_and(|entry| entry.best.is_some())
+    };
+    set(&mut net, prefixes(&["20.0.0.0/8"]));
+    net.run(1);
+    assert!(stands(&net, 2, "20.0.0.0/8"));
+    let told = net.updates;
+    // The last of the prefixes alone are in the second one: the last slice finds them. Nothing is in the third.
+    set(&mut net, prefixes(&["20.0.0.0/8", "20.195.64.0/18", "21.0.0.0/8"]));
+    let mut slices = 0;
+    while net.speakers[1].next_timeout().unwrap().0 == Instant::ZERO {
+        assert!(stands(&net, 1, "20.0.0.0/8") && !stands(&net, 1, "20.195.64.0/18"));
+        net.give(1, Input::Tick);
+        net.settle();
+        slices += 1;
+    }
+    assert_eq!(slices, 2, "beside the first one");
+    assert!(stands(&net, 2, "20.195.64.0/18") && !stands(&net, 2, "21.0.0.0/8"));
+    assert_eq!(net.updates - told, 2, "the second one to both peers, and nothing else");
+    let count =
+        |net: &Net, prefix: &str| net.speakers[1].route_to(&prefix.parse().unwrap()).unwrap().paths[0].reason.clone();
+    assert_eq!(count(&net, "20.0.0.0/8"), format!("aggregate of {MANY} contributors"));
+    set(&mut net, prefixes(&["21.0.0.0/8"]));
+    net.run(1);
+    assert!(!stands(&net, 2, "20.0.0.0/8") && !stands(&net, 2, "20.195.64.0/18"));
+}
