@@ -131,6 +131,7 @@ mod tests {
             ("two-racks", "tor1", Personality::Frr),
             ("two-racks", "spine1", Personality::Gobgp),
             ("unnumbered", "tor1", Personality::Frr),
+            ("unnumbered", "tor1", Personality::Bird),
             ("add-path", "left", Personality::Bird),
             ("add-path", "left", Personality::Frr),
             ("add-path", "left", Personality::Gobgp),

@@ -23,7 +23,16 @@ type Place = (&'static str, &'static str);
 
 /// Peers the plants are verified with: name, program that shows it is installed, and where they run.
 const PEERS: [(&str, &str, &[Place]); 4] = [
-    ("bird", "bird", &[("two-racks", "spine1=bird"), ("two-racks", "tor1=bird"), ("add-path", "left=bird")]),
+    (
+        "bird",
+        "bird",
+        &[
+            ("two-racks", "spine1=bird"),
+            ("two-racks", "tor1=bird"),
+            ("unnumbered", "tor1=bird"),
+            ("add-path", "left=bird"),
+        ],
+    ),
     (
         "frr",
         "zebra",
