@@ -2,6 +2,7 @@
 
 pub mod aggregate;
 pub mod attrs;
+mod chunks;
 pub mod decide;
 pub mod index;
 pub mod lives;

@@ -1,5 +1,6 @@
 //! Interned attribute blocks: equal blocks are stored once and named by a small id.
 
+use super::chunks::Chunks;
 use super::decide::Preference;
 use crate::wire::attrs::Attrs;
 use crate::wire::community::Bandwidth;
@@ -42,7 +43,7 @@ const PARTS: usize = 64;
 /// All blocks of a speaker. The hash is seeded, so that no peer can craft collisions.
 #[derive(Debug)]
 pub struct AttrsTable {
-    slots: Vec<Slot>,
+    slots: Chunks<Slot>,
     free: Vec<u32>,
     index: Vec<HashTable<u32>>,
     hasher: SeedableRandomState,
@@ -53,7 +54,7 @@ impl AttrsTable {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
-            slots: Vec::new(),
+            slots: Chunks::default(),
             free: Vec::new(),
             index: vec![HashTable::new(); PARTS],
             hasher: SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()),
@@ -132,13 +133,13 @@ impl AttrsTable {
 
     /// How many distinct blocks are held.
     #[must_use]
-    pub const fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
     /// Whether there are none.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }

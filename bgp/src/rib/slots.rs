@@ -1,6 +1,7 @@
 //! Where prefixes and their paths lie: 32 octets for a prefix with one path, whatever its family; a list beside it for more.
 
 use super::attrs::AttrsId;
+use super::chunks::Chunks;
 use super::nexthop::HopId;
 use crate::types::{Hop, IpNet, Ipv4Net, Ipv6Net, PeerId};
 use crate::wire::community::Bandwidth;
@@ -181,7 +182,7 @@ impl Slot {
 /// All slots. Numbers are dense, and used again.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    slots: Vec<Slot>,
+    slots: Chunks<Slot>,
     free: Vec<SlotId>,
     v6: Shelf<u128>,
     lists: Shelf<List>,
