@@ -20,6 +20,9 @@ pub fn put_announce<I: Iterator<Item: Item>>(
     prefixes: &mut Peekable<I>,
 ) -> usize {
     let start = buf.len();
+    if prefixes.peek().is_none() {
+        return 0;
+    }
     let attributes = attributes(
         codec,
         block,
