@@ -1,12 +1,18 @@
 //! The hot path in pieces: `cargo bench -p weft-benches --bench micro`. Each measures what one UPDATE, one path or one question costs;
-//! what a path takes of memory is measured in `tests/memory.rs`.
+//! what a path takes of memory is measured in `tests/memory.rs`. Times are CPU time.
 #![expect(clippy::unwrap_used, missing_docs, reason = "a measurement that fails has nothing to say")]
+
+#[path = "micro/cpu.rs"]
+mod cpu;
+#[path = "micro/sets.rs"]
+mod sets;
 
 use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::{Bytes, BytesMut};
+use cpu::CpuTime;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use weft_benches::alone::{address, conn, session, speaker};
 use weft_benches::table::hosts;
@@ -60,7 +66,7 @@ fn update(prefixes: u32) -> BytesMut {
     message
 }
 
-fn wire(criterion: &mut Criterion) {
+fn wire(criterion: &mut Criterion<CpuTime>) {
     let small = update(6);
     let mut scratch = Vec::new();
     criterion.bench_function("wire/decode, 6 prefixes", |bencher| {
@@ -70,7 +76,7 @@ fn wire(criterion: &mut Criterion) {
     criterion.bench_function("wire/encode, 700 prefixes", |bencher| bencher.iter(|| update(black_box(PREFIXES))));
 }
 
-fn intern(criterion: &mut Criterion) {
+fn intern(criterion: &mut Criterion<CpuTime>) {
     let mut table = AttrsTable::new(1);
     let blocks: Vec<_> = (0..10_000).map(block).collect();
     let held: Vec<_> = blocks.iter().map(|block| table.intern(block)).collect();
@@ -110,7 +116,7 @@ fn announce(table: &mut Table, prefix: IpNet, peer: u8) {
     table.insert(prefix, Path { peer: PeerId(peer.into()), id: 0, attrs, hop, came: Came::new(0, 0) });
 }
 
-fn decide(criterion: &mut Criterion) {
+fn decide(criterion: &mut Criterion<CpuTime>) {
     for peers in [1, 2, 10] {
         criterion.bench_function(&format!("decide/{peers} equal paths come"), |bencher| {
             bencher.iter_batched_ref(
@@ -122,7 +128,7 @@ fn decide(criterion: &mut Criterion) {
     }
 }
 
-fn policy(criterion: &mut Criterion) {
+fn policy(criterion: &mut Criterion<CpuTime>) {
     let set: Vec<_> = (0..SET).map(|number| net(number * 3).to_string()).collect();
     let section = serde_json::json!({
         "sets": {"large": set},
@@ -156,7 +162,7 @@ fn policy(criterion: &mut Criterion) {
 }
 
 /// What one peer is told of the routes of another: policy, attributes, packing.
-fn out(criterion: &mut Criterion) {
+fn out(criterion: &mut Criterion<CpuTime>) {
     let stream: Bytes = hosts(TOLD, Ipv4Addr::new(100, 0, 0, 0), 4_200_000_001, address(0)).into();
     let full = || {
         let mut speaker = speaker();
@@ -184,7 +190,7 @@ fn out(criterion: &mut Criterion) {
 
 criterion_group! {
     name = micro;
-    config = Criterion::default().without_plots();
-    targets = wire, intern, decide, policy, out
+    config = Criterion::default().with_measurement(CpuTime).without_plots();
+    targets = wire, intern, decide, policy, sets::sets, out
 }
 criterion_main!(micro);

@@ -34,6 +34,12 @@ struct Arguments {
     /// Prefixes of a1.
     #[arg(long, default_value_t = 1_000_000)]
     prefixes: usize,
+    /// Reads before anybody is told, as of a driver that hears everybody first.
+    #[arg(long, default_value_t = 1)]
+    reads: usize,
+    /// Say how long the longest call takes; asking the clock of every call takes time too.
+    #[arg(long)]
+    longest: bool,
     /// Cargo passes it.
     #[arg(long, hide = true)]
     bench: bool,
@@ -60,6 +66,26 @@ struct Bench {
     fib: bool,
     routes: u64,
     buf: BytesMut,
+    longest: Option<Longest>,
+}
+
+/// CPU seconds of the longest call of each kind: nobody else is heard meanwhile.
+#[derive(Default)]
+struct Longest {
+    handle: f64,
+    transmit: f64,
+    fib: f64,
+}
+
+/// Notes how long a call took, if that is the longest so far and somebody wants to know.
+fn timed<T>(longest: Option<&mut f64>, call: impl FnOnce() -> T) -> T {
+    let Some(longest) = longest else {
+        return call();
+    };
+    let start = cpu_s();
+    let result = call();
+    *longest = longest.max(cpu_s() - start);
+    result
 }
 
 const fn number((address, length): Prefix) -> u64 {
@@ -70,7 +96,7 @@ impl Bench {
     fn new(streams: Vec<Vec<u8>>) -> Self {
         let speaker = speaker();
         let remotes = streams.into_iter().map(|stream| Remote { stream: stream.into(), ..Remote::default() }).collect();
-        let mut bench = Self { speaker, remotes, fib: false, routes: 0, buf: BytesMut::new() };
+        let mut bench = Self { speaker, remotes, fib: false, routes: 0, buf: BytesMut::new(), longest: None };
         for at in 0..bench.remotes.len() {
             bench.establish(at);
         }
@@ -83,7 +109,7 @@ impl Bench {
     }
 
     fn give(&mut self, input: Input) {
-        self.speaker.handle(Instant::ZERO, input);
+        timed(self.longest.as_mut().map(|longest| &mut longest.handle), || self.speaker.handle(Instant::ZERO, input));
         while let Some(output) = self.speaker.poll() {
             match output {
                 Output::Writable(conn) => self.remotes[(conn.0 & !ConnId::ACCEPTED) as usize].writable = true,
@@ -98,7 +124,8 @@ impl Bench {
         loop {
             let mut idle = true;
             if std::mem::take(&mut self.fib) {
-                let changes = self.speaker.poll_fib(FIB);
+                let changes =
+                    timed(self.longest.as_mut().map(|longest| &mut longest.fib), || self.speaker.poll_fib(FIB));
                 self.fib = changes.len() == FIB;
                 self.routes += changes.len() as u64;
                 if let Some(last) = changes.last() {
@@ -109,7 +136,9 @@ impl Bench {
             for at in 0..self.remotes.len() {
                 if std::mem::take(&mut self.remotes[at].writable) {
                     self.buf.clear();
-                    let more = self.speaker.poll_transmit(Instant::ZERO, conn(at), &mut self.buf, WRITE);
+                    let more = timed(self.longest.as_mut().map(|longest| &mut longest.transmit), || {
+                        self.speaker.poll_transmit(Instant::ZERO, conn(at), &mut self.buf, WRITE)
+                    });
                     let remote = &mut self.remotes[at];
                     remote.writable = more;
                     remote.hear(&self.buf);
@@ -127,11 +156,11 @@ impl Bench {
     }
 
     /// Every peer offers its stream, in turns of one read.
-    fn offer(&mut self) {
+    fn offer(&mut self, reads: usize) {
         let mut left = true;
         while left {
             left = false;
-            for at in 0..self.remotes.len() {
+            for at in (0..self.remotes.len()).flat_map(|at| std::iter::repeat_n(at, reads)) {
                 let stream = &mut self.remotes[at].stream;
                 if !stream.is_empty() {
                     // The driver's reads are copies out of the kernel.
@@ -222,7 +251,8 @@ fn main() -> Result<()> {
     std::fs::write("/proc/self/clear_refs", "5")?;
     let before = memory_mb("VmRSS")?;
     let (clock, cpu) = (Clock::now(), cpu_s());
-    bench.offer();
+    bench.longest = arguments.longest.then(Longest::default);
+    bench.offer(arguments.reads);
     let (told_s, told_cpu_s) = (clock.elapsed().as_secs_f64(), cpu_s() - cpu);
     let (peak, after) = (memory_mb("VmHWM")?, memory_mb("VmRSS")?);
     let heard = &bench.remotes[last];
@@ -233,6 +263,12 @@ fn main() -> Result<()> {
         "told after {told_s:.3} s, CPU {told_cpu_s:.3} s: {nlri} NLRI in {updates} UPDATEs, {octets} octets; {} kernel routes",
         bench.routes
     );
+    if let Some(Longest { handle, transmit, fib }) = bench.longest.take() {
+        let [handle, transmit, fib] = [handle, transmit, fib].map(|seconds| seconds * 1e3);
+        println!(
+            "longest call: {handle:.2} ms to hear {READ} octets, {transmit:.2} ms to tell, {fib:.2} ms for the kernel"
+        );
+    }
     println!("memory: peak {:.1} MB over the {before:.1} MB before, {:.1} MB after", peak - before, after - before);
     let count = heard.held.as_ref().map_or(heard.announced - heard.withdrawn, |held| held.len() as u64);
     let is_held = count == expected as u64 && heard.sum == sum;

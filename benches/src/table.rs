@@ -13,10 +13,11 @@ const MIN_LENGTH: u8 = 19;
 
 /// A small deterministic generator (SplitMix64): the same table in every run.
 #[derive(Debug)]
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn next(&mut self) -> u64 {
+    /// The next number.
+    pub const fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,8 +26,8 @@ impl Dice {
     }
 
     /// A number in `low..=high`.
-    fn within(&mut self, low: u32, high: u32) -> u32 {
-        low + u32::try_from(self.next() % u64::from(high - low + 1)).unwrap_or(0)
+    pub fn within(&mut self, low: u32, high: u32) -> u32 {
+        low + u32::try_from(self.roll() % u64::from(high - low + 1)).unwrap_or(0)
     }
 }
 
