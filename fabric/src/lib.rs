@@ -3,6 +3,7 @@
 //! Logic is pure and lives anywhere; effects live in [`io`] and `main.rs`.
 
 pub mod api;
+pub mod bfd;
 pub mod config;
 pub mod fib;
 pub mod io;
