@@ -30,6 +30,9 @@ use std::sync::Arc;
 /// Hold time before the OPEN arrived: "a large value" (RFC 4271 §8.2.2, 4 minutes suggested).
 const OPEN_HOLD: Duration = Duration::from_secs(240);
 
+/// How long an OPEN waits for BFD (draft-ietf-idr-bgp-bfd-strict-mode §7, the default).
+const BFD_HOLD: Duration = Duration::from_secs(30);
+
 /// Which end dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -96,6 +99,8 @@ pub struct Connection {
     sent_open: Open,
     /// Theirs as it was on the wire, for who observes (RFC 7854 §4.10).
     received_open: Box<[u8]>,
+    /// Their OPEN was good, and its answer waits for BFD; whether their KEEPALIVE has come meanwhile.
+    awaits_bfd: Option<bool>,
     hold_at: Option<Instant>,
     keepalive_at: Option<Instant>,
     /// Control messages not yet taken by the socket.
@@ -128,6 +133,7 @@ impl Connection {
             ended_in: FsmState::Idle,
             sent_open: open,
             received_open: Box::default(),
+            awaits_bfd: None,
             hold_at: None,
             keepalive_at: None,
             out: BytesMut::new(),
@@ -249,6 +255,10 @@ impl Connection {
         }
         match (&self.state, kind) {
             (State::Delayed(_) | State::OpenSent, Kind::Open) => Some(self.open(now, &message, config, local)),
+            (State::OpenConfirm(_), Kind::Keepalive) if self.awaits_bfd.is_some() => {
+                self.awaits_bfd = Some(true);
+                None
+            }
             (State::OpenConfirm(_), Kind::Keepalive) => {
                 self.renew_hold(now);
                 if let State::OpenConfirm(session) = std::mem::replace(&mut self.state, State::Ended(None)) {
@@ -332,6 +342,26 @@ impl Connection {
         self.send_keepalive(now, rng);
     }
 
+    /// The same, but not before BFD is Up (draft-ietf-idr-bgp-bfd-strict-mode §8): the answer waits, for so long at most.
+    pub(crate) fn await_bfd(&mut self, now: Instant) {
+        self.awaits_bfd = Some(false);
+        self.hold_at = Some(now + BFD_HOLD);
+    }
+
+    /// BFD is Up: the answer that waited for it goes out, and the session stands if theirs is there.
+    pub(crate) fn bfd_is_up(&mut self, now: Instant, rng: &mut Rng) -> Option<ConnEvent> {
+        let is_confirmed = self.awaits_bfd.take()?;
+        self.renew_hold(now);
+        self.send_keepalive(now, rng);
+        if !is_confirmed {
+            return None;
+        }
+        if let State::OpenConfirm(session) = std::mem::replace(&mut self.state, State::Ended(None)) {
+            self.state = State::Established(session);
+        }
+        Some(ConnEvent::Established)
+    }
+
     /// Differs from RFC 4271 §8.2.2: an UPDATE does not put this off, because it may lie behind others in the socket.
     fn send_keepalive(&mut self, now: Instant, rng: &mut Rng) {
         if !std::mem::replace(&mut self.keepalive_waits, true) {
@@ -388,6 +418,10 @@ impl Connection {
         if matches!(self.state, State::Delayed(at) if at <= now) {
             // RFC 4271 §8.2.2, event 12.
             self.send_open(now);
+        }
+        if self.hold_at.is_some_and(|at| at <= now) && self.awaits_bfd.is_some() {
+            // draft-ietf-idr-bgp-bfd-strict-mode §8: BFD did not come up in time.
+            return Some(self.fail(Notification::new(Notification::CEASE, Notification::BFD_DOWN)));
         }
         if self.hold_at.is_some_and(|at| at <= now) {
             return Some(self.fail(Notification::new(Notification::HOLD_TIMER, 0)));

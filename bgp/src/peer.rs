@@ -248,6 +248,11 @@ pub enum PeerInput {
         /// Its control plane alone may be gone: keep its routes if graceful restart was agreed on (RFC 5882 §4.3).
         retain: bool,
     },
+    /// Whether BFD to the peer is Up, for a strict session (draft-ietf-idr-bgp-bfd-strict-mode).
+    BfdState {
+        /// It is.
+        is_up: bool,
+    },
     /// A deadline passed.
     Tick,
 }

@@ -183,6 +183,13 @@ pub enum Input {
         /// §4.3).
         retain: bool,
     },
+    /// Whether BFD to a peer is Up: a strict session waits for that (draft-ietf-idr-bgp-bfd-strict-mode).
+    BfdState {
+        /// Which peer.
+        peer: PeerId,
+        /// It is.
+        is_up: bool,
+    },
     /// Replace everything we originate.
     SetOriginated(Vec<Originate>),
     /// The kernel holds every change up to `seq`, but for those listed.

@@ -7,6 +7,7 @@
 //! ```
 
 mod answers;
+mod bfd;
 mod build;
 mod dump;
 mod kernel;
@@ -19,6 +20,7 @@ pub use answers::{
     Neighbor, NeighborHistory, NeighborPolicy, Neighbors, Observer, Observers, PerFamily, Policy, Refusal, Refused,
     Route, Routes, Rpki, RpkiCache, RuleHits, Told, Version, Via,
 };
+pub use bfd::{BfdSession, BfdSessions};
 pub use build::{answer, find_peer};
 pub use dump::{TableDump, TablePath, TablePeer, TableRoute};
 pub use kernel::kernel_sentence;
@@ -69,6 +71,8 @@ pub enum Question {
     Observers,
     /// RPKI caches.
     Rpki,
+    /// BFD sessions.
+    Bfd,
     /// A page of the table with all attributes, for a dump.
     Dump(Selection),
     /// Counters, as Prometheus reads them.
@@ -145,6 +149,8 @@ pub struct Surroundings {
     pub kernel: Option<KernelCounts>,
     /// Who observes.
     pub observers: Vec<Observer>,
+    /// What BFD's thread reports, if there is one.
+    pub bfd: Option<crate::io::bfd::Report>,
 }
 
 /// Counters of the kernel's side.
@@ -198,6 +204,8 @@ pub enum Body {
     Observers(Observers),
     /// To [`Question::Rpki`].
     Rpki(Rpki),
+    /// To [`Question::Bfd`].
+    Bfd(BfdSessions),
     /// To [`Question::Dump`].
     Dump(TableDump),
     /// To [`Question::Metrics`]: no JSON, the text as it is.
@@ -247,6 +255,7 @@ impl Answer {
             | Body::Dump(_)
             | Body::Observers(_)
             | Body::Rpki(_)
+            | Body::Bfd(_)
             | Body::Metrics { .. }
             | Body::Done(_)
             | Body::Refused(_) => None,

@@ -4,6 +4,7 @@
 //! Every fault of a file is reported at once where that is possible. Reading the file itself is `io`'s work.
 
 mod auth;
+mod bfd;
 mod file;
 mod locate;
 mod node;
@@ -16,6 +17,7 @@ mod value;
 
 pub use crate::io::files::load;
 pub use auth::{AoAlgorithm, Method, Place, Protection, TcpAo};
+pub use bfd::{Bfd, BfdConfig, BfdOptions, BfdPeers, Interval};
 pub use file::{
     AddPath, AddPathSend, Announce, Api, BgpRole, Config, FamilyName, Fib, LocalAsOptions, LocalAsWritten, NextHop,
     OnSigterm, Peer, Range, Shutdown, Source, Timers,

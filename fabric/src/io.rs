@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tasks, threads and clocks are what this module is for")]
 
 pub mod auth;
+pub mod bfd;
 pub mod client;
 pub mod clock;
 pub mod discovery;

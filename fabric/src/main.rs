@@ -255,6 +255,8 @@ enum Show {
     Observers,
     /// RPKI caches, and how much each knows
     Rpki,
+    /// BFD sessions, and what they found
+    Bfd,
 }
 
 fn main() -> ExitCode {
@@ -376,6 +378,7 @@ fn shown(show: Show) -> verbs::Verb {
         Show::Policy => verbs::Verb::Policy,
         Show::Observers => verbs::Verb::Observers,
         Show::Rpki => verbs::Verb::Rpki,
+        Show::Bfd => verbs::Verb::Bfd,
     }
 }
 

@@ -2,6 +2,8 @@
 //! crate's README, and a test holds the two together.
 
 use crate::api::{Observer, Surroundings};
+use crate::bfd::{State, Status};
+use crate::io::bfd::Report;
 use crate::node::Node;
 use prometheus::{Encoder as _, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 use std::net::SocketAddr;
@@ -20,6 +22,7 @@ pub fn text(node: &Node, now: Instant, around: &Surroundings) -> String {
     page.links(node);
     page.observers(&around.observers);
     page.rpki(node, now);
+    page.bfd(node, around.bfd.as_ref());
     let mut out = Vec::new();
     // Writing to memory fails only for a metric without samples, and none of ours is.
     if TextEncoder::new().encode(&page.registry.gather(), &mut out).is_err() {
@@ -144,6 +147,31 @@ impl Page {
             Family::ALL.map(|family| (vec![address.to_string(), family.to_string()], info.vrps[family.index()]))
         });
         self.gauge("weft_rpki_vrps", "Validated ROA payloads of the cache", &["cache", "family"], vrps);
+    }
+
+    /// Only where a peer has BFD.
+    fn bfd(&self, node: &Node, report: Option<&Report>) {
+        let Some(report) = report else {
+            return;
+        };
+        let label = |status: &Status| vec![node.peer_name(status.peer).unwrap_or_default().to_owned()];
+        let each =
+            |value: fn(&Status) -> u64| report.sessions.iter().map(move |(status, _)| (label(status), value(status)));
+        let labels = &["neighbor"];
+        let up = "1 while BFD is Up (RFC 5880)";
+        self.gauge("weft_bfd_up", up, labels, each(|status| u64::from(status.state == State::Up)));
+        let failures = "Times BFD found the path broken";
+        self.counter("weft_bfd_failures_total", failures, labels, each(|status| status.failures));
+        let received = "BFD packets taken";
+        self.counter("weft_bfd_packets_received_total", received, labels, each(|status| status.received));
+        let sent = "BFD packets sent";
+        self.counter("weft_bfd_packets_sent_total", sent, labels, each(|status| status.transmitted));
+        let none = || Vec::new();
+        let discarded = "BFD packets discarded";
+        let count = report.totals.discarded.iter().sum();
+        self.counter("weft_bfd_packets_discarded_total", discarded, &[], [(none(), count)]);
+        let starved = "Times the BFD thread could not run when it had to";
+        self.counter("weft_bfd_starved_total", starved, &[], [(none(), report.totals.starved)]);
     }
 
     /// Only where somebody observes.

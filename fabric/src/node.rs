@@ -7,6 +7,7 @@
 //! config ──▶ SetPeer, originate ┘                    └──▶ Event ──▶ log, history
 //! ```
 
+mod bfd;
 mod discovery;
 mod history;
 mod observe;
@@ -50,6 +51,8 @@ pub enum Input {
     },
     /// A connection was made, failed, yielded bytes or ended; a peer is to be cleared.
     Bgp(speaker::Input),
+    /// A BFD session changed its state.
+    Bfd(crate::bfd::Notice),
     /// The kernel holds every change up to `seq`, but for those listed.
     FibAck {
         /// [`FibChange::seq`] of the newest change done.
@@ -85,6 +88,8 @@ pub enum Output {
     },
     /// The links to listen on for router advertisements and solicitations: the whole picture.
     RaLinks(Vec<IfIndex>),
+    /// The BFD sessions that are wanted: the whole picture.
+    Bfd(Vec<crate::bfd::Wanted>),
     /// Put an address on the loopback interface.
     AddAddress(IpNet),
     /// Take one away.
@@ -109,6 +114,7 @@ pub struct Node {
     peers: BTreeMap<String, PeerId>,
     next_peer: u32,
     established: BTreeSet<PeerId>,
+    bfd: bfd::Book,
     output: VecDeque<Output>,
     history: history::History,
 }
@@ -127,6 +133,7 @@ impl Node {
             peers: BTreeMap::new(),
             next_peer: 1,
             established: BTreeSet::new(),
+            bfd: bfd::Book::default(),
             output: VecDeque::new(),
             history: history::History::default(),
             config,
@@ -146,6 +153,7 @@ impl Node {
             }
             Input::RouterSolicitation { link, from } => self.ra.handle(now, ra::Input::Solicitation { link, from }),
             Input::Bgp(input) => self.bgp(now, input),
+            Input::Bfd(notice) => self.bfd_notice(now, notice),
             Input::FibAck { seq, failed } => self.speaker.handle(now, speaker::Input::FibAck { seq, failed }),
             Input::Reload(config) => self.reload(now, *config),
             Input::Shutdown { cease } => self.shutdown(now, cease),
@@ -156,9 +164,11 @@ impl Node {
                 if self.speaker.next_timeout().is_some_and(|(at, _)| at <= now) {
                     self.speaker.handle(now, speaker::Input::Tick);
                 }
+                self.bfd_tick(now);
             }
         }
         self.pump(now);
+        self.want_bfd(now);
     }
 
     /// What must be done.
@@ -190,7 +200,8 @@ impl Node {
     /// When to call with [`Input::Tick`], and who asked.
     #[must_use]
     pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
-        self.speaker.next_timeout().into_iter().chain(self.ra.next_timeout()).min()
+        let all = [self.speaker.next_timeout(), self.ra.next_timeout(), self.bfd_timeout()];
+        all.into_iter().flatten().min()
     }
 
     /// Peers, RIB and counters.
@@ -222,6 +233,12 @@ impl Node {
         self.ra.neighbour(link)
     }
 
+    /// The name of a peer: configured, or else the address that it called from.
+    #[must_use]
+    pub fn peer_name(&self, peer: PeerId) -> Option<&str> {
+        self.speaker.peer_name(peer)
+    }
+
     /// The id of a configured peer.
     #[must_use]
     pub fn peer(&self, name: &str) -> Option<PeerId> {
@@ -230,6 +247,7 @@ impl Node {
 
     fn set_links(&mut self, now: Instant, links: Vec<LinkInfo>) {
         self.links = links;
+        self.bfd.is_dirty = true;
         if self.stopped {
             return;
         }
@@ -283,6 +301,7 @@ impl Node {
 
     fn shutdown(&mut self, now: Instant, cease: bool) {
         self.stopped = true;
+        self.bfd.is_dirty = true;
         self.ra.handle(now, ra::Input::Links(Vec::new()));
         while self.ra.poll().is_some() {}
         self.speaker.handle(now, speaker::Input::Shutdown { cease });
@@ -312,8 +331,14 @@ impl Node {
 
     fn note(&mut self, now: Instant, event: Event) {
         match &event {
-            Event::SessionUp { peer, .. } => self.session(now, *peer, true),
-            Event::SessionDown { peer, .. } => self.session(now, *peer, false),
+            Event::SessionUp { peer, name, .. } => {
+                self.session(now, *peer, true);
+                self.bfd_session(now, *peer, name, None);
+            }
+            Event::SessionDown { peer, name, retained, .. } => {
+                self.session(now, *peer, false);
+                self.bfd_session(now, *peer, name, Some(*retained));
+            }
             Event::SessionRefused { .. }
             | Event::EndOfRib { .. }
             | Event::LongLivedStale { .. }

@@ -1,5 +1,6 @@
 //! Tables for people, one file for each, from the same typed answers that `--output json` prints. Pure: text out.
 
+pub mod bfd;
 pub mod bgp;
 pub mod explain;
 pub mod history;

@@ -404,6 +404,8 @@ impl Sim {
                 Output::SendRa { link } => self.discovery(Port { node, link }, false),
                 Output::SendRs { link } => self.discovery(Port { node, link }, true),
                 Output::RaLinks(links) => self.machines[node.0].ra_links = links,
+                // BFD has a simulation of its own, in its tests.
+                Output::Bfd(_) => {}
                 Output::AddAddress(net) => {
                     if self.machines[node.0].add_address(net) {
                         self.watch.everything_changed();

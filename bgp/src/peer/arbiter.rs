@@ -68,6 +68,8 @@ pub struct Peer {
     pub(super) trail: Trail,
     /// It is forgotten when it is gone, and when that is looked at.
     pub(super) forgets: bool,
+    /// BFD to it is Up.
+    pub(super) bfd_is_up: bool,
     pub(super) forget_at: Option<Instant>,
 }
 
@@ -107,6 +109,7 @@ impl Peer {
             past_sent: [0; 5],
             trail: Trail::default(),
             forgets: false,
+            bfd_is_up: false,
             forget_at: None,
         }
     }
@@ -191,6 +194,7 @@ impl Peer {
             PeerInput::LinkUp => self.dial(&mut context),
             PeerInput::Fault(notification) => self.on_fault(notification, &mut context),
             PeerInput::BfdDown { retain } => self.on_bfd_down(retain, &mut context),
+            PeerInput::BfdState { is_up } => self.on_bfd_state(is_up, &mut context),
             PeerInput::Tick => self.on_tick(&mut context),
         }
         self.mark_writable(now);
@@ -420,8 +424,28 @@ impl Peer {
                 }
             }
         }
-        if let Some(own) = self.conns.iter_mut().find(|own| own.id == conn) {
-            own.confirm(context.now, context.rng);
+        let waits = self.config.session.bfd_strict && !self.bfd_is_up;
+        match self.conns.iter_mut().find(|own| own.id == conn) {
+            // Differs from draft-ietf-idr-bgp-bfd-strict-mode §8: also where the peer does not offer it, because that is what strict means
+            // to who configured it.
+            Some(own) if waits => own.await_bfd(context.now),
+            Some(own) => own.confirm(context.now, context.rng),
+            None => {}
+        }
+    }
+
+    /// Connections whose answer waits for BFD have it now (draft-ietf-idr-bgp-bfd-strict-mode §8).
+    fn on_bfd_state(&mut self, is_up: bool, context: &mut Context<'_>) {
+        self.bfd_is_up = is_up;
+        if !is_up {
+            return;
+        }
+        for conn in self.conns.iter().map(|own| own.id).collect::<Vec<_>>() {
+            let own = self.conns.iter_mut().find(|own| own.id == conn);
+            if own.and_then(|own| own.bfd_is_up(context.now, context.rng)).is_some() {
+                self.note(context.now, conn, FsmState::OpenConfirm, FsmEvent::Keepalive);
+                self.on_established(conn, context);
+            }
         }
     }
 

@@ -30,6 +30,11 @@ impl Peer {
     pub(super) fn on_bfd_down(&mut self, retain: bool, context: &mut Context<'_>) {
         let notification = Notification::new(Notification::CEASE, Notification::BFD_DOWN);
         let Some(own) = self.conns.iter_mut().find(|own| own.is_established()).filter(|_| retain) else {
+            if !retain && self.conns.iter().all(|own| !own.is_established()) {
+                // RFC 5882 §4.3.1: BFD there outlives a restart, so this is no part of one.
+                let stale = self.stale.clear();
+                self.drop_stale(stale);
+            }
             self.on_fault(notification, context);
             return;
         };

@@ -100,6 +100,7 @@ impl Peer {
             graceful: restart,
             long_lived: stale_s.into_iter().flat_map(long_lived).collect(),
             knows_long_lived: stale_s.is_some(),
+            bfd_strict: session.bfd_strict,
         };
         Open { asn, hold_time_s: self.config.hold_time_s, router_id, can }
     }

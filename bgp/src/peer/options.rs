@@ -26,6 +26,8 @@ pub struct SessionOptions {
     pub damp_oscillations: bool,
     /// A peer that reads nothing for so many seconds loses its session (RFC 9687); `None` = 480 or twice the hold time, 0 = never.
     pub send_hold_s: Option<u32>,
+    /// No session before BFD is Up (draft-ietf-idr-bgp-bfd-strict-mode): the driver must say when it is.
+    pub bfd_strict: bool,
 }
 
 impl Default for SessionOptions {
@@ -40,6 +42,7 @@ impl Default for SessionOptions {
             delay_open_ms: 0,
             damp_oscillations: true,
             send_hold_s: None,
+            bfd_strict: false,
         }
     }
 }
@@ -55,6 +58,7 @@ impl SessionOptions {
             || self.long_lived_stale_s != new.long_lived_stale_s
             || self.notification_restart != new.notification_restart
             || self.send_hold_s != new.send_hold_s
+            || self.bfd_strict != new.bfd_strict
     }
 }
 

@@ -195,6 +195,7 @@ impl Speaker {
             Input::Links(links) => self.set_links(now, links),
             Input::LinkDown(link) => self.on_link_down(now, link),
             Input::BfdDown { peer, retain } => self.give(now, peer, PeerInput::BfdDown { retain }),
+            Input::BfdState { peer, is_up } => self.give(now, peer, PeerInput::BfdState { is_up }),
             Input::SetOriginated(routes) => self.set_originated(now, &routes),
             Input::FibAck { seq, failed } => self.on_fib_ack(now, seq, failed),
             Input::FibRepaired(prefixes) => self.on_repaired(&prefixes),

@@ -74,6 +74,12 @@ impl Speaker {
         self.members.get(&id).map(|member| member.peer.history())
     }
 
+    /// The name of a peer.
+    #[must_use]
+    pub fn peer_name(&self, id: PeerId) -> Option<&str> {
+        self.members.get(&id).map(|member| member.peer.config().name.as_str())
+    }
+
     pub(super) fn name(&self, id: PeerId) -> String {
         self.members.get(&id).map_or_else(String::new, |member| member.peer.config().name.clone())
     }

@@ -24,6 +24,7 @@ mod code {
     pub(super) const ADD_PATH: u8 = 69;
     pub(super) const ENHANCED_REFRESH: u8 = 70;
     pub(super) const LONG_LIVED: u8 = 71;
+    pub(super) const BFD_STRICT: u8 = 74;
     pub(super) const LINK_LOCAL_NEXT_HOP: u8 = 77;
 }
 
@@ -125,6 +126,8 @@ pub struct Capabilities {
     pub long_lived: Vec<LongLived>,
     /// That capability was there, if without a family: its sender knows long-lived stale routes, and keeps none of ours.
     pub knows_long_lived: bool,
+    /// No session before BFD is Up (draft-ietf-idr-bgp-bfd-strict-mode §5).
+    pub bfd_strict: bool,
 }
 
 impl Capabilities {
@@ -158,6 +161,7 @@ impl Capabilities {
                     self.knows_long_lived = true;
                 }
             }
+            code::BFD_STRICT => self.bfd_strict |= value.is_empty(),
             code::LINK_LOCAL_NEXT_HOP => self.link_local_next_hop |= value.is_empty(),
             _ => {}
         }
@@ -208,6 +212,9 @@ impl Capabilities {
         }
         if self.knows_long_lived || !self.long_lived.is_empty() {
             put(code::LONG_LIVED, &long_lived_value(&self.long_lived));
+        }
+        if self.bfd_strict {
+            put(code::BFD_STRICT, &[]);
         }
         if self.link_local_next_hop {
             put(code::LINK_LOCAL_NEXT_HOP, &[]);

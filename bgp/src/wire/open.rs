@@ -174,6 +174,7 @@ mod tests {
                 graceful: Some(graceful),
                 long_lived: vec![LongLived { family: Family::Ipv6Unicast, forwarding: true, time_s: 86_400 }],
                 knows_long_lived: true,
+                bfd_strict: true,
             },
         }
     }

@@ -6,6 +6,7 @@
 #[allow(unreachable_pub, dead_code, reason = "a library for the fuzz targets, a module here")]
 mod harness;
 
+mod bfd_strict;
 mod bytes;
 mod dynamic;
 mod guards;

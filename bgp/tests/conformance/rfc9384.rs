@@ -61,3 +61,15 @@ fn a_peer_that_is_not_there_is_left_alone() {
     plant.try_open();
     assert_eq!((plant.guest_state().as_str(), plant.notified().len()), ("Established", 0));
 }
+
+/// RFC 5882 §4.3.1: BFD that outlives its control plane failed during a graceful restart: the path is broken, and the restart is over.
+#[test]
+fn a_path_that_breaks_during_a_graceful_restart_ends_it() {
+    for (retain, left) in [(true, KEPT), (false, GONE)] {
+        let (mut plant, kept) = lost(Some(graceful([false, true])), true);
+        assert_eq!(kept, KEPT);
+        plant.speaker.handle(plant.now, Input::BfdDown { peer: PeerId(1), retain });
+        plant.pass(Duration::from_millis(1));
+        assert_eq!(stale(&plant), left);
+    }
+}

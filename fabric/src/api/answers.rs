@@ -80,6 +80,9 @@ pub struct Neighbor {
     /// Several paths of a prefix on this session (RFC 7911); absent without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub add_path: Option<AddPathUse>,
+    /// State of its BFD session, where it has one (RFC 5880).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<String>,
     /// Most prefixes it may send.
     pub max_prefixes: Option<u32>,
     /// UPDATEs whose routes a loop check refused.

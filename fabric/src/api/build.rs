@@ -6,7 +6,7 @@ use super::answers::{
     Neighbor, NeighborHistory, NeighborPolicy, Neighbors, Observers, PerFamily, Policy, Refusal, Refused, Route,
     Routes, Rpki, RpkiCache, RuleHits, Told, Version, Via,
 };
-use super::{Answer, Body, Question, Selection, Surroundings, Target, dump};
+use super::{Answer, Body, Question, Selection, Surroundings, Target, bfd, dump};
 use crate::link::LinkInfo;
 use crate::metrics;
 use crate::node::{Entry, Node};
@@ -35,6 +35,7 @@ pub fn answer(node: &Node, now: Instant, around: &Surroundings, question: &Quest
         Question::Policy => Body::Policy(policy(node)),
         Question::Health => Body::Health(health(node, now)),
         Question::Rpki => Body::Rpki(rpki(node, now)),
+        Question::Bfd => Body::Bfd(bfd::sessions(node, now, around.bfd.as_ref())),
         Question::Observers => Body::Observers(Observers { observers: around.observers.clone() }),
         Question::Dump(selection) => Body::Dump(dump::page(node, now, selection)),
         Question::Metrics => Body::Metrics { text: metrics::text(node, now, around) },
@@ -103,6 +104,7 @@ fn neighbor(node: &Node, info: NeighborInfo) -> Neighbor {
     });
     let per_family = |[ipv4, ipv6]: [u64; 2]| PerFamily { ipv4, ipv6 };
     let add_path = add_path(&info);
+    let bfd = node.bfd_state(info.id).map(|state| state.to_string());
     Neighbor {
         name: info.name,
         address: info.address,
@@ -117,6 +119,7 @@ fn neighbor(node: &Node, info: NeighborInfo) -> Neighbor {
         prefixes_received: per_family(info.prefixes_received),
         prefixes_sent: per_family(info.prefixes_sent),
         add_path,
+        bfd,
         max_prefixes: config.and_then(|config| config.max_prefixes),
         updates_rejected: info.updates_rejected,
         prefixes_rejected: info.prefixes_rejected,

@@ -50,6 +50,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
         "/v1/routes" => Request::Show(Question::Routes(selection(&mut query)?)),
         "/v1/bgp" => Request::Show(Question::Bgp(selection(&mut query)?)),
         "/v1/rpki" => Request::Show(Question::Rpki),
+        "/v1/bfd" => Request::Show(Question::Bfd),
         "/v1/observers" => Request::Show(Question::Observers),
         "/v1/dump" => Request::Show(Question::Dump(selection(&mut query)?)),
         "/v1/interfaces" => Request::Show(Question::Interfaces),
@@ -73,7 +74,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
 fn unknown_path(door: Door, path: &str) -> Refusal {
     let remedy = match door {
         Door::Local => {
-            "GET /v1/ version, neighbors, neighbors/history, routes, bgp, dump, observers, rpki, interfaces, explain, history, policy, health, metrics; POST /v1/ reload, stop, clear"
+            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, dump, observers, rpki, interfaces, explain, history, policy, health, metrics; POST /v1/ reload, stop, clear"
         }
         Door::Metrics => "GET /metrics or /healthz; everything else is answered on the unix socket only",
     };

@@ -151,6 +151,7 @@ impl Plant {
                 | Output::SendRa { .. }
                 | Output::SendRs { .. }
                 | Output::RaLinks(_)
+                | Output::Bfd(_)
                 | Output::AddAddress(_)
                 | Output::RemoveAddress(_)
                 | Output::Event(_) => {}
@@ -211,6 +212,7 @@ impl Plant {
             resident_bytes: Some(6_000_000),
             kernel: Some(KernelCounts { routes: 3, nexthops: 4, failures: 0 }),
             observers: Vec::new(),
+            bfd: None,
         };
         answer(&self.nodes[at], self.now, &around, question)
     }
@@ -357,6 +359,7 @@ fn table_of(question: &Question, answer: &Answer) -> String {
         Question::Explain(_) => show::explain::text(&read(value)),
         Question::Observers => show::observers::table_of(&read(value)),
         Question::Rpki => show::rpki::table_of(&read(value)),
+        Question::Bfd => show::bfd::table_of(&read(value)),
         Question::Health | Question::Dump(_) | Question::Metrics => panic!("{question:?} has no table"),
     }
 }
@@ -480,6 +483,55 @@ fn metrics_of_observers_are_there_with_the_observers_and_as_documented() {
     for (name, value) in [("up", 1), ("waiting_bytes", 6), ("messages", 5), ("dropped", 0), ("overflows_total", 1)] {
         assert!(lines.contains(&format!("weft_observer_{name}{labels} {value}").as_str()), "{name}: {lines:#?}");
         assert!(include_str!("../../README.md").contains(&format!("`weft_observer_{name}`")), "{name}");
+    }
+}
+
+/// One session that failed, at a peer of the plant.
+fn bfd_report(plant: &Plant, at: usize) -> crate::io::bfd::Report {
+    use crate::bfd::{Diagnostic, Endpoint, Path, State, Status, Totals};
+    let peer = plant.nodes[at].peer("tor1").unwrap();
+    let path = Path::SingleHop(IfIndex(2));
+    let status = Status {
+        peer,
+        endpoint: Endpoint { remote: "10.0.11.1".parse().unwrap(), local: None, path },
+        state: State::Down,
+        since: Instant::ZERO,
+        diagnostic: Diagnostic::TIME_EXPIRED,
+        remote_state: State::Down,
+        remote_diagnostic: Diagnostic::NONE,
+        discriminator: 7,
+        remote_discriminator: 0,
+        remote_independent: false,
+        transmit_us: 1_000_000,
+        detection_us: 0,
+        received: 41,
+        transmitted: 42,
+        ups: 1,
+        failures: 1,
+        is_dead: true,
+    };
+    let totals = Totals { discarded: [0, 0, 0, 0, 0, 0, 0, 3, 1], starved: 2, ..Totals::default() };
+    crate::io::bfd::Report {
+        sessions: vec![(status, Some("Network is unreachable".to_owned()))],
+        totals,
+        scheduling: crate::io::bfd::Scheduling::RealTime,
+    }
+}
+
+#[test]
+fn bfd_is_told_in_a_table_in_json_and_in_metrics_as_documented() {
+    let plant = converged();
+    let around = Surroundings { bfd: Some(bfd_report(&plant, HOST_AT)), ..Surroundings::default() };
+    let ask = |question| answer(&plant.nodes[HOST_AT], plant.now, &around, &question);
+    let Body::Bfd(sessions) = ask(Question::Bfd).body else { panic!("no sessions") };
+    let json = serde_json::to_string_pretty(&ask(Question::Bfd)).unwrap();
+    let Body::Metrics { text } = ask(Question::Metrics).body else { panic!("no metrics") };
+    let metrics: Vec<&str> = text.lines().filter(|line| line.starts_with("weft_bfd")).collect();
+    let table = crate::show::bfd::table_of(&sessions);
+    insta::assert_snapshot!("bfd", format!("{table}\n{json}\n\n{}", metrics.join("\n")));
+    let readme = include_str!("../../README.md");
+    for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(readme.contains(&format!("`{name}`")), "{name} is not in the README");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The file as written: one struct per YAML section, unknown keys refused. Meaning is given in [`super::node`].
 
 use super::auth::TcpAo;
+use super::bfd::Bfd;
 use super::observe::{Collector, Mrt, Rpki};
 use super::role::Role;
 use super::value::{Community, LargeCommunity, Listen, RemoteAsn, Retry};
@@ -63,6 +64,8 @@ pub struct Config {
     pub mrt: Option<Mrt>,
     /// RPKI caches.
     pub rpki: Option<Rpki>,
+    /// BFD of all peers that do not say otherwise.
+    pub bfd: Option<Bfd>,
     /// Session timers.
     #[serde(default)]
     pub timers: Timers,
@@ -182,6 +185,8 @@ pub struct Peer {
     pub damp_oscillations: Option<bool>,
     /// End the session of a peer that reads nothing for so many seconds (RFC 9687); 0 = never.
     pub send_hold_s: Option<u32>,
+    /// Detect within milliseconds that the path is broken (RFC 5880).
+    pub bfd: Option<Bfd>,
 }
 
 /// Several paths of a prefix on one session, for all its families.

@@ -1,6 +1,7 @@
 //! What the node runs on: a [`Config`] with every default filled in and every contradiction refused.
 
 use super::auth::Protection;
+use super::bfd::{self, BfdPeers};
 use super::file::{Config, Fib, OnSigterm};
 use super::observe::{self, CollectorConfig, DumpConfig};
 use super::peer;
@@ -45,6 +46,8 @@ pub struct NodeConfig {
     pub dynamic: Vec<DynamicRange>,
     /// What protects their connections.
     pub protections: Vec<Protection>,
+    /// Which of both have BFD.
+    pub bfd: BfdPeers,
     /// Addresses for `lo`.
     pub addresses: Vec<IpNet>,
     /// All we announce: `addresses` first, then `originate`.
@@ -143,7 +146,7 @@ impl Config {
         let router_id = self.router_id(&mut faults);
         let defaults = Defaults::of(self.role);
         let policies = self.policies(&mut faults);
-        let node = NodeConfig {
+        let mut node = NodeConfig {
             hostname: self.hostname.clone().unwrap_or_default(),
             role: self.role,
             speaker: self.speaker(router_id, &defaults, policies),
@@ -151,6 +154,7 @@ impl Config {
             peers: peer::peers(self, &mut faults),
             dynamic: peer::ranges(self, &mut faults),
             protections: peer::protections(self, &mut faults),
+            bfd: bfd::peers(self, &mut faults),
             addresses: self.checked_addresses(&mut faults),
             originate: self.originated(&mut faults),
             fib: self.fib(&mut faults),
@@ -160,6 +164,9 @@ impl Config {
             rpki: observe::caches(self, &mut faults),
             on_sigterm: self.on_sigterm,
         };
+        for peer in &mut node.peers {
+            peer.session.bfd_strict = node.bfd.peers.get(&peer.name).is_some_and(|bfd| bfd.strict);
+        }
         if faults.found.is_empty() {
             return Ok(node);
         }

@@ -60,6 +60,7 @@ fn every_key_arrives_where_it_belongs() {
     for protection in &node.protections {
         writeln!(text, "{protection:?}").unwrap();
     }
+    writeln!(text, "{:?}", node.bfd).unwrap();
     let speaker = &node.speaker;
     writeln!(
         text,

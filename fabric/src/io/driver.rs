@@ -13,6 +13,7 @@ mod ask;
 mod life;
 
 use super::auth::Keys;
+use super::bfd::{self, Detector};
 use super::clock::{self, Clock};
 use super::discovery::Discovery;
 use super::http::{self, Ask};
@@ -21,6 +22,7 @@ use super::netlink::{self, Kernel};
 use super::observe::{self, Observers};
 use super::rtr::{self, Caches};
 use super::tcp::{Conns, Dial, Ready, WRITE_BYTES};
+use crate::bfd::{Cause, State};
 use crate::config::{self, NodeConfig, OnSigterm};
 use crate::fib::FibReport;
 use crate::node::{Input, Node, Output};
@@ -72,6 +74,13 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     })
 }
 
+/// What the other threads answered to a question that needed it.
+#[derive(Debug, Default)]
+struct Counts {
+    fib: Option<FibReport>,
+    bfd: Option<bfd::Report>,
+}
+
 /// Everything that speaks to the loop.
 #[derive(Debug)]
 struct Sources {
@@ -81,7 +90,8 @@ struct Sources {
     observed: mpsc::Receiver<observe::Event>,
     validated: mpsc::Receiver<rtr::Event>,
     asks: mpsc::Receiver<Ask>,
-    counted: mpsc::Receiver<(Ask, FibReport)>,
+    counted: mpsc::Receiver<(Ask, Counts)>,
+    detected: mpsc::Receiver<crate::bfd::Notice>,
     term: Signal,
     int: Signal,
     hup: Signal,
@@ -97,12 +107,13 @@ struct Daemon {
     listeners: Listeners,
     discovery: Discovery,
     kernel: Kernel,
+    detector: Detector,
     observers: Observers,
     caches: Caches,
     sources: Sources,
     server: http::Server,
     /// Questions for which the kernel's thread was asked come back here.
-    counted: mpsc::Sender<(Ask, FibReport)>,
+    counted: mpsc::Sender<(Ask, Counts)>,
     /// Since when somebody waits for a turn to send.
     waiting: Option<Instant>,
     /// Batches that the kernel has not acknowledged.
@@ -129,6 +140,7 @@ impl Daemon {
         config.speaker.seed = clock::seed();
         // Routes of an earlier run are still forwarding: that is what the R and F bits promise (RFC 4724 §3).
         config.speaker.restarting = kernel.report().await.leftovers > 0;
+        let (detector, detected) = Detector::new(clock, kernel.clone());
         let (asked, asks) = mpsc::channel(ASKS);
         let (counted, counts) = mpsc::channel(ASKS);
         let server = http::serve(&config.api, asked)?;
@@ -143,6 +155,7 @@ impl Daemon {
             validated,
             asks,
             counted: counts,
+            detected,
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
@@ -167,6 +180,7 @@ impl Daemon {
             listeners,
             discovery,
             kernel,
+            detector,
             observers,
             caches,
             sources,
@@ -195,6 +209,7 @@ impl Daemon {
                 // Timers first: what a peer sends in abundance must not starve anybody's keepalive.
                 biased;
                 () = sleep_until(timeout) => self.handle(Input::Tick),
+                Some(notice) = self.sources.detected.recv() => self.on_detected(notice),
                 Some(event) = self.sources.kernel.recv() => self.on_kernel(event),
                 Some(input) = self.sources.heard.recv() => self.handle(input),
                 Some(event) = self.sources.observed.recv() => {
@@ -208,7 +223,7 @@ impl Daemon {
                 _ = self.sources.hup.recv() => self.on_sighup(),
                 Some(ready) = self.sources.ready.recv() => self.on_ready(ready),
                 Some(ask) = self.sources.asks.recv() => self.on_ask(ask),
-                Some((ask, report)) = self.sources.counted.recv() => self.on_counted(ask, &report),
+                Some((ask, counts)) = self.sources.counted.recv() => self.on_counted(ask, counts),
                 // Nothing of all that, even after everybody had the chance to say so.
                 () = tokio::task::yield_now(), if has_work || self.conns.has_turns() => self.write(),
             }
@@ -236,6 +251,7 @@ impl Daemon {
                 Output::SendRa { link } => self.discovery.advertise(link),
                 Output::SendRs { link } => self.discovery.solicit(link),
                 Output::RaLinks(links) => self.discovery.watch(&links, self.node.links()),
+                Output::Bfd(sessions) => self.detector.want(sessions),
                 Output::AddAddress(net) => self.kernel.add_address(net),
                 // At the end they go after the routes that prefer them as source, with all the rest that is ours.
                 Output::RemoveAddress(_) if self.ending.is_some() => {}
@@ -336,6 +352,20 @@ impl Daemon {
         if let Some(input) = input {
             self.handle(Input::Bgp(input));
         }
+    }
+
+    /// The kernel knows already.
+    fn on_detected(&mut self, notice: crate::bfd::Notice) {
+        let peer = self.node.peer_name(notice.peer).unwrap_or_default().to_owned();
+        let (state, cause) = (notice.state, notice.cause.text());
+        if notice.failure > self.node.bfd_failure(notice.peer) {
+            tracing::warn!(peer, %state, cause, retained = notice.keeps, "BFD: path failed");
+        } else if matches!(state, State::Up | State::AdminDown) || notice.cause == Cause::NeighborAdminDown {
+            tracing::info!(peer, %state, cause, "BFD");
+        } else {
+            tracing::debug!(peer, %state, cause, "BFD");
+        }
+        self.handle(Input::Bfd(notice));
     }
 
     fn on_kernel(&mut self, event: netlink::Event) {

@@ -327,6 +327,7 @@ fn render(door: Door, answer: &Answer) -> Response<Full<Bytes>> {
         | Body::Dump(_)
         | Body::Observers(_)
         | Body::Rpki(_)
+        | Body::Bfd(_)
         | Body::Done(_) => reply(StatusCode::OK, "application/json", line(serde_json::to_vec(answer))),
     }
 }

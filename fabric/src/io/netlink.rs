@@ -24,7 +24,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use tokio::sync::{mpsc, oneshot};
 use weft_bgp::speaker::FibChange;
 use weft_bgp::types::{IfIndex, IpNet};
@@ -126,6 +126,23 @@ impl Kernel {
         self.send(Command::SetAlive(member, alive));
     }
 
+    /// The same for who cannot wait: false if there is no room, and it is to be said again.
+    #[must_use]
+    pub fn offer_alive(&self, member: Member, alive: bool) -> bool {
+        let Some(commands) = &self.inner.commands else {
+            return true;
+        };
+        match commands.try_send(Command::SetAlive(member, alive)) {
+            Ok(()) => {
+                wake(&self.inner.wake);
+                true
+            }
+            Err(TrySendError::Full(_)) => false,
+            // The thread has finished: there is nobody left to tell.
+            Err(TrySendError::Disconnected(_)) => true,
+        }
+    }
+
     /// Takes a new configuration: table, metric, preferred sources and last resorts in place, the rest at the next start.
     pub fn reconfigure(&self, config: FibConfig) {
         self.send(Command::Reconfigure(Box::new(config)));
@@ -164,7 +181,8 @@ impl Kernel {
     }
 }
 
-fn wake(wake: &OwnedFd) {
+/// Makes the thread that waits for this look at its commands.
+pub(super) fn wake(wake: &OwnedFd) {
     // It fails only if the counter is full, and then the thread is awake.
     let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
 }

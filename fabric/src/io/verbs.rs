@@ -2,7 +2,9 @@
 
 use super::client::{Client, ClientError};
 use super::files;
-use crate::api::{self, Bgp, Explanation, History, Interfaces, Neighbors, Observers, Policy, Routes, Rpki, Version};
+use crate::api::{
+    self, BfdSessions, Bgp, Explanation, History, Interfaces, Neighbors, Observers, Policy, Routes, Rpki, Version,
+};
 use crate::show;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -48,6 +50,8 @@ pub enum Verb {
     Observers,
     /// RPKI caches.
     Rpki,
+    /// `show bfd`.
+    Bfd,
     /// One prefix.
     Explain(String),
     /// Apply the changed configuration.
@@ -131,6 +135,7 @@ pub fn run(verb: &Verb, socket: &Path, form: Form, out: &mut impl Write) -> Resu
         Verb::History => {
             simple(&client, "/v1/history", form, out, |_, answer: &History| show::history::table_of(answer))
         }
+        Verb::Bfd => simple(&client, "/v1/bfd", form, out, |_, answer: &BfdSessions| show::bfd::table_of(answer)),
         Verb::Rpki => simple(&client, "/v1/rpki", form, out, |_, answer: &Rpki| show::rpki::table_of(answer)),
         Verb::Observers => {
             simple(&client, "/v1/observers", form, out, |_, answer: &Observers| show::observers::table_of(answer))

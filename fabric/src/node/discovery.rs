@@ -41,6 +41,7 @@ impl Node {
             ra::Output::Advertise(link) => self.output.push_back(Output::SendRa { link }),
             ra::Output::Solicit(link) => self.output.push_back(Output::SendRs { link }),
             ra::Output::Neighbour { link, addr } => {
+                self.bfd.is_dirty = true;
                 if let Some(peer) = self.peer_on(link) {
                     let remote = addr.map(|addr| (addr, link));
                     self.speaker.handle(now, speaker::Input::SetRemote { peer, remote });

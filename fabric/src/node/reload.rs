@@ -30,6 +30,7 @@ impl Node {
         new.speaker.seed = self.config.speaker.seed;
         new.speaker.restarting = self.config.speaker.restarting;
         let old = std::mem::replace(&mut self.config, new);
+        self.bfd.is_dirty = true;
         // Policies first: a peer may name one that is new.
         if old.speaker.policies != self.config.speaker.policies {
             let policies = Arc::clone(&self.config.speaker.policies);

@@ -81,6 +81,9 @@ pub fn details(peer: &Neighbor) -> String {
             ),
         );
     }
+    if let Some(state) = &peer.bfd {
+        line("BFD", state.clone());
+    }
     line("prefixes refused", format!("{} by the import policy", peer.prefixes_rejected));
     line("prefixes sent", format!("{} IPv4, {} IPv6", peer.prefixes_sent.ipv4, peer.prefixes_sent.ipv6));
     line("messages", format!("{} received, {} sent", peer.messages_received, peer.messages_sent));

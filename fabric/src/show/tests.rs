@@ -53,6 +53,7 @@ fn neighbor(name: &str) -> Neighbor {
         agreed: vec!["extended messages".to_owned(), "graceful restart (120 s)".to_owned()],
         prefixes_received: PerFamily { ipv4: 3, ipv6: 0 },
         prefixes_sent: PerFamily { ipv4: 4, ipv6: 0 },
+        bfd: None,
         add_path: None,
         max_prefixes: None,
         updates_rejected: 0,

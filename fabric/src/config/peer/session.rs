@@ -45,6 +45,8 @@ impl Draft<'_> {
             notification_restart: self.pick(|p| &p.notification_restart).unwrap_or(default.notification_restart),
             delay_open_ms,
             damp_oscillations: self.pick(|p| &p.damp_oscillations).unwrap_or(default.damp_oscillations),
+            // The whole of `bfd` is read apart.
+            bfd_strict: default.bfd_strict,
             send_hold_s: self.send_hold(faults),
         }
     }

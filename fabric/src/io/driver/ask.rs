@@ -1,8 +1,7 @@
 //! What comes over the API: questions are answered from the node between two other things, commands are carried out here.
 
-use super::{Daemon, Ending};
+use super::{Counts, Daemon, Ending};
 use crate::api::{self, Answer, Command, Question, Refusal, Request, Surroundings};
-use crate::fib::FibReport;
 use crate::io::http::Ask;
 use crate::node::Input;
 use tokio::sync::oneshot;
@@ -11,16 +10,18 @@ use weft_bgp::speaker;
 impl Daemon {
     pub(super) fn on_ask(&mut self, ask: Ask) {
         match &ask.request {
-            Request::Show(Question::Metrics | Question::Health) if self.node.config().fib.install => {
-                // The kernel's thread counts when it can; the loop goes on meanwhile.
-                let (kernel, counted) = (self.kernel.clone(), self.counted.clone());
+            Request::Show(Question::Metrics | Question::Health | Question::Bfd) => {
+                // The other threads count when they can; the loop goes on meanwhile.
+                let (kernel, detector, counted) = (self.kernel.clone(), self.detector.clone(), self.counted.clone());
+                let installs = self.node.config().fib.install;
                 tokio::spawn(async move {
-                    let report = kernel.report().await;
+                    let fib = if installs { Some(kernel.report().await) } else { None };
+                    let counts = Counts { fib, bfd: detector.report().await };
                     // The loop is gone only when the daemon is.
-                    let _ = counted.send((ask, report)).await;
+                    let _ = counted.send((ask, counts)).await;
                 });
             }
-            Request::Show(question) => self.answer(question, None, ask.reply),
+            Request::Show(question) => self.answer(question, Counts::default(), ask.reply),
             Request::Do(command) => {
                 let answer = self.carry_out(command);
                 // Who does not wait for the answer any more does not miss it.
@@ -29,15 +30,15 @@ impl Daemon {
         }
     }
 
-    /// A question that needed the kernel's counts has them.
-    pub(super) fn on_counted(&self, ask: Ask, report: &FibReport) {
+    /// A question that needed the counts of other threads has them.
+    pub(super) fn on_counted(&self, ask: Ask, counts: Counts) {
         if let Request::Show(question) = &ask.request {
-            self.answer(question, Some(report), ask.reply);
+            self.answer(question, counts, ask.reply);
         }
     }
 
-    fn answer(&self, question: &Question, report: Option<&FibReport>, reply: oneshot::Sender<Answer>) {
-        let answer = api::answer(&self.node, self.clock.now(), &self.surroundings(report), question);
+    fn answer(&self, question: &Question, counts: Counts, reply: oneshot::Sender<Answer>) {
+        let answer = api::answer(&self.node, self.clock.now(), &self.surroundings(counts), question);
         let Some(prefix) = answer.explained().filter(|_| self.node.config().fib.install) else {
             let _ = reply.send(answer);
             return;
@@ -49,12 +50,13 @@ impl Daemon {
         });
     }
 
-    fn surroundings(&self, report: Option<&FibReport>) -> Surroundings {
+    fn surroundings(&self, counts: Counts) -> Surroundings {
         Surroundings {
             config: self.path.display().to_string(),
             pid: std::process::id(),
             resident_bytes: resident_bytes(),
-            kernel: report.map(Into::into),
+            kernel: counts.fib.as_ref().map(Into::into),
+            bfd: counts.bfd,
             observers: self.observers.status(&self.node),
         }
     }

@@ -49,6 +49,8 @@ impl Daemon {
     pub(super) async fn end(mut self, ending: Ending) {
         self.ending = Some(ending);
         let cease = ending == Ending::Stop;
+        // Before the connections close: peers are to know by then that this is no failure.
+        self.detector.finish().await;
         self.handle(Input::Shutdown { cease });
         self.act();
         self.observers.finish(self.clock.now(), &mut self.node).await;

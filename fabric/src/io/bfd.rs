@@ -1,0 +1,150 @@
+//! BFD's thread: sockets, a clock, and the machine ([`crate::bfd`]), apart from everything that can take long: the table, the disk, the
+//! log. It is started with the first session that is wanted.
+//!
+//! ```text
+//!   daemon loop ── Sessions (bounded) ──▶ thread: Bfd ── packets ──▶ one socket per session
+//!               ◀── Notice (bounded; what does not fit is merged) ──  ◀── ports 3784, 4784
+//!   kernel's thread ◀── a neighbour is dead, or alive again ──
+//! ```
+
+mod raw;
+mod socket;
+mod worker;
+
+use super::clock::Clock;
+use super::netlink::Kernel;
+use crate::bfd::{Notice, Status, Totals, Wanted};
+use rustix::event::{EventfdFlags, eventfd};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use tokio::sync::{mpsc, oneshot};
+use worker::Worker;
+
+/// Most commands under way: pictures of the sessions, and questions of people.
+const MAX_COMMANDS: usize = 64;
+/// Most notices under way; the thread keeps and merges what does not fit.
+const MAX_NOTICES: usize = 256;
+/// It calls nothing deep.
+const STACK_BYTES: usize = 256 << 10;
+
+/// How the system schedules the thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scheduling {
+    /// Before all ordinary work.
+    #[serde(rename = "real time (SCHED_FIFO)")]
+    RealTime,
+    /// With the most of ordinary work.
+    #[serde(rename = "nice -20")]
+    Nice,
+    /// Like all others: neither was permitted (CAP_SYS_NICE).
+    #[serde(rename = "ordinary")]
+    Ordinary,
+}
+
+impl Scheduling {
+    /// In words.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::RealTime => "real time (SCHED_FIFO)",
+            Self::Nice => "nice -20",
+            Self::Ordinary => "ordinary",
+        }
+    }
+}
+
+/// All that the thread knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Each session, and why it could not send, if it could not.
+    pub sessions: Vec<(Status, Option<String>)>,
+    /// Counts.
+    pub totals: Totals,
+    /// How it is scheduled.
+    pub scheduling: Scheduling,
+}
+
+#[derive(Debug)]
+enum Command {
+    Sessions(Vec<Wanted>),
+    Report(oneshot::Sender<Report>),
+    Finish(oneshot::Sender<()>),
+}
+
+/// A handle on the thread, which may not be running yet.
+#[derive(Clone, Debug)]
+pub struct Detector {
+    clock: Clock,
+    kernel: Kernel,
+    notices: mpsc::Sender<Notice>,
+    running: Option<Running>,
+}
+
+#[derive(Clone, Debug)]
+struct Running {
+    commands: SyncSender<Command>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Running {
+    fn send(&self, command: Command) {
+        // It fails when the thread has finished: there is nothing left to ask for.
+        if self.commands.send(command).is_ok() {
+            super::netlink::wake(&self.wake);
+        }
+    }
+}
+
+impl Detector {
+    /// Detects nothing yet; what it finds comes out of the receiver.
+    #[must_use]
+    pub fn new(clock: Clock, kernel: Kernel) -> (Self, mpsc::Receiver<Notice>) {
+        let (notices, receiver) = mpsc::channel(MAX_NOTICES);
+        (Self { clock, kernel, notices, running: None }, receiver)
+    }
+
+    /// The sessions that are wanted from now on.
+    pub fn want(&mut self, sessions: Vec<Wanted>) {
+        if self.running.is_none() && !sessions.is_empty() {
+            match self.start() {
+                Ok(running) => self.running = Some(running),
+                Err(error) => {
+                    tracing::error!(%error, "no BFD: its sessions stay down");
+                    return;
+                }
+            }
+        }
+        if let Some(running) = &self.running {
+            running.send(Command::Sessions(sessions));
+        }
+    }
+
+    fn start(&self) -> io::Result<Running> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let (commands, received) = sync_channel(MAX_COMMANDS);
+        let worker = Worker::new(self.clock, self.kernel.clone(), (received, Arc::clone(&wake)), self.notices.clone())?;
+        let thread = std::thread::Builder::new().name("bfd".into()).stack_size(STACK_BYTES);
+        thread.spawn(move || worker.run())?;
+        Ok(Running { commands, wake })
+    }
+
+    /// How everything is; `None` without sessions.
+    pub async fn report(&self) -> Option<Report> {
+        let (answer, receiver) = oneshot::channel();
+        self.running.as_ref()?.send(Command::Report(answer));
+        receiver.await.ok()
+    }
+
+    /// Tells every peer that this end goes down on purpose, which is no failure (RFC 5882 §3.2), and ends the thread.
+    pub async fn finish(&mut self) {
+        if let Some(running) = self.running.take() {
+            let (done, receiver) = oneshot::channel();
+            running.send(Command::Finish(done));
+            // An error means that the thread is gone already.
+            let _ = receiver.await;
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! BFD of a node's peers: which sessions are wanted, where each peer is, what a failure means to its routes, and what BGP hears of it.
+//! Packets and timers are [`crate::bfd`]'s, on a thread of its own.
+
+use super::{Node, Output};
+use crate::bfd::{Notice, OnFailure, Path, State, Wanted};
+use crate::config::BfdConfig;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use weft_bgp::peer::{Endpoint, PeerConfig, RemoteAs};
+use weft_bgp::speaker;
+use weft_bgp::time::{Duration, Instant};
+use weft_bgp::types::{IfIndex, PeerId};
+
+/// How long a peer of a range that is gone has its BFD session still: what that said of the neighbour stands meanwhile.
+const LINGER: Duration = Duration::from_secs(120);
+
+/// What the node remembers about BFD.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    /// Something changed that may change the picture.
+    pub(super) is_dirty: bool,
+    /// The picture that was last asked for.
+    asked: Vec<Wanted>,
+    states: BTreeMap<PeerId, Notice>,
+    /// Peers whose routes are kept over a restart.
+    restarting: BTreeSet<PeerId>,
+    /// Peers of ranges: where they are, and since when they are gone.
+    callers: BTreeMap<PeerId, (IpAddr, Option<Instant>)>,
+}
+
+impl Node {
+    /// The BFD state of a peer, where it has a session.
+    #[must_use]
+    pub fn bfd_state(&self, peer: PeerId) -> Option<State> {
+        self.bfd.asked.iter().find(|wanted| wanted.peer == peer)?;
+        Some(self.bfd.states.get(&peer).map_or(State::Down, |notice| notice.state))
+    }
+
+    /// The newest failure that is known of a peer.
+    #[must_use]
+    pub fn bfd_failure(&self, peer: PeerId) -> u64 {
+        self.bfd.states.get(&peer).map_or(0, |notice| notice.failure)
+    }
+
+    /// What the thread found.
+    pub(super) fn bfd_notice(&mut self, now: Instant, notice: Notice) {
+        let known = self.bfd.states.insert(notice.peer, notice).map_or(0, |known| known.failure);
+        if !self.bfd.asked.iter().any(|wanted| wanted.peer == notice.peer) {
+            // It crossed with the end of the session.
+            self.bfd.states.remove(&notice.peer);
+            return;
+        }
+        if notice.failure > known {
+            let (peer, retain) = (notice.peer, notice.keeps);
+            self.speaker.handle(now, speaker::Input::BfdDown { peer, retain });
+            self.bfd.is_dirty = true;
+        }
+        self.speaker.handle(now, speaker::Input::BfdState { peer: notice.peer, is_up: notice.state == State::Up });
+    }
+
+    /// A session came up or was lost; `retained`: the peer's routes are kept (RFC 4724 §4.2).
+    pub(super) fn bfd_session(&mut self, now: Instant, peer: PeerId, name: &str, retained: Option<bool>) {
+        self.bfd.is_dirty = true;
+        match retained {
+            Some(true) => self.bfd.restarting.insert(peer),
+            Some(false) | None => self.bfd.restarting.remove(&peer),
+        };
+        let is_configured = self.peers.get(name) == Some(&peer);
+        if self.config.bfd.ranges.is_empty() || is_configured {
+            return;
+        }
+        match (retained, self.bfd.callers.get_mut(&peer)) {
+            (Some(_), Some((_, gone))) => *gone = Some(now),
+            (Some(_), None) => {}
+            (None, _) => {
+                // A peer of a range is named by its address.
+                if let Ok(address) = name.parse() {
+                    self.bfd.callers.insert(peer, (address, None));
+                }
+            }
+        }
+    }
+
+    pub(super) fn bfd_timeout(&self) -> Option<(Instant, &'static str)> {
+        let gone = self.bfd.callers.values().filter_map(|(_, gone)| *gone).min();
+        gone.map(|gone| (gone + LINGER, "BFD of a peer that is gone"))
+    }
+
+    pub(super) fn bfd_tick(&mut self, now: Instant) {
+        let before = self.bfd.callers.len();
+        self.bfd.callers.retain(|_, (_, gone)| gone.is_none_or(|gone| gone + LINGER > now));
+        self.bfd.is_dirty |= self.bfd.callers.len() != before;
+    }
+
+    /// Asks for the sessions that are wanted now, if that changed.
+    pub(super) fn want_bfd(&mut self, now: Instant) {
+        if !std::mem::take(&mut self.bfd.is_dirty) || !self.started {
+            return;
+        }
+        let wanted = if self.stopped { Vec::new() } else { self.wanted_bfd() };
+        if wanted != self.bfd.asked {
+            let before = std::mem::replace(&mut self.bfd.asked, wanted.clone());
+            let stays = |old: &Wanted| {
+                wanted.iter().any(|new| (new.peer, new.remote, new.path) == (old.peer, old.remote, old.path))
+            };
+            for gone in before.iter().filter(|old| !stays(old)) {
+                self.bfd.states.remove(&gone.peer);
+                self.speaker.handle(now, speaker::Input::BfdState { peer: gone.peer, is_up: false });
+            }
+            self.output.push_back(Output::Bfd(wanted));
+        }
+    }
+
+    fn wanted_bfd(&self) -> Vec<Wanted> {
+        let bfd = &self.config.bfd;
+        let configured = self.config.peers.iter().filter(|peer| peer.shutdown.is_none()).filter_map(|peer| {
+            let config = bfd.peers.get(&peer.name)?;
+            let id = *self.peers.get(&peer.name)?;
+            let (remote, path) = self.place(peer)?;
+            Some(self.wanted_of(id, (remote, path), peer.local_address, config))
+        });
+        let callers = self.bfd.callers.iter().filter_map(|(peer, (address, _))| {
+            let range = self.config.dynamic.iter().find(|range| range.prefix.contains(address))?;
+            let config = bfd.ranges.get(&range.prefix)?;
+            let path = self.path_to(*address, &range.template)?;
+            Some(self.wanted_of(*peer, (*address, path), range.template.local_address, config))
+        });
+        configured.chain(callers).collect()
+    }
+
+    fn wanted_of(
+        &self,
+        peer: PeerId,
+        (remote, path): (IpAddr, Path),
+        local: Option<IpAddr>,
+        config: &BfdConfig,
+    ) -> Wanted {
+        let is_restarting = self.bfd.restarting.contains(&peer);
+        Wanted {
+            peer,
+            remote,
+            local: local.filter(|local| local.is_ipv4() == remote.is_ipv4()),
+            path,
+            timers: config.timers,
+            // RFC 5882 §4.3.2.2: a failure while the session stands is one of the path, since a restart closes the connection first; a
+            // failure during a restart is part of it.
+            on_failure: if is_restarting || config.graceful { OnFailure::Keep } else { OnFailure::FailOver },
+            is_established: self.established.contains(&peer),
+            known_failure: self.bfd_failure(peer),
+        }
+    }
+
+    /// Where a configured peer is, if that is known yet.
+    fn place(&self, peer: &PeerConfig) -> Option<(IpAddr, Path)> {
+        match &peer.endpoint {
+            Endpoint::Address(address) => Some((*address, self.path_to(*address, peer)?)),
+            Endpoint::Interface(name) => {
+                let link = self.links.iter().find(|link| link.name == *name)?.index;
+                Some((self.ra.neighbour(link)?.into(), Path::SingleHop(link)))
+            }
+        }
+    }
+
+    /// On which link an address is; an external peer is not looked for behind routers unless it is said to be there.
+    fn path_to(&self, address: IpAddr, peer: &PeerConfig) -> Option<Path> {
+        if peer.multihop {
+            return Some(Path::Multihop);
+        }
+        let is_internal = peer.remote_asn == RemoteAs::Is(self.config.speaker.asn);
+        let link = self.link_of(address).map(Path::SingleHop);
+        link.or_else(|| is_internal.then_some(Path::Multihop))
+    }
+
+    fn link_of(&self, address: IpAddr) -> Option<IfIndex> {
+        let nets = self.links.iter().filter(|link| !link.loopback).flat_map(|link| {
+            link.addrs.iter().filter(|addr| !addr.link_local).map(|addr| (addr.net.prefix_len(), link.index, addr.net))
+        });
+        nets.filter(|(_, _, net)| net.contains(&address)).max_by_key(|(length, ..)| *length).map(|(_, link, _)| link)
+    }
+}
+
+#[cfg(test)]
+mod tests;
