@@ -16,7 +16,7 @@ pub enum Personality {
     Weft,
     /// BIRD 2.
     Bird,
-    /// FRR: zebra and bgpd.
+    /// FRR: zebra, bfdd and bgpd.
     Frr,
     /// GoBGP; it has no forwarding table.
     Gobgp,

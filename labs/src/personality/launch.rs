@@ -100,7 +100,11 @@ fn frr(loopback: Vec<IpNet>, binds: Vec<(PathBuf, PathBuf)>) -> Launch {
         binds,
         files: vec![("/etc/passwd".into(), PASSWD.to_owned()), ("/etc/group".into(), GROUP.to_owned())],
         folders: vec!["/etc/frr".into(), "/run/frr".into(), "/var/tmp".into()],
-        daemons: vec![daemon("/usr/lib/frr/zebra", &[]), daemon("/usr/lib/frr/bgpd", &["-f", "/etc/frr/bgpd.conf"])],
+        daemons: vec![
+            daemon("/usr/lib/frr/zebra", &[]),
+            daemon("/usr/lib/frr/bfdd", &[]),
+            daemon("/usr/lib/frr/bgpd", &["-f", "/etc/frr/bgpd.conf"]),
+        ],
         ..Launch::default()
     }
 }

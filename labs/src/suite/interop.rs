@@ -137,12 +137,13 @@ fn unusable(program: &str, is_root: bool) -> Option<String> {
 }
 
 /// A directory with the binaries and topologies, removed at the end.
-struct Stage {
-    folder: PathBuf,
+pub(crate) struct Stage {
+    /// Where it is.
+    pub(crate) folder: PathBuf,
 }
 
 impl Stage {
-    fn prepare(context: &Context, log: &Log) -> io::Result<Option<Self>> {
+    pub(crate) fn prepare(context: &Context, log: &Log) -> io::Result<Option<Self>> {
         let mut build =
             context.cargo(&["build", "-p", "weft-fabric", "-p", "weft-labs", "--bin", "weft", "--bin", "weft-lab"]);
         if !log.run(&mut build)? {

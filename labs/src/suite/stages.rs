@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use crate::bfd;
 use crate::count::{Outcome, libtest};
 use crate::interop;
 use crate::run::{Context, find_program};
@@ -33,6 +34,7 @@ pub(crate) const STAGES: &[Stage] = &[
         about: "both plants in network namespaces, as root and as an ordinary user",
         run: interop::lab,
     },
+    Stage { name: "bfd", about: "BFD with BIRD and FRR, and every way in which a path breaks", run: bfd::bfd },
     Stage {
         name: "interop",
         about: "plants and labs with BIRD, FRR, GoBGP, OpenBGPD and others in them",
