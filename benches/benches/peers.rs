@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Parser;
 use weft_benches::bed::Bed;
-use weft_benches::case::{Figures, Stage, record, run_b1, run_d1, run_e, run_spread};
+use weft_benches::case::{Figures, Stage, record, run_b1, run_d1, run_e, run_f1, run_spread};
 use weft_benches::dut::Kind;
 use weft_benches::plan::Plan;
 use weft_benches::report::{Outcome, Runs, json, svg};
@@ -23,11 +23,11 @@ const HOSTS: u32 = 100_000;
 /// Sessions in e2 and e3.
 const SESSIONS: (u16, u16) = (1_000, 200);
 /// Every case, in the order of the table.
-const ALL: [&str; 11] = ["a1", "a3", "a4", "a5", "a6", "a7", "k1", "b1", "d1", "e2", "e3"];
+const ALL: [&str; 13] = ["a1", "a3", "a4", "a5", "a6", "a7", "k1", "k2", "f1", "b1", "d1", "e2", "e3"];
 
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Cases: a1, a3, a4, a5, a6, a7, b1, d1, e2, e3, k1, or all.
+    /// Cases: a1, a3, a4, a5, a6, a7, b1, d1, e2, e3, f1, k1, k2, or all.
     #[arg(long, value_delimiter = ',', default_value = "a1")]
     case: Vec<String>,
     /// Daemons, the first is the base of the ratios: bird, weft, frr, frr-tuned, gobgp, openbgpd, null, ceiling. Those that cannot take
@@ -95,7 +95,7 @@ fn main() -> Result<()> {
 /// All daemons of a case, interleaved.
 fn run_case(arguments: &Arguments, kinds: &[Kind], bed: &Bed, dir: &Path, case: &str) -> Result<Outcome> {
     let plan = match case {
-        "b1" | "d1" | "e2" | "e3" => None,
+        "b1" | "d1" | "e2" | "e3" | "f1" => None,
         _ => Some(Plan::named(case, arguments.prefixes)?),
     };
     if let Some(plan) = &plan {
@@ -140,6 +140,7 @@ fn run_one(stage: &Stage<'_>, kind: &Kind, case: &str, plan: Option<&Plan>) -> R
     match (case, plan) {
         ("b1", _) => run_b1(stage, kind, HOSTS),
         ("d1", _) => run_d1(stage, kind),
+        ("f1", _) => run_f1(stage, kind),
         ("e2", _) => run_e(stage, kind, SESSIONS.0, false),
         (_, None) => run_e(stage, kind, SESSIONS.1, true),
         (_, Some(plan)) => run_spread(stage, kind, plan),
@@ -153,8 +154,8 @@ fn takes_part(kind: &Kind, case: &str) -> bool {
         Kind::Bird | Kind::Weft(_) => true,
         Kind::Frr { is_tuned: false } => true,
         Kind::Frr { is_tuned: true } => matches!(case, "a3" | "a4" | "a5"),
-        Kind::Gobgp => !matches!(case, "a1" | "a3" | "a6" | "b1" | "k1"),
-        Kind::Openbgpd => !matches!(case, "b1" | "k1"),
+        Kind::Gobgp => !matches!(case, "a1" | "a3" | "a6" | "b1" | "f1" | "k1" | "k2"),
+        Kind::Openbgpd => !matches!(case, "b1" | "f1" | "k1" | "k2"),
         Kind::Null => matches!(case, "a1" | "a6" | "a7"),
         Kind::Ceiling(_) => matches!(case, "a3" | "a4" | "a5"),
     }

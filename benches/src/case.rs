@@ -1,5 +1,6 @@
 //! The cases. One thread: the clock starts with the first UPDATE byte and stops on the last monitor's exact set.
 
+mod detect;
 mod kernel;
 mod sessions;
 mod spread;
@@ -16,6 +17,7 @@ use crate::crowd::Crowd;
 use crate::dut::{Dut, Kind, Manner};
 use crate::session::Seat;
 
+pub use detect::run_f1;
 pub use kernel::run_b1;
 pub use sessions::{run_d1, run_e};
 pub use spread::{record, run_spread};

@@ -27,7 +27,7 @@ pub enum Kind {
     Bird,
     /// weft, from this binary.
     Weft(PathBuf),
-    /// FRR of the distribution: zebra and bgpd; tuned: with coalesce-time 0.
+    /// FRR of the distribution: zebra, bgpd and, where a case has BFD, bfdd; tuned: with coalesce-time 0.
     Frr {
         /// No delay before the first UPDATE.
         is_tuned: bool,
@@ -178,6 +178,10 @@ impl Dut {
         while !dir.join("zserv").exists() {
             ensure!(Instant::now() < end, "zebra does not start");
             std::thread::sleep(Duration::from_millis(10));
+        }
+        if bgpd.contains(" bfd ") {
+            let bfdd = ["-i", "bfdd.pid", "--bfdctl", "bfdd.sock"];
+            self.spawn(bed, dir, "/usr/lib/frr/bfdd", &[&common[..], &bfdd].concat())?;
         }
         let mut arguments = [&common[..], &["-f", "bgpd.conf", "-i", "bgpd.pid"]].concat();
         arguments.extend(["-l", "10.0.0.1", "-l", "10.1.0.1"]);

@@ -12,6 +12,7 @@ pub mod bed;
 pub mod case;
 pub mod ceiling;
 pub mod crowd;
+pub mod detect;
 pub mod dut;
 pub mod null;
 pub mod plan;

@@ -51,14 +51,14 @@ pub struct Plan {
 /// Peer `number` on the first link.
 pub fn seat(number: u16) -> Seat {
     let (theirs, ours) = (Ipv4Addr::from(LINKS[0].0), peer_address(number));
-    Seat { theirs, ours, asn: FIRST_ASN + u32::from(number), hold_s: HOLD_S, is_told: true }
+    Seat { theirs, ours, asn: FIRST_ASN + u32::from(number), hold_s: HOLD_S, is_told: true, has_bfd: false }
 }
 
 /// The monitor on the second link.
 pub fn monitor_seat() -> Seat {
     let (theirs, ours) = LINKS[1];
     let asn = FIRST_ASN + u32::from(PEERS);
-    Seat { theirs: theirs.into(), ours: ours.into(), asn, hold_s: HOLD_S, is_told: true }
+    Seat { theirs: theirs.into(), ours: ours.into(), asn, hold_s: HOLD_S, is_told: true, has_bfd: false }
 }
 
 impl Plan {
@@ -71,6 +71,7 @@ impl Plan {
         Ok(match case {
             "a1" => Self { loses_feeder: true, ..Self::feed(vec![full(0, 1_000_000)]) },
             "k1" => Self::feed(vec![full(0, 1_000_000)]).watch(),
+            "k2" => Self::feed(vec![full(0, 1_000_000)]).detect(),
             "a3" => Self::feed((0..10).map(|number| full(number, 100_000)).collect()),
             "a4" => Self::all_to_all(64, prefixes.unwrap_or(1_000)),
             "a5" => Self::all_to_all(1_000, prefixes.unwrap_or(10)),
@@ -82,7 +83,7 @@ impl Plan {
                 Self::feed(vec![Table { stream, prefixes: all, attribute_sets: 2 }])
             }
             "a7" => Self::feed(vec![crate::real::table(FIRST_ASN, seat(0).ours)?]),
-            other => bail!("--case {other}: not one of a1, a3, a4, a5, a6, a7, b1, d1, e2, e3, k1"),
+            other => bail!("--case {other}: not one of a1, a3, a4, a5, a6, a7, b1, d1, e2, e3, f1, k1, k2"),
         })
     }
 
@@ -122,6 +123,14 @@ impl Plan {
             let seat = Seat { hold_s: WATCHED_HOLD_S, is_told: false, ..seat(number) };
             Member { seat, offer: Arc::default(), expects: None, own: None }
         }));
+        self
+    }
+
+    /// Adds a peer that has BFD and nothing else.
+    fn detect(mut self) -> Self {
+        self.watched = 1;
+        let seat = Seat { is_told: false, has_bfd: true, ..seat(100) };
+        self.members.push(Member { seat, offer: Arc::default(), expects: None, own: None });
         self
     }
 

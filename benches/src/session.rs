@@ -30,6 +30,8 @@ pub struct Seat {
     pub hold_s: u16,
     /// The device tells it its routes.
     pub is_told: bool,
+    /// The device has a BFD session with it, 50 ms × 3.
+    pub has_bfd: bool,
 }
 
 /// A buffer to read into: room for what a message lacked, and one read.

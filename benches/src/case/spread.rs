@@ -52,6 +52,9 @@ impl Goal {
 
 /// Runs a plan: time to convergence, memory, CPU, and what the last member heard for each prefix.
 pub fn run_spread(stage: &Stage<'_>, kind: &Kind, plan: &Plan) -> Result<Figures> {
+    if plan.members.last().is_some_and(|member| member.seat.has_bfd) {
+        return super::detect::run_k2(stage, kind, plan);
+    }
     if plan.watched > 0 {
         return super::watch::run(stage, kind, plan);
     }

@@ -17,16 +17,22 @@ pub(super) fn bird(manner: Manner, seats: &[Seat]) -> String {
     } else {
         ""
     };
+    let bfd = if seats.iter().any(|seat| seat.has_bfd) {
+        "protocol bfd { interface \"*\" { interval 50 ms; multiplier 3; }; }\n"
+    } else {
+        ""
+    };
     let mut out = format!(
         "log \"bird.log\" {{ warning, error, fatal }};\nrouter id 10.0.0.1;\nprotocol device {{ }}\n{kernel}\
-         template bgp T {{\n  {mode} hold time 180; check link yes;\n  ipv4 {{ import all; export all; next hop self; }};\n}}\n"
+         {bfd}template bgp T {{\n  {mode} hold time 180; check link yes;\n  ipv4 {{ import all; export all; next hop self; }};\n}}\n"
     );
     for (number, seat) in seats.iter().enumerate() {
         let mute = if seat.is_told { "" } else { " ipv4 { export none; };" };
+        let bfd = if seat.has_bfd { " bfd on;" } else { "" };
         let Seat { theirs, ours, asn, .. } = seat;
         let _ = writeln!(
             out,
-            "protocol bgp p{number} from T {{ local {theirs} as {ASN}; neighbor {ours} as {asn};{mute} }}"
+            "protocol bgp p{number} from T {{ local {theirs} as {ASN}; neighbor {ours} as {asn};{mute}{bfd} }}"
         );
     }
     out
@@ -41,8 +47,9 @@ pub(super) fn weft(manner: Manner, seats: &[Seat], socket: &Path) -> String {
     );
     for (number, seat) in seats.iter().enumerate() {
         let mute = if seat.is_told { "" } else { ", export: reject-all" };
+        let bfd = if seat.has_bfd { ", bfd: {interval: 50ms, multiplier: 3}" } else { "" };
         let Seat { ours, asn, .. } = seat;
-        let _ = writeln!(out, "  p{number}: {{address: {ours}, remote_asn: {asn}, passive: {passive}{mute}}}");
+        let _ = writeln!(out, "  p{number}: {{address: {ours}, remote_asn: {asn}, passive: {passive}{mute}{bfd}}}");
     }
     out
 }
@@ -59,6 +66,9 @@ pub(super) fn frr(manner: Manner, seats: &[Seat], is_tuned: bool) -> String {
     );
     for Seat { ours, asn, .. } in seats {
         let _ = write!(out, " neighbor {ours} remote-as {asn}\n neighbor {ours} peer-group T\n");
+    }
+    for Seat { ours, .. } in seats.iter().filter(|seat| seat.has_bfd) {
+        let _ = writeln!(out, " neighbor {ours} bfd 3 50 50");
     }
     out.push_str(" address-family ipv4 unicast\n  neighbor T next-hop-self\n  maximum-paths 64\n");
     for Seat { ours, .. } in seats.iter().filter(|seat| !seat.is_told) {
