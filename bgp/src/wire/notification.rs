@@ -93,11 +93,12 @@ impl Notification {
         Self::with_data(Self::CEASE, Self::HARD_RESET, &inner)
     }
 
-    /// Whether the session is not to be resumed, so that nobody should keep routes for it (RFC 8538 §5): the operator or a limit ended
-    /// it, or the path to the peer is gone (RFC 9384 §3).
+    /// Whether the session is not to be resumed, so that nobody should keep routes for it: the operator or a limit of prefixes ended
+    /// it (RFC 8538 §5.1, which leaves an Administrative Reset to us), or the path to the peer is gone (RFC 9384 §3). Out of Resources
+    /// and what never was a session pass by (§5.1).
     #[must_use]
     pub const fn is_final(&self) -> bool {
-        self.code == Self::CEASE && matches!(self.subcode, 1..=5 | 8 | 10)
+        self.code == Self::CEASE && matches!(self.subcode, 1..=4 | 10)
     }
 
     /// Whether this is an operator's reset (RFC 4486 §4, Administrative Reset).
@@ -231,6 +232,14 @@ mod tests {
         assert_eq!(Notification::new(6, 9).to_string(), "Hard Reset (6/9)");
         let nested = Notification::new(6, 4).hard().hard();
         assert_eq!(nested.to_string(), "Hard Reset (6/9): Hard Reset (6/9): Administrative Reset (6/4)");
+    }
+
+    #[test]
+    fn what_is_over_for_good_is_hard() {
+        // RFC 8538 §5.1, with RFC 9384 §3 for 10: Hard Reset for these, Graceful Cease for the others
+        let hard: Vec<u8> = (0..=12).filter(|subcode| Notification::new(6, *subcode).is_final()).collect();
+        assert_eq!(hard, [1, 2, 3, 4, 10]);
+        assert!(!Notification::new(4, 1).is_final() && !Notification::new(3, 1).is_final());
     }
 
     #[test]
