@@ -51,7 +51,7 @@ pub(crate) fn bfd(context: &Context) -> io::Result<Outcome> {
         return Ok(Outcome::failed("the lab does not come up"));
     }
     for (what, check) in CHECKS {
-        let held = check(&lab)?;
+        let held = check(&lab).unwrap_or_else(|error| Err(error.to_string()));
         outcome.add(&Outcome::check(held.is_ok(), format!("{what}: {}", held.err().unwrap_or_default())));
     }
     Ok(outcome)
@@ -211,7 +211,7 @@ fn hang(lab: &Lab<'_>) -> io::Result<Held> {
 
 fn black_hole(lab: &Lab<'_>) -> io::Result<Held> {
     let rules = "nft add table netdev hole && \
-                 nft add chain netdev hole all '{ type filter hook ingress device eth1 priority 0; policy drop; }'";
+                 nft add chain netdev hole arriving '{ type filter hook ingress device eth1 priority 0; policy drop; }'";
     lab.exec("link", rules)?;
     let down = lab.until_down("link", FAIL_LIMIT)?;
     lab.exec("link", "nft delete table netdev hole")?;
