@@ -176,6 +176,8 @@ pub struct Session {
     pub long_lived: Vec<LongLived>,
     /// They know long-lived stale routes: they sent that capability, whatever its families (RFC 9494 §4.3).
     pub knows_long_lived: bool,
+    /// What they call themselves (draft-walton-bgp-hostname-capability).
+    pub hostname: Option<String>,
     /// Our role towards an external peer (RFC 9234): OTC is treated by it whether or not they said theirs (§4.2).
     pub role: Option<Role>,
 }

@@ -17,6 +17,7 @@ mod long_lived;
 mod machine;
 mod monitor;
 mod news;
+mod originate;
 mod otc;
 mod paths;
 mod place;
@@ -98,6 +99,9 @@ pub struct Originate {
     pub communities: Vec<u32>,
     /// Large communities to attach (RFC 8092).
     pub large_communities: Vec<[u32; 3]>,
+    /// Share of the traffic beside other origins of the prefix: told as a link bandwidth of so many Gbit/s that crosses AS boundaries
+    /// (RFC 10005).
+    pub weight: Option<u16>,
     /// Whom the route is for in explain: `node address`, `vip boot`, …
     pub why: String,
 }
@@ -192,6 +196,10 @@ pub enum Input {
     },
     /// Replace everything we originate.
     SetOriginated(Vec<Originate>),
+    /// Originate one route, or change it.
+    Originate(Originate),
+    /// No longer originate this one.
+    Unoriginate(IpNet),
     /// The kernel holds every change up to `seq`, but for those listed.
     FibAck {
         /// [`FibChange::seq`] of the newest change done.

@@ -11,9 +11,11 @@ mod bfd;
 mod build;
 mod dump;
 mod kernel;
+mod originated;
 mod target;
 #[cfg(test)]
 pub(crate) mod tests;
+mod vips;
 
 pub use answers::{
     AddPathUse, Address, Bgp, BgpPath, BgpRoute, Done, Explanation, Happening, Health, History, Interface, Interfaces,
@@ -24,12 +26,15 @@ pub use bfd::{BfdSession, BfdSessions};
 pub use build::{answer, find_peer};
 pub use dump::{TableDump, TablePath, TablePeer, TableRoute};
 pub use kernel::kernel_sentence;
+pub use originated::{Originated, OriginatedRoute, refusal};
 pub use target::{Door, MAX_LIMIT, parse, query};
+pub use vips::{Vip, Vips};
 pub use weft_bgp::speaker::ToldPath;
 
-use crate::node::Node;
+use crate::node::{Lease, Node};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+use target::Query;
 use weft_bgp::types::IpNet;
 
 /// The version of the JSON below. Fields may be added to it; none is renamed or removed.
@@ -73,6 +78,10 @@ pub enum Question {
     Rpki,
     /// BFD sessions.
     Bfd,
+    /// Service addresses.
+    Vips,
+    /// What we originate, and for whom.
+    Originated,
     /// A page of the table with all attributes, for a dump.
     Dump(Selection),
     /// Counters, as Prometheus reads them.
@@ -92,6 +101,22 @@ pub enum Command {
         peer: String,
         /// Reset the session.
         hard: bool,
+    },
+    /// Announce a route for a program, or renew its lease.
+    AddRoute(Box<Lease>),
+    /// End the lease of one, or of all of an owner.
+    RemoveRoutes {
+        /// Whose.
+        owner: String,
+        /// Which; all unless said.
+        prefix: Option<IpNet>,
+    },
+    /// Hold a service address down, or let it be up.
+    SetVip {
+        /// Its name.
+        name: String,
+        /// Up.
+        up: bool,
     },
 }
 
@@ -206,6 +231,10 @@ pub enum Body {
     Rpki(Rpki),
     /// To [`Question::Bfd`].
     Bfd(BfdSessions),
+    /// To [`Question::Vips`].
+    Vips(Vips),
+    /// To [`Question::Originated`].
+    Originated(Originated),
     /// To [`Question::Dump`].
     Dump(TableDump),
     /// To [`Question::Metrics`]: no JSON, the text as it is.
@@ -253,6 +282,8 @@ impl Answer {
             | Body::Policy(_)
             | Body::Health(_)
             | Body::Dump(_)
+            | Body::Vips(_)
+            | Body::Originated(_)
             | Body::Observers(_)
             | Body::Rpki(_)
             | Body::Bfd(_)

@@ -6,6 +6,7 @@
 mod auth;
 mod bfd;
 mod file;
+mod import;
 mod locate;
 mod node;
 mod observe;
@@ -14,6 +15,7 @@ mod role;
 #[cfg(test)]
 mod tests;
 mod value;
+mod vip;
 
 pub use crate::io::files::load;
 pub use auth::{AoAlgorithm, Method, Place, Protection, TcpAo};
@@ -22,10 +24,12 @@ pub use file::{
     AddPath, AddPathSend, Announce, Api, BgpRole, Config, FamilyName, Fib, LocalAsOptions, LocalAsWritten, NextHop,
     OnSigterm, Peer, Range, Shutdown, Source, Timers,
 };
+pub use import::{ConnectedRule, ImportConfig, ImportConnected, ImportKernel, KernelRule, Terms};
 pub use node::{ApiConfig, FibConfig, NodeConfig};
 pub use observe::{Cache, Collector, CollectorConfig, DumpConfig, Mrt, Rpki, View};
 pub use role::{Defaults, Role};
 pub use value::{Community, LargeCommunity, Listen, RemoteAsn, Retry};
+pub use vip::{Check, CheckConfig, OnLast, Probe, ProbeConfig, Span, Start, Vip, VipConfig};
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use std::fmt;

@@ -4,9 +4,11 @@
 
 pub mod auth;
 pub mod bfd;
+pub mod check;
 pub mod client;
 pub mod clock;
 pub mod discovery;
+pub mod doctor;
 pub mod driver;
 pub mod files;
 pub mod http;

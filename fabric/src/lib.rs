@@ -5,6 +5,7 @@
 pub mod api;
 pub mod bfd;
 pub mod config;
+pub mod doctor;
 pub mod fib;
 pub mod io;
 pub mod link;
@@ -13,3 +14,4 @@ pub mod node;
 pub mod ra;
 pub mod show;
 pub mod trial;
+pub mod vip;

@@ -12,6 +12,8 @@ pub struct AddrInfo {
     pub net: IpNet,
     /// Duplicate address detection has not ended or has failed (RFC 4862 §5.4): not usable as a source yet.
     pub tentative: bool,
+    /// It has failed: somebody else on the link has this address.
+    pub duplicate: bool,
     /// In `fe80::/10` or `169.254.0.0/16`.
     pub link_local: bool,
 }
@@ -20,7 +22,7 @@ impl AddrInfo {
     /// An address that is ready for use.
     #[must_use]
     pub fn new(net: IpNet) -> Self {
-        Self { net, tentative: false, link_local: is_link_local(net.addr()) }
+        Self { net, tentative: false, duplicate: false, link_local: is_link_local(net.addr()) }
     }
 }
 

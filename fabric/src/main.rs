@@ -16,7 +16,8 @@ use weft_bgp::time::Duration;
 use weft_bgp::types::{Asn, IpNet};
 use weft_bgp::wire::community::ExtCommunity;
 use weft_fabric::config;
-use weft_fabric::io::{mrt, verbs};
+use weft_fabric::io::{doctor, mrt, verbs};
+use weft_fabric::show;
 use weft_fabric::trial::{self, Trial};
 
 /// BGP to the host: the weft daemon and the commands that inspect it.
@@ -60,6 +61,18 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Look for settings of this system that do not go with a configuration, and say why they matter and what to do
+    Doctor {
+        /// The configuration
+        #[arg(long, value_name = "FILE", default_value = "/etc/weft/weft.yaml")]
+        config: PathBuf,
+        /// Set what can be set; exit code 1 if faults are left
+        #[arg(long)]
+        fix: bool,
+        /// Look at the system below this folder
+        #[arg(long, value_name = "FOLDER", default_value = "/")]
+        root: PathBuf,
+    },
     /// Try policies on routes that nobody announced
     #[command(subcommand)]
     Policy(Policy),
@@ -85,6 +98,12 @@ enum Verb {
         #[arg(long)]
         hard: bool,
     },
+    /// Hold a service address down, or let it be up
+    #[command(subcommand)]
+    Vip(Vip),
+    /// Routes that programs on this machine want announced
+    #[command(subcommand)]
+    Route(Route),
     /// Read, write and replay MRT dumps (RFC 6396); files may be compressed with gzip or bzip2
     #[command(subcommand)]
     Mrt(Mrt),
@@ -97,6 +116,58 @@ enum Verb {
     /// weft WORD … executes weft-WORD …
     #[command(external_subcommand)]
     External(Vec<OsString>),
+}
+
+#[derive(Debug, Subcommand)]
+enum Vip {
+    /// Say that a service is to be up or down; down holds it down whatever its check says, until the next up
+    Set {
+        /// Its name
+        name: String,
+        /// What it is to be
+        state: UpDown,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Route {
+    /// Announce a route, or renew its lease; it goes when that is over
+    Add {
+        /// What is announced
+        prefix: IpNet,
+        /// For whom: only the same name may change or end it
+        #[arg(long, value_name = "NAME", default_value = "cli")]
+        owner: String,
+        /// Seconds until it goes unless it is renewed
+        #[arg(long = "lease", value_name = "SECONDS", default_value_t = 3_600)]
+        lease_s: u64,
+        /// A standard community, as 64600:1 or no-export (may be given several times)
+        #[arg(long, value_name = "COMMUNITY")]
+        community: Vec<String>,
+        /// A large community, as 4200000010:1:2 (may be given several times)
+        #[arg(long, value_name = "COMMUNITY")]
+        large_community: Vec<String>,
+        /// Share of the traffic beside other origins, told as a link bandwidth of so many Gbit/s
+        #[arg(long, value_name = "NUMBER")]
+        weight: Option<u16>,
+    },
+    /// No longer announce a route
+    #[command(alias = "delete")]
+    Del {
+        /// Which; all of the owner unless said
+        prefix: Option<IpNet>,
+        /// Whose
+        #[arg(long, value_name = "NAME", default_value = "cli")]
+        owner: String,
+    },
+    /// Everything that is originated here, and for whom
+    List,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum UpDown {
+    Up,
+    Down,
 }
 
 #[derive(Debug, Subcommand)]
@@ -257,6 +328,9 @@ enum Show {
     Rpki,
     /// BFD sessions, and what they found
     Bfd,
+    /// Service addresses, whether they are announced, and why
+    #[command(alias = "vip")]
+    Vips,
 }
 
 fn main() -> ExitCode {
@@ -264,6 +338,7 @@ fn main() -> ExitCode {
     let asked = match verb {
         Verb::Daemon { config } => return daemon(&config),
         Verb::Check { config } => return check(&config),
+        Verb::Doctor { config, fix, root } => return examine(&config, fix, &root, output),
         Verb::Policy(Policy::Test(test)) => return test_policy(*test, output),
         Verb::Mrt(Mrt::Show { file, limit }) => return mrt_show(&file, limit, output),
         Verb::Mrt(Mrt::Replay(replay)) => return mrt_replay(&replay),
@@ -274,6 +349,8 @@ fn main() -> ExitCode {
         Verb::Explain { target } => verbs::Verb::Explain(target),
         Verb::Reload => verbs::Verb::Reload,
         Verb::Stop => verbs::Verb::Stop,
+        Verb::Route(route) => routed(route),
+        Verb::Vip(Vip::Set { name, state }) => verbs::Verb::SetVip(name, state == UpDown::Up),
         Verb::Clear { peer, hard } => verbs::Verb::Clear(peer, hard),
     };
     match verbs::socket(socket.as_deref(), lab.as_deref()) {
@@ -379,6 +456,24 @@ fn shown(show: Show) -> verbs::Verb {
         Show::Observers => verbs::Verb::Observers,
         Show::Rpki => verbs::Verb::Rpki,
         Show::Bfd => verbs::Verb::Bfd,
+        Show::Vips => verbs::Verb::Vips,
+    }
+}
+
+fn routed(route: Route) -> verbs::Verb {
+    match route {
+        Route::Add { prefix, owner, lease_s, community, large_community, weight } => {
+            verbs::Verb::AddRoute(verbs::NewRoute {
+                prefix: prefix.to_string(),
+                owner,
+                lease_s,
+                communities: community,
+                large_communities: large_community,
+                weight,
+            })
+        }
+        Route::Del { prefix, owner } => verbs::Verb::RemoveRoutes(owner, prefix.map(|prefix| prefix.to_string())),
+        Route::List => verbs::Verb::Originated,
     }
 }
 
@@ -481,6 +576,33 @@ fn test_policy(test: Test, output: Output) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Exit code 1 if faults are left.
+fn examine(config: &Path, fix: bool, root: &Path, output: Output) -> ExitCode {
+    let node = match config::load(config).and_then(|config| config.node()) {
+        Ok(node) => node,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
+    };
+    let (report, done) = doctor::run(&node, &doctor::Root::new(root), fix);
+    match output {
+        Output::Table => {
+            done.iter().for_each(|line| println!("{line}"));
+            print!("{}", show::doctor::text(&report));
+            let lines = report.sysctl_lines();
+            if !lines.is_empty() && !fix {
+                println!("`weft doctor --fix` sets these; in /etc/sysctl.d/90-weft.conf they stay:\n{lines}");
+            }
+        }
+        Output::Json => {
+            let document = serde_json::json!({ "schema": weft_fabric::api::SCHEMA, "done": done, "report": report });
+            println!("{document:#}");
+        }
+    }
+    if report.has_faults() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn check(path: &Path) -> ExitCode {

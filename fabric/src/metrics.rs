@@ -5,6 +5,7 @@ use crate::api::{Observer, Surroundings};
 use crate::bfd::{State, Status};
 use crate::io::bfd::Report;
 use crate::node::Node;
+use crate::vip::{self, Info};
 use prometheus::{Encoder as _, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 use std::net::SocketAddr;
 use weft_bgp::speaker::NeighborInfo;
@@ -23,6 +24,7 @@ pub fn text(node: &Node, now: Instant, around: &Surroundings) -> String {
     page.observers(&around.observers);
     page.rpki(node, now);
     page.bfd(node, around.bfd.as_ref());
+    page.vips(&node.vips(now), now);
     let mut out = Vec::new();
     // Writing to memory fails only for a metric without samples, and none of ours is.
     if TextEncoder::new().encode(&page.registry.gather(), &mut out).is_err() {
@@ -172,6 +174,30 @@ impl Page {
         self.counter("weft_bfd_packets_discarded_total", discarded, &[], [(none(), count)]);
         let starved = "Times the BFD thread could not run when it had to";
         self.counter("weft_bfd_starved_total", starved, &[], [(none(), report.totals.starved)]);
+    }
+
+    /// Only where there are service addresses.
+    fn vips(&self, all: &[Info], now: Instant) {
+        if all.is_empty() {
+            return;
+        }
+        let each = |value: fn(&Info) -> u64| all.iter().map(move |vip| (vec![vip.config.name.clone()], value(vip)));
+        let states = all.iter().flat_map(|vip| {
+            vip::State::ALL
+                .map(|state| (vec![vip.config.name.clone(), state.to_string()], u64::from(vip.state == state)))
+        });
+        self.gauge("weft_vip_state", "1 for the state in which the service address is", &["vip", "state"], states);
+        let label = &["vip"];
+        let announced = "1 while others hear of the service address";
+        self.gauge("weft_vip_announced", announced, label, each(|vip| u64::from(vip.state.is_announced())));
+        let kept = "1 while the service has failed but nobody else announces it";
+        self.gauge("weft_vip_last_origin_alarm", kept, label, each(|vip| u64::from(vip.state == vip::State::Kept)));
+        let since = all.iter().map(|vip| (vec![vip.config.name.clone()], now.since(vip.since).as_secs()));
+        self.gauge("weft_vip_state_seconds", "Seconds in its state", label, since);
+        self.counter("weft_vip_checks_total", "Results of checks", label, each(|vip| vip.results));
+        self.counter("weft_vip_checks_failed_total", "Results that were bad", label, each(|vip| vip.failures));
+        self.counter("weft_vip_announced_total", "Times it was announced", label, each(|vip| vip.ups));
+        self.counter("weft_vip_withdrawn_total", "Times it was withdrawn", label, each(|vip| vip.downs));
     }
 
     /// Only where somebody observes.

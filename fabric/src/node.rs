@@ -10,15 +10,23 @@
 mod bfd;
 mod discovery;
 mod history;
+mod import;
+mod leases;
 mod observe;
 mod reload;
+mod sources;
+mod vip;
 
 pub use crate::config::NodeConfig;
 use crate::link::LinkInfo;
 use crate::ra;
+use crate::vip::{Order, Vips};
 use bytes::BytesMut;
 pub use history::Entry;
+pub use import::{Imported, MAX_IMPORTED};
+pub use leases::{LEASE_MAX, Lease, MAX_ROUTES as MAX_LEASES, Refused};
 use serde::{Deserialize, Serialize};
+pub use sources::Source;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv6Addr, SocketAddr};
 use weft_bgp::event::Event;
@@ -41,6 +49,8 @@ pub enum Input {
         from: Ipv6Addr,
         /// Its router lifetime.
         lifetime_s: u16,
+        /// Its hardware address, if it says one.
+        mac: Option<[u8; 6]>,
     },
     /// A router solicitation likewise.
     RouterSolicitation {
@@ -48,6 +58,8 @@ pub enum Input {
         link: IfIndex,
         /// From whom; may be `::`.
         from: Ipv6Addr,
+        /// Its hardware address, if it says one.
+        mac: Option<[u8; 6]>,
     },
     /// A connection was made, failed, yielded bytes or ended; a peer is to be cleared.
     Bgp(speaker::Input),
@@ -60,6 +72,10 @@ pub enum Input {
         /// Changes that failed.
         failed: Vec<IpNet>,
     },
+    /// A service address: a check ended, or somebody says that it is to be up or down.
+    Vip(crate::vip::Input),
+    /// Routes of other software came or went in the kernel.
+    Imported(Imported),
     /// A new configuration.
     Reload(Box<NodeConfig>),
     /// The end.
@@ -96,8 +112,22 @@ pub enum Output {
     RemoveAddress(IpNet),
     /// `poll_fib` has changes.
     FibReady,
+    /// Make a check of a service, and say how it ended.
+    Check(Order),
     /// For the log; also in [`Node::history`].
     Event(Event),
+    /// Likewise, of a service address.
+    Vip(crate::vip::Event),
+}
+
+/// A line of the history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Happened {
+    /// With a session or the table.
+    Bgp(Event),
+    /// With a service address.
+    Vip(crate::vip::Event),
 }
 
 /// A node. See [`Input`] and [`Output`].
@@ -117,6 +147,20 @@ pub struct Node {
     bfd: bfd::Book,
     output: VecDeque<Output>,
     history: history::History,
+    sources: sources::Sources,
+    vips: Vips,
+    leases: leases::Leases,
+    import_left_out: usize,
+}
+
+impl Happened {
+    /// Which peer it is about.
+    const fn peer(&self) -> Option<PeerId> {
+        match self {
+            Self::Bgp(event) => event.peer(),
+            Self::Vip(_) => None,
+        }
+    }
 }
 
 impl Node {
@@ -136,9 +180,13 @@ impl Node {
             bfd: bfd::Book::default(),
             output: VecDeque::new(),
             history: history::History::default(),
+            sources: sources::Sources::default(),
+            vips: Vips::default(),
+            leases: leases::Leases::default(),
+            import_left_out: 0,
             config,
         };
-        node.speaker.handle(now, speaker::Input::SetOriginated(node.config.originate.clone()));
+        node.originate_all(now, Source::Configured, node.config.originate.clone());
         node.pump(now);
         node
     }
@@ -148,13 +196,17 @@ impl Node {
         match input {
             Input::Links(links) => self.set_links(now, links),
             Input::LinkDown(link) => self.link_down(now, link),
-            Input::RouterAdvertisement { link, from, lifetime_s } => {
-                self.ra.handle(now, ra::Input::Advertisement { link, from, lifetime_s });
+            Input::RouterAdvertisement { link, from, lifetime_s, mac } => {
+                self.ra.handle(now, ra::Input::Advertisement { link, from, lifetime_s, mac });
             }
-            Input::RouterSolicitation { link, from } => self.ra.handle(now, ra::Input::Solicitation { link, from }),
+            Input::RouterSolicitation { link, from, mac } => {
+                self.ra.handle(now, ra::Input::Solicitation { link, from, mac });
+            }
             Input::Bgp(input) => self.bgp(now, input),
             Input::Bfd(notice) => self.bfd_notice(now, notice),
             Input::FibAck { seq, failed } => self.speaker.handle(now, speaker::Input::FibAck { seq, failed }),
+            Input::Vip(input) => self.serve(now, input),
+            Input::Imported(imported) => self.imported(now, imported),
             Input::Reload(config) => self.reload(now, *config),
             Input::Shutdown { cease } => self.shutdown(now, cease),
             Input::Tick => {
@@ -165,6 +217,10 @@ impl Node {
                     self.speaker.handle(now, speaker::Input::Tick);
                 }
                 self.bfd_tick(now);
+                self.end_leases(now);
+                if self.vips.next_timeout().is_some_and(|(at, _)| at <= now) {
+                    self.serve(now, crate::vip::Input::Tick);
+                }
             }
         }
         self.pump(now);
@@ -200,8 +256,9 @@ impl Node {
     /// When to call with [`Input::Tick`], and who asked.
     #[must_use]
     pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
+        let own = [self.vips.next_timeout(), self.leases.next_timeout()];
         let all = [self.speaker.next_timeout(), self.ra.next_timeout(), self.bfd_timeout()];
-        all.into_iter().flatten().min()
+        all.into_iter().chain(own).flatten().min()
     }
 
     /// Peers, RIB and counters.
@@ -239,6 +296,12 @@ impl Node {
         self.speaker.peer_name(peer)
     }
 
+    /// What was heard on a link of an unnumbered peer.
+    #[must_use]
+    pub fn heard_on(&self, now: Instant, link: IfIndex) -> ra::Seen {
+        self.ra.seen(now, link)
+    }
+
     /// The id of a configured peer.
     #[must_use]
     pub fn peer(&self, name: &str) -> Option<PeerId> {
@@ -255,9 +318,12 @@ impl Node {
         if !self.started {
             self.started = true;
             self.start_peers(now);
+            self.serve(now, crate::vip::Input::Configure(self.config.vips.clone()));
         }
+        self.import_connected(now);
         self.want_addresses();
         self.watch(now);
+        self.serve(now, crate::vip::Input::Tick);
     }
 
     fn link_down(&mut self, now: Instant, link: IfIndex) {
@@ -267,6 +333,7 @@ impl Node {
         // The sessions first: what they leave behind is decided before the next hops are resolved again.
         self.speaker.handle(now, speaker::Input::LinkDown(link));
         self.tell_links(now);
+        self.import_connected(now);
         self.watch(now);
     }
 
@@ -302,6 +369,7 @@ impl Node {
     fn shutdown(&mut self, now: Instant, cease: bool) {
         self.stopped = true;
         self.bfd.is_dirty = true;
+        self.vips = Vips::default();
         self.ra.handle(now, ra::Input::Links(Vec::new()));
         while self.ra.poll().is_some() {}
         self.speaker.handle(now, speaker::Input::Shutdown { cease });
@@ -348,7 +416,7 @@ impl Node {
             | Event::MaxPrefixesOut { .. }
             | Event::Converged { .. } => {}
         }
-        self.history.note(now, event.clone());
+        self.history.note(now, Happened::Bgp(event.clone()));
         self.output.push_back(Output::Event(event));
     }
 }

@@ -34,6 +34,20 @@ pub struct RaLink {
     pub link: IfIndex,
     /// Our own addresses there; packets from these are our own, looped back.
     pub own: Vec<Ipv6Addr>,
+    /// The hardware addresses of all interfaces of this machine: what says one of these is our own too, from another port of ours that
+    /// a cable or a switch joins to this link.
+    pub own_macs: Vec<[u8; 6]>,
+}
+
+/// What is known of a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The neighbour.
+    pub neighbour: Option<Ipv6Addr>,
+    /// Another router that was heard lately, and is not spoken to: a link between two machines has no third one.
+    pub other: Option<Ipv6Addr>,
+    /// Packets of our own that came back.
+    pub looped: u64,
 }
 
 /// Something happened.
@@ -49,6 +63,8 @@ pub enum Input {
         from: Ipv6Addr,
         /// Its router lifetime.
         lifetime_s: u16,
+        /// Its hardware address, if it says one (RFC 4861 §4.6.1).
+        mac: Option<[u8; 6]>,
     },
     /// A router solicitation came, its hop limit checked.
     Solicitation {
@@ -56,6 +72,8 @@ pub enum Input {
         link: IfIndex,
         /// From whom; `::` tells us nothing but that somebody is there.
         from: Ipv6Addr,
+        /// Likewise.
+        mac: Option<[u8; 6]>,
     },
     /// The neighbour opened a TCP connection to us: it is there.
     Connection {
@@ -94,6 +112,7 @@ pub enum Output {
 #[derive(Clone, Copy, Debug)]
 struct Neighbour {
     addr: Ipv6Addr,
+    mac: Option<[u8; 6]>,
     heard: Instant,
     until: Instant,
 }
@@ -101,6 +120,10 @@ struct Neighbour {
 #[derive(Debug)]
 struct Link {
     own: Vec<Ipv6Addr>,
+    own_macs: Vec<[u8; 6]>,
+    /// Another router, and when it was heard.
+    other: Option<(Ipv6Addr, Instant)>,
+    looped: u64,
     neighbour: Option<Neighbour>,
     session: bool,
     /// Quick ones still to send.
@@ -128,14 +151,18 @@ impl Ra {
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
             Input::Links(links) => self.set_links(now, links),
-            Input::Advertisement { link, from, lifetime_s } => self.heard(now, link, from, lifetime_s),
-            Input::Solicitation { link, from } => {
-                if self.links.get(&link).is_some_and(|own| !own.own.contains(&from)) {
-                    self.heard(now, link, from, 0);
+            Input::Advertisement { link, from, lifetime_s, mac } => {
+                if self.is_from_another(link, from, mac) {
+                    self.heard(now, link, (from, mac), lifetime_s);
+                }
+            }
+            Input::Solicitation { link, from, mac } => {
+                if self.is_from_another(link, from, mac) {
+                    self.heard(now, link, (from, mac), 0);
                     self.answer(now, link);
                 }
             }
-            Input::Connection { link, from } => self.heard(now, link, from, 0),
+            Input::Connection { link, from } => self.heard(now, link, (from, None), 0),
             Input::Session { link, up } => {
                 if let Some(own) = self.links.get_mut(&link) {
                     own.session = up;
@@ -168,6 +195,26 @@ impl Ra {
         self.links.get(&link)?.neighbour.map(|neighbour| neighbour.addr)
     }
 
+    /// What is known of a link now.
+    #[must_use]
+    pub fn seen(&self, now: Instant, link: IfIndex) -> Seen {
+        let Some(known) = self.links.get(&link) else {
+            return Seen::default();
+        };
+        let other = known.other.filter(|(_, heard)| now.since(*heard) < ABSENCE).map(|(addr, _)| addr);
+        Seen { neighbour: known.neighbour.map(|neighbour| neighbour.addr), other, looped: known.looped }
+    }
+
+    /// Whether a packet is somebody else's; one of our own is counted.
+    fn is_from_another(&mut self, link: IfIndex, from: Ipv6Addr, mac: Option<[u8; 6]>) -> bool {
+        let Some(link) = self.links.get_mut(&link) else {
+            return false;
+        };
+        let is_own = link.own.contains(&from) || mac.is_some_and(|mac| link.own_macs.contains(&mac));
+        link.looped += u64::from(is_own);
+        !is_own
+    }
+
     fn set_links(&mut self, now: Instant, links: Vec<RaLink>) {
         let gone: Vec<IfIndex> =
             self.links.keys().copied().filter(|link| !links.iter().any(|new| new.link == *link)).collect();
@@ -178,17 +225,32 @@ impl Ra {
         }
         for new in links {
             if let Some(known) = self.links.get_mut(&new.link) {
-                known.own = new.own;
+                known.own_macs = new.own_macs;
+                if known.own != new.own {
+                    // Our address changed: whoever speaks to the old one must hear of the new one at once.
+                    known.own = new.own;
+                    (known.initial, known.next) = (INITIAL, now);
+                }
                 continue;
             }
-            let fresh = Link { own: new.own, neighbour: None, session: false, initial: INITIAL, sent: None, next: now };
+            let fresh = Link {
+                own: new.own,
+                own_macs: new.own_macs,
+                other: None,
+                looped: 0,
+                neighbour: None,
+                session: false,
+                initial: INITIAL,
+                sent: None,
+                next: now,
+            };
             self.links.insert(new.link, fresh);
         }
         self.tick(now);
     }
 
     /// Somebody is there: learn the address (RFC 4861 §6.1.2: only link-local sources count).
-    fn heard(&mut self, now: Instant, index: IfIndex, from: Ipv6Addr, lifetime_s: u16) {
+    fn heard(&mut self, now: Instant, index: IfIndex, (from, mac): (Ipv6Addr, Option<[u8; 6]>), lifetime_s: u16) {
         let Some(link) = self.links.get_mut(&index) else {
             return;
         };
@@ -199,14 +261,20 @@ impl Ra {
         if let Some(known) = &mut link.neighbour {
             if known.addr == from {
                 known.heard = now;
+                known.mac = mac.or(known.mac);
                 known.until = known.until.max(until);
                 return;
             }
-            if link.session || now.since(known.heard) < REPLACE_AFTER {
+            // The same machine under another address needs no second opinion.
+            let same = mac.is_some() && known.mac == mac;
+            if link.session || (!same && now.since(known.heard) < REPLACE_AFTER) {
+                if !same {
+                    link.other = Some((from, now));
+                }
                 return;
             }
         }
-        link.neighbour = Some(Neighbour { addr: from, heard: now, until });
+        link.neighbour = Some(Neighbour { addr: from, mac, heard: now, until });
         self.output.push_back(Output::Neighbour { link: index, addr: Some(from) });
         self.answer(now, index);
     }
@@ -250,6 +318,8 @@ mod tests {
     const OWN: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
     const PEER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
     const OTHER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 3);
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
     fn at(millis: u64) -> Instant {
         Instant(millis * 1_000_000)
@@ -257,7 +327,7 @@ mod tests {
 
     fn up() -> Ra {
         let mut ra = Ra::new(1);
-        ra.handle(at(0), Input::Links(vec![RaLink { link: LINK, own: vec![OWN] }]));
+        ra.handle(at(0), Input::Links(vec![RaLink { link: LINK, own: vec![OWN], own_macs: vec![MAC] }]));
         ra
     }
 
@@ -284,7 +354,7 @@ mod tests {
     fn three_advertisements_in_the_first_second_then_one_every_three_to_four() {
         let mut ra = up();
         drain(&mut ra);
-        ra.handle(at(0), Input::Advertisement { link: LINK, from: PEER, lifetime_s: 0 });
+        ra.handle(at(0), Input::Advertisement { link: LINK, from: PEER, lifetime_s: 0, mac: None });
         ra.handle(at(0), Input::Session { link: LINK, up: true });
         drain(&mut ra);
         let times: Vec<Instant> = run(&mut ra, at(20_000)).into_iter().map(|(when, _)| when).collect();
@@ -302,10 +372,10 @@ mod tests {
         drain(&mut ra);
         ra.handle(at(5_000), Input::Tick);
         drain(&mut ra);
-        ra.handle(at(6_000), Input::Advertisement { link: LINK, from: PEER, lifetime_s: 0 });
+        ra.handle(at(6_000), Input::Advertisement { link: LINK, from: PEER, lifetime_s: 0, mac: None });
         let told = Output::Neighbour { link: LINK, addr: Some(PEER) };
         assert_eq!(drain(&mut ra), [told, Output::Advertise(LINK)]);
-        ra.handle(at(6_500), Input::Advertisement { link: LINK, from: PEER, lifetime_s: 0 });
+        ra.handle(at(6_500), Input::Advertisement { link: LINK, from: PEER, lifetime_s: 0, mac: None });
         assert_eq!(drain(&mut ra), [], "known already");
     }
 
@@ -313,7 +383,7 @@ mod tests {
     fn a_solicitation_is_answered_at_once_but_not_in_a_storm() {
         let mut ra = up();
         drain(&mut ra);
-        let asked = Input::Solicitation { link: LINK, from: Ipv6Addr::UNSPECIFIED };
+        let asked = Input::Solicitation { link: LINK, from: Ipv6Addr::UNSPECIFIED, mac: None };
         ra.handle(at(200), asked.clone());
         assert_eq!(drain(&mut ra), [Output::Solicit(LINK), Output::Advertise(LINK)], "nobody is known by `::`");
         for _ in 0..100 {
@@ -328,16 +398,16 @@ mod tests {
         let mut ra = up();
         drain(&mut ra);
         for from in [OWN, "2001:db8::1".parse().unwrap(), Ipv6Addr::UNSPECIFIED] {
-            ra.handle(at(10), Input::Advertisement { link: LINK, from, lifetime_s: 1800 });
+            ra.handle(at(10), Input::Advertisement { link: LINK, from, lifetime_s: 1800, mac: None });
         }
-        ra.handle(at(10), Input::Solicitation { link: LINK, from: OWN });
+        ra.handle(at(10), Input::Solicitation { link: LINK, from: OWN, mac: None });
         assert_eq!(drain(&mut ra), []);
     }
 
     #[test]
     fn a_silent_neighbour_is_lost_only_without_a_session() {
         let mut ra = up();
-        ra.handle(at(0), Input::Advertisement { link: LINK, from: PEER, lifetime_s: 0 });
+        ra.handle(at(0), Input::Advertisement { link: LINK, from: PEER, lifetime_s: 0, mac: None });
         ra.handle(at(0), Input::Session { link: LINK, up: true });
         let lost = Output::Neighbour { link: LINK, addr: None };
         assert!(run(&mut ra, at(60_000)).iter().all(|(_, output)| *output != lost));
@@ -351,14 +421,14 @@ mod tests {
     #[test]
     fn another_address_replaces_a_silent_one_but_never_a_session() {
         let mut ra = up();
-        ra.handle(at(0), Input::Advertisement { link: LINK, from: PEER, lifetime_s: 1800 });
-        ra.handle(at(1_000), Input::Advertisement { link: LINK, from: OTHER, lifetime_s: 0 });
+        ra.handle(at(0), Input::Advertisement { link: LINK, from: PEER, lifetime_s: 1800, mac: None });
+        ra.handle(at(1_000), Input::Advertisement { link: LINK, from: OTHER, lifetime_s: 0, mac: None });
         assert_eq!(ra.neighbour(LINK), Some(PEER));
         ra.handle(at(5_000), Input::Session { link: LINK, up: true });
-        ra.handle(at(5_000), Input::Advertisement { link: LINK, from: OTHER, lifetime_s: 0 });
+        ra.handle(at(5_000), Input::Advertisement { link: LINK, from: OTHER, lifetime_s: 0, mac: None });
         assert_eq!(ra.neighbour(LINK), Some(PEER));
         ra.handle(at(5_001), Input::Session { link: LINK, up: false });
-        ra.handle(at(5_002), Input::Advertisement { link: LINK, from: OTHER, lifetime_s: 0 });
+        ra.handle(at(5_002), Input::Advertisement { link: LINK, from: OTHER, lifetime_s: 0, mac: None });
         assert_eq!(ra.neighbour(LINK), Some(OTHER));
     }
 
@@ -370,5 +440,57 @@ mod tests {
         ra.handle(at(1), Input::Links(Vec::new()));
         assert_eq!(drain(&mut ra), [Output::Neighbour { link: LINK, addr: None }]);
         assert_eq!(ra.next_timeout(), None);
+    }
+
+    /// Two ports of one machine on one segment: they must not become each other's peers.
+    #[test]
+    fn what_another_port_of_ours_says_is_our_own() {
+        let mut ra = up();
+        drain(&mut ra);
+        ra.handle(at(10), Input::Advertisement { link: LINK, from: OTHER, lifetime_s: 0, mac: Some(MAC) });
+        ra.handle(at(10), Input::Solicitation { link: LINK, from: OTHER, mac: Some(MAC) });
+        assert_eq!(drain(&mut ra), []);
+        assert_eq!(ra.seen(at(10), LINK), Seen { neighbour: None, other: None, looped: 2 });
+    }
+
+    #[test]
+    fn a_third_router_on_a_link_is_told_and_changes_nothing() {
+        let mut ra = up();
+        for millis in (0..60_000).step_by(1_000) {
+            ra.handle(at(millis), Input::Advertisement { link: LINK, from: PEER, lifetime_s: 0, mac: Some(PEER_MAC) });
+            ra.handle(at(millis), Input::Advertisement { link: LINK, from: OTHER, lifetime_s: 9_000, mac: None });
+        }
+        let told = drain(&mut ra).iter().filter(|output| matches!(output, Output::Neighbour { .. })).count();
+        assert_eq!(told, 1);
+        assert_eq!(ra.seen(at(60_000), LINK), Seen { neighbour: Some(PEER), other: Some(OTHER), looped: 0 });
+        assert_eq!(ra.seen(at(75_000), LINK).other, None, "it has been silent since");
+    }
+
+    #[test]
+    fn the_same_machine_under_another_address_is_followed_at_once_but_for_a_session() {
+        let mut ra = up();
+        ra.handle(at(0), Input::Advertisement { link: LINK, from: PEER, lifetime_s: 0, mac: Some(PEER_MAC) });
+        ra.handle(at(10), Input::Session { link: LINK, up: true });
+        let moved = Input::Advertisement { link: LINK, from: OTHER, lifetime_s: 0, mac: Some(PEER_MAC) };
+        ra.handle(at(20), moved.clone());
+        assert_eq!(ra.neighbour(LINK), Some(PEER));
+        ra.handle(at(30), Input::Session { link: LINK, up: false });
+        ra.handle(at(40), moved);
+        assert_eq!(ra.neighbour(LINK), Some(OTHER));
+        assert_eq!(ra.seen(at(40), LINK).other, None);
+    }
+
+    #[test]
+    fn our_new_address_is_advertised_at_once_and_again() {
+        let mut ra = up();
+        ra.handle(at(0), Input::Advertisement { link: LINK, from: PEER, lifetime_s: 0, mac: None });
+        run(&mut ra, at(10_000));
+        drain(&mut ra);
+        ra.handle(at(10_001), Input::Links(vec![RaLink { link: LINK, own: vec![OTHER], own_macs: vec![MAC] }]));
+        assert_eq!(drain(&mut ra), [Output::Advertise(LINK)]);
+        let soon = run(&mut ra, at(11_000));
+        assert!(soon.len() >= 2, "one may be lost: {soon:?}");
+        ra.handle(at(11_001), Input::Links(vec![RaLink { link: LINK, own: vec![OTHER], own_macs: vec![MAC] }]));
+        assert_eq!(drain(&mut ra), [], "nothing changed");
     }
 }

@@ -2,17 +2,20 @@
 
 pub mod bfd;
 pub mod bgp;
+pub mod doctor;
 pub mod explain;
 pub mod history;
 pub mod interfaces;
 pub mod mrt;
 pub mod neighbors;
 pub mod observers;
+pub mod originated;
 pub mod policy;
 pub mod routes;
 pub mod rpki;
 pub mod trail;
 pub mod version;
+pub mod vips;
 
 #[cfg(test)]
 mod tests;

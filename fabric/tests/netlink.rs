@@ -12,6 +12,8 @@
 
 #[path = "netlink/bed.rs"]
 mod bed;
+#[path = "netlink/import.rs"]
+mod import;
 
 use bed::{Bed, Ear, METRIC, PROTOCOL, Route, config, via};
 use rustix::thread::UnshareFlags;
@@ -26,7 +28,7 @@ use weft_fabric::io::netlink::Event;
 /// Healing of what somebody else broke.
 const HEALED_WITHIN: Duration = Duration::from_millis(100);
 
-const TESTS: [(&str, fn()); 11] = [
+const TESTS: [(&str, fn()); 13] = [
     ("every_form_of_route_is_installed", every_form_of_route_is_installed),
     ("carrier_loss_shrinks_and_return_restores", carrier_loss_shrinks_and_return_restores),
     ("a_flicker_of_the_carrier_costs_nothing_for_good", a_flicker_of_the_carrier_costs_nothing_for_good),
@@ -38,6 +40,11 @@ const TESTS: [(&str, fn()); 11] = [
     ("addresses_are_put_back_and_only_ours_removed", addresses_are_put_back_and_only_ours_removed),
     ("a_preferred_source_that_goes_and_comes_is_followed", a_preferred_source_that_goes_and_comes_is_followed),
     ("without_install_only_links_are_told", without_install_only_links_are_told),
+    (
+        "routes_of_other_software_are_told_as_they_come_and_go",
+        import::routes_of_other_software_are_told_as_they_come_and_go,
+    ),
+    ("a_flood_of_routes_ends_in_what_the_kernel_holds", import::a_flood_of_routes_ends_in_what_the_kernel_holds),
 ];
 
 fn main() -> ExitCode {

@@ -42,6 +42,7 @@ use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::{ConnId, IfIndex};
 use weft_fabric::config::{self, NodeConfig};
 use weft_fabric::node::{Input, Output};
+use weft_fabric::vip;
 
 /// Events at one instant beyond which a machine is taken to turn in circles.
 const STUCK: u32 = 200_000;
@@ -406,6 +407,15 @@ impl Sim {
                 Output::RaLinks(links) => self.machines[node.0].ra_links = links,
                 // BFD has a simulation of its own, in its tests.
                 Output::Bfd(_) => {}
+                // A simulated machine has no services to look at: they are well.
+                Output::Check(order) => {
+                    let (name, run) = (order.name, order.run);
+                    self.handle(node, Input::Vip(vip::Input::Checked { name, run, outcome: Ok(()) }));
+                }
+                Output::Vip(event) => {
+                    let name = &self.machines[node.0].name;
+                    self.trace.line(self.now, name, format_args!("{event:?}"));
+                }
                 Output::AddAddress(net) => {
                     if self.machines[node.0].add_address(net) {
                         self.watch.everything_changed();

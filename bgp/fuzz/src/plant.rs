@@ -264,6 +264,7 @@ impl Plant {
                 prefix: OWN_PREFIX.parse().unwrap(),
                 communities: Vec::new(),
                 large_communities: Vec::new(),
+                weight: None,
                 why: "test".to_owned(),
             }]),
         );

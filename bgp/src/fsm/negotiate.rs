@@ -47,6 +47,7 @@ pub(super) fn negotiate(
     if ebgp && !roles_fit(config.session.role, config.session.role_strict, &theirs.can.roles) {
         return refused(subcode::ROLE_MISMATCH);
     }
+    wired(config.session.expect_hostname.as_deref(), theirs.can.hostname.as_deref())?;
     let codec = codec(&ours.can, &theirs.can, ebgp);
     if !codec.families.contains(&true) {
         // RFC 5492 §3: the data names the capabilities that we miss.
@@ -75,6 +76,7 @@ pub(super) fn negotiate(
         long_lived,
         // RFC 9494 §4.5: not without the graceful restart capability.
         knows_long_lived: theirs.can.knows_long_lived && theirs.can.graceful.is_some(),
+        hostname: theirs.can.hostname.clone(),
         role: config.session.role.filter(|_| ebgp),
     })
 }
@@ -104,6 +106,21 @@ fn codec(ours: &Capabilities, theirs: &Capabilities, ebgp: bool) -> Codec {
             MAX_MESSAGE_BYTES
         },
     }
+}
+
+/// Whether the neighbour is who should be at the other end of the cable; its name alone, or with its domain. The data says whom we
+/// expected in the form of RFC 9003 §2, which gives it to other subcodes only: both operators want to know.
+fn wired(expected: Option<&str>, name: Option<&str>) -> Result<(), Notification> {
+    let Some(expected) = expected else {
+        return Ok(());
+    };
+    let is_it = |name: &str| name == expected || name.split_once('.').is_some_and(|(host, _)| host == expected);
+    if name.is_some_and(is_it) {
+        return Ok(());
+    }
+    let found = name.unwrap_or("nobody by name");
+    let text = format!("cabling: {expected} is expected here, and {found} answers");
+    Err(Notification::shutdown(Notification::CONNECTION_REJECTED, &text))
 }
 
 /// Whether the roles fit (RFC 9234 §4.2): what is claimed twice must be the same, and be the counterpart of ours. Silence is

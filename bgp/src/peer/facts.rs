@@ -27,6 +27,7 @@ impl Session {
             let over = if graceful.notification { ", over NOTIFICATIONs too" } else { "" };
             all.push(format!("graceful restart ({} s{over})", graceful.time_s));
         }
+        all.extend(self.hostname.as_ref().map(|name| format!("it calls itself {name}")));
         if let Some(longest) = self.long_lived.iter().map(|entry| entry.time_s).max() {
             all.push(format!("long-lived graceful restart ({longest} s)"));
         }
@@ -101,6 +102,7 @@ impl Peer {
             long_lived: stale_s.into_iter().flat_map(long_lived).collect(),
             knows_long_lived: stale_s.is_some(),
             bfd_strict: session.bfd_strict,
+            hostname: session.hostname.clone(),
         };
         Open { asn, hold_time_s: self.config.hold_time_s, router_id, can }
     }

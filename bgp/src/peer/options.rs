@@ -28,6 +28,10 @@ pub struct SessionOptions {
     pub send_hold_s: Option<u32>,
     /// No session before BFD is Up (draft-ietf-idr-bgp-bfd-strict-mode): the driver must say when it is.
     pub bfd_strict: bool,
+    /// Our name, told to the peer (draft-walton-bgp-hostname-capability); `None` = not told.
+    pub hostname: Option<String>,
+    /// The only name that the peer may say: another one, or none, is a cable in the wrong port, and gets no session.
+    pub expect_hostname: Option<String>,
 }
 
 impl Default for SessionOptions {
@@ -43,6 +47,8 @@ impl Default for SessionOptions {
             damp_oscillations: true,
             send_hold_s: None,
             bfd_strict: false,
+            hostname: None,
+            expect_hostname: None,
         }
     }
 }
@@ -59,6 +65,7 @@ impl SessionOptions {
             || self.notification_restart != new.notification_restart
             || self.send_hold_s != new.send_hold_s
             || self.bfd_strict != new.bfd_strict
+            || self.expect_hostname != new.expect_hostname
     }
 }
 

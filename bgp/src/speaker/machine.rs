@@ -7,18 +7,16 @@ use super::monitor::Monitors;
 use super::refused::RefusedRoutes;
 use super::rpki::Rpki;
 use super::sweep::{Held, SLICE, Sweep};
-use super::{DynamicRange, Input, Originate, Output, SpeakerConfig};
+use super::{DynamicRange, Input, Output, SpeakerConfig};
 use crate::event::Event;
 use crate::peer::{Local, Peer, PeerConfig, PeerInput, Session};
 use crate::policy::{Hits, Policies};
 use crate::rib::aggregate::Aggregates;
-use crate::rib::attrs::AttrsId;
-use crate::rib::table::{Came, LOCAL, Path, PathKey, Table};
+use crate::rib::table::Table;
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::types::{ConnId, Family, IpNet, NextHop, PeerId};
+use crate::types::{ConnId, Family, IpNet, PeerId};
 use crate::wire::Notification;
-use crate::wire::attrs::{flag, kind, put};
 use bytes::BytesMut;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -197,6 +195,8 @@ impl Speaker {
             Input::BfdDown { peer, retain } => self.give(now, peer, PeerInput::BfdDown { retain }),
             Input::BfdState { peer, is_up } => self.give(now, peer, PeerInput::BfdState { is_up }),
             Input::SetOriginated(routes) => self.set_originated(now, &routes),
+            Input::Originate(route) => self.originate(now, &route),
+            Input::Unoriginate(prefix) => self.unoriginate(now, &prefix),
             Input::FibAck { seq, failed } => self.on_fib_ack(now, seq, failed),
             Input::FibRepaired(prefixes) => self.on_repaired(&prefixes),
             Input::Clear { peer, hard } => self.clear(now, peer, hard),
@@ -455,41 +455,6 @@ impl Speaker {
             }
             None => self.output.push_back(Output::Close { conn, flush: false }),
         }
-    }
-
-    fn set_originated(&mut self, now: Instant, routes: &[Originate]) {
-        let wanted: BTreeSet<_> = routes.iter().map(|route| route.prefix.trunc()).collect();
-        for gone in self.originated.difference(&wanted) {
-            self.table.remove(gone, PathKey::only(LOCAL));
-        }
-        for route in routes {
-            let attrs = self.originated_block(route);
-            let hop = self.table.hops.intern(NextHop::new(IpAddr::V4(self.config.router_id)), None);
-            let came = Came::new(now.as_secs(), 0);
-            self.table.insert(route.prefix.trunc(), Path { peer: LOCAL, id: 0, attrs, hop, came });
-        }
-        self.originated = wanted;
-        let aggregates: Vec<IpNet> = self.aggregates.all().map(|(prefix, _)| prefix).collect();
-        for prefix in aggregates {
-            self.put_aggregate(now, &prefix);
-        }
-    }
-
-    fn originated_block(&mut self, route: &Originate) -> AttrsId {
-        let mut block = Vec::new();
-        put(&mut block, flag::TRANSITIVE, kind::ORIGIN, &[0]);
-        put(&mut block, flag::TRANSITIVE, kind::AS_PATH, &[]);
-        let optional = flag::OPTIONAL | flag::TRANSITIVE;
-        if !route.communities.is_empty() {
-            let value: Vec<_> = route.communities.iter().flat_map(|word| word.to_be_bytes()).collect();
-            put(&mut block, optional, kind::COMMUNITIES, &value);
-        }
-        if !route.large_communities.is_empty() {
-            let words = route.large_communities.iter().flatten();
-            let value: Vec<_> = words.flat_map(|word| word.to_be_bytes()).collect();
-            put(&mut block, optional, kind::LARGE_COMMUNITIES, &value);
-        }
-        self.table.attrs.intern(&block)
     }
 
     fn clear(&mut self, now: Instant, id: PeerId, hard: bool) {

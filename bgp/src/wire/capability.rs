@@ -6,8 +6,8 @@ use crate::peer::PeerRestart;
 use crate::types::{Asn, Family};
 use bytes::{BufMut, BytesMut};
 use nom::Parser;
-use nom::combinator::rest;
-use nom::multi::many0;
+use nom::combinator::{opt, rest};
+use nom::multi::{length_data, many0};
 use nom::number::complete::{be_u8, be_u16, be_u24, be_u32};
 use nom::sequence::terminated;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,7 @@ mod code {
     pub(super) const ADD_PATH: u8 = 69;
     pub(super) const ENHANCED_REFRESH: u8 = 70;
     pub(super) const LONG_LIVED: u8 = 71;
+    pub(super) const FQDN: u8 = 73;
     pub(super) const BFD_STRICT: u8 = 74;
     pub(super) const LINK_LOCAL_NEXT_HOP: u8 = 77;
 }
@@ -36,6 +37,9 @@ const NOTIFICATION: u16 = 0x4000;
 const TIME: u16 = 0x0fff;
 /// Forwarding state was kept for a family (RFC 4724 §3, RFC 9494 §3.1).
 const FORWARDING: u8 = 0x80;
+
+/// Longest name that is told or kept: one octet says its length, another one has to fit behind it.
+const HOSTNAME_MAX: usize = 128;
 
 /// What a sender is to the receiver (RFC 9234 §4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +132,8 @@ pub struct Capabilities {
     pub knows_long_lived: bool,
     /// No session before BFD is Up (draft-ietf-idr-bgp-bfd-strict-mode §5).
     pub bfd_strict: bool,
+    /// The sender's name, with its domain if it says one (draft-walton-bgp-hostname-capability §3).
+    pub hostname: Option<String>,
 }
 
 impl Capabilities {
@@ -162,6 +168,8 @@ impl Capabilities {
                 }
             }
             code::BFD_STRICT => self.bfd_strict |= value.is_empty(),
+            // Of several, the last counts; a name that is none is not said.
+            code::FQDN => self.hostname = exact(value, parse_fqdn).flatten().or_else(|| self.hostname.take()),
             code::LINK_LOCAL_NEXT_HOP => self.link_local_next_hop |= value.is_empty(),
             _ => {}
         }
@@ -213,6 +221,9 @@ impl Capabilities {
         if self.knows_long_lived || !self.long_lived.is_empty() {
             put(code::LONG_LIVED, &long_lived_value(&self.long_lived));
         }
+        if let Some(hostname) = &self.hostname {
+            put(code::FQDN, &fqdn_value(hostname));
+        }
         if self.bfd_strict {
             put(code::BFD_STRICT, &[]);
         }
@@ -253,6 +264,31 @@ fn graceful_value(graceful: &PeerRestart) -> Vec<u8> {
         value.extend(family.afi().to_be_bytes());
         value.extend([1, if forwarding { FORWARDING } else { 0 }]);
     }
+    value
+}
+
+/// Name and domain, each with an octet of length before it (draft-walton-bgp-hostname-capability §3); some speakers leave the domain
+/// out. Only what a person can be shown is a name.
+fn parse_fqdn(input: &[u8]) -> Parsed<'_, Option<String>> {
+    let domain = opt(length_data(be_u8)).map(Option::unwrap_or_default);
+    let (input, (name, domain, _)) = (length_data(be_u8), domain, rest).parse(input)?;
+    let text = |octets: &[u8]| {
+        let text = str::from_utf8(octets).ok()?;
+        text.chars().all(|c| c.is_ascii_graphic()).then(|| text.to_owned())
+    };
+    let full = match (text(name), text(domain)) {
+        (Some(name), Some(domain)) if !name.is_empty() && !domain.is_empty() => Some(format!("{name}.{domain}")),
+        (name, _) => name.filter(|name| !name.is_empty()),
+    };
+    Ok((input, full.map(|name| name.chars().take(HOSTNAME_MAX).collect())))
+}
+
+/// The name alone: with a domain it is told as one name.
+fn fqdn_value(hostname: &str) -> Vec<u8> {
+    let name: Vec<u8> = hostname.bytes().filter(u8::is_ascii_graphic).take(HOSTNAME_MAX).collect();
+    let mut value = vec![u8::try_from(name.len()).unwrap_or_default()];
+    value.extend(name);
+    value.push(0);
     value
 }
 

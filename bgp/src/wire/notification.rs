@@ -35,6 +35,8 @@ impl Notification {
     pub const FSM: u8 = 5;
     /// Cease (RFC 4271 §6.7, subcodes RFC 4486).
     pub const CEASE: u8 = 6;
+    /// The subcode of Cease for a connection that we do not want (RFC 4486 §4).
+    pub const CONNECTION_REJECTED: u8 = 5;
     /// The subcode of Cease for a peer that BFD lost (RFC 9384 §3).
     pub const BFD_DOWN: u8 = 10;
     /// The Cease that ends a session for good though both would keep the routes over a NOTIFICATION (RFC 8538 §3).
@@ -123,8 +125,8 @@ impl Notification {
     /// does not fill the length that it says, octet by octet.
     #[must_use]
     pub fn communication(&self) -> Option<String> {
-        // RFC 9003 §2: Administrative Shutdown and Administrative Reset carry it.
-        if self.code != Self::CEASE || !matches!(self.subcode, 2 | 4) {
+        // RFC 9003 §2: Administrative Shutdown and Administrative Reset carry it; we put it into Connection Rejected too.
+        if self.code != Self::CEASE || !matches!(self.subcode, 2 | 4 | Self::CONNECTION_REJECTED) {
             return None;
         }
         let (&length, text) = self.data.split_first()?;

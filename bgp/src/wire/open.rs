@@ -175,6 +175,7 @@ mod tests {
                 long_lived: vec![LongLived { family: Family::Ipv6Unicast, forwarding: true, time_s: 86_400 }],
                 knows_long_lived: true,
                 bfd_strict: true,
+                hostname: Some("node4.example.net".to_owned()),
             },
         }
     }

@@ -9,6 +9,7 @@ mod harness;
 mod bfd_strict;
 mod bytes;
 mod dynamic;
+mod fqdn;
 mod guards;
 mod path_options;
 mod restarting;

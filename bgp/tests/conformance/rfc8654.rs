@@ -76,6 +76,7 @@ fn long_updates_are_sent_only_to_who_offered() {
             prefix: prefix.parse().unwrap(),
             communities: (0..communities).collect(),
             large_communities: Vec::new(),
+            weight: None,
             why: "test".to_owned(),
         };
         let routes = vec![route(OWN_PREFIX, 0), route("10.10.0.0/16", 15_000)];

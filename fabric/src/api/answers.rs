@@ -1,8 +1,8 @@
 //! The shapes of the answers: plain data, the same for the JSON and for the tables.
 
+use crate::node::Happened;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use weft_bgp::event::Event;
 use weft_bgp::peer::{MessageRecord, Transition};
 use weft_bgp::rpki::Validity;
 use weft_bgp::speaker::CacheInfo;
@@ -295,8 +295,19 @@ pub struct Interface {
     pub addresses: Vec<Address>,
     /// The router found on the link of an unnumbered peer.
     pub discovered: Option<Ipv6Addr>,
+    /// Another router that was heard there: a link between two machines has no third one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_router: Option<Ipv6Addr>,
+    /// Router advertisements and solicitations of our own that came back: the link is a loop, or joined to another port of ours.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub looped: u64,
     /// Peers on this link.
     pub neighbors: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// An address of a link.
@@ -306,6 +317,9 @@ pub struct Address {
     pub net: IpNet,
     /// Duplicate address detection has not ended (RFC 4862 §5.4).
     pub tentative: bool,
+    /// Somebody else on the link has it: it is not used (RFC 4862 §5.4.5).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
 }
 
 /// Everything about one prefix.
@@ -384,7 +398,7 @@ pub struct Happening {
     pub text: String,
     /// As data.
     #[serde(flatten)]
-    pub event: Event,
+    pub event: Happened,
 }
 
 const fn once() -> u64 {

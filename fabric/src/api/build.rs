@@ -7,9 +7,10 @@ use super::answers::{
     Routes, Rpki, RpkiCache, RuleHits, Told, Version, Via,
 };
 use super::{Answer, Body, Question, Selection, Surroundings, Target, bfd, dump};
-use crate::link::LinkInfo;
+use crate::link::{AddrInfo, LinkInfo};
 use crate::metrics;
-use crate::node::{Entry, Node};
+use crate::node::{Entry, Happened, Node};
+use crate::vip;
 use std::net::IpAddr;
 use weft_bgp::event::Event;
 use weft_bgp::peer::{Endpoint, PeerConfig, PeerHistory, RemoteAs};
@@ -34,6 +35,8 @@ pub fn answer(node: &Node, now: Instant, around: &Surroundings, question: &Quest
         Question::History => Body::History(history(node, now)),
         Question::Policy => Body::Policy(policy(node)),
         Question::Health => Body::Health(health(node, now)),
+        Question::Originated => Body::Originated(super::originated::originated(node, now)),
+        Question::Vips => Body::Vips(super::vips::vips(node, now)),
         Question::Rpki => Body::Rpki(rpki(node, now)),
         Question::Bfd => Body::Bfd(bfd::sessions(node, now, around.bfd.as_ref())),
         Question::Observers => Body::Observers(Observers { observers: around.observers.clone() }),
@@ -281,6 +284,8 @@ fn interfaces(node: &Node, now: Instant) -> Interfaces {
                 info.address.is_some_and(|at| link.addrs.iter().any(|addr| addr.net.contains(&at)))
             }
         };
+        let heard = node.heard_on(now, link.index);
+        let address = |addr: &AddrInfo| Address { net: addr.net, tentative: addr.tentative, duplicate: addr.duplicate };
         Interface {
             name: link.name.clone(),
             index: link.index.0,
@@ -290,8 +295,10 @@ fn interfaces(node: &Node, now: Instant) -> Interfaces {
             master: link.master.map(|master| link_name(node.links(), master)),
             mtu: link.mtu,
             mac: link.mac.map(|octet| format!("{octet:02x}")).join(":"),
-            addresses: link.addrs.iter().map(|addr| Address { net: addr.net, tentative: addr.tentative }).collect(),
-            discovered: node.neighbour(link.index),
+            addresses: link.addrs.iter().map(address).collect(),
+            discovered: heard.neighbour,
+            other_router: heard.other,
+            looped: heard.looped,
             neighbors: peers.iter().filter(on_link).map(|info| info.name.clone()).collect(),
         }
     };
@@ -352,7 +359,10 @@ fn history(node: &Node, now: Instant) -> History {
         ago_ms: now.0.saturating_sub(entry.at.0) / 1_000_000,
         times: entry.times,
         since_ms: entry.since.0 / 1_000_000,
-        text: sentence(&entry.event, name),
+        text: match &entry.event {
+            Happened::Bgp(event) => sentence(event, name),
+            Happened::Vip(vip::Event::Vip { name, state, reason }) => format!("vip {name}: {state}: {reason}"),
+        },
         event: entry.event.clone(),
     };
     History { history: node.history().map(one).collect() }

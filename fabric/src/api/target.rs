@@ -1,6 +1,7 @@
 //! From the method and the target of an HTTP request to a [`Request`]: which paths exist behind which door, and what their
 //! queries may say. Strict: an unknown parameter is refused by name.
 
+use super::originated;
 use super::{Command, Question, Refusal, Request, Selection, Target};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::collections::BTreeMap;
@@ -33,7 +34,7 @@ pub fn query(value: &str) -> String {
 /// With 400 for a query that cannot be understood, 404 for a path that does not exist behind this door, 405 for the wrong method.
 pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal> {
     let (path, text) = target.split_once('?').unwrap_or((target, ""));
-    let commands = ["/v1/reload", "/v1/stop", "/v1/clear"];
+    let commands = ["/v1/reload", "/v1/stop", "/v1/clear", "/v1/vips/set"];
     let known = match door {
         Door::Local => path.starts_with("/v1/"),
         Door::Metrics => ["/metrics", "/healthz"].contains(&path),
@@ -41,16 +42,26 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
     if !known {
         return Err(unknown_path(door, path));
     }
-    let wanted = if commands.contains(&path) { "POST" } else { "GET" };
+    let changes_routes = path == "/v1/routes" && ["POST", "DELETE"].contains(&method);
+    let wanted = match path {
+        _ if changes_routes => method,
+        _ if commands.contains(&path) => "POST",
+        _ => "GET",
+    };
     let mut query = Query::read(text)?;
     let request = match path {
         "/v1/version" => Request::Show(Question::Version),
         "/v1/neighbors" => Request::Show(Question::Neighbors),
         "/v1/neighbors/history" => Request::Show(Question::NeighborHistory(query.needed("peer")?)),
+        "/v1/routes" if method == "POST" => Request::Do(originated::add(&mut query)?),
+        "/v1/routes" if method == "DELETE" => Request::Do(originated::remove(&mut query)?),
         "/v1/routes" => Request::Show(Question::Routes(selection(&mut query)?)),
         "/v1/bgp" => Request::Show(Question::Bgp(selection(&mut query)?)),
         "/v1/rpki" => Request::Show(Question::Rpki),
         "/v1/bfd" => Request::Show(Question::Bfd),
+        "/v1/originated" => Request::Show(Question::Originated),
+        "/v1/vips" => Request::Show(Question::Vips),
+        "/v1/vips/set" => Request::Do(set_vip(&mut query)?),
         "/v1/observers" => Request::Show(Question::Observers),
         "/v1/dump" => Request::Show(Question::Dump(selection(&mut query)?)),
         "/v1/interfaces" => Request::Show(Question::Interfaces),
@@ -74,7 +85,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
 fn unknown_path(door: Door, path: &str) -> Refusal {
     let remedy = match door {
         Door::Local => {
-            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, dump, observers, rpki, interfaces, explain, history, policy, health, metrics; POST /v1/ reload, stop, clear"
+            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, dump, observers, rpki, vips, originated, interfaces, explain, history, policy, health, metrics; POST /v1/ reload, stop, clear, vips/set, routes; DELETE /v1/routes"
         }
         Door::Metrics => "GET /metrics or /healthz; everything else is answered on the unix socket only",
     };
@@ -118,8 +129,17 @@ fn clear(query: &mut Query) -> Result<Command, Refusal> {
     Ok(Command::Clear { peer, hard })
 }
 
+fn set_vip(query: &mut Query) -> Result<Command, Refusal> {
+    let name = query.needed("name")?;
+    match query.needed("state")?.as_str() {
+        "up" => Ok(Command::SetVip { name, up: true }),
+        "down" => Ok(Command::SetVip { name, up: false }),
+        other => Err(Refusal::new(400, format!("state={other} is not possible"), "write up or down")),
+    }
+}
+
 /// The parameters of a request, each taken once.
-struct Query(BTreeMap<String, String>);
+pub(super) struct Query(BTreeMap<String, String>);
 
 impl Query {
     fn read(text: &str) -> Result<Self, Refusal> {
@@ -140,11 +160,11 @@ impl Query {
         Ok(Self(all))
     }
 
-    fn take(&mut self, name: &str) -> Option<String> {
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
         self.0.remove(name)
     }
 
-    fn needed(&mut self, name: &str) -> Result<String, Refusal> {
+    pub(super) fn needed(&mut self, name: &str) -> Result<String, Refusal> {
         self.take(name)
             .filter(|value| !value.is_empty())
             .ok_or_else(|| Refusal::new(400, format!("`{name}` is missing"), format!("add ?{name}=…")))

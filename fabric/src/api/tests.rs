@@ -8,6 +8,9 @@
 //!            host 65004
 //! ```
 
+mod originated;
+mod vips;
+
 use super::*;
 use crate::config;
 use crate::link::{AddrInfo, LinkInfo};
@@ -154,6 +157,8 @@ impl Plant {
                 | Output::Bfd(_)
                 | Output::AddAddress(_)
                 | Output::RemoveAddress(_)
+                | Output::Check(_)
+                | Output::Vip(_)
                 | Output::Event(_) => {}
             }
         }
@@ -358,6 +363,8 @@ fn table_of(question: &Question, answer: &Answer) -> String {
         Question::Policy => show::policy::text(&read(value)),
         Question::Explain(_) => show::explain::text(&read(value)),
         Question::Observers => show::observers::table_of(&read(value)),
+        Question::Originated => show::originated::table_of(&read(value)),
+        Question::Vips => show::vips::table_of(&read(value)),
         Question::Rpki => show::rpki::table_of(&read(value)),
         Question::Bfd => show::bfd::table_of(&read(value)),
         Question::Health | Question::Dump(_) | Question::Metrics => panic!("{question:?} has no table"),

@@ -2,9 +2,11 @@
 
 use super::auth::TcpAo;
 use super::bfd::Bfd;
+use super::import::{ImportConnected, ImportKernel};
 use super::observe::{Collector, Mrt, Rpki};
 use super::role::Role;
 use super::value::{Community, LargeCommunity, Listen, RemoteAsn, Retry};
+use super::vip::Vip;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -77,10 +79,15 @@ pub struct Config {
     /// What SIGTERM means.
     #[serde(default)]
     pub on_sigterm: OnSigterm,
-    /// Service addresses: refused by name, this version has none.
-    pub vips: Option<serde_json::Value>,
-    /// Announcing foreign kernel routes: refused by name, this version does not.
-    pub import_kernel: Option<serde_json::Value>,
+    /// Service addresses by name.
+    #[serde(default)]
+    pub vips: BTreeMap<String, Vip>,
+    /// Routes of other software in kernel tables, to be announced.
+    #[serde(default)]
+    pub import_kernel: Vec<ImportKernel>,
+    /// Networks of interfaces, to be announced.
+    #[serde(default)]
+    pub import_connected: Vec<ImportConnected>,
     /// The text this was read from, so that contradictions are shown in it.
     #[serde(skip)]
     pub source: Source,
@@ -187,6 +194,10 @@ pub struct Peer {
     pub send_hold_s: Option<u32>,
     /// Detect within milliseconds that the path is broken (RFC 5880).
     pub bfd: Option<Bfd>,
+    /// Tell it our name (draft-walton-bgp-hostname-capability); default true.
+    pub tell_hostname: Option<bool>,
+    /// The name that it must say: another one, or none, is a cable in the wrong port.
+    pub expect_hostname: Option<String>,
 }
 
 /// Several paths of a prefix on one session, for all its families.

@@ -3,9 +3,11 @@
 use super::auth::Protection;
 use super::bfd::{self, BfdPeers};
 use super::file::{Config, Fib, OnSigterm};
+use super::import::{self, ImportConfig};
 use super::observe::{self, CollectorConfig, DumpConfig};
 use super::peer;
 use super::role::{Defaults, Role};
+use super::vip::{self, VipConfig};
 use super::{ConfigError, Fault, locate};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
@@ -52,6 +54,10 @@ pub struct NodeConfig {
     pub addresses: Vec<IpNet>,
     /// All we announce: `addresses` first, then `originate`.
     pub originate: Vec<Originate>,
+    /// Service addresses, by name in ascending order.
+    pub vips: Vec<VipConfig>,
+    /// Routes of the machine that are announced.
+    pub import: ImportConfig,
     /// The kernel's side.
     pub fib: FibConfig,
     /// Where the daemon answers.
@@ -142,7 +148,7 @@ impl Config {
     /// All contradictions of the file at once.
     pub fn node(&self) -> Result<NodeConfig, Box<ConfigError>> {
         let mut faults = Faults { text: &self.source.text, found: Vec::new() };
-        self.check_unsupported(&mut faults);
+        self.check_asn(&mut faults);
         let router_id = self.router_id(&mut faults);
         let defaults = Defaults::of(self.role);
         let policies = self.policies(&mut faults);
@@ -157,6 +163,8 @@ impl Config {
             bfd: bfd::peers(self, &mut faults),
             addresses: self.checked_addresses(&mut faults),
             originate: self.originated(&mut faults),
+            vips: vip::vips(self, &mut faults),
+            import: import::import(self, &mut faults),
             fib: self.fib(&mut faults),
             api: self.api(),
             bmp: observe::collectors(self, &mut faults),
@@ -175,19 +183,7 @@ impl Config {
         Err(ConfigError::new(&self.source.file, &self.source.text, found))
     }
 
-    fn check_unsupported(&self, faults: &mut Faults<'_>) {
-        for (field, present, remedy) in [
-            (
-                "vips",
-                self.vips.is_some(),
-                "put the service address under `addresses`; it is then announced as long as the daemon runs",
-            ),
-            ("import_kernel", self.import_kernel.is_some(), "name the prefixes under `originate`"),
-        ] {
-            if present {
-                faults.add(field, "not in this version", remedy);
-            }
-        }
+    fn check_asn(&self, faults: &mut Faults<'_>) {
         if self.asn == 0 || self.asn == u32::MAX {
             faults.add(
                 "asn",
@@ -304,6 +300,7 @@ impl Config {
                 prefix: *prefix,
                 communities: Vec::new(),
                 large_communities: Vec::new(),
+                weight: None,
                 why: "node address".to_owned(),
             })
             .collect();
@@ -317,6 +314,7 @@ impl Config {
                 prefix: entry.prefix,
                 communities: entry.communities.iter().map(|value| value.0).collect(),
                 large_communities: entry.large_communities.iter().map(|value| value.0).collect(),
+                weight: None,
                 why: "configured".to_owned(),
             });
         }

@@ -56,6 +56,10 @@ fn every_key_arrives_where_it_belongs() {
     for route in &node.originate {
         writeln!(text, "{route:?}").unwrap();
     }
+    for vip in &node.vips {
+        writeln!(text, "{vip:?}").unwrap();
+    }
+    writeln!(text, "{:?}", node.import).unwrap();
     writeln!(text, "{:?}\n{:?}", node.fib, node.api).unwrap();
     for protection in &node.protections {
         writeln!(text, "{protection:?}").unwrap();

@@ -111,6 +111,14 @@ impl Client {
         self.read(&self.send(Method::POST, target)?)
     }
 
+    /// Ends something.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn delete(&self, target: &str) -> Result<Reply<Done>, ClientError> {
+        self.read(&self.send(Method::DELETE, target)?)
+    }
+
     /// Makes data of an answer.
     ///
     /// # Errors

@@ -9,23 +9,26 @@
 //! API, signals ┘                      └──▶ log
 //! ```
 
+mod aloud;
 mod ask;
 mod life;
 
 use super::auth::Keys;
 use super::bfd::{self, Detector};
+use super::check::Checks;
 use super::clock::{self, Clock};
 use super::discovery::Discovery;
 use super::http::{self, Ask};
 use super::listen::Listeners;
-use super::netlink::{self, Kernel};
+use super::netlink::{self, Import, Kernel};
 use super::observe::{self, Observers};
 use super::rtr::{self, Caches};
 use super::tcp::{Conns, Dial, Ready, WRITE_BYTES};
 use crate::bfd::{Cause, State};
 use crate::config::{self, NodeConfig, OnSigterm};
 use crate::fib::FibReport;
-use crate::node::{Input, Node, Output};
+use crate::node::{Imported, Input, Node, Output};
+use crate::vip;
 use anyhow::Context as _;
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -47,6 +50,9 @@ const WRITE_SLICE: Duration = Duration::from_millis(2);
 /// Questions of the API waiting for their turn.
 const ASKS: usize = 64;
 
+/// Changes of other software's routes that wait for the loop, in pieces; more of them are merged.
+const IMPORTS: usize = 2;
+
 /// How the daemon is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
@@ -67,6 +73,8 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut daemon = Daemon::start(path, node).await?;
+        aloud::warn_of_faults(daemon.node.config());
+        daemon.start_import()?;
         life::let_go_of_code();
         let ending = daemon.live().await;
         daemon.end(ending).await;
@@ -87,6 +95,8 @@ struct Sources {
     ready: mpsc::Receiver<Ready>,
     kernel: mpsc::Receiver<netlink::Event>,
     heard: mpsc::Receiver<Input>,
+    checked: mpsc::Receiver<vip::Input>,
+    imported: mpsc::Receiver<Imported>,
     observed: mpsc::Receiver<observe::Event>,
     validated: mpsc::Receiver<rtr::Event>,
     asks: mpsc::Receiver<Ask>,
@@ -106,6 +116,12 @@ struct Daemon {
     keys: Keys,
     listeners: Listeners,
     discovery: Discovery,
+    checks: Checks,
+    /// Told by the thread that reads other software's routes; it is there while there are rules.
+    imports: mpsc::Sender<Imported>,
+    import: Option<Import>,
+    /// How often it was started.
+    import_run: u64,
     kernel: Kernel,
     detector: Detector,
     observers: Observers,
@@ -132,6 +148,8 @@ impl Daemon {
         let clock = Clock::start();
         let (conns, ready) = Conns::new();
         let (discovery, heard) = Discovery::new();
+        let (checks, checked) = Checks::new();
+        let (imports, imported_events) = mpsc::channel(IMPORTS);
         let (mut observers, observed) = Observers::new(clock.now());
         let (mut caches, validated) = Caches::new();
         let (kernel, kernel_events) = Kernel::start(&config.fib).context("the kernel's routes cannot be managed")?;
@@ -151,6 +169,8 @@ impl Daemon {
             ready,
             kernel: kernel_events,
             heard,
+            checked,
+            imported: imported_events,
             observed,
             validated,
             asks,
@@ -160,14 +180,7 @@ impl Daemon {
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
         };
-        tracing::info!(
-            version = env!("CARGO_PKG_VERSION"),
-            asn = %config.speaker.asn,
-            router_id = %config.speaker.router_id,
-            peers = config.peers.len(),
-            restarting = config.speaker.restarting,
-            "weft starts"
-        );
+        aloud::log_start(&config);
         let mut node = Node::new(config, clock.now());
         observers.start(&mut node);
         caches.start(clock.now(), &mut node);
@@ -179,6 +192,10 @@ impl Daemon {
             keys,
             listeners,
             discovery,
+            checks,
+            imports,
+            import: None,
+            import_run: 0,
             kernel,
             detector,
             observers,
@@ -212,6 +229,8 @@ impl Daemon {
                 Some(notice) = self.sources.detected.recv() => self.on_detected(notice),
                 Some(event) = self.sources.kernel.recv() => self.on_kernel(event),
                 Some(input) = self.sources.heard.recv() => self.handle(input),
+                Some(imported) = self.sources.imported.recv() => self.on_imported(imported),
+                Some(input) = self.sources.checked.recv() => self.handle(Input::Vip(input)),
                 Some(event) = self.sources.observed.recv() => {
                     self.observers.on_event(self.clock.now(), &mut self.node, event);
                 }
@@ -257,7 +276,9 @@ impl Daemon {
                 Output::RemoveAddress(_) if self.ending.is_some() => {}
                 Output::RemoveAddress(net) => self.kernel.remove_address(net),
                 Output::FibReady => self.fib_ready = true,
+                Output::Check(order) => self.checks.start(order),
                 Output::Event(event) => self.on_event(&event),
+                Output::Vip(event) => aloud::log_vip(&event),
             }
             self.install();
         }
@@ -372,6 +393,9 @@ impl Daemon {
         match event {
             netlink::Event::Links(links) => {
                 self.listeners.set_keys(&self.conns, &self.keys, &links);
+                aloud::warn_of_duplicates(self.node.links(), &links);
+                // Routes may have gone with an address or a link, of which the kernel says nothing.
+                self.import.iter().for_each(Import::doubt);
                 self.handle(Input::Links(links));
             }
             netlink::Event::LinkDown(link) => self.handle(Input::LinkDown(link)),
@@ -380,6 +404,12 @@ impl Daemon {
                 self.handle(Input::FibAck { seq, failed });
                 self.install();
             }
+        }
+    }
+
+    fn on_imported(&mut self, imported: Imported) {
+        if imported.run == self.import_run {
+            self.handle(Input::Imported(imported));
         }
     }
 

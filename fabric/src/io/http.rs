@@ -325,6 +325,8 @@ fn render(door: Door, answer: &Answer) -> Response<Full<Bytes>> {
         | Body::Policy(_)
         | Body::Health(_)
         | Body::Dump(_)
+        | Body::Vips(_)
+        | Body::Originated(_)
         | Body::Observers(_)
         | Body::Rpki(_)
         | Body::Bfd(_)

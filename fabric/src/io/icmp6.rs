@@ -88,28 +88,44 @@ impl RaSocket {
     /// When the interface is gone.
     pub async fn receive(&self) -> io::Result<Input> {
         loop {
-            // Eight octets are all that is needed of either message; the rest is cut off.
-            let mut packet = [0; 8];
+            // The fixed part and the first options are all that is needed of either message; the rest is cut off.
+            let mut packet = [0; 64];
             let (length, from) = self.socket.recv_from(&mut packet).await?;
             if let IpAddr::V6(from) = from.ip()
-                && length == packet.len()
-                && let Some(input) = self.input(from, packet)
+                && let Some(input) = input(self.link, from, packet.get(..length).unwrap_or_default())
             {
                 return Ok(input);
             }
         }
     }
+}
 
-    const fn input(&self, from: Ipv6Addr, packet: [u8; 8]) -> Option<Input> {
-        let link = self.link;
-        match packet {
-            [SOLICITATION, 0, ..] => Some(Input::RouterSolicitation { link, from }),
-            [ADVERTISEMENT, 0, _, _, _, _, high, low] => {
-                Some(Input::RouterAdvertisement { link, from, lifetime_s: u16::from_be_bytes([high, low]) })
-            }
-            _ => None,
+/// What a packet means to the node; `None` if it is malformed or something else.
+fn input(link: IfIndex, from: Ipv6Addr, packet: &[u8]) -> Option<Input> {
+    match *packet {
+        [SOLICITATION, 0, _, _, _, _, _, _, ref options @ ..] => {
+            Some(Input::RouterSolicitation { link, from, mac: source_mac(options) })
         }
+        [ADVERTISEMENT, 0, _, _, _, _, high, low, ref rest @ ..] => {
+            let options = rest.get(8..).unwrap_or_default();
+            let lifetime_s = u16::from_be_bytes([high, low]);
+            Some(Input::RouterAdvertisement { link, from, lifetime_s, mac: source_mac(options) })
+        }
+        _ => None,
     }
+}
+
+/// The source link-layer address among options, each of which says its length in units of eight octets (RFC 4861 §4.6).
+fn source_mac(mut options: &[u8]) -> Option<[u8; 6]> {
+    while let [kind, units, ..] = *options {
+        if kind == SOURCE_MAC && units == 1 {
+            return options.get(2..8)?.try_into().ok();
+        }
+        // RFC 4861 §4.6: a length of zero makes the packet void.
+        let length = usize::from(units).checked_mul(8).filter(|length| *length > 0)?;
+        options = options.get(length..)?;
+    }
+    None
 }
 
 /// Lets in solicitations and advertisements with hop limit 255, and nothing else.
@@ -129,4 +145,46 @@ fn filter() -> [SockFilter; 7] {
         SockFilter::new(RETURN, 0, 0, u32::MAX),
         SockFilter::new(RETURN, 0, 0, 0),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LINK: IfIndex = IfIndex(2);
+    const FROM: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
+
+    fn mac_of(packet: &[u8]) -> Option<[u8; 6]> {
+        let (Input::RouterSolicitation { mac, .. } | Input::RouterAdvertisement { mac, .. }) =
+            input(LINK, FROM, packet)?
+        else {
+            return None;
+        };
+        mac
+    }
+
+    #[test]
+    fn the_hardware_address_is_found_among_other_options() {
+        let mtu = [5, 1, 0, 0, 0, 0, 5, 220];
+        let source = [&[SOURCE_MAC, 1][..], &MAC].concat();
+        let solicitation = [&[SOLICITATION, 0, 0, 0, 0, 0, 0, 0][..], &source].concat();
+        assert_eq!(mac_of(&solicitation), Some(MAC));
+        let head = [ADVERTISEMENT, 0, 0, 0, 64, 0, 0, 30, 0, 0, 0, 0, 0, 0, 0, 0];
+        let advertisement = [&head[..], &mtu, &source].concat();
+        assert_eq!(mac_of(&advertisement), Some(MAC));
+        let read = input(LINK, FROM, &head);
+        assert!(matches!(read, Some(Input::RouterAdvertisement { lifetime_s: 30, mac: None, .. })), "{read:?}");
+        assert_eq!(mac_of(&[&head[..], &[5, 0], &source].concat()), None, "a length of zero");
+        assert_eq!(mac_of(&[&head[..], &source[..7]].concat()), None, "cut off");
+        assert!(input(LINK, FROM, &head[..7]).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_neighbour_sends_is_read_without_a_panic(kind in 133_u8..=134, rest in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = input(LINK, FROM, &[&[kind, 0][..], &rest].concat());
+        }
+    }
 }

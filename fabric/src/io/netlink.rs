@@ -9,6 +9,7 @@
 //! and compared every half minute and after every event that may have cost some. One daemon per network namespace: two with the
 //! same protocol, table and range of nexthop ids would remove each other's routes.
 
+mod import;
 mod links;
 mod nexthop;
 mod request;
@@ -16,6 +17,8 @@ mod route;
 mod watch;
 mod wire;
 mod worker;
+
+pub use import::Import;
 
 use crate::config::FibConfig;
 use crate::fib::{FibReport, KernelRoute, Member};

@@ -3,7 +3,8 @@
 use super::client::{Client, ClientError};
 use super::files;
 use crate::api::{
-    self, BfdSessions, Bgp, Explanation, History, Interfaces, Neighbors, Observers, Policy, Routes, Rpki, Version,
+    self, BfdSessions, Bgp, Explanation, History, Interfaces, Neighbors, Observers, Originated, Policy, Routes, Rpki,
+    Version, Vips,
 };
 use crate::show;
 use serde::de::DeserializeOwned;
@@ -52,6 +53,16 @@ pub enum Verb {
     Rpki,
     /// `show bfd`.
     Bfd,
+    /// Service addresses.
+    Vips,
+    /// What we originate.
+    Originated,
+    /// Announce a route.
+    AddRoute(NewRoute),
+    /// No longer: an owner's prefix, or all of his.
+    RemoveRoutes(String, Option<String>),
+    /// Hold a service address down, or let it be up.
+    SetVip(String, bool),
     /// One prefix.
     Explain(String),
     /// Apply the changed configuration.
@@ -60,6 +71,43 @@ pub enum Verb {
     Stop,
     /// Refresh or reset a peer.
     Clear(String, bool),
+}
+
+/// A route for `weft route add`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRoute {
+    /// What is announced.
+    pub prefix: String,
+    /// For whom.
+    pub owner: String,
+    /// How long.
+    pub lease_s: u64,
+    /// Standard communities.
+    pub communities: Vec<String>,
+    /// Large communities.
+    pub large_communities: Vec<String>,
+    /// Share beside other origins.
+    pub weight: Option<u16>,
+}
+
+impl NewRoute {
+    fn target(&self) -> String {
+        let mut target = format!(
+            "/v1/routes?prefix={}&owner={}&lease_s={}",
+            api::query(&self.prefix),
+            api::query(&self.owner),
+            self.lease_s
+        );
+        for (name, values) in [("communities", &self.communities), ("large_communities", &self.large_communities)] {
+            if !values.is_empty() {
+                target.push_str(&format!("&{name}={}", api::query(&values.join(","))));
+            }
+        }
+        if let Some(weight) = self.weight {
+            target.push_str(&format!("&weight={weight}"));
+        }
+        target
+    }
 }
 
 /// Why a verb failed.
@@ -137,6 +185,21 @@ pub fn run(verb: &Verb, socket: &Path, form: Form, out: &mut impl Write) -> Resu
         }
         Verb::Bfd => simple(&client, "/v1/bfd", form, out, |_, answer: &BfdSessions| show::bfd::table_of(answer)),
         Verb::Rpki => simple(&client, "/v1/rpki", form, out, |_, answer: &Rpki| show::rpki::table_of(answer)),
+        Verb::Vips => simple(&client, "/v1/vips", form, out, |_, answer: &Vips| show::vips::table_of(answer)),
+        Verb::Originated => {
+            simple(&client, "/v1/originated", form, out, |_, answer: &Originated| show::originated::table_of(answer))
+        }
+        Verb::AddRoute(route) => order(&client, &route.target(), form, out),
+        Verb::RemoveRoutes(owner, prefix) => {
+            let prefix = prefix.as_ref().map(|prefix| format!("&prefix={}", api::query(prefix)));
+            let target = format!("/v1/routes?owner={}{}", api::query(owner), prefix.unwrap_or_default());
+            let reply = client.delete(&target)?;
+            say(&reply.node, &reply.body.done, form, out)
+        }
+        Verb::SetVip(name, up) => {
+            let state = if *up { "up" } else { "down" };
+            order(&client, &format!("/v1/vips/set?name={}&state={state}", api::query(name)), form, out)
+        }
         Verb::Observers => {
             simple(&client, "/v1/observers", form, out, |_, answer: &Observers| show::observers::table_of(answer))
         }

@@ -13,13 +13,15 @@ impl Node {
     /// Runs discovery on the usable links of interface peers, and only there: an advertisement on a link that faces containers
     /// or strangers would make us their router.
     pub(super) fn watch(&mut self, now: Instant) {
+        let macs = self.links.iter().map(|link| link.mac).filter(|mac| *mac != [0; 6]);
+        let own_macs: Vec<_> = macs.collect();
         let wanted = self.config.peers.iter().filter(|peer| peer.shutdown.is_none()).filter_map(|peer| {
             let Endpoint::Interface(name) = &peer.endpoint else {
                 return None;
             };
             let link = self.links.iter().find(|link| link.name == *name && link.is_usable())?;
             let own = ready_link_locals(link);
-            (!own.is_empty()).then_some(ra::RaLink { link: link.index, own })
+            (!own.is_empty()).then(|| ra::RaLink { link: link.index, own, own_macs: own_macs.clone() })
         });
         let wanted: Vec<_> = wanted.collect();
         let links: Vec<IfIndex> = wanted.iter().map(|ra| ra.link).collect();

@@ -1,8 +1,8 @@
 //! The last events. A run of the same event of one peer is one entry: a peer that cannot be reached says so every few seconds, and must
 //! not displace what happened to the others.
 
+use super::Happened;
 use std::collections::VecDeque;
-use weft_bgp::event::Event;
 use weft_bgp::time::Instant;
 
 /// Entries kept: a day of an ordinary node.
@@ -18,7 +18,7 @@ pub struct Entry {
     /// How often.
     pub times: u64,
     /// What.
-    pub event: Event,
+    pub event: Happened,
 }
 
 /// The last events, by their last time.
@@ -27,7 +27,7 @@ pub(super) struct History(VecDeque<Entry>);
 
 impl History {
     /// An event. It goes on with a run if it is the same as the newest of its peer.
-    pub(super) fn note(&mut self, now: Instant, event: Event) {
+    pub(super) fn note(&mut self, now: Instant, event: Happened) {
         let newest = event.peer().and_then(|peer| self.0.iter().rposition(|entry| entry.event.peer() == Some(peer)));
         let run = newest.filter(|&at| self.0[at].event == event).and_then(|at| self.0.remove(at));
         let entry = match run {
@@ -50,6 +50,7 @@ impl History {
 mod tests {
     use super::*;
     use std::time::Duration;
+    use weft_bgp::event::Event;
     use weft_bgp::types::{Asn, PeerId};
 
     fn refused(peer: u32, reason: &str) -> Event {
@@ -63,9 +64,12 @@ mod tests {
     fn noted(events: Vec<Event>) -> Vec<(u64, u64, u64, Event)> {
         let mut history = History::default();
         for (second, event) in (0..).zip(events) {
-            history.note(Instant::ZERO + Duration::from_secs(second), event);
+            history.note(Instant::ZERO + Duration::from_secs(second), Happened::Bgp(event));
         }
-        let line = |entry: &Entry| (entry.since.as_secs(), entry.at.as_secs(), entry.times, entry.event.clone());
+        let line = |entry: &Entry| {
+            let Happened::Bgp(event) = entry.event.clone() else { panic!("{entry:?}") };
+            (entry.since.as_secs(), entry.at.as_secs(), entry.times, event)
+        };
         history.iter().map(line).collect()
     }
 

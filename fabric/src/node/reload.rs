@@ -1,6 +1,7 @@
 //! What a new configuration changes in a running node: only that. Peers are compared by name; one that did not change hears nothing.
 
-use super::{Node, NodeConfig, Output};
+use super::{Node, NodeConfig, Output, Source};
+use crate::vip;
 use std::sync::Arc;
 use weft_bgp::peer::{Endpoint, PeerConfig};
 use weft_bgp::speaker::{self, SpeakerConfig};
@@ -40,13 +41,18 @@ impl Node {
             self.speaker.set_config(now, self.config.speaker.clone());
         }
         if old.originate != self.config.originate {
-            let originate = self.config.originate.clone();
-            self.speaker.handle(now, speaker::Input::SetOriginated(originate));
+            self.originate_all(now, Source::Configured, self.config.originate.clone());
+        }
+        if old.import != self.config.import {
+            self.import_connected(now);
         }
         if self.started {
             self.reload_peers(now, &old);
         }
-        let gone = old.addresses.iter().filter(|net| !self.config.addresses.contains(net));
+        if self.started && old.vips != self.config.vips {
+            self.serve(now, vip::Input::Configure(self.config.vips.clone()));
+        }
+        let gone = old.addresses.iter().filter(|net| !self.config.addresses.contains(net) && !self.vips.needs(net));
         self.output.extend(gone.copied().map(Output::RemoveAddress));
         if self.started {
             self.want_addresses();

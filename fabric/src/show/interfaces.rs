@@ -17,7 +17,7 @@ pub fn table_of(answer: &Interfaces) -> String {
             link.mtu.to_string(),
             addresses.next().unwrap_or_else(|| NONE.to_owned()),
             if link.neighbors.is_empty() { NONE.to_owned() } else { link.neighbors.join(" ") },
-            or_none(link.discovered),
+            found(link),
         ]);
         for address in addresses {
             let blank = String::new;
@@ -25,6 +25,16 @@ pub fn table_of(answer: &Interfaces) -> String {
         }
     }
     render(&lines, 0)
+}
+
+/// The router, and what is wrong with the link.
+fn found(link: &Interface) -> String {
+    let mut words = vec![or_none(link.discovered)];
+    words.extend(link.other_router.map(|other| format!("({other} too)")));
+    if link.looped > 0 {
+        words.push("LOOP: hears itself".to_owned());
+    }
+    words.join(" ")
 }
 
 const fn state(link: &Interface) -> &'static str {
@@ -36,5 +46,8 @@ const fn state(link: &Interface) -> &'static str {
 }
 
 fn address(address: &Address) -> String {
+    if address.duplicate {
+        return format!("{} duplicate", address.net);
+    }
     if address.tentative { format!("{} tentative", address.net) } else { address.net.to_string() }
 }

@@ -15,7 +15,7 @@ use weft_fabric::io::netlink::{Event, Kernel};
 
 pub(crate) const PROTOCOL: u8 = 77;
 pub(crate) const METRIC: u32 = 77;
-const FOREIGN: u8 = 4;
+pub(crate) const FOREIGN: u8 = 4;
 const DEADLINE: Duration = Duration::from_secs(10);
 
 const NEWADDR: u16 = 20;

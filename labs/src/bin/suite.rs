@@ -18,6 +18,8 @@ mod packages;
 mod run;
 #[path = "../suite/stages.rs"]
 mod stages;
+#[path = "../suite/vip.rs"]
+mod vip;
 
 use std::process::ExitCode;
 use std::time::Instant;

@@ -48,9 +48,9 @@ impl Sim {
         }
         let link = to.link;
         let input = if solicit {
-            Input::RouterSolicitation { link, from }
+            Input::RouterSolicitation { link, from, mac: None }
         } else {
-            Input::RouterAdvertisement { link, from, lifetime_s: 0 }
+            Input::RouterAdvertisement { link, from, lifetime_s: 0, mac: None }
         };
         self.handle(to.node, input);
     }

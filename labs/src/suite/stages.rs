@@ -7,6 +7,7 @@ use crate::bfd;
 use crate::count::{Outcome, libtest};
 use crate::interop;
 use crate::run::{Context, find_program};
+use crate::vip;
 
 /// One stage of the suite.
 #[derive(Debug)]
@@ -35,6 +36,11 @@ pub(crate) const STAGES: &[Stage] = &[
         run: interop::lab,
     },
     Stage { name: "bfd", about: "BFD with BIRD and FRR, and every way in which a path breaks", run: bfd::bfd },
+    Stage {
+        name: "vip",
+        about: "service addresses that follow their checks; who announces what is not his",
+        run: vip::vip,
+    },
     Stage {
         name: "interop",
         about: "plants and labs with BIRD, FRR, GoBGP, OpenBGPD and others in them",

@@ -3,6 +3,7 @@
 mod aggregates;
 mod explain;
 mod groups;
+mod originate;
 mod paths;
 mod policy;
 mod settle;
@@ -10,7 +11,7 @@ mod walks;
 
 use super::*;
 use crate::peer::{Endpoint, RemoteAs};
-use crate::speaker::LinkState;
+use crate::speaker::{LinkState, Originate};
 use crate::time::Duration;
 use crate::types::{Asn, IfIndex, RouterId};
 
@@ -73,6 +74,7 @@ impl Net {
                 prefix: format!("10.{at}.0.0/16").parse().unwrap(),
                 communities: Vec::new(),
                 large_communities: Vec::new(),
+                weight: None,
                 why: "test".to_owned(),
             };
             speaker.handle(Instant::ZERO, Input::SetOriginated(vec![route]));
@@ -448,6 +450,7 @@ fn a_peer_that_comes_while_the_kernel_works_misses_nothing() {
         prefix: prefix.parse().unwrap(),
         communities: Vec::new(),
         large_communities: Vec::new(),
+        weight: None,
         why: "test".to_owned(),
     };
     net.give(1, Input::SetOriginated(vec![own("10.2.0.0/16"), own("10.8.0.0/16")]));

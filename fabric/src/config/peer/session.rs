@@ -48,6 +48,8 @@ impl Draft<'_> {
             // The whole of `bfd` is read apart.
             bfd_strict: default.bfd_strict,
             send_hold_s: self.send_hold(faults),
+            hostname: self.config.hostname.clone().filter(|_| self.pick(|p| &p.tell_hostname).unwrap_or(true)),
+            expect_hostname: self.expected_hostname(faults),
         }
     }
 
@@ -63,6 +65,15 @@ impl Draft<'_> {
             );
         }
         send_hold_s
+    }
+
+    fn expected_hostname(&self, faults: &mut Faults<'_>) -> Option<String> {
+        let name = self.pick(|p| &p.expect_hostname)?;
+        if name.is_empty() || !name.bytes().all(|c| c.is_ascii_graphic()) {
+            let path = format!("{}.expect_hostname", self.path);
+            faults.add(&path, format!("`{name}` is no name of a machine"), "write the neighbour's `hostname`, as tor1");
+        }
+        Some(name)
     }
 
     fn bgp_role(&self, remote_asn: &RemoteAs, strict: bool, faults: &mut Faults<'_>) -> Option<Role> {

@@ -3,9 +3,11 @@
 use super::{Counts, Daemon, Ending};
 use crate::api::{self, Answer, Command, Question, Refusal, Request, Surroundings};
 use crate::io::http::Ask;
-use crate::node::Input;
+use crate::node::{Input, Lease};
+use crate::vip;
 use tokio::sync::oneshot;
 use weft_bgp::speaker;
+use weft_bgp::types::IpNet;
 
 impl Daemon {
     pub(super) fn on_ask(&mut self, ask: Ask) {
@@ -83,7 +85,42 @@ impl Daemon {
                 Answer::done(&self.node, "stopping: sessions end with Cease, routes and addresses go")
             }
             Command::Clear { peer, hard } => self.clear(peer, *hard),
+            Command::AddRoute(lease) => self.add_route(lease),
+            Command::RemoveRoutes { owner, prefix } => self.remove_routes(owner, prefix.as_ref()),
+            Command::SetVip { name, up } => self.set_vip(name, *up),
         }
+    }
+
+    fn add_route(&mut self, lease: &Lease) -> Answer {
+        let (now, prefix) = (self.clock.now(), lease.route.prefix);
+        let refused = self.node.lease(now, lease.clone()).err().map(|refused| api::refusal(refused, &prefix));
+        match refused {
+            Some(refusal) => Answer::refused(&self.node, refusal),
+            None => Answer::done(&self.node, format!("{prefix} is announced for {} s", lease.time.as_secs())),
+        }
+    }
+
+    fn remove_routes(&mut self, owner: &str, prefix: Option<&IpNet>) -> Answer {
+        let now = self.clock.now();
+        let Some(prefix) = prefix else {
+            let count = self.node.release_all(now, owner);
+            return Answer::done(&self.node, format!("{count} routes of {owner} are no longer announced"));
+        };
+        let refused = self.node.release(now, owner, prefix).err().map(|refused| api::refusal(refused, prefix));
+        match refused {
+            Some(refusal) => Answer::refused(&self.node, refusal),
+            None => Answer::done(&self.node, format!("{prefix} is no longer announced for {owner}")),
+        }
+    }
+
+    fn set_vip(&mut self, name: &str, up: bool) -> Answer {
+        if !self.node.knows_vip(name) {
+            let remedy = "`weft show vips` lists them";
+            return Answer::refused(&self.node, Refusal::new(404, format!("there is no vip `{name}`"), remedy));
+        }
+        self.handle(Input::Vip(vip::Input::Set { name: name.to_owned(), up }));
+        let done = if up { "may be up again" } else { "goes down" };
+        Answer::done(&self.node, format!("vip {name}: {done}"))
     }
 
     fn clear(&mut self, name: &str, hard: bool) -> Answer {

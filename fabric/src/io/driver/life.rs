@@ -3,8 +3,9 @@
 use super::{Daemon, Ending};
 use crate::config;
 use crate::io::auth::Keys;
+use crate::io::netlink::Import;
 use crate::io::raw::{self, Code};
-use crate::node::Input;
+use crate::node::{Imported, Input};
 
 impl Daemon {
     /// A failed reload changes nothing.
@@ -22,6 +23,7 @@ impl Daemon {
         if new.api != old.api {
             return Err("`api` changed, which takes effect at the next start only: restart the daemon".to_owned());
         }
+        let imports = new.import.kernel != old.import.kernel || new.fib.protocol != old.fib.protocol;
         let keys = Keys::load(&new)?;
         if new.fib != old.fib {
             self.kernel.reconfigure(new.fib.clone());
@@ -35,6 +37,9 @@ impl Daemon {
             self.conns.set_keys(|remote| self.keys.of(remote, links).cloned());
         }
         self.handle(Input::Reload(Box::new(new)));
+        if imports && let Err(error) = self.start_import() {
+            tracing::error!(%error, "routes of other software are not announced");
+        }
         if observers {
             self.observers.start(&mut self.node);
         }
@@ -42,6 +47,21 @@ impl Daemon {
             self.caches.start(self.clock.now(), &mut self.node);
         }
         let_go_of_code();
+        Ok(())
+    }
+
+    /// Begins to read other software's routes as the configuration says; those of before are replaced by the first answer.
+    pub(super) fn start_import(&mut self) -> std::io::Result<()> {
+        self.import_run += 1;
+        self.import = None;
+        let config = self.node.config();
+        if config.import.kernel.is_empty() {
+            let none = Imported { run: self.import_run, all: true, changes: Vec::new(), left_out: 0 };
+            self.handle(Input::Imported(none));
+            return Ok(());
+        }
+        let (rules, protocol) = (config.import.kernel.clone(), config.fib.protocol);
+        self.import = Some(Import::start(rules, protocol, self.import_run, self.imports.clone())?);
         Ok(())
     }
 

@@ -221,8 +221,9 @@ fn parse_addr(payload: &[u8]) -> Option<Addr> {
     let net = IpNet::new(local.or(addr)?, prefix_length).ok()?;
     // An optimistic address may be used while it is being checked (RFC 4429 §3.3).
     let unchecked = flags & IFA_F_TENTATIVE != 0 && flags & IFA_F_OPTIMISTIC == 0;
-    let tentative = unchecked || flags & IFA_F_DADFAILED != 0;
-    let info = AddrInfo { net, tentative, link_local: is_link_local(net.addr()) };
+    let duplicate = flags & IFA_F_DADFAILED != 0;
+    let tentative = unchecked || duplicate;
+    let info = AddrInfo { net, tentative, duplicate, link_local: is_link_local(net.addr()) };
     Some(Addr { link: IfIndex(wire::word(payload, 4)?), info, mark })
 }
 

@@ -74,7 +74,7 @@ fn a_session_is_of_one_hop_on_a_link_and_of_several_where_that_is_said_or_intern
     );
     // The neighbour of the unnumbered link appears.
     let from: Ipv6Addr = "fe80::2".parse().unwrap();
-    node.handle(Instant::ZERO, Input::RouterAdvertisement { link: IfIndex(2), from, lifetime_s: 0 });
+    node.handle(Instant::ZERO, Input::RouterAdvertisement { link: IfIndex(2), from, lifetime_s: 0, mac: None });
     let all = asked(&mut node).unwrap();
     assert_eq!(
         (all[4].0.as_str(), all[4].1.remote, all[4].1.path),

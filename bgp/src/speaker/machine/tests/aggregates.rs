@@ -3,6 +3,7 @@
 use super::*;
 use crate::rib::table::AGGREGATE;
 use crate::speaker::{FibChange, Want};
+use crate::wire::attrs::kind;
 use proptest::prelude::*;
 
 /// 1 originates what it is told to, 2 aggregates, 3 listens.
@@ -23,6 +24,7 @@ fn originate(net: &mut Net, at: usize, prefixes: &[&str]) {
         prefix: prefix.parse().unwrap(),
         communities: Vec::new(),
         large_communities: Vec::new(),
+        weight: None,
         why: "test".to_owned(),
     };
     net.give(at - 1, Input::SetOriginated(prefixes.iter().map(route).collect()));
@@ -137,7 +139,8 @@ fn what_the_kernel_refuses_is_told_to_nobody_until_it_is_repaired() {
     assert!(installed(&net) && best(&net, 3, "10.1.0.0/16").is_some());
     // The route changes, and the kernel does not take the change.
     net.speakers[1].fib_signalled = true;
-    let route = Originate { prefix, communities: vec![1], large_communities: Vec::new(), why: "test".to_owned() };
+    let route =
+        Originate { prefix, communities: vec![1], large_communities: Vec::new(), weight: None, why: "test".to_owned() };
     net.give(0, Input::SetOriginated(vec![route]));
     net.settle();
     let changes = net.speakers[1].poll_fib(usize::MAX);
@@ -158,7 +161,8 @@ fn what_the_kernel_refused_is_asked_for_again_until_it_is_there() {
     net.speakers[1].config.advertise_after_install = true;
     let prefix: IpNet = "10.1.0.0/16".parse().unwrap();
     net.speakers[1].fib_signalled = true;
-    let route = Originate { prefix, communities: vec![1], large_communities: Vec::new(), why: "test".to_owned() };
+    let route =
+        Originate { prefix, communities: vec![1], large_communities: Vec::new(), weight: None, why: "test".to_owned() };
     net.give(0, Input::SetOriginated(vec![route]));
     net.settle();
     // Three times in vain, one, two and four seconds apart; then the harness answers again.
@@ -189,7 +193,8 @@ fn a_late_refusal_of_an_older_change_is_not_held_against_the_newer_one() {
     for community in [1, 2] {
         net.speakers[1].fib_signalled = true;
         let communities = vec![community];
-        let route = Originate { prefix, communities, large_communities: Vec::new(), why: "test".to_owned() };
+        let route =
+            Originate { prefix, communities, large_communities: Vec::new(), weight: None, why: "test".to_owned() };
         net.give(0, Input::SetOriginated(vec![route]));
         net.settle();
         seqs.push(net.speakers[1].poll_fib(usize::MAX).last().unwrap().seq);

@@ -18,6 +18,7 @@ fn feed(net: &mut Net, bits: u64, community: u32) {
         prefix: format!("172.16.{at}.0/24").parse().unwrap(),
         communities: vec![community],
         large_communities: Vec::new(),
+        weight: None,
         why: String::new(),
     };
     net.give(1, Input::SetOriginated(chosen.map(route).collect()));

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::peer::AddPathSend;
+use crate::rib::table::LOCAL;
 use proptest::prelude::*;
 
 /// 1, 2 and 3 tell 4, which tells 5 of several paths.
@@ -27,6 +28,7 @@ fn originate(net: &mut Net, at: usize, prefixes: &[(u8, u32)]) {
         // Makes the path another one.
         communities: vec![*community],
         large_communities: Vec::new(),
+        weight: None,
         why: "test".to_owned(),
     };
     net.give(at, Input::SetOriginated(prefixes.iter().map(route).collect()));

@@ -25,6 +25,7 @@ pub(super) fn originate(net: &mut Net, at: usize, prefixes: &[&str]) {
         prefix: prefix.parse().unwrap(),
         communities: vec![0x0001_0001],
         large_communities: Vec::new(),
+        weight: None,
         why: "test".to_owned(),
     };
     net.give(at - 1, Input::SetOriginated(prefixes.iter().map(route).collect()));
@@ -108,6 +109,7 @@ fn a_rule_does_not_undo_graceful_shutdown() {
         prefix: "10.1.0.0/16".parse().unwrap(),
         communities: vec![0xffff_0000],
         large_communities: Vec::new(),
+        weight: None,
         why: "test".to_owned(),
     };
     net.give(0, Input::SetOriginated(vec![route]));

@@ -12,6 +12,7 @@ fn many(originator: u8, count: u32) -> Vec<Originate> {
         prefix: prefix(at),
         communities: Vec::new(),
         large_communities: Vec::new(),
+        weight: None,
         why: "test".to_owned(),
     };
     (0..count).map(route).collect()

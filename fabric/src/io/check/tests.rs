@@ -1,0 +1,117 @@
+use super::*;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use weft_bgp::time::Duration;
+
+/// The outcome of one check.
+#[expect(clippy::unwrap_in_result, reason = "the result is what is tested")]
+fn outcome(probe: Probe, timeout_ms: u64) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (checks, mut results) = Checks::new();
+        let timeout = Duration::from_millis(timeout_ms);
+        checks.start(Order { name: "service".to_owned(), run: 7, probe, timeout });
+        let result = results.recv().await.unwrap();
+        let Input::Checked { name, run: 7, outcome } = result else { panic!("{result:?}") };
+        assert_eq!(name, "service");
+        outcome
+    })
+}
+
+/// A server that answers every connection with this, and where it is.
+fn server(answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a server for one test")]
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 1_024];
+            let _ = stream.read(&mut request);
+            let _ = stream.write_all(answer);
+        }
+    });
+    address
+}
+
+fn http_probe(answer: &'static [u8]) -> Probe {
+    Probe::Http { address: server(answer), host: "service".to_owned(), target: "/health?full".to_owned() }
+}
+
+fn command(line: &str) -> Probe {
+    let command = ["/bin/sh", "-c", line].map(str::to_owned).to_vec();
+    Probe::Exec { command, user: "nobody".to_owned() }
+}
+
+#[test]
+fn a_connection_that_can_be_made_is_good() {
+    assert_eq!(outcome(Probe::Tcp(server(b"")), 5_000), Ok(()));
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let refused = outcome(Probe::Tcp(nobody), 5_000).unwrap_err();
+    assert!(refused.to_lowercase().contains("refused"), "{refused}");
+}
+
+#[test]
+fn statuses_of_success_are_good_and_no_other() {
+    assert_eq!(outcome(http_probe(b"HTTP/1.1 204 No Content\r\n\r\n"), 5_000), Ok(()));
+    for answer in [
+        &b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"[..],
+        b"HTTP/1.1 301 Moved\r\nlocation: /\r\n\r\n",
+        b"SSH-2.0-OpenSSH\r\n",
+        b"",
+    ] {
+        assert!(outcome(http_probe(answer), 5_000).is_err(), "{answer:?}");
+    }
+    let unavailable = outcome(http_probe(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"), 5_000).unwrap_err();
+    assert!(unavailable.ends_with("status 503 Service Unavailable"), "{unavailable}");
+}
+
+#[test]
+fn a_head_without_end_is_cut_off() {
+    let endless: &'static [u8] =
+        Box::leak([&b"HTTP/1.1 200 OK\r\nx: "[..], &[b'x'; 1 << 20]].concat().into_boxed_slice());
+    assert!(outcome(http_probe(endless), 5_000).is_err());
+}
+
+#[test]
+fn who_says_nothing_has_failed_when_the_time_is_over() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let probe =
+        Probe::Http { address: listener.local_addr().unwrap(), host: "service".to_owned(), target: "/".to_owned() };
+    assert_eq!(outcome(probe, 100), Err("no answer within 100 ms".to_owned()));
+}
+
+#[test]
+fn a_file_is_there_or_not() {
+    assert_eq!(outcome(Probe::File("/proc/self/stat".into()), 5_000), Ok(()));
+    let missing = outcome(Probe::File("/nonexistent/ready".into()), 5_000).unwrap_err();
+    assert!(missing.starts_with("/nonexistent/ready: "), "{missing}");
+}
+
+#[test]
+fn a_command_says_why_it_failed_and_runs_without_rights_and_environment() {
+    assert_eq!(outcome(command("exit 0"), 10_000), Ok(()));
+    let failed = outcome(command("echo disk full >&2; exit 3"), 10_000);
+    assert_eq!(failed, Err("/bin/sh: exit code 3: disk full".to_owned()));
+    assert_eq!(outcome(command("kill -9 $$"), 10_000), Err("/bin/sh: signal 9".to_owned()));
+    if rustix::process::geteuid().is_root() {
+        let who = outcome(command("id -u; id -G; exit 1"), 10_000).unwrap_err();
+        assert!(who.ends_with(": 65534"), "{who}");
+    }
+    assert_eq!(outcome(command("test -z \"$HOME$USER$CARGO\""), 10_000), Ok(()));
+    let absent = Probe::Exec { command: vec!["/nonexistent/check".to_owned()], user: "nobody".to_owned() };
+    assert!(outcome(absent, 10_000).is_err());
+}
+
+#[test]
+fn a_command_that_talks_without_end_is_ended_with_all_its_children() {
+    let marker = std::env::temp_dir().join(format!("weft-check-{}", std::process::id()));
+    let _ = std::fs::remove_file(&marker);
+    let line = format!("(sleep 1; touch {}) & while :; do echo talk; done", marker.display());
+    assert_eq!(outcome(command(&line), 300), Err("no answer within 300 ms".to_owned()));
+    let long = outcome(command("head -c 1000000 /dev/zero | tr '\\0' x; exit 1"), 10_000).unwrap_err();
+    assert!(long.len() < 5_000 && long.starts_with("/bin/sh: exit code 1: xxx"), "{}", long.len());
+    let child = outcome(command("sleep 1; exit 1"), 10_000);
+    assert_eq!(child, Err("/bin/sh: exit code 1".to_owned()));
+    assert!(!marker.exists(), "the child was ended before its second was over");
+}

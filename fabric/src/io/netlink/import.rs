@@ -1,0 +1,437 @@
+//! Routes that other software keeps in kernel tables, for the daemon to announce: heard of by notification, and told as changes.
+//!
+//! ```text
+//!   notifications ──▶ held (what the tables hold) ──▶ wanted (prefix ▶ first rule that fits) ──▶ changes against what was told
+//!   dump ────────────▶ held, from scratch: at the start, after lost notifications, when asked, every half minute
+//! ```
+//! The kernel tells nobody of IPv4 routes that go with a link or an address, and of a route that another protocol replaces only the
+//! new one; IPv6 tells of one next hop at a time. So only what is added, and IPv4 deletions, are taken from notifications; everything
+//! else is a reason for a dump, which the kernel filters by table and protocol and which costs what these routes cost. A thread of its
+//! own, with sockets of its own: it reads, and changes nothing.
+
+use super::request::{self, Requests};
+use super::route::{RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE};
+use super::{wake, wire};
+use crate::config::KernelRule;
+use crate::io::clock::Clock;
+use crate::node::{Imported, MAX_IMPORTED as MAX_PREFIXES};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use socket2::{SockFilter, SockRef};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::mpsc::{Sender, error::TrySendError};
+use weft_bgp::time::{Duration, Instant};
+use weft_bgp::types::IpNet;
+
+/// Most routes of other software that are kept; what comes beyond waits for a dump after others went.
+const MAX_ROUTES: usize = 4 * MAX_PREFIXES;
+/// Changes told at a time.
+const BATCH: usize = 1_024;
+/// Room for notifications; the system may grant less.
+const RECEIVE_BUFFER: usize = 1 << 20;
+/// Notifications are far smaller.
+const CHUNK: usize = 16 << 10;
+/// How long a periodic dump may be away.
+const DUMP_PERIOD: Duration = Duration::from_secs(30);
+/// A dump takes one part in this of the thread's time at most.
+const DUMP_SHARE: u32 = 4;
+/// How soon a dump that failed is tried again, and changes that found no room are offered again.
+const RETRY: Duration = Duration::from_millis(5);
+/// Multicast groups of routes (linux/rtnetlink.h), IPv4 and IPv6.
+const GROUPS: [u32; 2] = [7, 11];
+/// The table in a header when the number does not fit in there (linux/rtnetlink.h, RT_TABLE_COMPAT).
+const TABLE_COMPAT: u8 = 252;
+/// Length of `struct rtmsg`.
+const HEADER: usize = 12;
+const RTA_DST: u16 = 1;
+const RTA_PRIORITY: u16 = 6;
+const RTA_TABLE: u16 = 15;
+/// A route that the kernel made of another one for one destination (RTM_F_CLONED).
+const CLONED: u32 = 0x200;
+
+/// A running import; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Import {
+    wake: Arc<OwnedFd>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    ended: AtomicBool,
+    doubt: AtomicBool,
+}
+
+impl Drop for Import {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::Relaxed);
+        wake(&self.wake);
+    }
+}
+
+impl Import {
+    /// Starts to listen; the first thing that is told is all there is.
+    ///
+    /// # Errors
+    /// What the system says of sockets and threads.
+    pub fn start(rules: Vec<KernelRule>, own_protocol: u8, run: u64, events: Sender<Imported>) -> io::Result<Self> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let shared = Arc::new(Shared::default());
+        let reader = Reader {
+            clock: Clock::start(),
+            socket: listen(&rules, own_protocol)?,
+            requests: Requests::open()?,
+            rules,
+            run,
+            events,
+            wake: Arc::clone(&wake),
+            shared: Arc::clone(&shared),
+            held: BTreeSet::new(),
+            told: None,
+            left_out: 0,
+            changed: true,
+            dump_at: Instant::ZERO,
+            dump_not_before: Instant::ZERO,
+        };
+        std::thread::Builder::new().name("netlink-import".into()).spawn(move || reader.run())?;
+        Ok(Self { wake, shared })
+    }
+
+    /// Links or addresses changed: routes may have gone silently.
+    pub fn doubt(&self) {
+        self.shared.doubt.store(true, Ordering::Relaxed);
+        wake(&self.wake);
+    }
+}
+
+/// A route, as far as it tells one from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    prefix: IpNet,
+    table: u32,
+    metric: u32,
+    tos: u8,
+}
+
+/// A route that was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Route {
+    key: Key,
+    protocol: u8,
+}
+
+struct Reader {
+    clock: Clock,
+    socket: Socket,
+    requests: Requests,
+    rules: Vec<KernelRule>,
+    run: u64,
+    events: Sender<Imported>,
+    wake: Arc<OwnedFd>,
+    shared: Arc<Shared>,
+    held: BTreeSet<Route>,
+    /// What the daemon knows; nothing before it was told all.
+    told: Option<BTreeMap<IpNet, usize>>,
+    left_out: usize,
+    /// `held` may differ from what was told.
+    changed: bool,
+    dump_at: Instant,
+    /// No dump before this, so that dumps do not eat the thread.
+    dump_not_before: Instant,
+}
+
+impl Reader {
+    fn run(mut self) {
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            self.read(&mut chunk);
+            if self.shared.ended.load(Ordering::Relaxed) {
+                return;
+            }
+            if self.shared.doubt.swap(false, Ordering::Relaxed) {
+                self.dump_at = Instant::ZERO;
+            }
+            self.dump_if_due();
+            let delivered = self.tell();
+            self.sleep(delivered);
+        }
+    }
+
+    fn sleep(&self, delivered: bool) {
+        let now = self.clock.now();
+        let dump = self.dump_at.max(self.dump_not_before);
+        let at = if delivered { dump } else { dump.min(now + RETRY) };
+        let timeout = Timespec::try_from(at.since(now)).ok();
+        let mut fds =
+            [PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+        // An interrupted wait is a short wait.
+        let _ = poll(&mut fds, timeout.as_ref());
+        let mut counter = [0; 8];
+        let _ = rustix::io::read(self.wake.as_fd(), &mut counter);
+    }
+
+    /// Reads all there is.
+    fn read(&mut self, chunk: &mut [u8]) {
+        loop {
+            match request::receive(&self.socket, chunk) {
+                Ok(length) => {
+                    for message in wire::messages(chunk.get(..length).unwrap_or_default()) {
+                        self.take(&message);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    // ENOBUFS: some were dropped. Anything else is as bad.
+                    tracing::debug!(%error, "notifications of routes were lost");
+                    self.dump_at = Instant::ZERO;
+                    if error.raw_os_error() != Some(libc::ENOBUFS) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, message: &wire::Message<'_>) {
+        let Some(route) = parse(message.payload) else {
+            return;
+        };
+        let is_wanted = self.rules.iter().any(|rule| rule.table == route.key.table && rule.protocol == route.protocol);
+        match (message.kind, is_wanted) {
+            (RTM_NEWROUTE, true) if self.held.len() < MAX_ROUTES => self.changed |= self.held.insert(route),
+            (RTM_DELROUTE, true) if route.key.prefix.addr().is_ipv4() => self.changed |= self.held.remove(&route),
+            // One next hop of several, perhaps.
+            (RTM_DELROUTE, true) => self.dump_at = Instant::ZERO,
+            // Somebody else's route may have taken the place of one of these.
+            (RTM_NEWROUTE, false) if self.holds(&route.key) => self.dump_at = Instant::ZERO,
+            _ => {}
+        }
+    }
+
+    fn holds(&self, key: &Key) -> bool {
+        self.rules.iter().any(|rule| self.held.contains(&Route { key: *key, protocol: rule.protocol }))
+    }
+
+    fn dump_if_due(&mut self) {
+        let begun = self.clock.now();
+        if begun < self.dump_at.max(self.dump_not_before) {
+            return;
+        }
+        match self.dump() {
+            Ok(held) => {
+                self.changed |= held != self.held;
+                self.held = held;
+                let now = self.clock.now();
+                self.dump_at = now + DUMP_PERIOD;
+                self.dump_not_before = now + now.since(begun) * (DUMP_SHARE - 1);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "dump of imported routes");
+                self.dump_at = Instant::ZERO;
+                self.dump_not_before = self.clock.now() + RETRY;
+            }
+        }
+    }
+
+    fn dump(&mut self) -> io::Result<BTreeSet<Route>> {
+        let mut found = BTreeSet::new();
+        let families = [libc::AF_INET, libc::AF_INET6].map(|family| u8::try_from(family).unwrap_or_default());
+        for rule in &self.rules {
+            for family in families {
+                let mut of_dump = Vec::new();
+                let take = |message: Option<&wire::Message<'_>>| match message {
+                    // The filter is the kernel's; whether it obeyed is ours to check.
+                    Some(message) => of_dump.extend(
+                        parse(message.payload)
+                            .filter(|route| route.key.table == rule.table && route.protocol == rule.protocol),
+                    ),
+                    None => of_dump.clear(),
+                };
+                self.requests.dump(RTM_GETROUTE, &filter_of(rule, family), take, || ())?;
+                found.extend(of_dump);
+            }
+        }
+        while found.len() > MAX_ROUTES {
+            found.pop_last();
+        }
+        Ok(found)
+    }
+
+    /// What is to be announced: each prefix by the first rule that fits.
+    fn wanted(&mut self) -> BTreeMap<IpNet, usize> {
+        let mut wanted = BTreeMap::new();
+        self.left_out = 0;
+        for route in &self.held {
+            let prefix = route.key.prefix;
+            let rule = self.rules.iter().position(|rule| {
+                rule.table == route.key.table && rule.protocol == route.protocol && rule.terms.covers(&prefix)
+            });
+            let Some(rule) = rule else {
+                continue;
+            };
+            if let Some(known) = wanted.get_mut(&prefix) {
+                *known = rule.min(*known);
+            } else if wanted.len() < MAX_PREFIXES {
+                wanted.insert(prefix, rule);
+            } else {
+                self.left_out += 1;
+            }
+        }
+        wanted
+    }
+
+    /// Tells what changed, piece by piece; false if there was no room for all.
+    fn tell(&mut self) -> bool {
+        if !self.changed {
+            return true;
+        }
+        let wanted = self.wanted();
+        let told = self.told.clone().unwrap_or_default();
+        let gone = told.keys().filter(|prefix| !wanted.contains_key(prefix)).map(|prefix| (*prefix, None));
+        let came = wanted.iter().filter(|(prefix, rule)| told.get(prefix) != Some(rule));
+        let mut changes: Vec<_> = gone.chain(came.map(|(prefix, rule)| (*prefix, Some(*rule)))).collect();
+        loop {
+            let all = self.told.is_none();
+            // All is told at once: it is bounded, and it says what is gone.
+            let count = if all { changes.len() } else { changes.len().min(BATCH) };
+            if count == 0 && !all {
+                self.changed = false;
+                return true;
+            }
+            let rest = changes.split_off(count);
+            let event = Imported { run: self.run, all, changes, left_out: self.left_out };
+            changes = rest;
+            match self.events.try_send(event) {
+                Ok(()) if all => self.told = Some(wanted.clone()),
+                Ok(()) => {
+                    let done: BTreeSet<_> = changes.iter().map(|(prefix, _)| *prefix).collect();
+                    let told = self.told.get_or_insert_default();
+                    told.retain(|prefix, _| wanted.contains_key(prefix) || done.contains(prefix));
+                    told.extend(wanted.iter().filter(|(prefix, _)| !done.contains(prefix)));
+                }
+                // Nobody listens any more: nothing is owed to anybody.
+                Err(TrySendError::Closed(_)) => return true,
+                Err(TrySendError::Full(_)) => return false,
+            }
+        }
+    }
+}
+
+/// The body of a request for the routes of a rule.
+fn filter_of(rule: &KernelRule, family: u8) -> Vec<u8> {
+    let table = u8::try_from(rule.table).unwrap_or(libc::RT_TABLE_UNSPEC);
+    let mut body = vec![family, 0, 0, 0, table, rule.protocol, 0, 0, 0, 0, 0, 0];
+    wire::attribute(&mut body, RTA_TABLE, &rule.table.to_ne_bytes());
+    body
+}
+
+/// Reads a route; `None` if it is none that can be announced: another family, a broadcast, a clone, malformed.
+fn parse(payload: &[u8]) -> Option<Route> {
+    let header = payload.get(..HEADER)?;
+    let [family, length, source_length, tos, table, protocol, _, kind, ..] = *header else {
+        return None;
+    };
+    let flags = wire::word(header, 8)?;
+    let is_announced =
+        [libc::RTN_UNICAST, libc::RTN_BLACKHOLE, libc::RTN_UNREACHABLE, libc::RTN_PROHIBIT].contains(&kind);
+    if !is_announced || source_length != 0 || flags & CLONED != 0 {
+        return None;
+    }
+    let v4 = i32::from(family) == libc::AF_INET;
+    if !v4 && i32::from(family) != libc::AF_INET6 {
+        return None;
+    }
+    let mut addr = if v4 { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+    let (mut table, mut metric) = (u32::from(table), 0);
+    for (kind, value) in wire::attributes(payload.get(HEADER..)?) {
+        match kind {
+            RTA_DST if v4 => addr = <[u8; 4]>::try_from(value).ok()?.into(),
+            RTA_DST => addr = <[u8; 16]>::try_from(value).ok()?.into(),
+            RTA_PRIORITY => metric = wire::word(value, 0)?,
+            RTA_TABLE => table = wire::word(value, 0)?,
+            _ => {}
+        }
+    }
+    let prefix = IpNet::new(addr, length).ok()?.trunc();
+    Some(Route { key: Key { prefix, table, metric, tos }, protocol })
+}
+
+/// A socket that hears of routes in the tables of the rules, but not of ours.
+fn listen(rules: &[KernelRule], own_protocol: u8) -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    SockRef::from(&socket).attach_filter(&filter(rules, own_protocol))?;
+    socket.bind(&SocketAddr::new(0, 0))?;
+    socket.set_non_blocking(true)?;
+    request::set_receive_buffer(socket.as_fd(), RECEIVE_BUFFER);
+    for group in GROUPS {
+        socket.add_membership(group)?;
+    }
+    Ok(socket)
+}
+
+/// Lets in what is in one of the tables and not ours: a bulk install in the same table must not fill the buffer.
+fn filter(rules: &[KernelRule], own_protocol: u8) -> Vec<SockFilter> {
+    // `BPF_LD | BPF_B | BPF_ABS`, `BPF_JMP | BPF_JEQ | BPF_K`, `BPF_RET | BPF_K` of linux/bpf_common.h. Behind the message's header of 16
+    // octets: 4 = table, 5 = protocol.
+    const LOAD: u16 = 0x30;
+    const EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    let tables: BTreeSet<u8> = rules.iter().map(|rule| u8::try_from(rule.table).unwrap_or(TABLE_COMPAT)).collect();
+    let mut program = vec![
+        SockFilter::new(LOAD, 0, 0, 21),
+        // To the last instruction but one is as far as there are tables, and one load.
+        SockFilter::new(EQUAL, u8::try_from(tables.len()).unwrap_or(u8::MAX) + 1, 0, u32::from(own_protocol)),
+        SockFilter::new(LOAD, 0, 0, 20),
+    ];
+    for (at, table) in tables.iter().enumerate() {
+        let behind = u8::try_from(tables.len() - at).unwrap_or(u8::MAX);
+        program.push(SockFilter::new(EQUAL, behind, 0, u32::from(*table)));
+    }
+    program.push(SockFilter::new(RETURN, 0, 0, 0));
+    program.push(SockFilter::new(RETURN, 0, 0, u32::MAX));
+    program
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message(prefix: &str, table: u32, protocol: u8, metric: u32) -> Vec<u8> {
+        let net: IpNet = prefix.parse().unwrap();
+        let (family, octets) = match net.addr() {
+            IpAddr::V4(addr) => (2, addr.octets().to_vec()),
+            IpAddr::V6(addr) => (10, addr.octets().to_vec()),
+        };
+        let mut body =
+            vec![family, net.prefix_len(), 0, 0, u8::try_from(table).unwrap_or(252), protocol, 0, 1, 0, 0, 0, 0];
+        wire::attribute(&mut body, RTA_DST, &octets);
+        wire::attribute(&mut body, RTA_PRIORITY, &metric.to_ne_bytes());
+        wire::attribute(&mut body, RTA_TABLE, &table.to_ne_bytes());
+        body
+    }
+
+    #[test]
+    fn routes_are_read_with_what_tells_them_apart() {
+        let read = parse(&message("10.64.4.0/27", 119, 30, 7)).unwrap();
+        let key = Key { prefix: "10.64.4.0/27".parse().unwrap(), table: 119, metric: 7, tos: 0 };
+        assert_eq!(read, Route { key, protocol: 30 });
+        assert_eq!(parse(&message("fd00:64::/64", 70_000, 30, 0)).map(|route| route.key.table), Some(70_000));
+        let mut broadcast = message("10.64.4.0/27", 119, 30, 7);
+        broadcast[7] = libc::RTN_BROADCAST;
+        assert_eq!(parse(&broadcast), None);
+    }
+
+    proptest! {
+        /// Whatever the kernel says, nothing falls over.
+        #[test]
+        fn anything_is_read_without_a_panic(payload in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&payload);
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! One service address: its state, and the order in which community, route and address come and go.
+
+use super::health::{Health, Verdict};
+use super::{Around, Event, FAILED_SHED, GRACEFUL_SHUTDOWN, Info, Output, State};
+use crate::config::{CheckConfig, OnLast, Probe, VipConfig};
+use std::collections::VecDeque;
+use weft_bgp::speaker::Originate;
+use weft_bgp::time::{Duration, Instant};
+
+/// How often the last origin looks for others, and an address that was asked for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// In the first moments it looks more often: a neighbour that has just heard the community tells of the path it now prefers.
+const LOOK_EAGERLY: Duration = Duration::from_millis(5);
+/// These moments.
+const EAGER: Duration = Duration::from_millis(300);
+
+#[derive(Debug)]
+pub(super) struct Service {
+    config: VipConfig,
+    health: Health,
+    state: State,
+    since: Instant,
+    reason: String,
+    /// When the state ends by itself, or is to be looked at again.
+    until: Instant,
+    /// Good again, but made to wait.
+    held_until: Option<Instant>,
+    set_down: bool,
+    /// It is no longer configured: once it has gone, it is forgotten.
+    leaving: bool,
+    /// What others hear must be said again: the configuration changed it.
+    renew: bool,
+    ups: u64,
+    downs: u64,
+}
+
+impl Service {
+    pub(super) fn new(config: VipConfig, now: Instant) -> Self {
+        Self {
+            health: Health::new(&config, now),
+            config,
+            state: State::Down,
+            since: now,
+            reason: "not checked yet".to_owned(),
+            until: Instant::ZERO,
+            held_until: None,
+            set_down: false,
+            leaving: false,
+            renew: false,
+            ups: 0,
+            downs: 0,
+        }
+    }
+
+    pub(super) const fn config(&self) -> &VipConfig {
+        &self.config
+    }
+
+    pub(super) const fn state(&self) -> State {
+        self.state
+    }
+
+    pub(super) fn leave(mut self) -> Self {
+        self.leaving = true;
+        self
+    }
+
+    /// The same addresses, and perhaps another check or other attributes.
+    pub(super) fn reconfigure(&mut self, now: Instant, config: VipConfig) {
+        let old = std::mem::replace(&mut self.config, config);
+        if old.check != self.config.check {
+            self.health.begin_anew(&self.config, now);
+        }
+        let told = |config: &VipConfig| (config.weight, config.communities.clone(), config.large_communities.clone());
+        self.renew |= told(&old) != told(&self.config);
+    }
+
+    pub(super) fn checked(&mut self, now: Instant, run: u64, outcome: Result<(), String>) {
+        self.health.checked(now, &self.config, run, outcome);
+    }
+
+    pub(super) fn set(&mut self, now: Instant, up: bool) {
+        match self.config.check {
+            CheckConfig::Api { .. } => {
+                self.health.say(now, &self.config, up, (!up).then(|| "set down by the API".to_owned()));
+            }
+            CheckConfig::None | CheckConfig::Probe(_) => self.set_down = !up,
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Instant) {
+        self.health.tick(now, &self.config);
+    }
+
+    /// The check to begin now, and its longest time.
+    pub(super) fn poll_check(&mut self, now: Instant, run: u64) -> Option<(Probe, Duration)> {
+        let CheckConfig::Probe(probe) = &self.config.check else {
+            return None;
+        };
+        let begins = self.health.poll_check(now, probe, run);
+        begins.then(|| (probe.probe.clone(), probe.timeout))
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let state = match self.state {
+            State::Down | State::Up => None,
+            State::Adding | State::Shedding | State::Kept | State::Draining => Some(self.until),
+        };
+        let check = self.health.next_timeout(&self.config).filter(|_| !self.leaving);
+        state.into_iter().chain(check).chain(self.held_until).min()
+    }
+
+    /// Why it is not to be announced as usual; `None` if it is.
+    fn objection(&self, now: Instant) -> Option<Objection> {
+        if self.leaving {
+            return Some(Objection::Told("no longer configured"));
+        }
+        if self.set_down {
+            return Some(Objection::Told("set down by the API"));
+        }
+        if self.health.is_good(now) {
+            return None;
+        }
+        // Told by those who know, not found out by a check: planned.
+        let told = matches!(self.config.check, CheckConfig::Api { .. });
+        Some(if told { Objection::Told("set down by the API") } else { Objection::Failed })
+    }
+
+    /// Goes from state to state until nothing more is to be done.
+    pub(super) fn advance(&mut self, now: Instant, around: &dyn Around, output: &mut VecDeque<Output>) {
+        // A life has fewer steps than this; the bound only keeps a mistake from becoming an endless loop.
+        for _ in State::ALL {
+            let before = self.state;
+            let objection = self.objection(now);
+            match self.state {
+                State::Down => self.down(now, objection, output),
+                State::Adding => self.adding(now, objection, around, output),
+                State::Up => self.up(now, objection, output),
+                State::Shedding => self.shedding(now, objection, around, output),
+                State::Kept => self.kept(now, objection, around, output),
+                State::Draining => self.draining(now, objection, around, output),
+            }
+            if self.state == before {
+                break;
+            }
+        }
+        self.held_until = self.health.held_until(now);
+        if std::mem::take(&mut self.renew) && self.state.is_announced() {
+            self.announce(self.state != State::Up, output);
+        }
+    }
+
+    fn down(&mut self, now: Instant, objection: Option<Objection>, output: &mut VecDeque<Output>) {
+        match objection {
+            None => {
+                output.extend(self.config.addresses.iter().copied().map(Output::AddAddress));
+                self.until = now + LOOK_EVERY;
+                self.enter(now, State::Adding, "its address is not there yet".to_owned(), output);
+            }
+            Some(objection) => self.reason = self.words(objection, now),
+        }
+    }
+
+    fn adding(
+        &mut self,
+        now: Instant,
+        objection: Option<Objection>,
+        around: &dyn Around,
+        output: &mut VecDeque<Output>,
+    ) {
+        if let Some(objection) = objection {
+            output.extend(self.config.addresses.iter().copied().map(Output::RemoveAddress));
+            let words = self.words(objection, now);
+            self.enter(now, State::Down, words, output);
+        } else if self.config.addresses.iter().all(|net| around.has(net)) {
+            self.ups += 1;
+            self.announce(false, output);
+            self.enter(now, State::Up, self.good_words(), output);
+        } else {
+            self.until = now + LOOK_EVERY;
+        }
+    }
+
+    fn up(&mut self, now: Instant, objection: Option<Objection>, output: &mut VecDeque<Output>) {
+        let Some(objection) = objection else {
+            return;
+        };
+        self.until = now + if objection == Objection::Failed { FAILED_SHED } else { self.config.shed };
+        self.announce(true, output);
+        let words = self.words(objection, now);
+        self.enter(now, State::Shedding, words, output);
+    }
+
+    fn shedding(
+        &mut self,
+        now: Instant,
+        objection: Option<Objection>,
+        around: &dyn Around,
+        output: &mut VecDeque<Output>,
+    ) {
+        match objection {
+            None => self.come_back(now, output),
+            Some(_) if self.until > now => {}
+            Some(objection) if self.stays(objection, around) => self.keep(now, objection, output),
+            Some(objection) => self.withdraw(now, objection, output),
+        }
+    }
+
+    fn kept(&mut self, now: Instant, objection: Option<Objection>, around: &dyn Around, output: &mut VecDeque<Output>) {
+        match objection {
+            None => self.come_back(now, output),
+            Some(objection) if self.stays(objection, around) => {
+                let eager = now.since(self.since) < EAGER;
+                self.until = now + if eager { LOOK_EAGERLY } else { LOOK_EVERY };
+                self.reason = self.kept_words(objection, now);
+            }
+            Some(objection) => self.withdraw(now, objection, output),
+        }
+    }
+
+    fn draining(
+        &mut self,
+        now: Instant,
+        objection: Option<Objection>,
+        around: &dyn Around,
+        output: &mut VecDeque<Output>,
+    ) {
+        match objection {
+            None => {
+                self.ups += 1;
+                self.come_back(now, output);
+            }
+            Some(objection) if self.stays(objection, around) => self.keep(now, objection, output),
+            Some(objection) if self.since + self.config.drain <= now => {
+                output.extend(self.config.addresses.iter().copied().map(Output::RemoveAddress));
+                let words = self.words(objection, now);
+                self.enter(now, State::Down, words, output);
+            }
+            Some(_) => {
+                // Nobody may be left before the time is over: a failed one looks from time to time.
+                let end = self.since + self.config.drain;
+                self.until = if self.config.on_last == OnLast::Keep { end.min(now + LOOK_EVERY) } else { end };
+            }
+        }
+    }
+
+    /// Whether it must go on announcing because nobody else does. What people told it to do it does.
+    fn stays(&self, objection: Objection, around: &dyn Around) -> bool {
+        objection == Objection::Failed
+            && self.config.on_last == OnLast::Keep
+            && !self.config.addresses.iter().all(|net| around.has_other_origin(net))
+    }
+
+    fn come_back(&mut self, now: Instant, output: &mut VecDeque<Output>) {
+        self.announce(false, output);
+        self.enter(now, State::Up, self.good_words(), output);
+    }
+
+    fn keep(&mut self, now: Instant, objection: Objection, output: &mut VecDeque<Output>) {
+        self.announce(true, output);
+        self.until = now + LOOK_EAGERLY;
+        let words = self.kept_words(objection, now);
+        self.enter(now, State::Kept, words, output);
+    }
+
+    fn withdraw(&mut self, now: Instant, objection: Objection, output: &mut VecDeque<Output>) {
+        self.downs += 1;
+        output.extend(self.config.addresses.iter().copied().map(Output::Withdraw));
+        self.until = now + self.config.drain;
+        let words = self.words(objection, now);
+        self.enter(now, State::Draining, words, output);
+    }
+
+    fn announce(&self, graceful_shutdown: bool, output: &mut VecDeque<Output>) {
+        for prefix in &self.config.addresses {
+            let mut communities = self.config.communities.clone();
+            if graceful_shutdown && !communities.contains(&GRACEFUL_SHUTDOWN) {
+                communities.push(GRACEFUL_SHUTDOWN);
+            }
+            output.push_back(Output::Announce(Originate {
+                prefix: *prefix,
+                communities,
+                large_communities: self.config.large_communities.clone(),
+                weight: self.config.weight,
+                why: format!("vip {}", self.config.name),
+            }));
+        }
+    }
+
+    fn enter(&mut self, now: Instant, state: State, reason: String, output: &mut VecDeque<Output>) {
+        (self.state, self.since) = (state, now);
+        self.reason.clone_from(&reason);
+        output.push_back(Output::Event(Event::Vip { name: self.config.name.clone(), state, reason }));
+    }
+
+    fn good_words(&self) -> String {
+        match self.config.check {
+            CheckConfig::None => "it has no check".to_owned(),
+            CheckConfig::Api { .. } => "set up by the API".to_owned(),
+            CheckConfig::Probe(_) => "its check passes".to_owned(),
+        }
+    }
+
+    fn kept_words(&self, objection: Objection, now: Instant) -> String {
+        format!("{}; nobody else announces it", self.words(objection, now))
+    }
+
+    fn words(&self, objection: Objection, now: Instant) -> String {
+        match objection {
+            Objection::Told(words) => words.to_owned(),
+            Objection::Failed => match (&self.health.reason, self.health.verdict) {
+                (_, Verdict::Good) => {
+                    let wait = self.health.held_until(now).map_or(0, |until| until.since(now).as_secs() + 1);
+                    format!("its check passes again, but it flaps: held down for {wait} s more")
+                }
+                (Some(reason), _) => format!("check failed: {reason}"),
+                (None, _) => "not checked yet".to_owned(),
+            },
+        }
+    }
+
+    pub(super) fn info(&self, now: Instant) -> Info {
+        let is_probe = matches!(self.config.check, CheckConfig::Probe(_));
+        Info {
+            config: self.config.clone(),
+            state: self.state,
+            since: self.since,
+            reason: self.reason.clone(),
+            set_down: self.set_down,
+            good: match self.health.verdict {
+                Verdict::Good => Some(true),
+                Verdict::Bad => Some(false),
+                Verdict::Unknown => None,
+            }
+            .filter(|_| is_probe),
+            held_until: self.health.held_until(now),
+            last: self.health.last.clone(),
+            results: self.health.results,
+            failures: self.health.failures,
+            ups: self.ups,
+            downs: self.downs,
+        }
+    }
+}
+
+/// Why a service is not to be announced as usual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Objection {
+    /// People or programs say so: it goes in peace.
+    Told(&'static str),
+    /// Its check says so.
+    Failed,
+}

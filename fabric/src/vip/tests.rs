@@ -1,0 +1,340 @@
+use super::*;
+use crate::config::{CheckConfig, OnLast, ProbeConfig};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+
+/// A machine without network: which addresses it has, and whether others announce the service.
+#[derive(Default)]
+struct World {
+    addresses: RefCell<BTreeSet<IpNet>>,
+    others: Cell<bool>,
+    vips: RefCell<Vips>,
+    now: Cell<u64>,
+    /// What happened, a word each: `+address`, `announce`, `shed`, `withdraw`, `-address`.
+    log: RefCell<Vec<(u64, String)>>,
+    orders: RefCell<Vec<Order>>,
+    states: RefCell<Vec<State>>,
+}
+
+impl Around for World {
+    fn has(&self, net: &IpNet) -> bool {
+        self.addresses.borrow().contains(net)
+    }
+    fn has_other_origin(&self, _: &IpNet) -> bool {
+        self.others.get()
+    }
+}
+
+const VIP: &str = "10.71.255.6/32";
+
+fn config(change: impl FnOnce(&mut VipConfig)) -> VipConfig {
+    let probe = ProbeConfig {
+        probe: Probe::File("/run/ready".into()),
+        every: Duration::from_millis(200),
+        timeout: Duration::from_millis(100),
+        rise: 3,
+        fall: 2,
+    };
+    let mut config = VipConfig {
+        name: "boot".to_owned(),
+        addresses: vec![VIP.parse().unwrap()],
+        check: CheckConfig::Probe(probe),
+        on_last: OnLast::Withdraw,
+        weight: None,
+        communities: vec![7],
+        large_communities: Vec::new(),
+        drain: Duration::from_secs(5),
+        shed: Duration::from_secs(1),
+        hold_down: Duration::from_secs(1),
+    };
+    change(&mut config);
+    config
+}
+
+impl World {
+    fn new(configs: Vec<VipConfig>) -> Self {
+        let world = Self::default();
+        world.give(Input::Configure(configs));
+        world
+    }
+
+    fn at(&self) -> Instant {
+        Instant(self.now.get() * 1_000_000)
+    }
+
+    fn give(&self, input: Input) {
+        self.vips.borrow_mut().handle(self.at(), input, self);
+        loop {
+            let Some(output) = self.vips.borrow_mut().poll() else { break };
+            let log = |word: &str| self.log.borrow_mut().push((self.now.get(), word.to_owned()));
+            match output {
+                Output::Check(order) => self.orders.borrow_mut().push(order),
+                Output::AddAddress(net) => {
+                    log("+address");
+                    self.addresses.borrow_mut().insert(net);
+                }
+                Output::RemoveAddress(net) => {
+                    log("-address");
+                    self.addresses.borrow_mut().remove(&net);
+                }
+                Output::Announce(route) if route.communities.contains(&GRACEFUL_SHUTDOWN) => log("shed"),
+                Output::Announce(_) => log("announce"),
+                Output::Withdraw(_) => log("withdraw"),
+                Output::Event(Event::Vip { state, .. }) => self.states.borrow_mut().push(state),
+            }
+        }
+    }
+
+    /// Lets time pass; every check ends at once, as `good` says.
+    fn run(&self, until: u64, good: bool) {
+        loop {
+            let orders = std::mem::take(&mut *self.orders.borrow_mut());
+            for order in orders {
+                let outcome = if good { Ok(()) } else { Err("refused".to_owned()) };
+                self.give(Input::Checked { name: order.name, run: order.run, outcome });
+            }
+            if !self.orders.borrow().is_empty() {
+                continue;
+            }
+            let next = self.vips.borrow().next_timeout().map_or(u64::MAX, |(at, _)| at.0.div_ceil(1_000_000));
+            if next > until {
+                break;
+            }
+            assert!(next > self.now.get(), "no time passes at {}", self.now.get());
+            self.now.set(next);
+            self.give(Input::Tick);
+        }
+        self.now.set(until);
+    }
+
+    fn words(&self) -> Vec<(u64, String)> {
+        std::mem::take(&mut *self.log.borrow_mut())
+    }
+
+    fn info(&self) -> Info {
+        self.vips.borrow().infos(self.at()).next().unwrap()
+    }
+}
+
+fn said(words: &[(u64, &str)]) -> Vec<(u64, String)> {
+    words.iter().map(|(at, word)| (*at, (*word).to_owned())).collect()
+}
+
+#[test]
+fn the_first_result_decides_and_the_address_comes_before_the_route() {
+    let world = World::new(vec![config(|_| {})]);
+    assert_eq!(world.words(), []);
+    world.run(0, true);
+    assert_eq!(world.words(), said(&[(0, "+address")]));
+    assert_eq!(world.info().state, State::Adding);
+    world.give(Input::Tick);
+    assert_eq!(world.words(), said(&[(0, "announce")]));
+    assert_eq!(world.info().state, State::Up);
+}
+
+#[test]
+fn a_failing_service_is_withdrawn_at_once_in_the_order_community_route_address() {
+    let world = World::new(vec![config(|_| {})]);
+    world.run(100, true);
+    world.words();
+    world.run(10_000, false);
+    // Checks at 200 and 400: the second one in succession decides.
+    assert_eq!(world.words(), said(&[(400, "shed"), (420, "withdraw"), (5_420, "-address")]));
+    assert_eq!(world.info().state, State::Down);
+    assert_eq!(world.info().reason, "check failed: refused");
+}
+
+#[test]
+fn one_bad_result_is_no_failure_and_two_good_ones_no_return() {
+    let world = World::new(vec![config(|_| {})]);
+    world.run(100, true);
+    world.run(300, false);
+    world.run(500, true);
+    world.run(700, false);
+    assert_eq!(world.info().state, State::Up);
+    world.run(10_000, false);
+    world.words();
+    world.run(10_500, true);
+    assert_eq!(world.info().state, State::Down, "two of three");
+    world.run(10_700, true);
+    assert_eq!(world.words(), said(&[(10_600, "+address"), (10_700, "announce")]));
+}
+
+#[test]
+fn a_service_that_flaps_waits_twice_as_long_each_time() {
+    let world = World::new(vec![config(|config| config.drain = Duration::ZERO)]);
+    let until = |state, good| {
+        while world.info().state != state {
+            world.run(world.now.get() + 10, good);
+        }
+    };
+    // From the failure to the return, in whole seconds.
+    let away = || {
+        until(State::Shedding, false);
+        let failed = world.now.get();
+        until(State::Down, false);
+        until(State::Up, true);
+        (world.now.get() - failed) / 1_000
+    };
+    until(State::Up, true);
+    assert_eq!([away(), away(), away(), away(), away(), away()], [0, 1, 2, 4, 8, 16]);
+    world.run(world.now.get() + 16 * 16_000, true);
+    assert_eq!(away(), 0, "a long good time makes up for it");
+}
+
+#[test]
+fn what_is_told_to_go_announces_it_for_a_while_and_comes_back_when_told() {
+    let world = World::new(vec![config(|_| {})]);
+    world.run(100, true);
+    world.words();
+    world.give(Input::Set { name: "boot".to_owned(), up: false });
+    world.run(8_000, true);
+    assert_eq!(world.words(), said(&[(100, "shed"), (1_100, "withdraw"), (6_100, "-address")]));
+    assert!(world.info().set_down);
+    world.give(Input::Set { name: "boot".to_owned(), up: true });
+    world.run(8_200, true);
+    assert_eq!(world.info().state, State::Up);
+    assert_eq!(world.info().held_until, None, "this was no flap");
+}
+
+#[test]
+fn the_last_origin_keeps_announcing_until_another_one_is_there() {
+    let world = World::new(vec![config(|config| config.on_last = OnLast::Keep)]);
+    world.run(100, true);
+    world.words();
+    world.run(60_000, false);
+    assert_eq!(world.words(), said(&[(400, "shed"), (420, "shed")]));
+    assert_eq!(world.info().state, State::Kept);
+    assert_eq!(world.info().reason, "check failed: refused; nobody else announces it");
+    world.others.set(true);
+    world.run(60_200, false);
+    let words = world.words();
+    assert_eq!(words.len(), 1, "{words:?}");
+    assert!(words[0].0 <= 60_100 && words[0].1 == "withdraw", "{words:?}");
+}
+
+#[test]
+fn with_another_origin_the_failed_one_withdraws_at_once() {
+    let world = World::new(vec![config(|config| config.on_last = OnLast::Keep)]);
+    world.others.set(true);
+    world.run(100, true);
+    world.words();
+    world.run(500, false);
+    assert_eq!(world.words(), said(&[(400, "shed"), (420, "withdraw")]));
+}
+
+/// Both failed, each took the other for well: the one that sees that nobody is left comes back.
+#[test]
+fn who_withdrew_too_soon_comes_back_while_it_drains() {
+    let world = World::new(vec![config(|config| config.on_last = OnLast::Keep)]);
+    world.others.set(true);
+    world.run(100, true);
+    world.run(500, false);
+    world.words();
+    world.others.set(false);
+    world.run(30_000, false);
+    let words = world.words();
+    assert_eq!(words.len(), 1, "{words:?}");
+    assert!(words[0].0 <= 600 && words[0].1 == "shed", "{words:?}");
+    assert_eq!(world.info().state, State::Kept);
+}
+
+#[test]
+fn people_withdraw_even_the_last_origin() {
+    let world = World::new(vec![config(|config| config.on_last = OnLast::Keep)]);
+    world.run(100, true);
+    world.words();
+    world.give(Input::Set { name: "boot".to_owned(), up: false });
+    world.run(2_000, true);
+    assert_eq!(world.words(), said(&[(100, "shed"), (1_100, "withdraw")]));
+}
+
+#[test]
+fn a_check_that_never_ends_counts_as_failed() {
+    let world = World::new(vec![config(|_| {})]);
+    world.run(100, true);
+    world.give(Input::Tick);
+    // Nobody answers from here on: 100 ms and a second for each.
+    while world.info().state == State::Up && world.now.get() < 20_000 {
+        let next = world.vips.borrow().next_timeout().unwrap().0.0.div_ceil(1_000_000);
+        world.now.set(next);
+        world.give(Input::Tick);
+    }
+    assert!((2_000..3_000).contains(&world.now.get()), "{}", world.now.get());
+    assert_eq!(world.info().reason, "check failed: the check itself does not end");
+}
+
+#[test]
+fn a_result_of_a_check_that_was_replaced_is_not_heard() {
+    let world = World::new(vec![config(|_| {})]);
+    let old = world.orders.borrow_mut().pop().unwrap();
+    let other = config(|config| {
+        if let CheckConfig::Probe(probe) = &mut config.check {
+            probe.probe = Probe::File("/run/other".into());
+        }
+    });
+    world.give(Input::Configure(vec![other]));
+    world.give(Input::Checked { name: old.name, run: old.run, outcome: Ok(()) });
+    assert_eq!(world.info().state, State::Down);
+    assert_eq!(world.orders.borrow().len(), 1, "the new one was ordered");
+}
+
+#[test]
+fn a_service_without_check_is_up_and_one_of_the_api_as_it_is_told() {
+    let world = World::new(vec![
+        config(|config| (config.check, config.name) = (CheckConfig::None, "always".to_owned())),
+        config(|config| {
+            (config.check, config.name) = (CheckConfig::Api { up: false }, "told".to_owned());
+            config.addresses = vec!["fd00::6/128".parse().unwrap()];
+        }),
+    ]);
+    world.give(Input::Tick);
+    let states = || world.vips.borrow().infos(world.at()).map(|info| info.state).collect::<Vec<_>>();
+    assert_eq!(states(), [State::Up, State::Down]);
+    world.give(Input::Set { name: "told".to_owned(), up: true });
+    world.give(Input::Tick);
+    assert_eq!(states(), [State::Up, State::Up]);
+    world.give(Input::Set { name: "told".to_owned(), up: false });
+    world.run(3_000, true);
+    assert_eq!(states(), [State::Up, State::Draining]);
+}
+
+#[test]
+fn a_service_that_is_no_longer_configured_goes_in_peace() {
+    let world = World::new(vec![config(|_| {})]);
+    world.run(100, true);
+    world.words();
+    world.give(Input::Configure(Vec::new()));
+    world.run(10_000, true);
+    assert_eq!(world.words(), said(&[(100, "shed"), (1_100, "withdraw"), (6_100, "-address")]));
+    assert_eq!(world.vips.borrow().next_timeout(), None);
+}
+
+#[test]
+fn a_service_of_another_name_takes_an_address_over_without_losing_the_route() {
+    let world = World::new(vec![config(|_| {})]);
+    world.run(100, true);
+    world.words();
+    world.give(Input::Configure(vec![config(|config| config.name = "netboot".to_owned())]));
+    world.run(20_000, true);
+    let words: Vec<_> = world.words().into_iter().map(|(_, word)| word).collect();
+    assert!(!words.contains(&"withdraw".to_owned()), "{words:?}");
+    assert!(world.vips.borrow().needs(&VIP.parse().unwrap()));
+    assert_eq!(world.info().state, State::Up);
+}
+
+#[test]
+fn another_weight_is_told_at_once_and_a_new_check_leaves_the_service_up() {
+    let world = World::new(vec![config(|_| {})]);
+    world.run(100, true);
+    world.words();
+    world.give(Input::Configure(vec![config(|config| config.weight = Some(10))]));
+    assert_eq!(world.words(), said(&[(100, "announce")]));
+    world.give(Input::Configure(vec![config(|config| {
+        config.weight = Some(10);
+        config.check = CheckConfig::None;
+    })]));
+    world.run(1_000, false);
+    assert_eq!(world.words(), []);
+    assert_eq!(world.info().state, State::Up);
+}
