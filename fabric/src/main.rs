@@ -1,6 +1,9 @@
 //! The `weft` binary: reads the command line and calls the library.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to a person")]
 
+#[path = "main/route.rs"]
+mod route;
+
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::ffi::OsString;
@@ -103,7 +106,7 @@ enum Verb {
     Vip(Vip),
     /// Routes that programs on this machine want announced
     #[command(subcommand)]
-    Route(Route),
+    Route(route::Route),
     /// Read, write and replay MRT dumps (RFC 6396); files may be compressed with gzip or bzip2
     #[command(subcommand)]
     Mrt(Mrt),
@@ -127,41 +130,6 @@ enum Vip {
         /// What it is to be
         state: UpDown,
     },
-}
-
-#[derive(Debug, Subcommand)]
-enum Route {
-    /// Announce a route, or renew its lease; it goes when that is over
-    Add {
-        /// What is announced
-        prefix: IpNet,
-        /// For whom: only the same name may change or end it
-        #[arg(long, value_name = "NAME", default_value = "cli")]
-        owner: String,
-        /// Seconds until it goes unless it is renewed
-        #[arg(long = "lease", value_name = "SECONDS", default_value_t = 3_600)]
-        lease_s: u64,
-        /// A standard community, as 64600:1 or no-export (may be given several times)
-        #[arg(long, value_name = "COMMUNITY")]
-        community: Vec<String>,
-        /// A large community, as 4200000010:1:2 (may be given several times)
-        #[arg(long, value_name = "COMMUNITY")]
-        large_community: Vec<String>,
-        /// Share of the traffic beside other origins, told as a link bandwidth of so many Gbit/s
-        #[arg(long, value_name = "NUMBER")]
-        weight: Option<u16>,
-    },
-    /// No longer announce a route
-    #[command(alias = "delete")]
-    Del {
-        /// Which; all of the owner unless said
-        prefix: Option<IpNet>,
-        /// Whose
-        #[arg(long, value_name = "NAME", default_value = "cli")]
-        owner: String,
-    },
-    /// Everything that is originated here, and for whom
-    List,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -349,7 +317,7 @@ fn main() -> ExitCode {
         Verb::Explain { target } => verbs::Verb::Explain(target),
         Verb::Reload => verbs::Verb::Reload,
         Verb::Stop => verbs::Verb::Stop,
-        Verb::Route(route) => routed(route),
+        Verb::Route(wanted) => route::verb(wanted),
         Verb::Vip(Vip::Set { name, state }) => verbs::Verb::SetVip(name, state == UpDown::Up),
         Verb::Clear { peer, hard } => verbs::Verb::Clear(peer, hard),
     };
@@ -457,23 +425,6 @@ fn shown(show: Show) -> verbs::Verb {
         Show::Rpki => verbs::Verb::Rpki,
         Show::Bfd => verbs::Verb::Bfd,
         Show::Vips => verbs::Verb::Vips,
-    }
-}
-
-fn routed(route: Route) -> verbs::Verb {
-    match route {
-        Route::Add { prefix, owner, lease_s, community, large_community, weight } => {
-            verbs::Verb::AddRoute(verbs::NewRoute {
-                prefix: prefix.to_string(),
-                owner,
-                lease_s,
-                communities: community,
-                large_communities: large_community,
-                weight,
-            })
-        }
-        Route::Del { prefix, owner } => verbs::Verb::RemoveRoutes(owner, prefix.map(|prefix| prefix.to_string())),
-        Route::List => verbs::Verb::Originated,
     }
 }
 

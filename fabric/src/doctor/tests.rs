@@ -1,3 +1,5 @@
+//! Findings on stand-ins of real machines, and what a fix makes of them.
+
 use super::*;
 use crate::config;
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+//! The life of service addresses on virtual time.
+
 use super::*;
 use crate::config::{CheckConfig, OnLast, ProbeConfig};
 use std::cell::{Cell, RefCell};

@@ -1,3 +1,5 @@
+//! Section `vips`: defaults, URLs, and slips with their remedy.
+
 use super::super::parse;
 use super::*;
 use crate::config::NodeConfig;

@@ -1,3 +1,5 @@
+//! Checks against real sockets, files and commands, well-behaved and not.
+
 use super::*;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
