@@ -2,7 +2,7 @@
 //!
 //! An entry covers a prefix when the entry's network holds the prefix's address and the prefix's length is within the entry's
 //! bounds, which never lie below the entry's own length. So the entries over an *address* decide, and the length is one bit: the
-//! address space is cut into runs covered by the same entries, each run with the union of their lengths ([`runs`]). A question is a
+//! address space is cut into runs covered by the same entries, each run with the union of their lengths (`runs`). A question is a
 //! look into the index over them, one at the run, and one bit, whatever the size of the set and wherever its prefixes lie. A set of
 //! 100,000 takes 1 to 6 MB.
 
