@@ -1,5 +1,5 @@
 //! BFD Control packets (RFC 5880 §4.1): octets in, a checked packet out, and back. What a packet alone can be wrong in is refused
-//! here, rule by rule as RFC 5880 §6.8.6 lists them; what depends on a session is [`super::session`]'s.
+//! here, rule by rule as RFC 5880 §6.8.6 lists them; what depends on a session is `session`'s.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
