@@ -152,14 +152,19 @@ impl Objects {
         &self.usable
     }
 
-    /// A neighbour was found dead, or alive again, by other means than its link.
+    /// A neighbour was found dead, or alive again, by other means than its link. Its object is deleted and made anew, for certain: were
+    /// a deletion refused and the neighbour back before the next try, groups and routes that had to let go of it would not be told.
     pub(super) fn set_alive(&mut self, member: Member, alive: bool) {
         if alive {
             self.dead.remove(&member);
         } else {
             self.dead.insert(member);
         }
-        self.dirty.extend(self.by_shape.get(&Shape::Member(member)));
+        let Some(id) = self.by_shape.get(&Shape::Member(member)) else { return };
+        if let Some(object) = self.by_id.get_mut(id) {
+            object.doomed |= !alive && object.held != Held::No;
+        }
+        self.dirty.insert(*id);
     }
 
     /// Routes began or ceased to want an object.

@@ -319,6 +319,22 @@ fn a_route_without_a_live_neighbour_is_acknowledged_as_failed() {
     assert_eq!(world.failed, [prefix(0)]);
 }
 
+#[test]
+fn a_neighbour_that_is_back_before_its_deletion_was_taken_is_used_again() {
+    let mut world = World::new();
+    world.want(prefix(0), hops(0b0110));
+    world.want(prefix(1), hops(0b0010));
+    world.settle();
+    play(&mut world, Event::Alive(1, false));
+    world.kernel.refuse_next(Refusal::Busy);
+    world.settle();
+    play(&mut world, Event::Alive(1, true));
+    world.fib.sweep();
+    world.settle();
+    world.check();
+    assert_eq!(world.fib.report().failed, 0);
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Want(usize, Want),
