@@ -94,6 +94,7 @@ impl Import {
             held: BTreeSet::new(),
             told: None,
             left_out: 0,
+            left_out_told: 0,
             changed: true,
             dump_at: Instant::ZERO,
             dump_not_before: Instant::ZERO,
@@ -138,6 +139,8 @@ struct Reader {
     /// What the daemon knows; nothing before it was told all.
     told: Option<BTreeMap<IpNet, usize>>,
     left_out: usize,
+    /// What the daemon knows of `left_out`.
+    left_out_told: usize,
     /// `held` may differ from what was told.
     changed: bool,
     dump_at: Instant,
@@ -299,16 +302,18 @@ impl Reader {
             let all = self.told.is_none();
             // All is told at once: it is bounded, and it says what is gone.
             let count = if all { changes.len() } else { changes.len().min(BATCH) };
-            if count == 0 && !all {
+            if count == 0 && !all && self.left_out == self.left_out_told {
                 self.changed = false;
                 return true;
             }
             let rest = changes.split_off(count);
-            let event = Imported { run: self.run, all, changes, left_out: self.left_out };
+            let left_out = self.left_out;
+            let event = Imported { run: self.run, all, changes, left_out };
             changes = rest;
             match self.events.try_send(event) {
-                Ok(()) if all => self.told = Some(wanted.clone()),
+                Ok(()) if all => (self.told, self.left_out_told) = (Some(wanted.clone()), left_out),
                 Ok(()) => {
+                    self.left_out_told = left_out;
                     let done: BTreeSet<_> = changes.iter().map(|(prefix, _)| *prefix).collect();
                     let told = self.told.get_or_insert_default();
                     told.retain(|prefix, _| wanted.contains_key(prefix) || done.contains(prefix));
