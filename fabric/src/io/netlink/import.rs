@@ -294,36 +294,38 @@ impl Reader {
             return true;
         }
         let wanted = self.wanted();
-        let told = self.told.clone().unwrap_or_default();
+        // All is told at once at first: it is bounded, and it says what is gone.
+        let all = self.told.is_none();
+        let told = self.told.get_or_insert_default();
         let gone = told.keys().filter(|prefix| !wanted.contains_key(prefix)).map(|prefix| (*prefix, None));
         let came = wanted.iter().filter(|(prefix, rule)| told.get(prefix) != Some(rule));
-        let mut changes: Vec<_> = gone.chain(came.map(|(prefix, rule)| (*prefix, Some(*rule)))).collect();
-        loop {
-            let all = self.told.is_none();
-            // All is told at once: it is bounded, and it says what is gone.
-            let count = if all { changes.len() } else { changes.len().min(BATCH) };
-            if count == 0 && !all && self.left_out == self.left_out_told {
-                self.changed = false;
-                return true;
-            }
-            let rest = changes.split_off(count);
-            let left_out = self.left_out;
-            let event = Imported { run: self.run, all, changes, left_out };
-            changes = rest;
+        let changes: Vec<_> = gone.chain(came.map(|(prefix, rule)| (*prefix, Some(*rule)))).collect();
+        let mut pieces: Vec<&[_]> = changes.chunks(if all { MAX_PREFIXES } else { BATCH }).collect();
+        if pieces.is_empty() && (all || self.left_out != self.left_out_told) {
+            pieces.push(&[]);
+        }
+        for piece in pieces {
+            let event = Imported { run: self.run, all, changes: piece.to_vec(), left_out: self.left_out };
             match self.events.try_send(event) {
-                Ok(()) if all => (self.told, self.left_out_told) = (Some(wanted.clone()), left_out),
-                Ok(()) => {
-                    self.left_out_told = left_out;
-                    let done: BTreeSet<_> = changes.iter().map(|(prefix, _)| *prefix).collect();
-                    let told = self.told.get_or_insert_default();
-                    told.retain(|prefix, _| wanted.contains_key(prefix) || done.contains(prefix));
-                    told.extend(wanted.iter().filter(|(prefix, _)| !done.contains(prefix)));
-                }
+                Ok(()) => self.left_out_told = self.left_out,
                 // Nobody listens any more: nothing is owed to anybody.
                 Err(TrySendError::Closed(_)) => return true,
-                Err(TrySendError::Full(_)) => return false,
+                Err(TrySendError::Full(_)) => {
+                    if all {
+                        self.told = None;
+                    }
+                    return false;
+                }
+            }
+            for (prefix, rule) in piece {
+                match rule {
+                    Some(rule) => told.insert(*prefix, *rule),
+                    None => told.remove(prefix),
+                };
             }
         }
+        self.changed = false;
+        true
     }
 }
 
