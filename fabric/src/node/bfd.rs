@@ -100,10 +100,9 @@ impl Node {
         let wanted = if self.stopped { Vec::new() } else { self.wanted_bfd() };
         if wanted != self.bfd.asked {
             let before = std::mem::replace(&mut self.bfd.asked, wanted.clone());
-            let stays = |old: &Wanted| {
-                wanted.iter().any(|new| (new.peer, new.remote, new.path) == (old.peer, old.remote, old.path))
-            };
-            for gone in before.iter().filter(|old| !stays(old)) {
+            let place = |session: &Wanted| (session.peer, session.remote, session.path);
+            let kept: BTreeSet<_> = wanted.iter().map(place).collect();
+            for gone in before.iter().filter(|old| !kept.contains(&place(old))) {
                 self.bfd.states.remove(&gone.peer);
                 self.speaker.handle(now, speaker::Input::BfdState { peer: gone.peer, is_up: false });
             }

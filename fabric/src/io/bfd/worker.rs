@@ -4,7 +4,7 @@
 use super::raw::{self, Inbox};
 use super::socket::{Ear, Mouth};
 use super::{Command, Report, Scheduling};
-use crate::bfd::{Bfd, Endpoint, Input, Notice, Output, SessionId};
+use crate::bfd::{Bfd, Endpoint, Input, Notice, Output, SessionId, Status};
 use crate::fib::Member;
 use crate::io::clock::{self, Clock};
 use crate::io::netlink::Kernel;
@@ -130,12 +130,14 @@ impl Worker {
     }
 
     fn report(&self) -> Report {
-        let of = |status: &crate::bfd::Status| {
-            let slot = self.slots.values().find(|slot| slot.endpoint == status.endpoint);
-            slot.and_then(|slot| slot.error.clone())
+        let errors: BTreeMap<Endpoint, &String> =
+            self.slots.values().filter_map(|slot| Some((slot.endpoint, slot.error.as_ref()?))).collect();
+        let with_error = |status: Status| {
+            let error = errors.get(&status.endpoint).map(|error| (*error).clone());
+            (status, error)
         };
         Report {
-            sessions: self.bfd.status().map(|status| (status.clone(), of(&status))).collect(),
+            sessions: self.bfd.status().map(with_error).collect(),
             totals: self.bfd.totals().clone(),
             scheduling: self.scheduling,
         }
