@@ -30,8 +30,6 @@ use weft_bgp::types::IpNet;
 /// How long the community is there before the route goes when a check has failed: enough for a neighbour to hear of it first, and
 /// little enough for clients not to wait.
 pub const FAILED_SHED: Duration = Duration::from_millis(20);
-/// The community that asks others to prefer any other path (RFC 8326).
-pub const GRACEFUL_SHUTDOWN: u32 = 0xFFFF_0000;
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,11 +1,12 @@
 //! One service address: its state, and the order in which community, route and address come and go.
 
 use super::health::{Health, Verdict};
-use super::{Around, Event, FAILED_SHED, GRACEFUL_SHUTDOWN, Info, Output, State};
+use super::{Around, Event, FAILED_SHED, Info, Output, State};
 use crate::config::{CheckConfig, OnLast, Probe, VipConfig};
 use std::collections::VecDeque;
 use weft_bgp::speaker::Originate;
 use weft_bgp::time::{Duration, Instant};
+use weft_bgp::wire::attrs::community::GRACEFUL_SHUTDOWN;
 
 /// How often the last origin looks for others, and an address that was asked for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -4,6 +4,7 @@ use super::*;
 use crate::config::{CheckConfig, OnLast, ProbeConfig};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use weft_bgp::wire::attrs::community::GRACEFUL_SHUTDOWN;
 
 /// A machine without network: which addresses it has, and whether others announce the service.
 #[derive(Default)]
