@@ -16,12 +16,14 @@ use weft_benches::bed::Bed;
 use weft_benches::case::{Figures, Stage, record, run_b1, run_d1, run_e, run_f1, run_spread};
 use weft_benches::dut::Kind;
 use weft_benches::plan::Plan;
-use weft_benches::report::{Outcome, Runs, json, svg};
+use weft_benches::report::{self, Outcome, Runs, json, svg};
 
 /// Prefixes in b1.
 const HOSTS: u32 = 100_000;
 /// Sessions in e2 and e3.
 const SESSIONS: (u16, u16) = (1_000, 200);
+/// A daemon may fail as often in a run: some close connections while a thousand of them come up.
+const TRIES: u32 = 3;
 /// Every case, in the order of the table.
 const ALL: [&str; 13] = ["a1", "a3", "a4", "a5", "a6", "a7", "k1", "k2", "f1", "b1", "d1", "e2", "e3"];
 
@@ -46,10 +48,10 @@ struct Arguments {
     /// The weft binary.
     #[arg(long, default_value = "../target/release/weft")]
     weft: PathBuf,
-    /// Writes every run to this JSON file.
+    /// Writes every run to this JSON file, in place of what it has of the same cases; its other cases stay.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Draws the medians into this SVG file.
+    /// Draws the medians into this SVG file, with the other cases of the JSON file.
     #[arg(long)]
     svg: Option<PathBuf>,
     #[arg(long, hide = true)]
@@ -76,16 +78,24 @@ fn main() -> Result<()> {
     let bed = Bed::new()?;
     let dir = std::env::temp_dir().join(format!("weft-bench-{}", std::process::id()));
     let start = Instant::now();
-    let mut all = Vec::new();
+    let mut all = match &arguments.json {
+        Some(path) if path.exists() => {
+            report::read(&std::fs::read_to_string(path)?).with_context(|| path.display().to_string())?
+        }
+        _ => Vec::new(),
+    };
     for case in cases {
         let outcome = run_case(&arguments, &kinds, &bed, &dir, case)?;
         println!("\n{}", outcome.text());
+        all.retain(|other| other.case != case);
         all.push(outcome);
+        all.sort_by_key(|outcome| ALL.iter().position(|case| *case == outcome.case));
+        // after each, since an hour of them can end badly
+        if let Some(path) = &arguments.json {
+            std::fs::write(path, json(&all))?;
+        }
     }
     println!("{:.0} s in all", start.elapsed().as_secs_f64());
-    if let Some(path) = arguments.json {
-        std::fs::write(path, json(&all))?;
-    }
     if let Some(path) = arguments.svg {
         std::fs::write(path, svg(&all))?;
     }
@@ -116,16 +126,20 @@ fn run_case(arguments: &Arguments, kinds: &[Kind], bed: &Bed, dir: &Path, case: 
             path.clone_from(&recording);
         }
     }
-    let mut daemons: Vec<Runs> = kinds.iter().map(|kind| Runs { name: kind.name(), runs: Vec::new() }).collect();
+    let mut daemons: Vec<Runs> =
+        kinds.iter().map(|kind| Runs { name: kind.name().to_owned(), runs: Vec::new() }).collect();
     for run in 0..arguments.runs {
         for (kind, runs) in kinds.iter().zip(&mut daemons) {
             if runs.runs.iter().flatten().any(|(_, value)| value.is_infinite()) {
                 continue;
             }
-            std::fs::create_dir_all(dir)?;
-            let figures = run_one(&stage, kind, case, plan.as_ref())
-                .with_context(|| format!("{} in {case}, run {run}; its log is in {}", kind.name(), dir.display()))?;
-            println!("{case} {} {run}: {figures:?}", kind.name());
+            let what = format!("{case} {} {run}", kind.name());
+            let figures = insist(&what, || {
+                std::fs::create_dir_all(dir)?;
+                run_one(&stage, kind, case, plan.as_ref())
+            })
+            .with_context(|| format!("{what}; its log is in {}", dir.display()))?;
+            println!("{what}: {figures:?}");
             runs.runs.push(figures);
             std::fs::remove_dir_all(dir)?;
         }
@@ -134,6 +148,18 @@ fn run_case(arguments: &Arguments, kinds: &[Kind], bed: &Bed, dir: &Path, case: 
         std::fs::remove_file(&recording)?;
     }
     Ok(Outcome { case: case.to_owned(), limit_s: arguments.limit, daemons })
+}
+
+/// Runs something until it succeeds, at most [`TRIES`] times, and says each failure aloud.
+fn insist(what: &str, run: impl Fn() -> Result<Figures>) -> Result<Figures> {
+    let mut tries = 1;
+    loop {
+        match run() {
+            Err(error) if tries < TRIES => println!("{what}: FAILED, and tried again: {error:#}"),
+            end => return end,
+        }
+        tries += 1;
+    }
 }
 
 fn run_one(stage: &Stage<'_>, kind: &Kind, case: &str, plan: Option<&Plan>) -> Result<Figures> {

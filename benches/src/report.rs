@@ -1,18 +1,20 @@
 //! Medians of several runs, as tables of text and as JSON; the plot is beside.
 
 mod plot;
+mod read;
 
 use std::fmt::Write as _;
 
 use crate::case::Figures;
 
 pub use plot::svg;
+pub use read::read;
 
 /// All runs of one daemon in one case.
 #[derive(Debug)]
 pub struct Runs {
     /// The daemon's name.
-    pub name: &'static str,
+    pub name: String,
     /// One entry per run.
     pub runs: Vec<Figures>,
 }

@@ -56,7 +56,7 @@ pub fn svg(all: &[Outcome]) -> String {
             }
         }
     }
-    let base = all.first().and_then(|outcome| outcome.daemons.first()).map_or("the first", |daemon| daemon.name);
+    let base = all.first().and_then(|outcome| outcome.daemons.first()).map_or("the first", |daemon| &*daemon.name);
     let mut grid = String::new();
     for (ratio, text) in [
         (0.01, "0.01×"),
@@ -112,7 +112,7 @@ fn group(out: &mut String, outcome: &Outcome, (figure, label): (&str, &str), sho
             "<rect x='{from:.1}' y='{y:.0}' width='{:.1}' height='{BAR}' fill='{}'/>\
              <text x='{text_x:.1}' y='{:.0}' text-anchor='{anchor}' font-weight='{weight}'>{text}</text>",
             (to - from).max(1.5),
-            colour(daemon.name),
+            colour(&daemon.name),
             y + 9.5
         );
         y += STEP;
