@@ -31,6 +31,9 @@ const READY_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 /// After that, how long it may take to end when told so by a signal.
 const TERM_LIMIT: Duration = Duration::from_secs(1);
+/// Looks for the socket of a daemon that others need, and the time between two: five seconds in all.
+const SOCKET_LOOKS: usize = 1_000;
+const SOCKET_POLL: Duration = Duration::from_millis(5);
 /// File with the output of a node's daemons, in the node's folder.
 const LOG: &str = "daemon.log";
 /// Lines shown of it when a daemon ended.
@@ -67,6 +70,17 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn handle_of(pid: u32) -> io::Result<OwnedFd> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other("no process"))?;
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Waits until a path is there, but not for ever: what does not come in time is missed by those that need it, and seen there.
+#[expect(clippy::disallowed_methods, reason = "a bounded wait between looks")]
+fn wait_for(path: &Path) {
+    for _ in 0..SOCKET_LOOKS {
+        if path.exists() {
+            return;
+        }
+        std::thread::sleep(SOCKET_POLL);
+    }
 }
 
 /// Waits until a process has ended.
@@ -185,8 +199,8 @@ impl Machine {
     /// Starts every daemon that does not run.
     pub(super) fn start_daemons(&self) -> Result<()> {
         let mut daemons = locked(&self.daemons);
-        for words in &self.plan.launch.daemons {
-            let program = words.first().cloned().unwrap_or_default();
+        for daemon in &self.plan.launch.daemons {
+            let program = daemon.words.first().cloned().unwrap_or_default();
             if let Some(at) = daemons.iter().position(|daemon| daemon.program == program) {
                 if matches!(daemons[at].child.try_wait(), Ok(None)) {
                     continue;
@@ -194,13 +208,27 @@ impl Machine {
                 daemons.remove(at);
             }
             let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
-            let mut command = self.command(words);
+            let mut command = self.command(&daemon.words);
             command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+            let socket = daemon.socket.as_deref().map(|socket| self.seen(socket));
+            // one that a killed daemon left behind answers nobody
+            if let Some(socket) = &socket {
+                let _ = std::fs::remove_file(socket);
+            }
             let child = self.spawn(&mut command).with_context(|| explain_missing(&self.name, &program))?;
             let handle = handle_of(child.id())?;
             daemons.push(Daemon { program, child, handle });
+            if let Some(socket) = &socket {
+                wait_for(socket);
+            }
         }
         Ok(())
+    }
+
+    /// A path of the node, as the host sees it.
+    fn seen(&self, path: &Path) -> PathBuf {
+        let root = Path::new("/proc").join(self.process.pid.to_string()).join("root");
+        root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
     /// A command with the node's environment; to be started with [`Machine::spawn`].

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::personality::Personality;
-use crate::personality::launch::{self, Launch};
+use crate::personality::launch::{self, Daemon, Launch};
 use crate::topology::{Bind, NodeSpec};
 
 /// Where a node sees the folder that the host sees as well: daemon sockets and logs.
@@ -84,7 +84,7 @@ pub fn plan(
 ) -> Result<Plan, String> {
     let mut launch = launch(spec, personality, read).map_err(|message| format!("{}: {message}", spec.name))?;
     if !spec.command.is_empty() {
-        launch.daemons = vec![spec.command.clone()];
+        launch.daemons = vec![Daemon { words: spec.command.clone(), socket: None }];
     }
     let mut binds: Vec<_> =
         spec.binds.iter().map(|Bind { host, target, read_only }| (host.clone(), target.clone(), *read_only)).collect();
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_command_of_its_own_is_the_daemon() {
         let plan = planned("c", None).unwrap();
-        assert_eq!(plan.launch.daemons, [["tail", "-f", "/dev/null"].map(str::to_owned).to_vec()]);
+        assert_eq!(plan.launch.daemons[0].words, ["tail", "-f", "/dev/null"]);
         assert_eq!(plan.environment["X"], "y");
     }
 

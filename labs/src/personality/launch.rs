@@ -21,9 +21,18 @@ pub struct Launch {
     /// Directories the node needs, on a file system of its own.
     pub folders: Vec<PathBuf>,
     /// Daemons, in starting order; they stay in the foreground.
-    pub daemons: Vec<Vec<String>>,
+    pub daemons: Vec<Daemon>,
     /// Commands for when the daemons answer; repeated until they succeed.
     pub then: Vec<Vec<String>>,
+}
+
+/// One of a node's daemons.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Daemon {
+    /// Program and arguments.
+    pub words: Vec<String>,
+    /// Path in the node of the socket at which it answers, when the next daemon must not start before it does.
+    pub socket: Option<PathBuf>,
 }
 
 /// FRR insists on these users; in a user namespace only root exists, so both are root.
@@ -53,14 +62,14 @@ pub fn plan(personality: Personality, config: &Path, weft_yaml: &str) -> Result<
         Personality::Plain => Launch::default(),
         Personality::Weft => Launch {
             binds: bind("/etc/weft/weft.yaml"),
-            daemons: vec![command(&["weft", "daemon", "--config", "/etc/weft/weft.yaml"])],
+            daemons: vec![daemon(&["weft", "daemon", "--config", "/etc/weft/weft.yaml"])],
             ..Launch::default()
         },
         Personality::Bird => Launch {
             loopback: loopback()?,
             binds: bind("/etc/bird/bird.conf"),
             folders: vec!["/etc/bird".into(), "/run/bird".into()],
-            daemons: vec![command(&["bird", "-f", "-c", "/etc/bird/bird.conf", "-s", "/run/bird/bird.ctl"])],
+            daemons: vec![daemon(&["bird", "-f", "-c", "/etc/bird/bird.conf", "-s", "/run/bird/bird.ctl"])],
             ..Launch::default()
         },
         Personality::Frr => frr(loopback()?, bind("/etc/frr/bgpd.conf")),
@@ -69,7 +78,7 @@ pub fn plan(personality: Personality, config: &Path, weft_yaml: &str) -> Result<
             loopback: loopback()?,
             binds: bind("/etc/gobgp/gobgpd.yaml"),
             folders: vec!["/etc/gobgp".into()],
-            daemons: vec![command(&["gobgpd", "-t", "yaml", "-f", "/etc/gobgp/gobgpd.yaml"])],
+            daemons: vec![daemon(&["gobgpd", "-t", "yaml", "-f", "/etc/gobgp/gobgpd.yaml"])],
             // its own default, origin incomplete, would lose against every other spine
             then: ["10.72.32.0/20", "10.72.48.0/24"]
                 .map(|range| command(&["gobgp", "global", "rib", "add", range, "origin", "igp", "-a", "ipv4"]))
@@ -87,26 +96,32 @@ fn openbgpd(loopback: Vec<IpNet>, binds: Vec<(PathBuf, PathBuf)>) -> Launch {
         loopback,
         binds,
         folders: vec!["/run/openbgpd".into()],
-        daemons: vec![command(&["sh", "-c", start])],
+        daemons: vec![daemon(&["sh", "-c", start])],
         ..Launch::default()
     }
 }
 
 fn frr(loopback: Vec<IpNet>, binds: Vec<(PathBuf, PathBuf)>) -> Launch {
     let as_root = ["-u", "root", "-g", "root", "-A", "127.0.0.1"];
-    let daemon = |program: &str, more: &[&str]| command(&[&[program], &as_root[..], more].concat());
+    let part = |program: &str, more: &[&str]| daemon(&[&[program], &as_root[..], more].concat());
+    // what bgpd asks of a bfdd that zebra does not know yet is lost, and bgpd does not always ask again
+    let first = |program: &str, socket: &str| Daemon { socket: Some(socket.into()), ..part(program, &[]) };
     Launch {
         loopback,
         binds,
         files: vec![("/etc/passwd".into(), PASSWD.to_owned()), ("/etc/group".into(), GROUP.to_owned())],
         folders: vec!["/etc/frr".into(), "/run/frr".into(), "/var/tmp".into()],
         daemons: vec![
-            daemon("/usr/lib/frr/zebra", &[]),
-            daemon("/usr/lib/frr/bfdd", &[]),
-            daemon("/usr/lib/frr/bgpd", &["-f", "/etc/frr/bgpd.conf"]),
+            first("/usr/lib/frr/zebra", "/run/frr/zserv.api"),
+            first("/usr/lib/frr/bfdd", "/run/frr/bfdd.vty"),
+            part("/usr/lib/frr/bgpd", &["-f", "/etc/frr/bgpd.conf"]),
         ],
         ..Launch::default()
     }
+}
+
+fn daemon(words: &[&str]) -> Daemon {
+    Daemon { words: command(words), socket: None }
 }
 
 fn command(words: &[&str]) -> Vec<String> {
