@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd as _};
 use weft_bgp::types::IfIndex;
 
-/// Packets of one call: a hundred sessions' in a turn of half a millisecond, and some room.
+/// Packets of one call: those of a thousand sessions in a turn, and some room.
 const BATCH: usize = 64;
 /// Octets kept of a packet: what is beyond a Control packet without authentication matters to nobody.
 const KEPT: usize = wire::LENGTH;

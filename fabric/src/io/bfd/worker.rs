@@ -20,8 +20,9 @@ use tokio::sync::oneshot;
 use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::PeerId;
 
-/// Turns are no closer than this: packets of many sessions are read together, and one waits half a millisecond at most.
-const PACE: Duration = Duration::from_micros(500);
+/// Turns are no closer than this: packets of many sessions are read and sent together, and one waits a millisecond at most. Waking up, and
+/// waking the other end, are most of what a packet costs.
+const PACE: Duration = Duration::from_millis(1);
 /// Being late by more than this is no scheduler's jitter.
 const LATE: Duration = Duration::from_millis(5);
 /// How soon a socket that could not be opened, or a message that did not fit, is tried again.
