@@ -370,8 +370,13 @@ impl Daemon {
                 None
             }
         };
-        if let Some(input) = input {
-            self.handle(Input::Bgp(input));
+        let Some(input) = input else {
+            return;
+        };
+        let accepted = if let speaker::Input::Accepted { conn, .. } = input { Some(conn) } else { None };
+        self.handle(Input::Bgp(input));
+        if let Some(early) = accepted.and_then(|conn| self.conns.read_early(conn)) {
+            self.handle(Input::Bgp(early));
         }
     }
 

@@ -5,6 +5,7 @@ use super::auth::{self, Key};
 use super::sockopt;
 use bytes::{Buf, Bytes, BytesMut};
 use ipnet::IpNet;
+use rustix::net::RecvFlags;
 use socket2::SockRef;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -161,6 +162,17 @@ impl Conns {
         self.accepted += 1;
         self.open(conn, stream);
         Some(Input::Accepted { conn, local, remote })
+    }
+
+    /// Reads what is there although nothing was announced: whoever connects has mostly sent its OPEN by the time it is accepted, and ours and
+    /// the answer to it then go as one. An end is announced later.
+    pub fn read_early(&mut self, conn: ConnId) -> Option<Input> {
+        let Some(Conn::Open(open)) = self.conns.get(&conn) else {
+            return None;
+        };
+        let length = rustix::net::recv(&*open.stream, &mut *self.read_buf, RecvFlags::DONTWAIT).ok()?.0;
+        let data = self.read_buf.get(..length).filter(|data| !data.is_empty())?;
+        Some(Input::Received { conn, data: Bytes::copy_from_slice(data) })
     }
 
     fn open(&mut self, conn: ConnId, stream: TcpStream) {
