@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod check;
+mod cut;
 pub mod failover;
 pub mod kernel;
 mod steps;

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::expect::{Expectation, What};
 use crate::probe::{self, Flows};
 use crate::verify::check::Site;
-use crate::verify::{Check, Outcome, Report, kernel, poll_expectations, udp};
+use crate::verify::{Check, Outcome, Report, cut, kernel, poll_expectations, udp};
 
 /// Flows measured at once, so that some of them use the part that is broken.
 const FLOWS: usize = 4;
@@ -31,7 +31,7 @@ const DEAD: Duration = Duration::from_secs(1);
 const BURST: (u16, u32) = (1_000, 10);
 /// Most outage of any flow when a switch dies, ms. What is under way is lost, and the kernel sets links one by one; the aim is
 /// 20 (printed as a figure), and a busy machine gets some more before it is called a fault.
-const SWITCH_LIMIT_MS: u64 = 100;
+pub(super) const SWITCH_LIMIT_MS: u64 = 100;
 /// Most outage when it returns or when only a daemon dies, ms: nothing that forwards has changed.
 const DAEMON_LIMIT_MS: u64 = 0;
 /// A link's share of a burst may differ from the fair share by this much of it, in percent.
@@ -76,6 +76,10 @@ pub struct Figure {
     pub lost: u64,
     /// Longest outage of a single flow, milliseconds.
     pub outage_ms: u64,
+    /// The same of those from the server that is nearer to what was broken (upstream), and of those towards it (downstream).
+    pub upstream_ms: u64,
+    /// Downstream.
+    pub downstream_ms: u64,
     /// Flows (each direction counts) that lost anything, of how many.
     pub hit: (usize, usize),
 }
@@ -88,20 +92,22 @@ pub fn table(figures: &[Figure]) -> String {
     }
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
-    table.set_header(["event", "sent", "lost", "longest outage", "flows hit"]);
+    table.set_header(["event", "sent", "lost", "longest outage", "upstream", "downstream", "flows hit"]);
     for figure in figures {
         table.add_row([
             figure.event.clone(),
             figure.sent.to_string(),
             figure.lost.to_string(),
             format!("{} ms", figure.outage_ms),
+            format!("{} ms", figure.upstream_ms),
+            format!("{} ms", figure.downstream_ms),
             format!("{} of {}", figure.hit.0, figure.hit.1),
         ]);
     }
     format!("{table}\n")
 }
 
-/// The scenario: a switch dies and returns, then the daemon of a host and that of the switch are killed and restarted.
+/// The scenario: a switch dies and returns, the daemon of a host and that of the switch are killed and restarted, then single links are cut.
 ///
 /// # Errors
 /// When the lab cannot be asked or changed.
@@ -119,7 +125,7 @@ pub fn run(site: &Site<'_>, path: &Path, expectations: &[Expectation], report: &
         thread::sleep(AFTER_LOSS);
         Ok(())
     })?;
-    let settle = || settle(site, expectations);
+    let settle = || settle(site, expectations, AFTER_RETURN);
     measure(site, path, report, (&format!("{victim} returns"), DAEMON_LIMIT_MS), || {
         plant.set_links(&far_ends, true)?;
         plant.start_daemon(victim)?;
@@ -133,11 +139,11 @@ pub fn run(site: &Site<'_>, path: &Path, expectations: &[Expectation], report: &
             settle()
         })?;
     }
-    Ok(())
+    cut::run(site, path, expectations, report)
 }
 
 /// Waits until every route is as before, then lets traffic run on.
-fn settle(site: &Site<'_>, expectations: &[Expectation]) -> io::Result<()> {
+pub(super) fn settle(site: &Site<'_>, expectations: &[Expectation], then: Duration) -> io::Result<()> {
     let is_route = |expectation: &&Expectation| matches!(expectation.what, What::Route { .. });
     let routes: Vec<Expectation> = expectations.iter().filter(is_route).cloned().collect();
     for check in poll_expectations(site, &routes, Instant::now(), &|_, _| true) {
@@ -145,12 +151,12 @@ fn settle(site: &Site<'_>, expectations: &[Expectation]) -> io::Result<()> {
             return Err(io::Error::other(format!("not as before: {}: {}", check.name, check.detail)));
         }
     }
-    thread::sleep(AFTER_RETURN);
+    thread::sleep(then);
     Ok(())
 }
 
 /// Runs flows around an event; adds a figure and a check against the limit.
-fn measure(
+pub(super) fn measure(
     site: &Site<'_>,
     path: &Path,
     report: &mut Report,
@@ -163,11 +169,15 @@ fn measure(
     thread::sleep(BEFORE);
     let acted = act();
     let losses = flows.stop();
+    let longest = |losses: &[probe::Loss]| losses.iter().map(|loss| loss.longest_run).max().unwrap_or(0);
+    let (upstream, downstream) = losses.split_at(losses.len() / 2);
     let figure = Figure {
         event: event.to_owned(),
         sent: losses.iter().map(|loss| loss.sent).sum(),
         lost: losses.iter().map(probe::Loss::lost).sum(),
-        outage_ms: losses.iter().map(|loss| loss.longest_run).max().unwrap_or(0),
+        outage_ms: longest(&losses),
+        upstream_ms: longest(upstream),
+        downstream_ms: longest(downstream),
         hit: (losses.iter().filter(|loss| loss.lost() > 0).count(), losses.len()),
     };
     let (outcome, detail) = match acted {
