@@ -49,7 +49,7 @@ pub struct Route<'a> {
     pub own_asn: Asn,
     /// How many next hops the prefix is sent to; 1 on import.
     pub next_hops: u32,
-    /// What these carry together, if every one says (RFC 10005); on import, what the route says.
+    /// What these carry together, if every one says (RFC 10005 §3.4); on import, what the route says.
     pub bandwidth: Option<Bandwidth>,
     /// What its origin is validated against (RFC 6811); `None`: nothing is known.
     pub vrps: Option<&'a Vrps>,

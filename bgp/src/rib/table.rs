@@ -72,7 +72,7 @@ pub struct Entry<'t> {
     pub best: Option<usize>,
     /// Where packets should go: the resolved next hops of the best path and of its equals.
     pub hops: Option<&'t Arc<[Hop]>>,
-    /// What the used paths carry together (RFC 10005), if every one of them says.
+    /// What the used paths carry together (RFC 10005 §3.4), if every one of them says.
     pub bandwidth: Option<Bandwidth>,
     /// Number of the newest change, if that is still in the log; 0 if every reader knows it.
     pub changed: u64,

@@ -1,8 +1,9 @@
-//! Weighted ECMP: how much of the traffic each next hop of a set takes, from the bandwidths of its paths (RFC 10005).
+//! Weighted ECMP: how much of the traffic each next hop of a set takes, from the bandwidths of its paths (RFC 10005 §3.2).
 //!
-//! Weights are used only where **every** member of the set says its bandwidth, and more than zero; otherwise all members are alike,
-//! because nobody can say how much a silent one carries. The weights are the smallest that are right to 4 %, so that a bandwidth
-//! which moves by a few per cent gives the same weights, and the same group in the kernel.
+//! Weights are used only where **every** member of the set says its bandwidth (RFC 10005 §4), and more than zero, which §3.2 leaves
+//! to us; otherwise all members are alike, because nobody can say how much a silent one carries. The weights are the smallest that
+//! are right to 4 %, so that a bandwidth which moves by a few per cent gives the same weights, and the same group in the kernel
+//! (RFC 10005 §7.2).
 
 use crate::types::Hop;
 use crate::wire::community::Bandwidth;

@@ -22,7 +22,7 @@ const FOUR_OCTET_AS: u8 = 0x02;
 pub(crate) const ROUTE_TARGET: u8 = 0x02;
 /// RFC 4360 §5.
 pub(crate) const ROUTE_ORIGIN: u8 = 0x03;
-/// RFC 10005.
+/// RFC 10005 §2.
 const LINK_BANDWIDTH: u8 = 0x04;
 /// Units of a bandwidth as people write it, bits per second.
 const UNITS: [(char, f64); 4] = [('T', 1e12), ('G', 1e9), ('M', 1e6), ('K', 1e3)];
@@ -38,15 +38,12 @@ impl ExtCommunity {
         self.0[0] & NON_TRANSITIVE == 0
     }
 
-    /// The link bandwidth that it says; `None` for other communities, and for a number that no link can have.
+    /// The link bandwidth that it says, of either type (RFC 10005 §3.2); `None` for other communities, and for one to be ignored
+    /// because its number is negative (RFC 10005 §4) or none that a link can have: infinite, or not a number, of which the RFC is silent.
     #[must_use]
     pub fn link_bandwidth(self) -> Option<Bandwidth> {
-        let Self([kind, LINK_BANDWIDTH, _, _, rate @ ..]) = self else {
-            return None;
-        };
-        let rate = f32::from_be_bytes(rate);
-        let known = kind & !NON_TRANSITIVE == TWO_OCTET_AS;
-        (known && rate.is_finite() && rate >= 0.0).then_some(Bandwidth(rate))
+        let Self([_, _, _, _, rate @ ..]) = self;
+        self.is_link_bandwidth().then(|| Bandwidth::new(f32::from_be_bytes(rate))).flatten()
     }
 
     /// Whether it is a link bandwidth, with any number.
@@ -54,7 +51,7 @@ impl ExtCommunity {
         self.0[0] & !NON_TRANSITIVE == TWO_OCTET_AS && self.0[1] == LINK_BANDWIDTH
     }
 
-    /// A link bandwidth, said by an AS (RFC 10005: two octets; AS_TRANS for a number that does not fit).
+    /// A link bandwidth, said by an AS (RFC 10005 §2: two octets; AS_TRANS for a number that does not fit).
     #[must_use]
     pub fn of_bandwidth(asn: Asn, rate: Bandwidth, transitive: bool) -> Self {
         let kind = if transitive { TWO_OCTET_AS } else { NON_TRANSITIVE };
@@ -138,7 +135,7 @@ impl FromStr for ExtCommunity {
     }
 }
 
-/// How much a link carries, octets per second as the wire says it (RFC 10005). Never negative, never infinite.
+/// How much a link carries, octets per second as the wire says it (RFC 10005 §2). Never negative, never infinite.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Bandwidth(f32);
 
@@ -152,7 +149,8 @@ impl Bandwidth {
     /// From octets per second, if a link can have that.
     #[must_use]
     pub fn new(octets_per_s: f32) -> Option<Self> {
-        (octets_per_s.is_finite() && octets_per_s >= 0.0).then_some(Self(octets_per_s))
+        // The sum makes a plain zero of a negative one, which is as valid (RFC 10005 §4).
+        (octets_per_s.is_finite() && octets_per_s >= 0.0).then_some(Self(octets_per_s + 0.0))
     }
 
     /// What several links carry together; as exact as one of them, in whatever order they come.
@@ -211,7 +209,7 @@ impl Attrs<'_> {
         value.as_chunks::<8>().0.iter().copied().map(ExtCommunity)
     }
 
-    /// The link bandwidth: the lowest of several, whether they may leave the AS or not (RFC 10005).
+    /// The link bandwidth: the lowest of several, zero included, whether they may leave the AS or not (RFC 10005 §4).
     #[must_use]
     pub fn link_bandwidth(self) -> Option<Bandwidth> {
         let all = self.ext_communities().filter_map(ExtCommunity::link_bandwidth);
@@ -234,7 +232,8 @@ pub fn outside(block: &[u8]) -> Cow<'_, [u8]> {
     out
 }
 
-/// The block with this link bandwidth in the place of any other.
+/// The block with this link bandwidth in the place of any other, of both types: one left beside it would say something else
+/// (RFC 10005 §3.1, §7.1).
 #[must_use]
 pub fn with_bandwidth(block: &[u8], community: ExtCommunity) -> Vec<u8> {
     let others = Attrs(block).ext_communities().filter(|one| !one.is_link_bandwidth());
@@ -251,7 +250,7 @@ mod tests {
 
     #[test]
     fn communities_are_read_as_they_are_written() {
-        // RFC 4360 §3.1, §3.2, §4, §5; RFC 5668 §2; RFC 10005.
+        // RFC 4360 §3.1, §3.2, §4, §5; RFC 5668 §2; RFC 10005 §2.
         for (text, octets) in [
             ("rt:65000:1", [0, 2, 0xfd, 0xe8, 0, 0, 0, 1]),
             ("ro:10.0.0.1:7", [1, 3, 10, 0, 0, 1, 0, 7]),
@@ -272,7 +271,7 @@ mod tests {
 
     #[test]
     fn the_lowest_usable_bandwidth_counts() {
-        // RFC 10005
+        // RFC 10005 §4
         let block = |rates: &[(u8, f32)]| {
             let value: Vec<u8> =
                 rates.iter().flat_map(|(kind, rate)| [&[*kind, 4, 0, 1][..], &rate.to_be_bytes()].concat()).collect();
@@ -282,7 +281,26 @@ mod tests {
         assert_eq!(of(&[(0, 5.0), (0x40, 3.0)]), Some(3.0));
         assert_eq!(of(&[(0, f32::NAN), (0, -1.0), (0, f32::INFINITY), (0, 7.0)]), Some(7.0));
         assert_eq!(of(&[(0, f32::NAN)]), None);
+        assert_eq!(of(&[(0, 5.0), (0x40, 0.0)]), Some(0.0), "zero is valid");
         assert_eq!(of(&[(3, 5.0)]), None, "opaque, and something else");
+    }
+
+    #[test]
+    fn a_negative_zero_is_zero() {
+        // RFC 10005 §4: a negative value is ignored, zero is valid; IEEE 754: -0 = 0.
+        let community = ExtCommunity([0, 4, 0, 1, 0x80, 0, 0, 0]);
+        let zero = community.link_bandwidth().unwrap();
+        assert_eq!(zero.octets_per_s().to_bits(), 0);
+        assert_eq!(community.to_string(), "link-bandwidth:1:0");
+        assert!(community.to_string().parse::<ExtCommunity>().is_ok());
+    }
+
+    #[test]
+    fn as_trans_stands_for_an_as_number_of_four_octets() {
+        // RFC 10005 §2, RFC 6793 §9
+        let rate = Bandwidth::new(1.0).unwrap();
+        assert_eq!(ExtCommunity::of_bandwidth(Asn(64_600), rate, true).0[..4], [0, 4, 0xfc, 0x58]);
+        assert_eq!(ExtCommunity::of_bandwidth(Asn(4_200_000_010), rate, false).0[..4], [0x40, 4, 0x5b, 0xa0]);
     }
 
     #[test]

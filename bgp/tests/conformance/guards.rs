@@ -27,7 +27,7 @@ fn plant(guards: &Value) -> Plant {
     plant
 }
 
-/// A link bandwidth in octets per second (RFC 10005).
+/// A link bandwidth in octets per second (RFC 10005 §2).
 fn bandwidth(octets_per_s: f32) -> Vec<u8> {
     [&[0, 4, 0xfc, 0x59][..], &octets_per_s.to_be_bytes()].concat()
 }
@@ -92,7 +92,7 @@ fn only_next_hops_in_use_count() {
     assert_eq!(plant.told(PREFIX), None);
 }
 
-/// RFC 10005: what the next hops carry together; one that says nothing adds nothing.
+/// RFC 10005 §3.4: what the next hops carry together; one that says nothing adds nothing.
 #[test]
 fn with_too_little_bandwidth_a_prefix_is_held_back() {
     let mut plant = plant(&json!([{"prefix": PREFIX, "minimum_bandwidth": "30G"}]));

@@ -49,7 +49,8 @@ pub(super) const LARGE_PATTERN: Kind<Pattern<3>> = Kind {
 pub(super) const EXT_PATTERN: Kind<Vec<ExtPattern>> = Kind {
     read: values::ext_pattern,
     what: "extended community",
-    remedy: "\"rt:65000:1\", \"ro:65000:*\", \"rt:*\", \"link-bandwidth:*\", or 0x with 16 digits",
+    remedy: "\"rt:65000:1\", \"ro:65000:*\", \"rt:*\", \"link-bandwidth:*\", \"link-bandwidth:* transitive\", or 0x with 16 \
+             digits",
 };
 
 impl Compiler<'_> {

@@ -128,9 +128,15 @@ pub(super) fn ext_community(value: &Value) -> Option<ExtCommunity> {
     value.as_str()?.parse().ok()
 }
 
-/// The same, or `rt:65000:*`, `rt:*`, `link-bandwidth:*`.
+/// The same, or `rt:65000:*`, `rt:*`, `link-bandwidth:*`, `link-bandwidth:* transitive`, `link-bandwidth:* non-transitive`.
 pub(super) fn ext_pattern(value: &Value) -> Option<Vec<ExtPattern>> {
     let text = value.as_str()?;
+    // RFC 10005 §7.1: a neighbour that knows one type only leaves a wrong number in the other.
+    for (one_type, kind) in [("link-bandwidth:* transitive", 0x00), ("link-bandwidth:* non-transitive", 0x40)] {
+        if text == one_type {
+            return Some(vec![of_type(kind, LINK_BANDWIDTH)]);
+        }
+    }
     let Some(front) = text.strip_suffix(":*") else {
         let community: ExtCommunity = text.parse().ok()?;
         return Some(vec![ExtPattern { mask: u64::MAX, value: u64::from_be_bytes(community.0) }]);
@@ -139,15 +145,22 @@ pub(super) fn ext_pattern(value: &Value) -> Option<Vec<ExtPattern>> {
     let (types, sub): (&[u64], u64) = match front {
         "rt" => (&[0, 1, 2], 2),
         "ro" => (&[0, 1, 2], 3),
-        "link-bandwidth" => (&[0, 0x40], 4),
+        "link-bandwidth" => (&[0, 0x40], LINK_BANDWIDTH),
         _ => {
             let word = u64::from_be_bytes(format!("{front}:0").parse::<ExtCommunity>().ok()?.0);
             let mask = if word >> 56 == 0 { !0 << 32 } else { !0 << 16 };
             return (!front.starts_with("0x")).then(|| vec![ExtPattern { mask, value: word & mask }]);
         }
     };
-    let of = |kind: &u64| ExtPattern { mask: !0 << 48, value: kind << 56 | sub << 48 };
-    Some(types.iter().map(of).collect())
+    Some(types.iter().map(|kind| of_type(*kind, sub)).collect())
+}
+
+/// Sub-type of link bandwidth communities (RFC 10005 §2).
+const LINK_BANDWIDTH: u64 = 4;
+
+/// Every community of a type and sub-type.
+const fn of_type(kind: u64, sub: u64) -> ExtPattern {
+    ExtPattern { mask: !0 << 48, value: kind << 56 | sub << 48 }
 }
 
 /// `10G`, or a number of bits per second.

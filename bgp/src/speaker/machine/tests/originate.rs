@@ -34,7 +34,7 @@ fn a_route_comes_and_goes_without_a_word_about_the_others() {
     assert_eq!(net.routes(2), [""; 0]);
 }
 
-/// RFC 10005: the bandwidths of the members of a set are their shares, across AS boundaries too.
+/// RFC 10005 §3.2: the bandwidths of the members of a set are their shares, across AS boundaries too.
 #[test]
 fn weights_of_origins_share_the_traffic() {
     let mut net = Net::new(&[65_001, 65_002, 65_003]);
