@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use weft_bgp::speaker::{FibChange, Want};
 use weft_bgp::types::{Hop, IfIndex, IpNet, Ipv4Net};
-use weft_fabric::config::FibConfig;
+use weft_fabric::config::{FibConfig, NexthopCompat};
 use weft_fabric::io::clock::Clock;
 use weft_fabric::io::netlink::{Event, Kernel};
 
@@ -72,6 +72,10 @@ async fn measure(number: u32) {
         prefer_source_v6: None,
         keep_on_exit: true,
         unreachable: Vec::new(),
+        resilient: Vec::new(),
+        nexthop_compat: NexthopCompat::Keep,
+        link_damping: true,
+        receive_buffer_bytes: 16 << 20,
     };
     let group = set(&links);
     let single = set(&links[..1]);

@@ -25,7 +25,7 @@ pub use answers::{
 pub use bfd::{BfdSession, BfdSessions};
 pub use build::{answer, find_peer};
 pub use dump::{TableDump, TablePath, TablePeer, TableRoute};
-pub use kernel::kernel_sentence;
+pub use kernel::{Kernel, kernel_sentence};
 pub use originated::{Originated, OriginatedRoute, refusal};
 pub use target::{Door, MAX_LIMIT, parse, query};
 pub use vips::{Vip, Vips};
@@ -86,6 +86,11 @@ pub enum Question {
     Dump(Selection),
     /// Counters, as Prometheus reads them.
     Metrics,
+    /// The kernel's side.
+    Fib {
+        /// With a fresh dump beside what is wanted.
+        diff: bool,
+    },
 }
 
 /// What may be ordered.
@@ -187,6 +192,26 @@ pub struct KernelCounts {
     pub nexthops: u64,
     /// Changes that the kernel refused so far.
     pub failures: u64,
+    /// Operations not yet sent.
+    pub pending: u64,
+    /// Routes that wait for a live neighbour.
+    pub waiting: u64,
+    /// Routes of others in the place of ours.
+    pub conflicts: u64,
+    /// Whole dumps compared.
+    pub dumps: u64,
+    /// Since the last one, seconds.
+    pub dump_age_s: u64,
+    /// What the last one showed that was not as believed.
+    pub differences: u64,
+    /// The same of all dumps.
+    pub drift: u64,
+    /// Dumps that changes disturbed.
+    pub interrupted: u64,
+    /// Times that notifications were lost.
+    pub overruns: u64,
+    /// Of ours, deleted by somebody else.
+    pub foreign_deletions: u64,
 }
 
 /// An answer, as it is sent: the body's fields beside `schema` and `node`.
@@ -237,6 +262,8 @@ pub enum Body {
     Originated(Originated),
     /// To [`Question::Dump`].
     Dump(TableDump),
+    /// To [`Question::Fib`].
+    Fib(Box<Kernel>),
     /// To [`Question::Metrics`]: no JSON, the text as it is.
     Metrics {
         /// Prometheus' text format.
@@ -284,6 +311,7 @@ impl Answer {
             | Body::Dump(_)
             | Body::Vips(_)
             | Body::Originated(_)
+            | Body::Fib(_)
             | Body::Observers(_)
             | Body::Rpki(_)
             | Body::Bfd(_)

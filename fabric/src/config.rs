@@ -5,6 +5,7 @@
 
 mod auth;
 mod bfd;
+mod fib;
 mod file;
 mod import;
 mod locate;
@@ -20,12 +21,13 @@ mod vip;
 pub use crate::io::files::load;
 pub use auth::{AoAlgorithm, Method, Place, Protection, TcpAo};
 pub use bfd::{Bfd, BfdConfig, BfdOptions, BfdPeers, Interval};
+pub use fib::{Fib, FibConfig, NexthopCompat};
 pub use file::{
-    AddPath, AddPathSend, Announce, Api, BgpRole, Config, FamilyName, Fib, LocalAsOptions, LocalAsWritten, NextHop,
+    AddPath, AddPathSend, Announce, Api, BgpRole, Config, FamilyName, LocalAsOptions, LocalAsWritten, NextHop,
     OnSigterm, Peer, Range, Shutdown, Source, Timers,
 };
 pub use import::{ConnectedRule, ImportConfig, ImportConnected, ImportKernel, KernelRule, Terms};
-pub use node::{ApiConfig, FibConfig, NodeConfig};
+pub use node::{ApiConfig, NodeConfig};
 pub use observe::{Cache, Collector, CollectorConfig, DumpConfig, Mrt, Rpki, View};
 pub use role::{Defaults, Role};
 pub use value::{Community, LargeCommunity, Listen, RemoteAsn, Retry};

@@ -9,6 +9,8 @@
 //! followed here at once, the rest is found by comparing with a dump, which this file asks for ([`Fib::take_dump_request`]).
 //! This file must not know sockets or netlink.
 
+mod diff;
+mod leave;
 mod objects;
 mod op;
 mod report;
@@ -17,8 +19,9 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use op::{Dump, HeldNexthop, HeldRoute, HeldShape, Member, NhId, Op, Refusal, RouteKey, Target};
-pub use report::{FailureReport, FibReport, KernelMember, KernelRoute};
+pub use diff::{Difference, FibDiff};
+pub use op::{Dump, HeldNexthop, HeldRoute, HeldShape, Member, NhId, Op, Refusal, RouteKey, Spread, Target};
+pub use report::{Deleter, FailureReport, FibHealth, FibReport, KernelMember, KernelRoute};
 
 use crate::config::FibConfig;
 use objects::{Held as HeldObject, Objects, Set};
@@ -73,8 +76,10 @@ pub struct Ack {
 pub enum Hint {
     /// Somebody else deleted a nexthop object.
     NexthopGone(NhId),
-    /// A route of this key is gone: ours, or one that stood in our way.
+    /// A route of ours is gone, or somebody else's took its place.
     RouteGone(RouteKey),
+    /// A route of somebody else that may have stood in our way is gone.
+    RouteFreed(RouteKey),
     /// Something else of ours may have changed.
     Doubt,
 }
@@ -95,7 +100,9 @@ pub struct Fib {
     /// Objects may have become unneeded.
     tidy: bool,
     /// The set interned last: neighbouring changes mostly share it.
-    last_set: Option<(Arc<[Hop]>, NhId)>,
+    last_set: Option<(Spread, Arc<[Hop]>, NhId)>,
+    /// What deletions wait for.
+    leaving: leave::Leaving,
     /// How often a comparison found something that no notification had told.
     drift: u64,
 }
@@ -117,6 +124,7 @@ impl Fib {
             swept: false,
             tidy: false,
             last_set: None,
+            leaving: leave::Leaving::default(),
             drift: 0,
         };
         if fib.config.install {
@@ -131,14 +139,20 @@ impl Fib {
         &self.config
     }
 
-    /// Takes changes; [`Fib::poll_ack`] answers once for each call.
+    /// Takes changes; [`Fib::poll_ack`] says when they are done, those of several calls at once if it can.
     pub fn want(&mut self, changes: &[FibChange]) {
         let Some(seq) = changes.iter().map(|change| change.seq).max() else { return };
         let mut batch = Batch { seq, open: Vec::new(), failed: Vec::new() };
+        self.leaving.fresh = true;
         if self.config.install {
             for change in changes {
                 let key = self.key(change.prefix);
-                match self.wanted(&change.want) {
+                match self.wanted(&change.prefix, &change.want) {
+                    // Who withdraws waits for nobody: it is noted, and tried until it is done.
+                    Some(Wanted::Nothing) => {
+                        self.set_wanted(key, Wanted::Nothing);
+                        continue;
+                    }
                     Some(wanted) => self.set_wanted(key, wanted),
                     None => {
                         self.set_wanted(key, Wanted::Nothing);
@@ -163,16 +177,22 @@ impl Fib {
         self.routes.want(key, wanted);
     }
 
-    fn wanted(&mut self, want: &Want) -> Option<Wanted> {
+    fn spread_of(&self, prefix: &IpNet) -> Spread {
+        let hit = self.config.resilient.iter().any(|range| range.contains(prefix));
+        if hit { Spread::Resilient } else { Spread::Hashed }
+    }
+
+    fn wanted(&mut self, prefix: &IpNet, want: &Want) -> Option<Wanted> {
         Some(match want {
             Want::Nothing => Wanted::Nothing,
             Want::Discard => Wanted::To(Target::Blackhole),
-            Want::Hops(hops) => Wanted::To(Target::Nexthop(self.intern(hops)?)),
+            Want::Hops(hops) => Wanted::To(Target::Nexthop(self.intern(self.spread_of(prefix), hops)?)),
         })
     }
 
-    fn intern(&mut self, hops: &Arc<[Hop]>) -> Option<NhId> {
-        if let Some((last, id)) = &self.last_set
+    fn intern(&mut self, spread: Spread, hops: &Arc<[Hop]>) -> Option<NhId> {
+        if let Some((how, last, id)) = &self.last_set
+            && *how == spread
             && (Arc::ptr_eq(last, hops) || last == hops)
         {
             return Some(*id);
@@ -188,8 +208,9 @@ impl Fib {
             }
         }
         set.sort_unstable();
-        let id = self.objects.intern(&Set::from(set))?;
-        self.last_set = Some((Arc::clone(hops), id));
+        let id = self.objects.intern(spread, &Set::from(set))?;
+        self.last_set = Some((spread, Arc::clone(hops), id));
+        self.follow_twins();
         Some(id)
     }
 
@@ -199,8 +220,16 @@ impl Fib {
         }
     }
 
+    /// Routes follow which objects do the same for now.
+    fn follow_twins(&mut self) {
+        if self.objects.take_changed() {
+            self.routes.set_twins(self.objects.twins());
+        }
+    }
+
     /// Objects follow which of them routes want.
     fn follow_touched(&mut self) {
+        self.follow_twins();
         let touched = self.routes.take_touched();
         self.tidy |= !touched.is_empty();
         for id in touched {
@@ -214,6 +243,7 @@ impl Fib {
             return;
         }
         self.objects.set_link(link, usable);
+        self.leaving.shaken = true;
         self.retry_all();
     }
 
@@ -231,14 +261,18 @@ impl Fib {
     /// Takes a notification into account.
     pub fn hint(&mut self, hint: Hint) {
         match hint {
+            // What is told may be older than what was done since: a dump follows.
             Hint::NexthopGone(id) if self.objects.get(id).is_some_and(|object| object.held != HeldObject::No) => {
+                self.dump_wanted = true;
                 self.lose(id)
             }
             Hint::RouteGone(key) if self.routes.entry(&key).is_some() => {
+                self.dump_wanted = true;
                 self.routes.have(key, None);
                 self.follow_touched();
             }
-            Hint::NexthopGone(_) | Hint::RouteGone(_) => {}
+            Hint::RouteFreed(key) if self.troubles.contains_key(&Subject::Route(key)) => self.routes.retry(key),
+            Hint::NexthopGone(_) | Hint::RouteGone(_) | Hint::RouteFreed(_) => {}
             Hint::Doubt => self.dump_wanted = true,
         }
     }
@@ -274,11 +308,19 @@ impl Fib {
         let (install, protocol, nexthop_base, nexthop_count) = fixed;
         self.config = FibConfig { install, protocol, nexthop_base, nexthop_count, ..config };
         self.want_last_resorts(Wanted::To(Target::Unreachable));
+        self.last_set = None;
         let moved = (old.table, old.metric) != (self.config.table, self.config.metric);
         let all: Vec<_> = self.routes.iter().map(|(key, entry)| (*key, *entry)).collect();
         for (key, entry) in all {
-            if moved && (key.table, key.metric) == (old.table, old.metric) && matches!(entry.want, Wanted::To(_)) {
-                self.set_wanted(self.key(key.prefix), entry.want);
+            let mut want = entry.want;
+            if let Wanted::To(Target::Nexthop(id)) = want
+                && let Some(id) = self.objects.respread(id, self.spread_of(&key.prefix))
+            {
+                want = Wanted::To(Target::Nexthop(id));
+                self.set_wanted(key, want);
+            }
+            if moved && (key.table, key.metric) == (old.table, old.metric) && matches!(want, Wanted::To(_)) {
+                self.set_wanted(self.key(key.prefix), want);
                 self.set_wanted(key, Wanted::Nothing);
             }
             if let Some(held) = entry.have
@@ -304,6 +346,11 @@ impl Fib {
         self.retry_all();
     }
 
+    /// Deletions wait for nothing any more.
+    pub fn hurry(&mut self) {
+        self.leaving = leave::Leaving::default();
+    }
+
     /// The next operations, at most `max`, none of which depends on another; their outcomes must be told by [`Fib::done`] before
     /// the next call. Empty: nothing is due until something happens or [`Fib::next_timeout`].
     pub fn next_ops(&mut self, now: Instant, max: usize) -> Vec<Op> {
@@ -312,22 +359,29 @@ impl Fib {
             self.retry_delay = (self.retry_delay * 2).min(RETRY_LAST);
             self.retry_all();
         }
+        self.leaving.look(now);
         let ops = self.objects.next_ops(max);
         if !ops.is_empty() {
             return ops;
+        }
+        if self.routes.is_unsettled() && self.leaving.is_quiet(now) {
+            self.routes.settle();
         }
         let ops = self.routes_to_set(max);
         if !ops.is_empty() {
             return ops;
         }
-        let keys = self.routes.next_to_delete(max);
-        let ops: Vec<_> = keys.into_iter().map(|key| Op::DeleteRoute { key }).collect();
+        let ops = self.deletions(now, max);
         if !ops.is_empty() || !self.swept || !std::mem::take(&mut self.tidy) {
             return ops;
         }
         // Ids that are forgotten here must not be found again by a set that was interned before.
         self.last_set = None;
         let unneeded = self.objects.unneeded(|id| self.routes.holding(id) > 0);
+        self.troubles.retain(|subject, _| match subject {
+            Subject::Nexthop(id) => self.objects.get(*id).is_some(),
+            Subject::Route(_) => true,
+        });
         unneeded
             .into_iter()
             .filter(|id| !self.troubles.contains_key(&Subject::Nexthop(*id)))
@@ -435,8 +489,8 @@ impl Fib {
 
     /// When [`Fib::next_ops`] has something to do again.
     #[must_use]
-    pub const fn next_timeout(&self) -> Option<Instant> {
-        self.retry_at
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.retry_at.into_iter().chain(self.leaving.next_timeout()).min()
     }
 
     /// Whether a dump is needed to know what is there; asks once.
@@ -445,7 +499,8 @@ impl Fib {
     }
 
     /// Compares with all that the kernel holds of ours. Until [`Fib::sweep`], what nobody wants is adopted; afterwards it goes.
-    pub fn compare(&mut self, dump: Dump) {
+    /// Returns how much was not as believed.
+    pub fn compare(&mut self, dump: Dump) -> u64 {
         let objects = self.objects.compare(&dump.nexthops);
         // What the dump does not list is gone with its routes; the list of routes below says which.
         for (old, new) in &objects.renumbered {
@@ -459,9 +514,11 @@ impl Fib {
         });
         let routes = self.routes.compare(found, !self.swept);
         self.routes.retry_starved();
-        self.drift += u64::try_from(objects.drift + routes).unwrap_or(u64::MAX);
+        let drift = u64::try_from(objects.drift + routes).unwrap_or(u64::MAX);
+        self.drift += drift;
         self.follow_touched();
         self.retry_all();
+        drift
     }
 
     /// The next acknowledgement that has become due.
@@ -473,12 +530,7 @@ impl Fib {
                 if state.is_some_and(|(_, due)| due) {
                     return ack;
                 }
-                let done = state.is_none_or(|(entry, _)| match entry.want {
-                    Wanted::Nothing => entry.have.is_none(),
-                    Wanted::To(target) => entry.have == Some(Held { target, exact: true }),
-                    Wanted::Leftover => true,
-                });
-                if !done {
+                if !state.is_none_or(|(entry, _)| self.routes.is_as_wanted(&entry)) {
                     batch.failed.push(key.prefix);
                 }
                 batch.open.pop();

@@ -1,6 +1,8 @@
 //! What an interface is, as every part of the daemon sees it: plain data, filled from the kernel by `io/netlink` or by a test.
 //! This file must not know how it is read.
 
+pub mod damp;
+
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use weft_bgp::types::{IfIndex, IpNet};
@@ -41,6 +43,8 @@ pub struct LinkInfo {
     pub up: bool,
     /// The far end is there.
     pub carrier: bool,
+    /// How often it lost its carrier within the last minute, while it is kept out of use for that: 0 = it is not.
+    pub damped: u32,
     /// The loopback interface.
     pub loopback: bool,
     /// The bridge, bond or VRF it belongs to.
@@ -55,6 +59,12 @@ impl LinkInfo {
     /// Whether packets can be sent through it now.
     #[must_use]
     pub const fn is_usable(&self) -> bool {
+        self.has_carrier() && self.damped == 0
+    }
+
+    /// Whether packets can be sent through it, flapping or not.
+    #[must_use]
+    pub const fn has_carrier(&self) -> bool {
         self.up && self.carrier
     }
 

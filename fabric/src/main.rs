@@ -281,6 +281,13 @@ enum Show {
         #[arg(long, value_name = "NUMBER", conflicts_with = "prefix")]
         limit: Option<usize>,
     },
+    /// What the kernel holds of ours, what it refused, and who disturbs it
+    #[command(alias = "kernel")]
+    Fib {
+        /// Compare a fresh dump of the kernel with what is wanted; exit code 1 if they differ
+        #[arg(long)]
+        diff: bool,
+    },
     /// Links, their addresses, and who is on them
     #[command(alias = "interface")]
     Interfaces,
@@ -417,6 +424,7 @@ fn shown(show: Show) -> verbs::Verb {
         Show::Neighbors { name, history: _ } => verbs::Verb::Neighbors(name),
         Show::Bgp { prefix, limit } => verbs::Verb::Bgp(prefix, limit),
         Show::Routes { prefix, limit } => verbs::Verb::Routes(prefix, limit),
+        Show::Fib { diff } => verbs::Verb::Fib(diff),
         Show::Interfaces => verbs::Verb::Interfaces,
         Show::Version => verbs::Verb::Version,
         Show::History => verbs::Verb::History,

@@ -1,7 +1,7 @@
 //! What Prometheus reads: the counters that the machines keep anyway, written down at each scrape. The list of names is in this
 //! crate's README, and a test holds the two together.
 
-use crate::api::{Observer, Surroundings};
+use crate::api::{KernelCounts, Observer, Surroundings};
 use crate::bfd::{State, Status};
 use crate::io::bfd::Report;
 use crate::node::Node;
@@ -131,6 +131,12 @@ impl Page {
             self.number("weft_fib_nexthops", "Next-hop objects of ours in the kernel", kernel.nexthops);
             let help = "Changes that the kernel refused";
             self.counter("weft_fib_failures_total", help, &[], [(Vec::new(), kernel.failures)]);
+            for (name, help, value) in FIB_GAUGES {
+                self.number(name, help, value(&kernel));
+            }
+            for (name, help, value) in FIB_COUNTERS {
+                self.counter(name, help, &[], [(Vec::new(), value(&kernel))]);
+            }
         }
     }
 
@@ -222,10 +228,35 @@ impl Page {
     }
 
     fn links(&self, node: &Node) {
+        let damped = node.links().iter().map(|link| (vec![link.name.clone()], u64::from(link.damped)));
+        let help = "Losses of carrier within a minute for which the interface is kept out of use; 0: it is not";
+        self.gauge("weft_interface_damped", help, &["interface"], damped);
         let usable = node.links().iter().map(|link| (vec![link.name.clone()], u64::from(link.is_usable())));
         self.gauge("weft_interface_up", "1 while the interface is up and has carrier", &["interface"], usable);
     }
 }
+
+type OfKernel = fn(&KernelCounts) -> u64;
+
+/// Gauges of the kernel's side.
+const FIB_GAUGES: [(&str, &str, OfKernel); 5] = [
+    ("weft_fib_pending", "Operations not yet sent to the kernel", |kernel| kernel.pending),
+    ("weft_fib_without_neighbor", "Routes that wait for a live neighbor", |kernel| kernel.waiting),
+    ("weft_fib_conflicts", "Prefixes where a route of others is in the place of ours", |kernel| kernel.conflicts),
+    ("weft_fib_dump_age_seconds", "Seconds since all of ours in the kernel was compared", |kernel| kernel.dump_age_s),
+    ("weft_fib_differences", "What that comparison found different, mended since", |kernel| kernel.differences),
+];
+
+/// Counters of the kernel's side.
+const FIB_COUNTERS: [(&str, &str, OfKernel); 5] = [
+    ("weft_fib_dumps_total", "Times all of ours in the kernel was compared", |kernel| kernel.dumps),
+    ("weft_fib_dumps_interrupted_total", "Dumps begun again because of changes", |kernel| kernel.interrupted),
+    ("weft_fib_drift_total", "What comparisons found different", |kernel| kernel.drift),
+    ("weft_fib_overruns_total", "Times netlink notifications were lost", |kernel| kernel.overruns),
+    ("weft_fib_foreign_deletions_total", "Routes and next hops of ours deleted by others", |kernel| {
+        kernel.foreign_deletions
+    }),
+];
 
 type OfNeighbor = fn(&NeighborInfo) -> u64;
 

@@ -4,6 +4,7 @@ pub mod bfd;
 pub mod bgp;
 pub mod doctor;
 pub mod explain;
+pub mod fib;
 pub mod history;
 pub mod interfaces;
 pub mod mrt;

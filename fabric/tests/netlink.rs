@@ -12,8 +12,12 @@
 
 #[path = "netlink/bed.rs"]
 mod bed;
+#[path = "netlink/faults.rs"]
+mod faults;
 #[path = "netlink/import.rs"]
 mod import;
+#[path = "netlink/scale.rs"]
+mod scale;
 
 use bed::{Bed, Ear, METRIC, PROTOCOL, Route, config, via};
 use rustix::thread::UnshareFlags;
@@ -28,7 +32,7 @@ use weft_fabric::io::netlink::Event;
 /// Healing of what somebody else broke.
 const HEALED_WITHIN: Duration = Duration::from_millis(100);
 
-const TESTS: [(&str, fn()); 13] = [
+const TESTS: [(&str, fn()); 22] = [
     ("every_form_of_route_is_installed", every_form_of_route_is_installed),
     ("carrier_loss_shrinks_and_return_restores", carrier_loss_shrinks_and_return_restores),
     ("a_flicker_of_the_carrier_costs_nothing_for_good", a_flicker_of_the_carrier_costs_nothing_for_good),
@@ -45,6 +49,15 @@ const TESTS: [(&str, fn()); 13] = [
         import::routes_of_other_software_are_told_as_they_come_and_go,
     ),
     ("a_flood_of_routes_ends_in_what_the_kernel_holds", import::a_flood_of_routes_ends_in_what_the_kernel_holds),
+    ("a_link_that_flaps_is_kept_out_until_it_stands", faults::a_link_that_flaps_is_kept_out_until_it_stands),
+    ("a_flood_of_notifications_costs_nothing_for_good", faults::a_flood_of_notifications_costs_nothing_for_good),
+    ("a_dump_that_changes_disturb_is_begun_again", faults::a_dump_that_changes_disturb_is_begun_again),
+    ("a_mass_deletion_is_healed_and_named", faults::a_mass_deletion_is_healed_and_named),
+    ("a_diff_finds_what_somebody_added", faults::a_diff_finds_what_somebody_added),
+    ("an_index_that_is_used_again_is_another_link", faults::an_index_that_is_used_again_is_another_link),
+    ("nexthop_compat_mode_is_put_back", scale::nexthop_compat_mode_is_put_back),
+    ("resilient_groups_shrink_and_grow", scale::resilient_groups_shrink_and_grow),
+    ("many_routes_follow_a_link_without_being_touched", scale::many_routes_follow_a_link_without_being_touched),
 ];
 
 fn main() -> ExitCode {
@@ -56,7 +69,7 @@ fn main() -> ExitCode {
         );
         return ExitCode::SUCCESS;
     }
-    let mut failed = 0;
+    let (mut passed, mut failed) = (0, 0);
     for (name, test) in TESTS.iter().filter(|(name, _)| name.contains(&wanted)) {
         let run = || {
             unshare(UnshareFlags::NEWNET).unwrap();
@@ -64,8 +77,11 @@ fn main() -> ExitCode {
         };
         let outcome = std::thread::spawn(run).join();
         println!("test {name} ... {}", if outcome.is_ok() { "ok" } else { "FAILED" });
+        passed += usize::from(outcome.is_ok());
         failed += usize::from(outcome.is_err());
     }
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    println!("test result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -149,7 +165,7 @@ fn every_form_of_route_is_installed() {
     kernel.install(changes);
     assert_eq!(bed.acked(&mut events), []);
     assert_eq!(bed.links_of(bed.route("10.11.0.0/16").unwrap().nhid.unwrap()), [b]);
-    assert_eq!(bed.route("10.14.0.0/16"), None);
+    bed.until("what nobody wants is gone", || bed.route("10.14.0.0/16").is_none());
 }
 
 fn carrier_loss_shrinks_and_return_restores() {
@@ -201,7 +217,7 @@ fn a_flicker_of_the_carrier_costs_nothing_for_good() {
     ];
     kernel.install(changes);
     assert_eq!(bed.acked(&mut events), []);
-    for _ in 0..20 {
+    for _ in 0..3 {
         bed.set_link("ap", false);
         bed.set_link("ap", true);
     }
@@ -354,6 +370,7 @@ fn a_foreign_route_of_equal_key_is_untouched() {
     let changes = prefixes.map(|prefix| bed.change(prefix, Want::Nothing)).to_vec();
     kernel.install(changes);
     assert_eq!(bed.acked(&mut events), []);
+    bed.until("ours are gone", || bed.routes().is_empty());
     for prefix in nets(&prefixes) {
         bed.foreign_route(prefix, METRIC, true);
     }

@@ -283,6 +283,8 @@ pub struct Interface {
     pub up: bool,
     /// The far end is there.
     pub carrier: bool,
+    /// Kept out of use because it lost its carrier so often within a minute; 0: it is not.
+    pub damped: u32,
     /// `veth`, `bridge`, …; absent for a physical device.
     pub kind: Option<String>,
     /// The bridge, bond or VRF it belongs to.

@@ -41,6 +41,8 @@ pub fn answer(node: &Node, now: Instant, around: &Surroundings, question: &Quest
         Question::Bfd => Body::Bfd(bfd::sessions(node, now, around.bfd.as_ref())),
         Question::Observers => Body::Observers(Observers { observers: around.observers.clone() }),
         Question::Dump(selection) => Body::Dump(dump::page(node, now, selection)),
+        // Only the kernel's thread knows; without one nothing is installed.
+        Question::Fib { diff: _ } => Body::Fib(Box::default()),
         Question::Metrics => Body::Metrics { text: metrics::text(node, now, around) },
     };
     Answer::new(&node.config().hostname, body)
@@ -291,6 +293,7 @@ fn interfaces(node: &Node, now: Instant) -> Interfaces {
             index: link.index.0,
             up: link.up,
             carrier: link.carrier,
+            damped: link.damped,
             kind: if link.loopback { Some("loopback".to_owned()) } else { link.kind.clone() },
             master: link.master.map(|master| link_name(node.links(), master)),
             mtu: link.mtu,

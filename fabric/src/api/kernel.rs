@@ -1,9 +1,19 @@
 //! The kernel's side of an answer, in words.
 
 use super::KernelCounts;
-use crate::fib::{FibReport, KernelRoute};
+use crate::fib::{FibDiff, FibReport, KernelRoute};
 use crate::link::LinkInfo;
+use serde::{Deserialize, Serialize};
 use weft_bgp::types::IfIndex;
+
+/// The kernel's side: counts, failures, who disturbs; and on request a fresh dump beside what is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// Counts.
+    pub fib: FibReport,
+    /// What a fresh dump shows.
+    pub diff: Option<FibDiff>,
+}
 
 impl From<&FibReport> for KernelCounts {
     fn from(report: &FibReport) -> Self {
@@ -12,6 +22,16 @@ impl From<&FibReport> for KernelCounts {
             routes: count(report.routes),
             nexthops: count(report.nexthops + report.groups),
             failures: count(report.failed),
+            pending: count(report.pending),
+            waiting: count(report.waiting),
+            conflicts: count(report.conflicts.len()),
+            dumps: report.health.dumps,
+            dump_age_s: report.health.dump_age_s,
+            differences: report.health.last_drift,
+            drift: report.drift,
+            interrupted: report.health.interrupted,
+            overruns: report.health.overruns,
+            foreign_deletions: report.health.foreign_deletions,
         }
     }
 }
@@ -34,8 +54,12 @@ pub fn kernel_sentence(held: Option<&KernelRoute>, links: &[LinkInfo]) -> String
         (true, Some(nhid)) => format!("nhid {} = {{{}}}", nhid.0, members.join(", ")),
     };
     let judged = match (&held.failure, held.as_wanted) {
+        (Some(failure), _) if held.tries > 1 => format!("not as wanted: {failure}, tried {} times", held.tries),
         (Some(failure), _) => format!("not as wanted: {failure}, tried again"),
         (None, true) => "as wanted".to_owned(),
+        (None, false) if held.width > 0 && held.members.len() < held.width => {
+            format!("{} of {} neighbours alive", held.members.len(), held.width)
+        }
         (None, false) => "not yet as wanted".to_owned(),
     };
     format!("{holds}, {judged}")
@@ -56,10 +80,15 @@ mod tests {
             installed: true,
             as_wanted: true,
             failure: None,
+            tries: 0,
+            width: 2,
         };
         assert_eq!(kernel_sentence(Some(&held), &[]), "nhid 7 = {link 2 ×1, link 3 ×1}, as wanted");
         assert_eq!(kernel_sentence(None, &[]), "no route of ours");
-        let gone = KernelRoute { members: Vec::new(), installed: false, as_wanted: false, ..held };
-        assert_eq!(kernel_sentence(Some(&gone), &[]), "no route, not yet as wanted");
+        let gone = KernelRoute { members: Vec::new(), nhid: None, installed: false, as_wanted: false, ..held };
+        assert_eq!(kernel_sentence(Some(&gone), &[]), "no route, 0 of 2 neighbours alive");
+        let refused = KernelRoute { failure: Some(crate::fib::Refusal::Exists), tries: 3, ..gone };
+        let said = "no route, not as wanted: something that is not ours is in its place, tried 3 times";
+        assert_eq!(kernel_sentence(Some(&refused), &[]), said);
     }
 }

@@ -64,6 +64,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
         "/v1/vips/set" => Request::Do(set_vip(&mut query)?),
         "/v1/observers" => Request::Show(Question::Observers),
         "/v1/dump" => Request::Show(Question::Dump(selection(&mut query)?)),
+        "/v1/fib" => Request::Show(Question::Fib { diff: flag(&mut query, "diff")? }),
         "/v1/interfaces" => Request::Show(Question::Interfaces),
         "/v1/explain" => Request::Show(Question::Explain(target_of(&query.needed("target")?)?)),
         "/v1/history" => Request::Show(Question::History),
@@ -85,7 +86,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
 fn unknown_path(door: Door, path: &str) -> Refusal {
     let remedy = match door {
         Door::Local => {
-            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, dump, observers, rpki, vips, originated, interfaces, explain, history, policy, health, metrics; POST /v1/ reload, stop, clear, vips/set, routes; DELETE /v1/routes"
+            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, dump, observers, rpki, fib, vips, originated, interfaces, explain, history, policy, health, metrics; POST /v1/ reload, stop, clear, vips/set, routes; DELETE /v1/routes"
         }
         Door::Metrics => "GET /metrics or /healthz; everything else is answered on the unix socket only",
     };
@@ -121,12 +122,15 @@ fn no_prefix(name: &str, text: &str) -> Refusal {
 
 fn clear(query: &mut Query) -> Result<Command, Refusal> {
     let peer = query.needed("peer")?;
-    let hard = match query.take("hard").as_deref() {
-        None | Some("false") => false,
-        Some("true" | "") => true,
-        Some(other) => return Err(Refusal::new(400, format!("hard={other} is not possible"), "write true or false")),
-    };
-    Ok(Command::Clear { peer, hard })
+    Ok(Command::Clear { peer, hard: flag(query, "hard")? })
+}
+
+fn flag(query: &mut Query, name: &str) -> Result<bool, Refusal> {
+    match query.take(name).as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true" | "") => Ok(true),
+        Some(other) => Err(Refusal::new(400, format!("{name}={other} is not possible"), "write true or false")),
+    }
 }
 
 fn set_vip(query: &mut Query) -> Result<Command, Refusal> {
@@ -195,6 +199,8 @@ mod tests {
             (Door::Local, "GET", "/v1/bgp?prefix=fd00%3A%3A%2F64"),
             (Door::Local, "GET", "/v1/explain?target=fd00::1"),
             (Door::Local, "GET", "/v1/health"),
+            (Door::Local, "GET", "/v1/fib"),
+            (Door::Local, "GET", "/v1/fib?diff=true"),
             (Door::Local, "GET", "/v1/metrics"),
             (Door::Local, "POST", "/v1/clear?peer=spine%201&hard=true"),
             (Door::Local, "POST", "/v1/clear?peer=tor1"),

@@ -72,6 +72,7 @@ fn link(index: u32, name: &str, net: &str) -> LinkInfo {
         mtu: 1_500,
         up: true,
         carrier: true,
+        damped: 0,
         loopback: name == "lo",
         master: None,
         kind: (name != "lo").then(|| "veth".to_owned()),
@@ -215,7 +216,7 @@ impl Plant {
             config: "/etc/weft/weft.yaml".to_owned(),
             pid: 42,
             resident_bytes: Some(6_000_000),
-            kernel: Some(KernelCounts { routes: 3, nexthops: 4, failures: 0 }),
+            kernel: Some(KernelCounts { routes: 3, nexthops: 4, ..KernelCounts::default() }),
             observers: Vec::new(),
             bfd: None,
         };
@@ -367,6 +368,7 @@ fn table_of(question: &Question, answer: &Answer) -> String {
         Question::Vips => show::vips::table_of(&read(value)),
         Question::Rpki => show::rpki::table_of(&read(value)),
         Question::Bfd => show::bfd::table_of(&read(value)),
+        Question::Fib { .. } => show::fib::text(&read(value)),
         Question::Health | Question::Dump(_) | Question::Metrics => panic!("{question:?} has no table"),
     }
 }

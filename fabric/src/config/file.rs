@@ -2,6 +2,7 @@
 
 use super::auth::TcpAo;
 use super::bfd::Bfd;
+use super::fib::Fib;
 use super::import::{ImportConnected, ImportKernel};
 use super::observe::{Collector, Mrt, Rpki};
 use super::role::Role;
@@ -333,27 +334,6 @@ pub struct Announce {
     /// Large communities.
     #[serde(default)]
     pub large_communities: Vec<LargeCommunity>,
-}
-
-/// Section `fib`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Fib {
-    /// Program the kernel; default true.
-    pub install: Option<bool>,
-    /// Most next hops per route, 1..=64; default 64.
-    pub multipath: Option<u8>,
-    /// Leave routes behind when the daemon ends for a restart; default true.
-    pub keep_on_exit: Option<bool>,
-    /// Metric of all our routes; default 77.
-    pub metric: Option<u32>,
-    /// Routing protocol number that marks our routes; default 77, which no other daemon is known to use (193 is LDP in FRR).
-    pub protocol: Option<u8>,
-    /// Kernel table; default 254 (main).
-    pub table: Option<u32>,
-    /// Ranges for which a last-resort unreachable route is held.
-    #[serde(default)]
-    pub unreachable: Vec<IpNet>,
 }
 
 /// Section `api`.

@@ -2,7 +2,8 @@
 
 use super::auth::Protection;
 use super::bfd::{self, BfdPeers};
-use super::file::{Config, Fib, OnSigterm};
+use super::fib::{self, FibConfig};
+use super::file::{Config, OnSigterm};
 use super::import::{self, ImportConfig};
 use super::observe::{self, CollectorConfig, DumpConfig};
 use super::peer;
@@ -11,7 +12,7 @@ use super::vip::{self, VipConfig};
 use super::{ConfigError, Fault, locate};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use weft_bgp::peer::{Endpoint, PeerConfig};
@@ -19,16 +20,8 @@ use weft_bgp::policy::{self, Policies, SetNextHop};
 use weft_bgp::speaker::{DynamicRange, Originate, SpeakerConfig};
 use weft_bgp::types::Asn;
 
-/// Metrics of the kernel's own routes and of DHCP and RA defaults: a route of equal prefix and metric would be overwritten.
-const FOREIGN_METRICS: [u32; 5] = [0, 20, 32, 100, 1024];
-/// Protocol numbers up to `static` belong to the kernel and to administrators (rtnetlink(7)).
-const FIRST_OWN_PROTOCOL: u8 = 5;
 /// The kernel's nexthop groups hold more; an ECMP set of ours holds 64.
-const MAX_MULTIPATH: u8 = 64;
-/// First of our nexthop ids: above what other software counts up from 1.
-const NEXTHOP_BASE: u32 = 0xF000_0000;
-/// How many nexthop ids are ours.
-const NEXTHOP_COUNT: u32 = 0x0100_0000;
+pub(super) const MAX_MULTIPATH: u8 = 64;
 
 /// Everything a node needs to know.
 #[derive(Clone, Debug)]
@@ -70,31 +63,6 @@ pub struct NodeConfig {
     pub rpki: Vec<SocketAddr>,
     /// What SIGTERM means.
     pub on_sigterm: OnSigterm,
-}
-
-/// How routes go into the kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FibConfig {
-    /// False: the kernel is left alone and every change counts as installed at once.
-    pub install: bool,
-    /// Kernel table.
-    pub table: u32,
-    /// Metric of all our routes.
-    pub metric: u32,
-    /// Routing protocol number that marks what is ours.
-    pub protocol: u8,
-    /// First nexthop id of ours.
-    pub nexthop_base: u32,
-    /// How many nexthop ids are ours.
-    pub nexthop_count: u32,
-    /// Preferred source of IPv4 routes.
-    pub prefer_source_v4: Option<Ipv4Addr>,
-    /// Preferred source of IPv6 routes.
-    pub prefer_source_v6: Option<Ipv6Addr>,
-    /// Leave routes behind on exit.
-    pub keep_on_exit: bool,
-    /// Last-resort unreachable routes.
-    pub unreachable: Vec<IpNet>,
 }
 
 /// Where the daemon answers.
@@ -165,7 +133,7 @@ impl Config {
             originate: self.originated(&mut faults),
             vips: vip::vips(self, &mut faults),
             import: import::import(self, &mut faults),
-            fib: self.fib(&mut faults),
+            fib: fib::config(self, &defaults, &mut faults),
             api: self.api(),
             bmp: observe::collectors(self, &mut faults),
             mrt: observe::dump(self, &mut faults),
@@ -331,70 +299,12 @@ impl Config {
         all
     }
 
-    fn fib(&self, faults: &mut Faults<'_>) -> FibConfig {
-        check_fib(&self.fib, faults);
-        let mut v4 = None;
-        let mut v6 = None;
-        for net in &self.addresses {
-            match net.addr() {
-                IpAddr::V4(addr) => v4 = v4.or(Some(addr)),
-                IpAddr::V6(addr) => v6 = v6.or(Some(addr)),
-            }
-        }
-        FibConfig {
-            install: self.fib.install.unwrap_or(true),
-            table: self.fib.table.unwrap_or(254),
-            metric: self.fib.metric.unwrap_or(77),
-            protocol: self.fib.protocol.unwrap_or(77),
-            nexthop_base: NEXTHOP_BASE,
-            nexthop_count: NEXTHOP_COUNT,
-            prefer_source_v4: v4,
-            prefer_source_v6: v6,
-            keep_on_exit: self.fib.keep_on_exit.unwrap_or(true),
-            unreachable: self.fib.unreachable.clone(),
-        }
-    }
-
     fn api(&self) -> ApiConfig {
         let default = ApiConfig::default();
         ApiConfig {
             socket: self.api.socket.clone().unwrap_or(default.socket),
             http: self.api.http.map_or(default.http, |listen| listen.0),
         }
-    }
-}
-
-fn check_fib(fib: &Fib, faults: &mut Faults<'_>) {
-    if let Some(metric) = fib.metric
-        && FOREIGN_METRICS.contains(&metric)
-    {
-        faults.add(
-            "fib.metric",
-            format!("{metric} is used by the kernel or by DHCP and RA, whose routes would be overwritten"),
-            "leave it out (77), or choose one that nobody else uses",
-        );
-    }
-    if let Some(protocol) = fib.protocol
-        && protocol < FIRST_OWN_PROTOCOL
-    {
-        faults.add(
-            "fib.protocol",
-            format!("{protocol} marks routes of the kernel or of an administrator"),
-            "leave it out (77), or choose one of 5..=255 that no other daemon uses",
-        );
-    }
-    if let Some(table) = fib.table
-        && (table == 0 || table == 255)
-    {
-        faults.add("fib.table", format!("table {table} is the kernel's own"), "leave it out (254, main)");
-    }
-    if let Some(multipath) = fib.multipath
-        && !(1..=MAX_MULTIPATH).contains(&multipath)
-    {
-        faults.add("fib.multipath", format!("{multipath} is not within 1..=64"), "leave it out (64)");
-    }
-    for (index, prefix) in fib.unreachable.iter().enumerate() {
-        check_host_bits(*prefix, &format!("fib.unreachable[{index}]"), faults);
     }
 }
 

@@ -3,6 +3,7 @@
 //! A role carries the safe policy. Without a role RFC 8212 holds: an external peer without a named policy
 //! is neither believed nor told anything.
 
+use super::fib::NexthopCompat;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use weft_bgp::peer::NextHopRule;
@@ -47,6 +48,8 @@ pub struct Defaults {
     pub advertise_after_install: bool,
     /// Wait for End-of-RIB at start, milliseconds.
     pub hold_back_ms: u32,
+    /// How the kernel tells others of next-hop objects.
+    pub nexthop_compat: NexthopCompat,
 }
 
 impl Defaults {
@@ -61,8 +64,16 @@ impl Defaults {
             max_prefixes: None,
             advertise_after_install: false,
             hold_back_ms: 0,
+            nexthop_compat: NexthopCompat::Keep,
         };
         let within = Self { policy: Some("accept-all"), ..none };
+        // Its kernel is the fabric's: nothing else on it reads routes, and a group changes under all of them.
+        let switch = Self {
+            advertise_after_install: true,
+            hold_back_ms: HOLD_BACK_MS,
+            nexthop_compat: NexthopCompat::Fast,
+            ..within
+        };
         match role {
             None => none,
             Some(Role::Host | Role::Boot) => Self {
@@ -71,13 +82,11 @@ impl Defaults {
                 max_prefixes: Some(HOST_MAX_PREFIXES),
                 ..within
             },
-            Some(Role::Tor) => Self { advertise_after_install: true, hold_back_ms: HOLD_BACK_MS, ..within },
+            Some(Role::Tor) => switch,
             Some(Role::Spine) => Self {
-                advertise_after_install: true,
-                hold_back_ms: HOLD_BACK_MS,
                 internal_next_hop: NextHopRule::SelfOnExport,
                 external_next_hop: NextHopRule::SelfOnExport,
-                ..within
+                ..switch
             },
             Some(Role::Border) => Self { originated_only: true, ..within },
         }

@@ -7,7 +7,7 @@
 //! ```
 //! So a neighbour that dies costs one deletion, whatever the number of routes, and a route that wants the same set is not touched.
 
-use super::op::{HeldNexthop, HeldShape, Member, NhId, Op};
+use super::op::{HeldNexthop, HeldShape, Member, NhId, Op, Spread};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weft_bgp::types::IfIndex;
@@ -19,7 +19,7 @@ pub(super) type Set = Arc<[(Member, u8)]>;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Shape {
     Member(Member),
-    Group(Set),
+    Group(Spread, Set),
     /// Of an earlier run and of no use to us; the id keeps shapes distinct.
     Orphan(NhId),
 }
@@ -60,6 +60,8 @@ pub(super) struct Objects {
     dead: BTreeSet<Member>,
     /// To be looked at by [`Objects::next_ops`].
     dirty: BTreeSet<NhId>,
+    /// An object came or went, here or in the kernel, since the last [`Objects::take_changed`].
+    changed: bool,
 }
 
 impl Objects {
@@ -74,18 +76,19 @@ impl Objects {
             usable: BTreeSet::new(),
             dead: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            changed: false,
         }
     }
 
     /// The id of a set; objects are made up as needed, and reach the kernel when a route wants them. `None`: no id is free.
-    pub(super) fn intern(&mut self, set: &Set) -> Option<NhId> {
+    pub(super) fn intern(&mut self, spread: Spread, set: &Set) -> Option<NhId> {
         if let [(member, _)] = &**set {
             return self.id_of(Shape::Member(*member));
         }
         for (member, _) in &**set {
             self.id_of(Shape::Member(*member))?;
         }
-        self.id_of(Shape::Group(Arc::clone(set)))
+        self.id_of(Shape::Group(spread, Arc::clone(set)))
     }
 
     fn id_of(&mut self, shape: Shape) -> Option<NhId> {
@@ -109,6 +112,7 @@ impl Objects {
     }
 
     fn insert(&mut self, id: NhId, shape: Shape, held: Held) {
+        self.changed = true;
         self.by_shape.insert(shape.clone(), id);
         self.by_id.insert(id, Object { shape, held, wanted: false, groups: 0, doomed: false });
     }
@@ -125,7 +129,13 @@ impl Objects {
         })
     }
 
-    fn is_alive(&self, member: &Member) -> bool {
+    /// Whether a group in the kernel names an object.
+    pub(super) fn is_in_group(&self, id: NhId) -> bool {
+        let names = |object: &Object| matches!(&object.held, Held::Group(members) if members.iter().any(|(member, _)| *member == id));
+        self.by_id.values().any(names)
+    }
+
+    pub(super) fn is_alive(&self, member: &Member) -> bool {
         self.usable.contains(&member.link) && !self.dead.contains(member)
     }
 
@@ -174,7 +184,7 @@ impl Objects {
         if std::mem::replace(&mut object.wanted, wanted) == wanted {
             return;
         }
-        let Shape::Group(set) = object.shape.clone() else { return };
+        let Shape::Group(_, set) = object.shape.clone() else { return };
         for (member, _) in &*set {
             let Some(id) = self.by_shape.get(&Shape::Member(*member)) else { continue };
             if let Some(object) = self.by_id.get_mut(id) {
@@ -198,9 +208,7 @@ impl Objects {
     }
 
     fn deletion(&self, id: NhId) -> Option<Op> {
-        let object = self.by_id.get(&id)?;
-        let dead = matches!(&object.shape, Shape::Member(member) if !self.is_alive(member) && object.held != Held::No);
-        (object.doomed || dead).then_some(Op::DeleteNexthop { id })
+        self.by_id.get(&id)?.doomed.then_some(Op::DeleteNexthop { id })
     }
 
     fn creation(&self, id: NhId) -> Option<Op> {
@@ -212,15 +220,15 @@ impl Objects {
 
     fn grouping(&self, id: NhId) -> Option<Op> {
         let object = self.by_id.get(&id)?;
-        let Shape::Group(set) = &object.shape else { return None };
-        let members = self.present(set);
+        let Shape::Group(spread, set) = &object.shape else { return None };
+        let (spread, members) = (*spread, self.present(set));
         if !object.wanted || members.is_empty() {
             return None;
         }
         match &object.held {
-            Held::No => Some(Op::SetGroup { id, members, replace: false }),
+            Held::No => Some(Op::SetGroup { id, members, spread, replace: false }),
             Held::Group(held) if *held == members => None,
-            Held::Group(_) | Held::Member | Held::Orphan => Some(Op::SetGroup { id, members, replace: true }),
+            Held::Group(_) | Held::Member | Held::Orphan => Some(Op::SetGroup { id, members, spread, replace: true }),
         }
     }
 
@@ -234,6 +242,47 @@ impl Objects {
             set.iter().filter_map(|(member, weight)| id(member).map(|id| (id, *weight))).collect();
         members.sort_unstable();
         members
+    }
+
+    /// Whether an object came or went, here or in the kernel, since the last call.
+    pub(super) const fn take_changed(&mut self) -> bool {
+        std::mem::replace(&mut self.changed, false)
+    }
+
+    /// Groups in the kernel that lack members, each with the object that stands for what is left of it: who wants that is served
+    /// by the group as it is.
+    pub(super) fn twins(&self) -> BTreeSet<(NhId, NhId)> {
+        let twin = |(id, object): (&NhId, &Object)| {
+            let (Shape::Group(spread, set), Held::Group(held)) = (&object.shape, &object.held) else { return None };
+            if held.len() >= set.len() || object.doomed {
+                return None;
+            }
+            let twin = match &held[..] {
+                [(only, _)] => *only,
+                several => {
+                    let member = |(id, weight): &(NhId, u8)| match self.by_id.get(id).map(|object| &object.shape) {
+                        Some(Shape::Member(member)) => Some((*member, *weight)),
+                        Some(Shape::Group(..) | Shape::Orphan(_)) | None => None,
+                    };
+                    let mut left = several.iter().map(member).collect::<Option<Vec<_>>>()?;
+                    left.sort_unstable();
+                    *self.by_shape.get(&Shape::Group(*spread, left.into()))?
+                }
+            };
+            Some((*id, twin))
+        };
+        self.by_id.iter().filter_map(twin).collect()
+    }
+
+    /// The object for the same neighbours as `id` with another way to spread; `None`: it is no group, or spreads that way already.
+    pub(super) fn respread(&mut self, id: NhId, spread: Spread) -> Option<NhId> {
+        match &self.by_id.get(&id)?.shape {
+            Shape::Group(old, set) if *old != spread => {
+                let set = Arc::clone(set);
+                self.intern(spread, &set)
+            }
+            Shape::Group(..) | Shape::Member(_) | Shape::Orphan(_) => None,
+        }
     }
 
     /// An object is not tried again until it is dirty again.
@@ -250,6 +299,7 @@ impl Objects {
     pub(super) fn created(&mut self, id: NhId) {
         let Some(object) = self.by_id.get_mut(&id) else { return };
         object.held = Held::Member;
+        self.changed = true;
         let Shape::Member(member) = object.shape else { return };
         self.touch_groups_of(member);
     }
@@ -258,12 +308,13 @@ impl Objects {
     pub(super) fn grouped(&mut self, id: NhId, members: &[(NhId, u8)]) {
         if let Some(object) = self.by_id.get_mut(&id) {
             object.held = Held::Group(members.to_vec());
+            self.changed = true;
         }
     }
 
     fn touch_groups_of(&mut self, member: Member) {
         for (id, object) in &self.by_id {
-            if matches!(&object.shape, Shape::Group(set) if set.iter().any(|(other, _)| *other == member)) {
+            if matches!(&object.shape, Shape::Group(_, set) if set.iter().any(|(other, _)| *other == member)) {
                 self.dirty.insert(*id);
             }
         }
@@ -272,6 +323,7 @@ impl Objects {
     /// The kernel dropped an object: groups shrink, and those that lose their last member go too. Returns all that is gone.
     pub(super) fn lost(&mut self, id: NhId) -> BTreeSet<NhId> {
         let mut gone = BTreeSet::from([id]);
+        self.changed = true;
         for (other, object) in &mut self.by_id {
             if *other == id {
                 object.held = Held::No;
@@ -300,7 +352,7 @@ impl Objects {
         let is_group = |object: &Object| !matches!(object.shape, Shape::Member(_));
         for (id, object) in self.by_id.iter().filter(|(_, object)| is_group(object)) {
             if object.wanted || holding(*id) {
-                if let Shape::Group(set) = &object.shape {
+                if let Shape::Group(_, set) = &object.shape {
                     in_groups.extend(set.iter().map(|(member, _)| *member));
                 }
             } else {
@@ -325,6 +377,7 @@ impl Objects {
     }
 
     fn forget(&mut self, id: NhId) {
+        self.changed = true;
         if let Some(object) = self.by_id.remove(&id) {
             self.by_shape.remove(&object.shape);
         }
@@ -362,7 +415,7 @@ impl Objects {
             }
         }
         // Members first: groups are understood by the ids of their members.
-        let is_group = |object: &&HeldNexthop| matches!(object.shape, HeldShape::Group(_));
+        let is_group = |object: &&HeldNexthop| matches!(object.shape, HeldShape::Group(..));
         for object in ours.values().filter(|object| !is_group(object)) {
             result.drift += usize::from(self.compare_one(object));
         }
@@ -374,25 +427,36 @@ impl Objects {
 
     fn compare_one(&mut self, found: &HeldNexthop) -> bool {
         let shape = self.shape_of(found);
+        // A dead neighbour that the kernel still holds goes like one that dies now.
+        let dead = matches!(&shape, Shape::Member(member) if !self.is_alive(member));
         let held = match (&found.shape, &shape) {
             (HeldShape::Member(_), _) => Held::Member,
-            (HeldShape::Group(members), _) => Held::Group(members.clone()),
+            (HeldShape::Group(_, members), _) => Held::Group(members.clone()),
             (HeldShape::Other, _) => Held::Orphan,
         };
         let Some(object) = self.by_id.get_mut(&found.id) else {
             let taken = self.by_shape.contains_key(&shape);
             self.insert(found.id, if taken { Shape::Orphan(found.id) } else { shape }, held);
+            if let Some(object) = self.by_id.get_mut(&found.id) {
+                object.doomed = dead;
+            }
+            self.dirty.insert(found.id);
             return true;
         };
         let usable = match (&object.shape, &held) {
             (Shape::Member(_), Held::Member) => shape == object.shape,
-            (Shape::Group(_), Held::Group(_)) | (Shape::Orphan(_), _) => true,
-            (Shape::Member(_) | Shape::Group(_), _) => false,
+            // The kernel refuses to change how a group spreads.
+            (Shape::Group(spread, _), Held::Group(_)) => {
+                matches!(&found.shape, HeldShape::Group(found, _) if found == spread)
+            }
+            (Shape::Orphan(_), _) => true,
+            (Shape::Member(_) | Shape::Group(..), _) => false,
         };
         let drift = object.held != held || !usable;
+        self.changed |= drift;
         object.held = held;
-        object.doomed |= !usable;
-        if drift {
+        object.doomed |= !usable || dead;
+        if drift || dead {
             self.dirty.insert(found.id);
             if let Shape::Member(member) = object.shape {
                 self.touch_groups_of(member);
@@ -405,15 +469,15 @@ impl Objects {
         match &found.shape {
             HeldShape::Member(member) => Shape::Member(*member),
             HeldShape::Other => Shape::Orphan(found.id),
-            HeldShape::Group(members) => {
+            HeldShape::Group(spread, members) => {
                 let member = |id: NhId| match self.by_id.get(&id).map(|object| &object.shape) {
                     Some(Shape::Member(member)) => Some(*member),
-                    Some(Shape::Group(_) | Shape::Orphan(_)) | None => None,
+                    Some(Shape::Group(..) | Shape::Orphan(_)) | None => None,
                 };
                 let set: Option<Vec<_>> = members.iter().map(|(id, weight)| Some((member(*id)?, *weight))).collect();
                 set.map_or(Shape::Orphan(found.id), |mut set| {
                     set.sort_unstable();
-                    Shape::Group(set.into())
+                    Shape::Group(*spread, set.into())
                 })
             }
         }
@@ -423,6 +487,7 @@ impl Objects {
     fn renumber(&mut self, old: NhId) -> Option<NhId> {
         let new = self.free_id()?;
         let object = self.by_id.remove(&old)?;
+        self.changed = true;
         self.dirty.insert(new);
         if let Shape::Member(member) = object.shape {
             self.touch_groups_of(member);
@@ -437,6 +502,11 @@ impl Objects {
         let count = |wanted: fn(&Held) -> bool| self.by_id.values().filter(|object| wanted(&object.held)).count();
         (count(|held| matches!(held, Held::Member)), count(|held| matches!(held, Held::Group(_))))
     }
+}
+
+/// Whether routes, or groups that routes want, want it.
+pub(super) const fn is_needed(object: &Object) -> bool {
+    object.wanted || object.groups > 0
 }
 
 /// What a comparison found.

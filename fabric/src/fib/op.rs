@@ -43,6 +43,28 @@ pub enum Target {
     Other,
 }
 
+impl Target {
+    /// The object or group that it names.
+    #[must_use]
+    pub const fn nexthop(self) -> Option<NhId> {
+        match self {
+            Self::Nexthop(id) => Some(id),
+            Self::Blackhole | Self::Unreachable | Self::Other => None,
+        }
+    }
+}
+
+/// How a group finds the member of a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Spread {
+    /// By hash: when members change, most flows change theirs.
+    #[default]
+    Hashed,
+    /// By a table of buckets: flows stay at their member as long as it is there (Linux 5.13).
+    Resilient,
+}
+
 /// One thing the kernel shall do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
@@ -59,6 +81,8 @@ pub enum Op {
         id: NhId,
         /// Ids of members and weights, 1..=255, ascending by id.
         members: Vec<(NhId, u8)>,
+        /// How it spreads flows; never changes under an id.
+        spread: Spread,
         /// Replace instead of create.
         replace: bool,
     },
@@ -142,7 +166,7 @@ pub enum HeldShape {
     /// A neighbour on a link.
     Member(Member),
     /// A group: ids and weights, ascending by id.
-    Group(Vec<(NhId, u8)>),
+    Group(Spread, Vec<(NhId, u8)>),
     /// Something this program never asks for.
     Other,
 }

@@ -1,7 +1,7 @@
 //! What [`Fib`] tells people: counts, failures, and the kernel's side of one prefix.
 
 use super::objects::Shape;
-use super::routes::{Held, Wanted};
+use super::routes::Wanted;
 use super::{Fib, NhId, Refusal, Subject, Target};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -35,6 +35,42 @@ pub struct FibReport {
     pub conflicts: Vec<IpNet>,
     /// How often a dump showed what no notification had told.
     pub drift: u64,
+    /// How it is known.
+    pub health: FibHealth,
+}
+
+/// How the truth is known, and who disturbed it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FibHealth {
+    /// Whole dumps compared.
+    pub dumps: u64,
+    /// Since the last one, seconds.
+    pub dump_age_s: u64,
+    /// What the last one showed that was not as believed; it is mended since.
+    pub last_drift: u64,
+    /// Dumps that changes disturbed and that were begun again (NLM_F_DUMP_INTR).
+    pub interrupted: u64,
+    /// Dumps that failed altogether.
+    pub failed_dumps: u64,
+    /// Times that notifications were lost (ENOBUFS).
+    pub overruns: u64,
+    /// Routes and nexthop objects of ours that somebody else deleted.
+    pub foreign_deletions: u64,
+    /// Who that was, the latest last.
+    pub deleters: Vec<Deleter>,
+    /// `net.ipv4.nexthop_compat_mode` is 0 because of us.
+    pub nexthop_compat_fast: bool,
+}
+
+/// Somebody who deleted what is ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleter {
+    /// `systemd-networkd (process 312)`, as far as the kernel tells.
+    pub who: String,
+    /// How many routes and objects, in one go.
+    pub count: u64,
+    /// When it began, seconds ago.
+    pub ago_s: u64,
 }
 
 /// One thing that failed.
@@ -63,6 +99,10 @@ pub struct KernelRoute {
     pub as_wanted: bool,
     /// Why it is not.
     pub failure: Option<Refusal>,
+    /// How often that was tried.
+    pub tries: u32,
+    /// How many neighbours it should have.
+    pub width: usize,
 }
 
 /// One neighbour of a kernel route.
@@ -108,6 +148,7 @@ impl Fib {
             failures,
             conflicts: in_the_way.filter_map(|(subject, _)| conflict(subject)).take(LISTED).collect(),
             drift: self.drift,
+            health: FibHealth::default(),
         }
     }
 
@@ -118,7 +159,7 @@ impl Fib {
                 Some(Shape::Member(member)) => {
                     format!("nexthop {} ({} dev {})", id.0, member.gateway, member.link.0)
                 }
-                Some(Shape::Group(set)) => format!("nexthop {} (group of {})", id.0, set.len()),
+                Some(Shape::Group(_, set)) => format!("nexthop {} (group of {})", id.0, set.len()),
                 Some(Shape::Orphan(_)) | None => format!("nexthop {}", id.0),
             },
         }
@@ -129,31 +170,35 @@ impl Fib {
     pub fn route(&self, prefix: IpNet) -> Option<KernelRoute> {
         let key = self.key(prefix);
         let entry = self.routes.entry(&key);
-        let failure = self.troubles.get(&Subject::Route(key)).map(|trouble| trouble.refusal);
+        let trouble = self.troubles.get(&Subject::Route(key));
         let target = entry.and_then(|entry| entry.have).map(|held| held.target);
         let nhid = match target {
             Some(Target::Nexthop(id)) => Some(id),
             Some(Target::Blackhole | Target::Unreachable | Target::Other) | None => None,
         };
         let members = nhid.map(|id| self.members(id)).unwrap_or_default();
-        let exact = entry.is_some_and(|entry| match entry.want {
-            Wanted::To(target) => entry.have == Some(Held { target, exact: true }),
-            Wanted::Leftover | Wanted::Nothing => false,
+        let wanted = entry.and_then(|entry| match entry.want {
+            Wanted::To(target) => target.nexthop(),
+            Wanted::Leftover | Wanted::Nothing => None,
         });
+        let width = wanted.map_or(0, |id| self.width(id));
+        let exact = entry.is_some_and(|entry| matches!(entry.want, Wanted::To(_)) && self.routes.is_as_wanted(&entry));
         entry.map(|_| KernelRoute {
             prefix,
             nhid,
             installed: target.is_some(),
-            as_wanted: exact && nhid.is_none_or(|id| self.width(id) == members.len()),
+            as_wanted: exact && width == members.len(),
             members,
-            failure,
+            failure: trouble.map(|trouble| trouble.refusal),
+            tries: trouble.map_or(0, |trouble| trouble.tries),
+            width,
         })
     }
 
     /// How many neighbours an object should have.
     fn width(&self, id: NhId) -> usize {
         match self.objects.get(id).map(|object| &object.shape) {
-            Some(Shape::Group(set)) => set.len(),
+            Some(Shape::Group(_, set)) => set.len(),
             Some(Shape::Member(_) | Shape::Orphan(_)) | None => 1,
         }
     }
@@ -161,7 +206,7 @@ impl Fib {
     fn members(&self, id: NhId) -> Vec<KernelMember> {
         let one = |id: &NhId, weight: u8| match self.objects.get(*id).map(|object| &object.shape) {
             Some(Shape::Member(member)) => Some(KernelMember { link: member.link, gateway: member.gateway, weight }),
-            Some(Shape::Group(_) | Shape::Orphan(_)) | None => None,
+            Some(Shape::Group(..) | Shape::Orphan(_)) | None => None,
         };
         match self.objects.get(id).map(|object| &object.held) {
             Some(super::HeldObject::Member) => one(&id, 1).into_iter().collect(),

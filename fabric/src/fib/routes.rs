@@ -1,7 +1,7 @@
 //! The routes: what is wanted and what is held for each key, and which keys differ. Knows nexthop objects by their ids only, and
 //! counts how many routes want and hold each.
 
-use super::op::{NhId, RouteKey, Target};
+use super::op::{HeldRoute, NhId, RouteKey, Target};
 use super::table::{Due, Slot, Table};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -40,6 +40,30 @@ impl Entry {
 struct Count {
     wanted: u32,
     held: u32,
+    /// Of those held: nothing is wanted in their place.
+    leaving: u32,
+}
+
+/// Which objects an entry counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counts {
+    wanted: Option<NhId>,
+    held: Option<NhId>,
+    leaving: Option<NhId>,
+}
+
+impl Counts {
+    const fn of(entry: Entry) -> Self {
+        let wanted = match entry.want {
+            Wanted::To(target) => target.nexthop(),
+            Wanted::Leftover | Wanted::Nothing => None,
+        };
+        let held = match entry.have {
+            Some(held) => held.target.nexthop(),
+            None => None,
+        };
+        Self { wanted, held, leaving: if matches!(entry.want, Wanted::Nothing) { held } else { None } }
+    }
 }
 
 /// All routes of ours.
@@ -55,6 +79,10 @@ pub(super) struct Routes {
     /// Slots to be deleted, and those whose turn it is: sorted, and taken from the back.
     to_delete: Vec<u32>,
     deleting: Vec<u32>,
+    /// (held, wanted): objects that do the same for now, so that a route of the one need not be changed to the other.
+    twins: BTreeSet<(NhId, NhId)>,
+    /// Twins ceased to be: routes that relied on it are to be found.
+    unsettled: bool,
     /// Slots wanted, of which none of the neighbours is alive.
     to_revive: Vec<u32>,
     due: usize,
@@ -74,6 +102,8 @@ impl Routes {
             to_delete: Vec::new(),
             deleting: Vec::new(),
             to_revive: Vec::new(),
+            twins: BTreeSet::new(),
+            unsettled: false,
             due: 0,
             starved: 0,
             leftovers: 0,
@@ -138,18 +168,21 @@ impl Routes {
             *number = if up { *number + 1 } else { *number - 1 };
             *number <= 1
         };
-        if let Wanted::To(Target::Nexthop(id)) = entry.want
-            && entry.want != other.want
-            && step(&mut self.counts.entry(id).or_default().wanted)
-        {
-            self.touched.insert(id);
-        }
-        let target = |entry: Entry| entry.have.map(|held| held.target);
-        if let Some(Target::Nexthop(id)) = target(entry)
-            && target(entry) != target(other)
-            && step(&mut self.counts.entry(id).or_default().held)
-        {
-            self.touched.insert(id);
+        let (mine, others) = (Counts::of(entry), Counts::of(other));
+        if mine != others {
+            if let Some(id) = mine.wanted.filter(|_| mine.wanted != others.wanted)
+                && step(&mut self.counts.entry(id).or_default().wanted)
+            {
+                self.touched.insert(id);
+            }
+            if let Some(id) = mine.held.filter(|_| mine.held != others.held)
+                && step(&mut self.counts.entry(id).or_default().held)
+            {
+                self.touched.insert(id);
+            }
+            if let Some(id) = mine.leaving.filter(|_| mine.leaving != others.leaving) {
+                step(&mut self.counts.entry(id).or_default().leaving);
+            }
         }
         let step = |number: &mut usize| *number = if up { *number + 1 } else { *number - 1 };
         if entry.want == Wanted::Leftover {
@@ -160,11 +193,51 @@ impl Routes {
         }
     }
 
+    /// Whether the kernel does what is wanted.
+    pub(super) fn is_as_wanted(&self, entry: &Entry) -> bool {
+        match (entry.want, entry.have) {
+            (Wanted::Leftover, _) => true,
+            (Wanted::Nothing, have) => have.is_none(),
+            (Wanted::To(wanted), Some(Held { target, exact: true })) => {
+                target == wanted
+                    || (!self.twins.is_empty()
+                        && target.nexthop().zip(wanted.nexthop()).is_some_and(|pair| self.twins.contains(&pair)))
+            }
+            (Wanted::To(_), Some(Held { exact: false, .. }) | None) => false,
+        }
+    }
+
+    /// Takes the objects that do the same for now.
+    pub(super) fn set_twins(&mut self, twins: BTreeSet<(NhId, NhId)>) {
+        self.unsettled |= self.twins.iter().any(|pair| !twins.contains(pair) && self.holding(pair.0) > 0);
+        self.twins = twins;
+    }
+
+    /// Whether routes may rely on twins that are none any more.
+    pub(super) const fn is_unsettled(&self) -> bool {
+        self.unsettled
+    }
+
+    /// Finds the routes that relied on twins that are none any more. Walks the table.
+    pub(super) fn settle(&mut self) {
+        self.unsettled = false;
+        let relied = |slot: &Slot| slot.due == Due::No && !slot.starved && slot.entry.have.is_some();
+        let hit: Vec<_> = self
+            .table
+            .iter()
+            .filter(|(_, slot)| relied(slot) && !self.is_as_wanted(&slot.entry))
+            .map(|(at, _)| at)
+            .collect();
+        for at in hit {
+            self.refresh(at);
+        }
+    }
+
     fn refresh(&mut self, at: u32) {
         let entry = self.table.slot(at).entry;
         let due = match entry.want {
             Wanted::Nothing if entry.have.is_some() => Due::Delete,
-            Wanted::To(target) if entry.have != Some(Held { target, exact: true }) => Due::Set,
+            Wanted::To(_) if !self.is_as_wanted(&entry) => Due::Set,
             Wanted::Leftover | Wanted::Nothing | Wanted::To(_) => Due::No,
         };
         self.place(at, due, false);
@@ -285,6 +358,27 @@ impl Routes {
         drift.len()
     }
 
+    /// Pairs every route with what a complete list says of it, and everything in the list with its route.
+    pub(super) fn pair(
+        &self,
+        found: &[HeldRoute],
+        mut each: impl FnMut(&RouteKey, Option<&Entry>, Option<&HeldRoute>),
+    ) {
+        let mut seen = vec![false; self.table.len()];
+        for route in found {
+            let at = self.table.find(&route.key);
+            if let Some(mark) = at.and_then(|at| seen.get_mut(at as usize)) {
+                *mark = true;
+            }
+            each(&route.key, at.map(|at| &self.table.slot(at).entry), Some(route));
+        }
+        for (at, slot) in self.table.iter() {
+            if !seen.get(at as usize).is_some_and(|seen| *seen) {
+                each(&slot.key, Some(&slot.entry), None);
+            }
+        }
+    }
+
     /// Every key with its entry.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&RouteKey, &Entry)> {
         self.table.iter().map(|(_, slot)| (&slot.key, &slot.entry))
@@ -295,9 +389,15 @@ impl Routes {
         while let Some(at) = self.to_set.pop_front() {
             let slot = self.table.slot_mut(at);
             slot.queued.set = false;
-            if slot.due == Due::Set {
-                return Some((slot.key, slot.entry));
+            if slot.due != Due::Set {
+                continue;
             }
+            let (key, entry) = (slot.key, slot.entry);
+            if !self.twins.is_empty() && self.is_as_wanted(&entry) {
+                self.place(at, Due::No, false);
+                continue;
+            }
+            return Some((key, entry));
         }
         None
     }
@@ -348,6 +448,21 @@ impl Routes {
     /// How many routes in the kernel name an object.
     pub(super) fn holding(&self, id: NhId) -> u32 {
         self.counts.get(&id).map_or(0, |count| count.held)
+    }
+
+    /// Objects that routes want or hold.
+    pub(super) fn objects(&self) -> impl Iterator<Item = NhId> + '_ {
+        self.counts.keys().copied()
+    }
+
+    /// Whether every route in the kernel that names an object is to go without a successor.
+    pub(super) fn all_leave(&self, id: NhId) -> bool {
+        self.counts.get(&id).is_some_and(|count| count.leaving == count.held)
+    }
+
+    /// Routes to be deleted, or passed over when their turn comes.
+    pub(super) const fn deletions(&self) -> usize {
+        self.to_delete.len() + self.deleting.len()
     }
 
     /// Ids whose counts came to or left zero since the last call.

@@ -3,7 +3,7 @@
 mod model;
 
 use super::*;
-use crate::config::FibConfig;
+use crate::config::{FibConfig, NexthopCompat};
 use model::{Kernel, Owner};
 use proptest::prelude::*;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -27,6 +27,10 @@ fn config() -> FibConfig {
         prefer_source_v6: None,
         keep_on_exit: true,
         unreachable: vec!["10.0.0.0/8".parse().unwrap()],
+        resilient: vec!["10.0.1.1/32".parse().unwrap()],
+        nexthop_compat: NexthopCompat::Keep,
+        link_damping: true,
+        receive_buffer_bytes: 16 << 20,
     }
 }
 
@@ -181,6 +185,8 @@ impl World {
         // A route that something foreign keeps out still wants its objects.
         if self.fib.report().failed == 0 {
             assert_eq!(self.kernel.unused(), [], "objects that nothing needs");
+            let diff = self.fib.diff(&self.kernel.dump(), &|link| link.0.to_string());
+            assert!(diff.is_clean(), "{diff:?}");
         }
         assert_eq!(self.acked, self.seq, "everything is acknowledged");
     }
@@ -197,7 +203,7 @@ fn one_object_per_neighbour_one_group_per_set() {
     world.settle();
     world.check();
     let report = world.fib.report();
-    assert_eq!((report.routes, report.nexthops, report.groups), (6, 2, 1));
+    assert_eq!((report.routes, report.nexthops, report.groups), (6, 2, 2), "one of the routes has a resilient group");
 }
 
 #[test]
@@ -217,7 +223,7 @@ fn loss_of_one_neighbour_touches_no_route() {
     world.link(1, true);
     world.settle();
     world.check();
-    assert_eq!(world.ops, 2, "the object and the group");
+    assert_eq!(world.ops, 3, "the object and both groups");
 }
 
 #[test]
@@ -264,7 +270,7 @@ fn a_foreign_route_stays_and_is_reported_until_it_goes() {
     world.check();
     assert_eq!(world.fib.report().conflicts, [prefix(0)]);
     world.kernel.remove_route(&key(prefix(0)));
-    world.fib.hint(Hint::RouteGone(key(prefix(0))));
+    world.fib.hint(Hint::RouteFreed(key(prefix(0))));
     world.settle();
     world.check();
     assert_eq!(world.fib.report().failed, 0);
@@ -333,6 +339,152 @@ fn a_neighbour_that_is_back_before_its_deletion_was_taken_is_used_again() {
     world.settle();
     world.check();
     assert_eq!(world.fib.report().failed, 0);
+}
+
+/// Many prefixes, in no order.
+fn many(number: u32) -> Vec<IpNet> {
+    let one =
+        |index: u32| IpNet::from(IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + index.wrapping_mul(2_654_435_761) % number)));
+    (0..number).map(one).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+#[test]
+fn the_loss_of_many_routes_is_the_deletion_of_their_object_once_all_of_it_is_told() {
+    let mut world = World::new();
+    let all = many(10_000);
+    for prefix in &all {
+        world.want(*prefix, hops(0b0110));
+    }
+    world.want(prefix(0), hops(0b0100));
+    world.fib.sweep();
+    world.now = world.now + leave_calm();
+    world.settle();
+    world.ops = 0;
+    for (number, prefix) in all.iter().enumerate() {
+        world.want(*prefix, Want::Nothing);
+        if number % 100 == 0 {
+            world.now = world.now + Duration::from_micros(100);
+            world.step(10);
+        }
+    }
+    while world.step(64) {}
+    assert_eq!(world.acked, world.seq, "who withdraws waits for nobody");
+    world.now = world.now + Duration::from_secs(1);
+    world.settle();
+    world.check();
+    assert!(world.ops < 600, "{} operations: those before it was many, and the group with all the rest", world.ops);
+    assert_eq!(world.fib.report().routes, 2, "the other route, and the last resort");
+}
+
+#[test]
+fn a_route_that_is_to_be_replaced_keeps_the_object_of_many_that_leave() {
+    let mut world = World::new();
+    let all = many(6_000);
+    for prefix in &all {
+        world.want(*prefix, hops(0b0110));
+    }
+    world.fib.sweep();
+    world.now = world.now + leave_calm();
+    world.settle();
+    let (stays, leave) = all.split_first().unwrap();
+    // Its new object cannot be made for now.
+    world.link(3, false);
+    world.want(*stays, hops(0b1000));
+    for prefix in leave {
+        world.want(*prefix, Want::Nothing);
+    }
+    world.settle_for_good();
+    world.check();
+    world.link(3, true);
+    world.settle_for_good();
+    world.check();
+}
+
+fn leave_calm() -> Duration {
+    Duration::from_secs(2)
+}
+
+#[test]
+fn what_a_lost_link_leaves_of_a_group_is_not_installed_again() {
+    let mut world = World::new();
+    for index in 0..6 {
+        world.want(prefix(index), hops(0b0110));
+    }
+    world.fib.sweep();
+    world.settle();
+    world.link(1, false);
+    world.settle();
+    world.ops = 0;
+    // The table learns of it, and wants the other neighbour alone.
+    for index in 0..6 {
+        world.want(prefix(index), hops(0b0100));
+    }
+    world.settle();
+    world.check();
+    assert_eq!(world.ops, 0, "the groups do what is wanted");
+    assert!(world.fib.route(prefix(0)).unwrap().as_wanted);
+    assert_eq!(world.failed, [], "and that is acknowledged");
+    // The link is back, and the table wants both again: one object and two groups, and all routes are whole.
+    world.link(1, true);
+    for index in 0..5 {
+        world.want(prefix(index), hops(0b0110));
+    }
+    world.settle();
+    assert_eq!(world.ops, 3);
+    // All but one: it is changed when no more is told.
+    world.now = world.now + Duration::from_secs(2);
+    world.settle();
+    world.check();
+    assert_eq!(world.ops, 4);
+}
+
+#[test]
+fn a_diff_says_what_the_kernel_lacks_has_too_much_and_does_otherwise() {
+    let mut world = World::new();
+    world.want(prefix(0), hops(0b0110));
+    world.want(prefix(1), hops(0b0010));
+    world.want(prefix(3), Want::Discard);
+    world.want(prefix(4), hops(0b1000));
+    world.fib.sweep();
+    world.settle();
+    let name = |link: IfIndex| format!("eth{}", link.0);
+    let diff = world.fib.diff(&world.kernel.dump(), &name);
+    assert!(diff.is_clean(), "{diff:?}");
+    assert_eq!((diff.routes_wanted, diff.routes_found), (5, 5));
+    // One lost, one that nobody asked for, one that leads elsewhere, an object that nothing needs.
+    let mut dump = world.kernel.dump();
+    let target_of = |dump: &Dump, prefix| dump.routes.iter().find(|route| route.key == key(prefix)).unwrap().target;
+    let other = target_of(&dump, prefix(4));
+    dump.routes.retain(|route| route.key != key(prefix(3)));
+    let stray = HeldRoute { key: key(prefix(5)), target: other, source: None };
+    dump.routes.push(stray);
+    for route in dump.routes.iter_mut().filter(|route| route.key == key(prefix(1))) {
+        route.target = other;
+    }
+    let stray = HeldShape::Member(Member { link: IfIndex(2), gateway: "10.0.0.9".parse().unwrap() });
+    dump.nexthops.push(HeldNexthop { id: NhId(1_100), ours: true, shape: stray });
+    let diff = world.fib.diff(&dump, &name);
+    assert_eq!((diff.missing, diff.extra, diff.different), (1, 2, 1), "{diff:?}");
+    let found: Vec<_> = diff
+        .differences
+        .iter()
+        .map(|one| format!("{} {}: {} / {}", one.what, one.kind, one.wanted, one.found))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "10.0.1.0/24 different: fe80::1 dev eth1 ×1 src 10.9.9.9 / fe80::1 dev eth3 ×1 src 10.9.9.9",
+            "2001:db8::1/128 extra: no route / fe80::1 dev eth3 ×1",
+            "0.0.0.0/0 missing: drops / no route",
+            "nexthop 1100 extra: nothing / an object that no route needs",
+        ]
+    );
+    // What is down is not missing.
+    world.link(3, false);
+    world.settle();
+    let diff = world.fib.diff(&world.kernel.dump(), &name);
+    assert!(diff.is_clean(), "{diff:?}");
+    assert_eq!(diff.without_neighbor, 1);
 }
 
 #[derive(Clone, Debug)]
@@ -419,7 +571,9 @@ fn play(world: &mut World, event: Event) {
         }
         Event::SourceAddressGone => world.kernel.drop_v4_routes_with_source(),
         Event::Refuse(refusal) => world.kernel.refuse_next(refusal),
-        Event::Dump => world.fib.compare(world.kernel.dump()),
+        Event::Dump => {
+            world.fib.compare(world.kernel.dump());
+        }
         Event::Sweep => world.fib.sweep(),
         Event::Restart => world.restart(),
         Event::Step(max) => {

@@ -30,6 +30,7 @@ use crate::fib::FibReport;
 use crate::node::{Imported, Input, Node, Output};
 use crate::vip;
 use anyhow::Context as _;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -132,8 +133,8 @@ struct Daemon {
     counted: mpsc::Sender<(Ask, Counts)>,
     /// Since when somebody waits for a turn to send.
     waiting: Option<Instant>,
-    /// Batches that the kernel has not acknowledged.
-    batches: usize,
+    /// The last change of each batch that the kernel has not acknowledged; one acknowledgement may cover several.
+    batches: VecDeque<u64>,
     /// The node has changes for the kernel.
     fib_ready: bool,
     /// What an earlier run left in the kernel goes as soon as the kernel holds what is wanted now.
@@ -204,7 +205,7 @@ impl Daemon {
             server,
             counted,
             waiting: None,
-            batches: 0,
+            batches: VecDeque::new(),
             fib_ready: false,
             sweep: false,
             ending: None,
@@ -285,7 +286,7 @@ impl Daemon {
         self.observers.feed(self.clock.now(), &mut self.node);
         self.caches.flush(&mut self.node);
         // Only now it is sure that no change is on its way.
-        if self.sweep && self.batches == 0 && self.ending.is_none() {
+        if self.sweep && self.batches.is_empty() && self.ending.is_none() {
             self.sweep = false;
             self.kernel.sweep();
         }
@@ -297,11 +298,11 @@ impl Daemon {
         if self.ending.is_some() {
             return;
         }
-        while self.fib_ready && self.batches < BATCHES {
+        while self.fib_ready && self.batches.len() < BATCHES {
             let changes = self.node.poll_fib(BATCH);
             self.fib_ready = changes.len() == BATCH;
-            if !changes.is_empty() {
-                self.batches += 1;
+            if let Some(last) = changes.iter().map(|change| change.seq).max() {
+                self.batches.push_back(last);
                 self.kernel.install(changes);
             }
         }
@@ -405,7 +406,7 @@ impl Daemon {
             }
             netlink::Event::LinkDown(link) => self.handle(Input::LinkDown(link)),
             netlink::Event::Acked { seq, failed } => {
-                self.batches = self.batches.saturating_sub(1);
+                self.batches.retain(|last| *last > seq);
                 self.handle(Input::FibAck { seq, failed });
                 self.install();
             }

@@ -327,6 +327,7 @@ fn render(door: Door, answer: &Answer) -> Response<Full<Bytes>> {
         | Body::Dump(_)
         | Body::Vips(_)
         | Body::Originated(_)
+        | Body::Fib(_)
         | Body::Observers(_)
         | Body::Rpki(_)
         | Body::Bfd(_)

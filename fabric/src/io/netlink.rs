@@ -9,6 +9,8 @@
 //! and compared every half minute and after every event that may have cost some. One daemon per network namespace: two with the
 //! same protocol, table and range of nexthop ids would remove each other's routes.
 
+mod compat;
+mod health;
 mod import;
 mod links;
 mod nexthop;
@@ -21,7 +23,7 @@ mod worker;
 pub use import::Import;
 
 use crate::config::FibConfig;
-use crate::fib::{FibReport, KernelRoute, Member};
+use crate::fib::{FibDiff, FibReport, KernelRoute, Member};
 use crate::link::LinkInfo;
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
@@ -65,6 +67,7 @@ enum Command {
     SetAlive(Member, bool),
     Reconfigure(Box<FibConfig>),
     Report(oneshot::Sender<FibReport>),
+    Diff(oneshot::Sender<Result<FibDiff, String>>),
     Route(IpNet, oneshot::Sender<Option<KernelRoute>>),
     Finish { keep: bool, done: oneshot::Sender<()> },
 }
@@ -156,6 +159,16 @@ impl Kernel {
         let (answer, receiver) = oneshot::channel();
         self.send(Command::Report(answer));
         receiver.await.unwrap_or_default()
+    }
+
+    /// A fresh dump beside what is wanted.
+    ///
+    /// # Errors
+    /// When the dump could not be completed; try again.
+    pub async fn diff(&self) -> Result<FibDiff, String> {
+        let (answer, receiver) = oneshot::channel();
+        self.send(Command::Diff(answer));
+        receiver.await.unwrap_or_else(|_| Err("the thread of kernel routes has ended".to_owned()))
     }
 
     /// What the kernel holds for a prefix.

@@ -3,8 +3,8 @@
 use super::client::{Client, ClientError};
 use super::files;
 use crate::api::{
-    self, BfdSessions, Bgp, Explanation, History, Interfaces, Neighbors, Observers, Originated, Policy, Routes, Rpki,
-    Version, Vips,
+    self, BfdSessions, Bgp, Explanation, History, Interfaces, Kernel, Neighbors, Observers, Originated, Policy, Routes,
+    Rpki, Version, Vips,
 };
 use crate::show;
 use serde::de::DeserializeOwned;
@@ -39,6 +39,8 @@ pub enum Verb {
     Bgp(Option<String>, Option<usize>),
     /// Routes: one, or so many.
     Routes(Option<String>, Option<usize>),
+    /// The kernel's side, perhaps with a fresh dump beside what is wanted.
+    Fib(bool),
     /// Links.
     Interfaces,
     /// What runs.
@@ -174,6 +176,7 @@ pub fn run(verb: &Verb, socket: &Path, form: Form, out: &mut impl Write) -> Resu
         }
         Verb::Bgp(one, limit) => bgp(&client, one.as_deref(), *limit, form, out),
         Verb::Routes(one, limit) => routes(&client, one.as_deref(), *limit, form, out),
+        Verb::Fib(diff) => fib(&client, *diff, form, out),
         Verb::Interfaces => {
             simple(&client, "/v1/interfaces", form, out, |_, answer: &Interfaces| show::interfaces::table_of(answer))
         }
@@ -225,6 +228,21 @@ fn simple<T: DeserializeOwned>(
     match form {
         Form::Json => out.write_all(text.as_bytes())?,
         Form::Table => out.write_all(table(&reply.node, &reply.body).as_bytes())?,
+    }
+    Ok(())
+}
+
+/// As diff(1): a difference is the exit code 1.
+fn fib(client: &Client, diff: bool, form: Form, out: &mut impl Write) -> Result<(), VerbError> {
+    let text = client.text(if diff { "/v1/fib?diff=true" } else { "/v1/fib" })?;
+    let reply = client.read::<Kernel>(&text)?;
+    match form {
+        Form::Json => out.write_all(text.as_bytes())?,
+        Form::Table => out.write_all(show::fib::text(&reply.body).as_bytes())?,
+    }
+    if reply.body.diff.is_some_and(|diff| !diff.is_clean()) {
+        out.flush()?;
+        return Err(VerbError::Unknown(format!("{}: the kernel is not as wanted", reply.node)));
     }
     Ok(())
 }

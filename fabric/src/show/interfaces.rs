@@ -11,7 +11,7 @@ pub fn table_of(answer: &Interfaces) -> String {
         let mut addresses = link.addresses.iter().map(address);
         lines.add_row([
             link.name.clone(),
-            state(link).to_owned(),
+            state(link),
             link.kind.clone().unwrap_or_else(|| "device".to_owned()),
             or_none(link.master.as_ref()),
             link.mtu.to_string(),
@@ -37,11 +37,12 @@ fn found(link: &Interface) -> String {
     words.join(" ")
 }
 
-const fn state(link: &Interface) -> &'static str {
+fn state(link: &Interface) -> String {
     match (link.up, link.carrier) {
-        (true, true) => "up",
-        (true, false) => "no carrier",
-        (false, _) => "down",
+        (true, true) if link.damped > 0 => format!("damped ({} flaps)", link.damped),
+        (true, true) => "up".to_owned(),
+        (true, false) => "no carrier".to_owned(),
+        (false, _) => "down".to_owned(),
     }
 }
 

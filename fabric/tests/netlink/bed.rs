@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use weft_bgp::speaker::{FibChange, Want};
 use weft_bgp::types::{Hop, IfIndex, IpNet};
-use weft_fabric::config::FibConfig;
+use weft_fabric::config::{FibConfig, NexthopCompat};
 use weft_fabric::io::clock::Clock;
 use weft_fabric::io::netlink::{Event, Kernel};
 
@@ -39,6 +39,10 @@ pub(crate) fn config() -> FibConfig {
         prefer_source_v6: None,
         keep_on_exit: true,
         unreachable: Vec::new(),
+        resilient: Vec::new(),
+        nexthop_compat: NexthopCompat::Keep,
+        link_damping: true,
+        receive_buffer_bytes: 16 << 20,
     }
 }
 
@@ -141,6 +145,69 @@ impl Bed {
         self.request(DELROUTE, 0, &body).unwrap();
     }
 
+    /// Somebody else's software deletes routes of ours at one go, as many as there are.
+    pub(crate) fn delete_routes(&self, prefixes: &[IpNet]) {
+        for some in prefixes.chunks(200) {
+            let mut all = Vec::new();
+            for prefix in some {
+                let mut body = vec![family(prefix), prefix.prefix_len(), 0, 0, 254, PROTOCOL, 255, 0, 0, 0, 0, 0];
+                attribute(&mut body, 1, &octets(prefix.addr()));
+                attribute(&mut body, 6, &METRIC.to_ne_bytes());
+                all.extend(message(DELROUTE, 1, &body));
+            }
+            self.socket.send_to(&all, &SocketAddr::new(0, 0), 0).unwrap();
+        }
+    }
+
+    /// Somebody else adds and deletes routes of his own, so many times, without waiting for anything.
+    pub(crate) fn flood(&self, times: u8) {
+        for round in 0..times {
+            let mut all = Vec::new();
+            for (kind, flags) in [(NEWROUTE, 0x601), (DELROUTE, 1)] {
+                for number in 0..250 {
+                    let mut body = vec![2, 32, 0, 0, 254, FOREIGN, 0, 6, 0, 0, 0, 0];
+                    attribute(&mut body, 1, &[172, 16, round, number]);
+                    attribute(&mut body, 6, &METRIC.to_ne_bytes());
+                    all.extend(message(kind, flags, &body));
+                }
+            }
+            self.socket.send_to(&all, &SocketAddr::new(0, 0), 0).unwrap();
+        }
+    }
+
+    /// Somebody adds a blackhole route that carries our marks.
+    pub(crate) fn forged_route(&self, prefix: IpNet) {
+        let mut body = vec![family(&prefix), prefix.prefix_len(), 0, 0, 254, PROTOCOL, 0, 6, 0, 0, 0, 0];
+        attribute(&mut body, 1, &octets(prefix.addr()));
+        attribute(&mut body, 6, &METRIC.to_ne_bytes());
+        self.request(NEWROUTE, 0x600, &body).unwrap();
+    }
+
+    /// How a group spreads: 0 by hash, 1 resilient.
+    pub(crate) fn spread(&self, id: u32) -> Option<u16> {
+        let objects = self.dump(GETNEXTHOP, &[0; 8]);
+        let object = objects.iter().find(|object| find(&object[8..], 1) == Some(id.to_ne_bytes().to_vec()))?;
+        Some(u16::from_ne_bytes(find(&object[8..], 3)?[..2].try_into().unwrap()))
+    }
+
+    /// A pair of links as [`Bed::veth`], the first with this index; and away with it.
+    pub(crate) fn veth_at(&self, name: &str, index: IfIndex, v4: &str, v6: &str) {
+        let peer = format!("{name}p");
+        let mut add = LinkVeth::new(name, &peer).build();
+        add.header.index = index.0;
+        self.runtime.block_on(self.handle.link().add(add).execute()).unwrap();
+        std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/accept_dad"), "0").unwrap();
+        self.set_link(name, true);
+        self.set_link(&peer, true);
+        for net in [v4, v6] {
+            self.address(index, net.parse().unwrap(), true);
+        }
+    }
+
+    pub(crate) fn delete_link(&self, link: IfIndex) {
+        self.runtime.block_on(self.handle.link().del(link.0).execute()).unwrap();
+    }
+
     /// Somebody else deletes a nexthop object.
     pub(crate) fn delete_nexthop(&self, id: u32) {
         let mut body = vec![0; 8];
@@ -221,12 +288,7 @@ impl Bed {
     }
 
     fn send(&self, kind: u16, flags: u16, body: &[u8]) {
-        let mut message = (body.len() as u32 + 16).to_ne_bytes().to_vec();
-        message.extend(kind.to_ne_bytes());
-        message.extend(flags.to_ne_bytes());
-        message.extend([0; 8]);
-        message.extend(body);
-        self.socket.send_to(&message, &SocketAddr::new(0, 0), 0).unwrap();
+        self.socket.send_to(&message(kind, flags, body), &SocketAddr::new(0, 0), 0).unwrap();
     }
 
     pub(crate) fn start(&self, config: &FibConfig) -> (Kernel, Receiver<Event>) {
@@ -306,6 +368,16 @@ pub(crate) fn via(hops: &[(IfIndex, &str)]) -> Want {
     let mut hops: Vec<_> = hops.iter().map(hop).collect();
     hops.sort();
     Want::Hops(Arc::from(hops))
+}
+
+fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+    let mut message = (body.len() as u32 + 16).to_ne_bytes().to_vec();
+    message.extend(kind.to_ne_bytes());
+    message.extend(flags.to_ne_bytes());
+    message.extend([0; 8]);
+    message.extend(body);
+    message.resize(message.len().next_multiple_of(4), 0);
+    message
 }
 
 fn index_of(name: &str) -> u32 {

@@ -178,6 +178,7 @@ mod tests {
             mtu: 1500,
             up: true,
             carrier,
+            damped: 0,
             loopback: false,
             master: None,
             kind: None,

@@ -53,7 +53,7 @@ impl Kernel {
         self.routes.retain(|_, (_, target, _)| *target != Target::Nexthop(id));
         let mut empty = Vec::new();
         for (group, (_, shape)) in &mut self.objects {
-            if let HeldShape::Group(members) = shape {
+            if let HeldShape::Group(_, members) = shape {
                 members.retain(|(member, _)| *member != id);
                 if members.is_empty() {
                     empty.push(*group);
@@ -88,7 +88,7 @@ impl Kernel {
                 }
                 self.objects.insert(*id, (Owner::Ours, HeldShape::Member(*member)));
             }
-            Op::SetGroup { id, members, replace } => {
+            Op::SetGroup { id, members, spread, replace } => {
                 assert!(members.is_sorted() && !members.is_empty(), "a group as the kernel takes it: {members:?}");
                 if members.iter().any(|(member, _)| !self.objects.contains_key(member)) {
                     return Err(Refusal::Invalid);
@@ -96,10 +96,16 @@ impl Kernel {
                 match (self.objects.get(id), replace) {
                     (Some(_), false) => return Err(Refusal::Exists),
                     (None, true) => return Err(Refusal::Missing),
-                    (Some((owner, _)), true) => assert_eq!(*owner, Owner::Ours, "{op:?}"),
+                    (Some((owner, shape)), true) => {
+                        assert_eq!(*owner, Owner::Ours, "{op:?}");
+                        // The kernel refuses to change how a group spreads.
+                        if !matches!(shape, HeldShape::Group(old, _) if old == spread) {
+                            return Err(Refusal::Invalid);
+                        }
+                    }
                     (None, false) => {}
                 }
-                self.objects.insert(*id, (Owner::Ours, HeldShape::Group(members.clone())));
+                self.objects.insert(*id, (Owner::Ours, HeldShape::Group(*spread, members.clone())));
             }
             Op::DeleteNexthop { id } => {
                 let (owner, _) = self.objects.get(id).ok_or(Refusal::Missing)?;
@@ -206,7 +212,7 @@ impl Kernel {
             Target::Nexthop(id) => {
                 let mut links = match &self.objects[&id].1 {
                     HeldShape::Member(member) => vec![member.link],
-                    HeldShape::Group(members) => members.iter().map(|(id, _)| self.link_of(*id)).collect(),
+                    HeldShape::Group(_, members) => members.iter().map(|(id, _)| self.link_of(*id)).collect(),
                     HeldShape::Other => panic!("a route through an object that is not ours"),
                 };
                 links.sort_unstable();
@@ -218,22 +224,25 @@ impl Kernel {
     fn link_of(&self, id: NhId) -> IfIndex {
         match &self.objects[&id].1 {
             HeldShape::Member(member) => member.link,
-            HeldShape::Group(_) | HeldShape::Other => panic!("a group in a group"),
+            HeldShape::Group(..) | HeldShape::Other => panic!("a group in a group"),
         }
     }
 
-    /// Objects of ours that neither a route nor a group in use names.
+    /// Objects of ours that neither a route nor a group in use names. One that does the same as one in use stands ready for routes
+    /// that are served by that for now.
     pub(super) fn unused(&self) -> Vec<NhId> {
         let mut used: BTreeSet<NhId> = BTreeSet::new();
         for (_, target, _) in self.routes.values() {
             if let Target::Nexthop(id) = target {
                 used.insert(*id);
-                if let Some((_, HeldShape::Group(members))) = self.objects.get(id) {
+                if let Some((_, HeldShape::Group(_, members))) = self.objects.get(id) {
                     used.extend(members.iter().map(|(member, _)| *member));
                 }
             }
         }
+        let in_use: Vec<_> = used.iter().filter_map(|id| self.objects.get(id)).map(|(_, shape)| shape).collect();
         let ours = self.objects.iter().filter(|(_, (owner, _))| *owner == Owner::Ours);
-        ours.map(|(id, _)| *id).filter(|id| !used.contains(id)).collect()
+        let unused = ours.filter(|(id, (_, shape))| !used.contains(id) && !in_use.contains(&shape));
+        unused.map(|(id, _)| *id).collect()
     }
 }

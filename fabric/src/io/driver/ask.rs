@@ -1,7 +1,8 @@
 //! What comes over the API: questions are answered from the node between two other things, commands are carried out here.
 
 use super::{Counts, Daemon, Ending};
-use crate::api::{self, Answer, Command, Question, Refusal, Request, Surroundings};
+use crate::api::{self, Answer, Body, Command, Question, Refusal, Request, Surroundings};
+use crate::fib::FibDiff;
 use crate::io::http::Ask;
 use crate::node::{Input, Lease};
 use crate::vip;
@@ -23,6 +24,7 @@ impl Daemon {
                     let _ = counted.send((ask, counts)).await;
                 });
             }
+            Request::Show(Question::Fib { diff }) => self.answer_fib(*diff, ask.reply),
             Request::Show(question) => self.answer(question, Counts::default(), ask.reply),
             Request::Do(command) => {
                 let answer = self.carry_out(command);
@@ -37,6 +39,30 @@ impl Daemon {
         if let Request::Show(question) = &ask.request {
             self.answer(question, counts, ask.reply);
         }
+    }
+
+    /// The kernel's thread answers; the loop goes on meanwhile.
+    fn answer_fib(&self, diff: bool, reply: oneshot::Sender<Answer>) {
+        let kernel = self.kernel.clone();
+        let node = self.node.config().hostname.clone();
+        let on_their_way = self.node.speaker().summary().fib_changes_waiting;
+        tokio::spawn(async move {
+            let fib = kernel.report().await;
+            let found = if diff { kernel.diff().await.map(Some) } else { Ok(None) };
+            let body = match found {
+                Ok(diff) => {
+                    let diff = diff.map(|diff| FibDiff { on_their_way, ..diff });
+                    Body::Fib(Box::new(api::Kernel { fib, diff }))
+                }
+                Err(error) => Body::Refused(Refusal {
+                    status: 503,
+                    error: format!("the kernel's routes could not be read: {error}"),
+                    remedy: Some("try again: they were changing".to_owned()),
+                }),
+            };
+            // Who does not wait for the answer any more does not miss it.
+            let _ = reply.send(Answer::new(&node, body));
+        });
     }
 
     fn answer(&self, question: &Question, counts: Counts, reply: oneshot::Sender<Answer>) {

@@ -55,10 +55,12 @@ pub(super) struct Links {
 pub(super) enum Change {
     /// Nothing, or nothing that matters.
     None,
-    /// An interface can be used now.
+    /// An interface has its carrier now.
     Usable(IfIndex),
-    /// An interface can no longer be used.
+    /// An interface has it no longer.
     Unusable(IfIndex),
+    /// An interface is gone.
+    Gone(IfIndex),
     /// Other properties.
     Properties,
     /// An address came, or is ready now.
@@ -76,6 +78,23 @@ impl Links {
     /// Interfaces that can be used.
     pub(super) fn usable(&self) -> impl Iterator<Item = IfIndex> {
         self.by_index.values().filter(|link| link.is_usable()).map(|link| link.index)
+    }
+
+    /// Keeps a link out of use for flapping so often, or (0) no longer.
+    pub(super) fn damp(&mut self, index: IfIndex, flaps: u32) {
+        if let Some(link) = self.by_index.get_mut(&index) {
+            link.damped = flaps;
+        }
+    }
+
+    /// How often a link has flapped that is kept out of use for it.
+    pub(super) fn damped(&self, index: IfIndex) -> u32 {
+        self.by_index.get(&index).map_or(0, |link| link.damped)
+    }
+
+    /// The name of an interface.
+    pub(super) fn name(&self, index: IfIndex) -> String {
+        self.by_index.get(&index).map_or_else(|| index.0.to_string(), |link| link.name.clone())
     }
 
     /// The loopback interface.
@@ -107,13 +126,15 @@ impl Links {
 
     fn set_link(&mut self, mut link: LinkInfo) -> Change {
         let index = link.index;
-        let usable = link.is_usable();
+        let usable = link.has_carrier();
         let Some(old) = self.by_index.get_mut(&index) else {
             self.by_index.insert(index, link);
             return if usable { Change::Usable(index) } else { Change::Properties };
         };
         link.addrs = std::mem::take(&mut old.addrs);
-        let change = match (old.is_usable(), usable) {
+        // What is kept out of use stays so while it has its carrier.
+        link.damped = if usable { old.damped } else { 0 };
+        let change = match (old.has_carrier(), usable) {
             (true, false) => Change::Unusable(index),
             (false, true) => Change::Usable(index),
             _ if LinkInfo { addrs: Vec::new(), ..link.clone() } == *old => Change::None,
@@ -125,8 +146,7 @@ impl Links {
 
     fn remove_link(&mut self, index: IfIndex) -> Change {
         match self.by_index.remove(&index) {
-            Some(link) if link.is_usable() => Change::Unusable(index),
-            Some(_) => Change::Properties,
+            Some(_) => Change::Gone(index),
             None => Change::None,
         }
     }
@@ -172,6 +192,7 @@ fn parse_link(payload: &[u8]) -> Option<LinkInfo> {
         mtu: 0,
         up: flags & IFF_UP != 0,
         carrier: flags & IFF_LOWER_UP != 0,
+        damped: 0,
         loopback: flags & IFF_LOOPBACK != 0,
         master: None,
         kind: None,

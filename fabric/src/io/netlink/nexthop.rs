@@ -1,7 +1,7 @@
 //! Nexthop messages (linux/nexthop.h), which the packet crate lacks.
 
 use super::wire;
-use crate::fib::{HeldNexthop, HeldShape, Member, NhId, Op};
+use crate::fib::{HeldNexthop, HeldShape, Member, NhId, Op, Spread};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weft_bgp::types::IfIndex;
 
@@ -13,8 +13,17 @@ pub(super) const RTM_GETNEXTHOP: u16 = 106;
 pub(super) const HEADER: usize = 8;
 const NHA_ID: u16 = 1;
 const NHA_GROUP: u16 = 2;
+const NHA_GROUP_TYPE: u16 = 3;
 const NHA_OIF: u16 = 5;
 const NHA_GATEWAY: u16 = 6;
+const NHA_RES_GROUP: u16 = 12;
+const NHA_RES_GROUP_BUCKETS: u16 = 1;
+/// The value consists of attributes.
+const NLA_F_NESTED: u16 = 1 << 15;
+/// `NEXTHOP_GRP_TYPE_RES`; 0 is a group that hashes.
+const RESILIENT: u16 = 1;
+/// Buckets of a resilient group: twice our largest set of 64, and shares within one percent for a set of two.
+const BUCKETS: u16 = 128;
 /// `struct nexthop_grp`: id, weight less one, high weight bits, reserved.
 const GROUP_ENTRY: usize = 8;
 
@@ -34,7 +43,7 @@ pub(super) fn push(buffer: &mut Vec<u8>, op: &Op, protocol: u8, sequence: u32) -
             wire::attribute(buffer, NHA_GATEWAY, &gateway);
             start
         }
-        Op::SetGroup { id, members, replace } => {
+        Op::SetGroup { id, members, spread, replace } => {
             let flags = if *replace { wire::NLM_F_REPLACE } else { CREATE };
             let start = wire::begin(buffer, RTM_NEWNEXTHOP, flags, sequence);
             header(buffer, libc::AF_UNSPEC, protocol);
@@ -45,6 +54,12 @@ pub(super) fn push(buffer: &mut Vec<u8>, op: &Op, protocol: u8, sequence: u32) -
                 group.extend([weight.saturating_sub(1), 0, 0, 0]);
             }
             wire::attribute(buffer, NHA_GROUP, &group);
+            if *spread == Spread::Resilient {
+                wire::attribute(buffer, NHA_GROUP_TYPE, &RESILIENT.to_ne_bytes());
+                let mut table = Vec::new();
+                wire::attribute(&mut table, NHA_RES_GROUP_BUCKETS, &BUCKETS.to_ne_bytes());
+                wire::attribute(buffer, NHA_RES_GROUP | NLA_F_NESTED, &table);
+            }
             start
         }
         Op::DeleteNexthop { id } => {
@@ -67,18 +82,20 @@ fn header(buffer: &mut Vec<u8>, family: i32, protocol: u8) {
 pub(super) fn parse(payload: &[u8], protocol: u8) -> Option<HeldNexthop> {
     let ours = *payload.get(2)? == protocol;
     let (mut id, mut link, mut gateway, mut group) = (None, None, None, None);
+    let mut spread = Spread::Hashed;
     for (kind, value) in wire::attributes(payload.get(HEADER..)?) {
         match kind {
             NHA_ID => id = wire::word(value, 0),
             NHA_OIF => link = wire::word(value, 0),
             NHA_GATEWAY => gateway = address(value),
             NHA_GROUP => group = Some(members(value)),
+            NHA_GROUP_TYPE if value.starts_with(&RESILIENT.to_ne_bytes()) => spread = Spread::Resilient,
             _ => {}
         }
     }
     let shape = match (link, gateway, group) {
         (Some(link), Some(gateway), None) => HeldShape::Member(Member { link: IfIndex(link), gateway }),
-        (_, None, Some(group)) => HeldShape::Group(group),
+        (_, None, Some(group)) => HeldShape::Group(spread, group),
         _ => HeldShape::Other,
     };
     Some(HeldNexthop { id: NhId(id?), ours, shape })

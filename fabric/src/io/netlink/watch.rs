@@ -1,9 +1,11 @@
 //! The socket that listens: what it says about links goes to the daemon at once, what it says about routes is kept as hints.
 
+use super::health::Health;
 use super::links::{self, Change, Links};
 use super::{Event, nexthop, request, route, wire};
 use crate::config::FibConfig;
 use crate::fib::{Ack, Hint, LAST_RESORT_METRIC};
+use crate::link::damp::Damper;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use socket2::{SockFilter, SockRef};
 use std::collections::VecDeque;
@@ -13,8 +15,6 @@ use tokio::sync::mpsc::{Sender, error::TrySendError};
 use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::{IfIndex, IpNet};
 
-/// As other routing daemons have it; without privileges the system grants less.
-const RECEIVE_BUFFER: usize = 16 << 20;
 /// Longest wait with a changed picture of the links: changes come in flocks.
 const LINKS_DELAY: Duration = Duration::from_millis(10);
 /// Most hints kept; beyond that a dump says it all.
@@ -51,6 +51,8 @@ pub(super) struct Watch {
     links_due: Option<Instant>,
     ack: Option<Ack>,
     routes_heard: bool,
+    damper: Damper,
+    pub(super) health: Health,
     /// Whose routes and objects matter.
     config: FibConfig,
 }
@@ -62,7 +64,7 @@ impl Watch {
         SockRef::from(&socket).attach_filter(&filter(port))?;
         socket.bind(&SocketAddr::new(0, 0))?;
         socket.set_non_blocking(true)?;
-        request::set_receive_buffer(socket.as_fd(), RECEIVE_BUFFER);
+        request::set_receive_buffer(socket.as_fd(), config.receive_buffer_bytes);
         for group in GROUPS {
             socket.add_membership(group)?;
         }
@@ -76,6 +78,8 @@ impl Watch {
             links_due: Some(Instant::ZERO),
             ack: None,
             routes_heard: false,
+            damper: Damper::default(),
+            health: Health::default(),
             config: config.clone(),
         };
         watch.hear_routes(config.install)?;
@@ -130,6 +134,7 @@ impl Watch {
     }
 
     fn overrun(&mut self) {
+        self.health.overruns += 1;
         if !matches!(self.notes.back(), Some(Note::Overrun)) {
             self.notes.push_back(Note::Overrun);
         }
@@ -139,11 +144,45 @@ impl Watch {
         match message.kind {
             links::RTM_NEWLINK | links::RTM_DELLINK | links::RTM_NEWADDR | links::RTM_DELADDR => {
                 let change = self.links.take(message.kind, message.payload);
+                let change = self.damp(now, change);
                 self.changed(now, change);
             }
-            nexthop::RTM_NEWNEXTHOP | nexthop::RTM_DELNEXTHOP => self.take_nexthop(message),
-            route::RTM_NEWROUTE | route::RTM_DELROUTE => self.take_route(message),
+            nexthop::RTM_NEWNEXTHOP | nexthop::RTM_DELNEXTHOP => self.take_nexthop(now, message),
+            route::RTM_NEWROUTE | route::RTM_DELROUTE => self.take_route(now, message),
             _ => {}
+        }
+    }
+
+    /// A link that flaps is kept out of use for a while: what the change comes to.
+    fn damp(&mut self, now: Instant, change: Change) -> Change {
+        match change {
+            Change::Unusable(link) => self.damper.down(now, link),
+            Change::Gone(link) => self.damper.forget(link),
+            Change::Usable(link) if self.config.link_damping => {
+                if let Some(flaps) = self.damper.up(now, link) {
+                    tracing::warn!(link = self.links.name(link), flaps, "the link flaps: not used until it stands");
+                    self.links.damp(link, flaps);
+                    return Change::Properties;
+                }
+                self.links.damp(link, 0);
+            }
+            Change::None
+            | Change::Usable(_)
+            | Change::Properties
+            | Change::AddressAdded
+            | Change::AddressRemoved(..) => {}
+        }
+        change
+    }
+
+    /// Links that have stood long enough are used again.
+    pub(super) fn undamp(&mut self, now: Instant) {
+        while let Some(link) = self.damper.poll(now) {
+            if self.links.damped(link) > 0 {
+                tracing::info!(link = self.links.name(link), "the link stands: used again");
+                self.links.damp(link, 0);
+                self.changed(now, Change::Usable(link));
+            }
         }
     }
 
@@ -155,8 +194,10 @@ impl Watch {
             Change::Usable(link) => {
                 self.notes.push_back(Note::Link(link, true));
                 self.hint(Hint::Doubt);
+                // Routes wait for it.
+                self.links_due = Some(now);
             }
-            Change::Unusable(link) => {
+            Change::Unusable(link) | Change::Gone(link) => {
                 if !self.downs.contains(&link) {
                     self.downs.push_back(link);
                 }
@@ -185,27 +226,38 @@ impl Watch {
         }
     }
 
-    fn take_nexthop(&mut self, message: &wire::Message<'_>) {
+    fn take_nexthop(&mut self, now: Instant, message: &wire::Message<'_>) {
         let Some(object) = nexthop::parse(message.payload, self.config.protocol) else { return };
         let range = self.config.nexthop_base..self.config.nexthop_base.saturating_add(self.config.nexthop_count);
         if !self.config.install || !range.contains(&object.id.0) {
             return;
+        }
+        if message.kind == nexthop::RTM_DELNEXTHOP && object.ours && message.port != 0 {
+            self.health.deleted(now, message.port);
         }
         // An object of another protocol under our id has taken the place of ours.
         let gone = message.kind == nexthop::RTM_DELNEXTHOP || !object.ours;
         self.hint(if gone { Hint::NexthopGone(object.id) } else { Hint::Doubt });
     }
 
-    fn take_route(&mut self, message: &wire::Message<'_>) {
+    fn take_route(&mut self, now: Instant, message: &wire::Message<'_>) {
         let Some(seen) = route::parse(message.payload) else { return };
         let key = seen.route.key;
         let own_metric = key.metric == self.config.metric || key.metric == LAST_RESORT_METRIC;
         if key.table != self.config.table || !own_metric {
             return;
         }
-        // A route of another protocol under our key has taken the place of ours.
-        let gone = message.kind == route::RTM_DELROUTE || seen.protocol != self.config.protocol;
-        self.hint(if gone { Hint::RouteGone(key) } else { Hint::Doubt });
+        let ours = seen.protocol == self.config.protocol;
+        if message.kind == route::RTM_DELROUTE && ours && message.port != 0 {
+            self.health.deleted(now, message.port);
+        }
+        self.hint(match (message.kind, ours) {
+            (route::RTM_DELROUTE, true) => Hint::RouteGone(key),
+            (route::RTM_DELROUTE, false) => Hint::RouteFreed(key),
+            // A route of another protocol under our key has taken the place of ours.
+            (_, false) => Hint::RouteGone(key),
+            (_, true) => Hint::Doubt,
+        });
     }
 
     /// Keeps an acknowledgement until the daemon takes it.
@@ -247,16 +299,25 @@ impl Watch {
 
     /// When [`Watch::deliver`] has something to do; `Instant::ZERO` for at once.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        if self.downs.is_empty() && self.ack.is_none() { self.links_due } else { Some(Instant::ZERO) }
+        if self.downs.is_empty() && self.ack.is_none() {
+            self.links_due.into_iter().chain(self.damper.next_timeout()).min()
+        } else {
+            Some(Instant::ZERO)
+        }
     }
 
     /// Begins the picture of the links anew; what can no longer be used, or can be again, is told.
     pub(super) fn replace_links(&mut self, links: Links, now: Instant) {
         let before: Vec<_> = self.links.usable().collect();
+        let damped: Vec<_> = self.links.list().iter().map(|link| (link.index, link.damped)).collect();
         self.links = links;
+        for (link, flaps) in damped {
+            self.links.damp(link, flaps);
+        }
         let after: Vec<_> = self.links.usable().collect();
         // A link that is up before and after may have flickered unheard: that is the dump's business, asked for by the doubt.
         for link in before.iter().filter(|link| !after.contains(link)) {
+            self.damper.down(now, *link);
             self.changed(now, Change::Unusable(*link));
         }
         for link in after.iter().filter(|link| !before.contains(link)) {

@@ -68,6 +68,8 @@ pub(super) struct Message<'a> {
     pub(super) kind: u16,
     pub(super) flags: u16,
     pub(super) sequence: u32,
+    /// Of a notification: the port of the socket that asked for the change; 0 is the kernel itself.
+    pub(super) port: u32,
     pub(super) payload: &'a [u8],
 }
 
@@ -77,7 +79,13 @@ pub(super) fn messages(mut data: &[u8]) -> impl Iterator<Item = Message<'_>> {
         let header = data.get(..HEADER)?;
         let length = usize::try_from(word(header, 0)?).ok()?;
         let payload = data.get(HEADER..length)?;
-        let message = Message { kind: half(header, 4)?, flags: half(header, 6)?, sequence: word(header, 8)?, payload };
+        let message = Message {
+            kind: half(header, 4)?,
+            flags: half(header, 6)?,
+            sequence: word(header, 8)?,
+            port: word(header, 12)?,
+            payload,
+        };
         data = data.get(length.next_multiple_of(4)..).unwrap_or_default();
         Some(message)
     })

@@ -1,11 +1,12 @@
 //! The thread: hears the kernel first, then the daemon, then does one batch, and so on; a dump when one is due.
 
+use super::compat::Compat;
 use super::links::{self, Links};
 use super::request::Requests;
 use super::watch::{Note, Watch};
 use super::{Command, Event, nexthop, route, wire};
 use crate::config::FibConfig;
-use crate::fib::{Dump, Fib, Hint, Op, Refusal};
+use crate::fib::{Dump, Fib, FibDiff, FibReport, Hint, Op, Refusal};
 use crate::io::clock::{self, Clock};
 use netlink_packet_core::Emitable;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -45,6 +46,7 @@ pub(super) struct Worker {
     watch: Watch,
     commands: Receiver<Command>,
     wake: Arc<OwnedFd>,
+    compat: Compat,
     /// Operations since the last pause, and when the next one will be long enough.
     burst: usize,
     pause_at: Option<Instant>,
@@ -79,6 +81,7 @@ impl Worker {
             watch,
             commands,
             wake,
+            compat: Compat::default(),
             burst: 0,
             pause_at: None,
             addresses: BTreeSet::new(),
@@ -93,6 +96,7 @@ impl Worker {
         }
         if config.install {
             let dump = worker.dump()?;
+            worker.compat.follow(config.nexthop_compat, dump != Dump::default());
             worker.fib.compare(dump);
             worker.left_addresses = worker.watch.links.all_marked(config.protocol).collect();
         }
@@ -103,6 +107,7 @@ impl Worker {
     pub(super) fn run(mut self) {
         loop {
             self.watch.read(self.clock.now());
+            self.watch.undamp(self.clock.now());
             self.follow_notes();
             if let Some((keep, done)) = self.obey() {
                 self.finish(keep);
@@ -146,13 +151,38 @@ impl Worker {
                 Ok(Command::Sweep) => self.sweep(),
                 Ok(Command::SetAlive(member, alive)) => self.fib.set_alive(member, alive),
                 Ok(Command::Reconfigure(config)) => self.reconfigure(*config),
-                Ok(Command::Report(answer)) => drop(answer.send(self.fib.report())),
+                Ok(Command::Report(answer)) => drop(answer.send(self.report())),
+                Ok(Command::Diff(answer)) => drop(answer.send(self.diff())),
                 Ok(Command::Route(prefix, answer)) => drop(answer.send(self.fib.route(prefix))),
                 Ok(Command::Finish { keep, done }) => return Some((keep, Some(done))),
                 Err(TryRecvError::Empty) => return None,
                 Err(TryRecvError::Disconnected) => return Some((true, None)),
             }
         }
+    }
+
+    fn report(&self) -> FibReport {
+        let mut report = self.fib.report();
+        report.health = self.watch.health.report(self.clock.now());
+        report.health.nexthop_compat_fast = self.compat.is_fast();
+        report
+    }
+
+    /// What is wanted beside a fresh dump. What the dump shows is mended afterwards, by the next comparison.
+    fn diff(&mut self) -> Result<FibDiff, String> {
+        let begun = self.clock.now();
+        if !self.fib.config().install {
+            return Ok(FibDiff::default());
+        }
+        let dump = self.dump().map_err(|error| error.to_string())?;
+        let links = &self.watch.links;
+        let mut diff = self.fib.diff(&dump, &|link| links.name(link));
+        if !diff.is_clean() {
+            self.doubt();
+        }
+        let took = self.clock.now().since(begun);
+        diff.took_ms = took.as_millis().try_into().unwrap_or(u64::MAX);
+        Ok(diff)
     }
 
     fn sweep(&mut self) {
@@ -166,6 +196,9 @@ impl Worker {
         if self.fib.reconfigure(config) {
             tracing::warn!("fib.install and fib.protocol take effect when the daemon is started again");
         }
+        if self.fib.config().install {
+            self.compat.follow(self.fib.config().nexthop_compat, false);
+        }
         self.watch.reconfigure(self.fib.config());
         self.doubt();
     }
@@ -175,7 +208,9 @@ impl Worker {
             match note {
                 Note::Link(link, usable) => self.fib.set_link(link, usable),
                 Note::Hint(Hint::Doubt) => self.doubt(),
-                Note::Hint(hint @ (Hint::NexthopGone(_) | Hint::RouteGone(_))) => self.fib.hint(hint),
+                Note::Hint(hint @ (Hint::NexthopGone(_) | Hint::RouteGone(_) | Hint::RouteFreed(_))) => {
+                    self.fib.hint(hint)
+                }
                 Note::AddressAdded => self.fib.retry_all(),
                 Note::AddressRemoved(net) => {
                     if self.addresses.contains(&net) {
@@ -258,13 +293,16 @@ impl Worker {
         }
         match self.dump() {
             Ok(dump) => {
-                self.fib.compare(dump);
+                let drift = self.fib.compare(dump);
                 let now = self.clock.now();
+                let health = &mut self.watch.health;
+                (health.dumps, health.last_drift, health.dumped_at) = (health.dumps + 1, drift, Some(now));
                 self.dump_at = now + DUMP_PERIOD;
                 self.dump_not_before = now + now.since(begun) * DUMP_SHARE;
             }
             Err(error) => {
                 tracing::debug!(%error, "dump");
+                self.watch.health.failed_dumps += 1;
                 self.dump_at = self.clock.now() + DUMP_RETRY;
             }
         }
@@ -275,14 +313,17 @@ impl Worker {
         let Self { requests, watch, clock, fib, .. } = self;
         let config = fib.config();
         let range = config.nexthop_base..config.nexthop_base.saturating_add(config.nexthop_count);
-        let mut nexthops = Vec::new();
+        let (mut nexthops, mut disturbed) = (Vec::new(), 0);
         let body = [0; nexthop::HEADER];
         let take = |message: Option<&wire::Message<'_>>| match message {
             Some(message) => {
                 let found = nexthop::parse(message.payload, config.protocol);
                 nexthops.extend(found.filter(|object| range.contains(&object.id.0)));
             }
-            None => nexthops.clear(),
+            None => {
+                disturbed += 1;
+                nexthops.clear();
+            }
         };
         requests.dump(nexthop::RTM_GETNEXTHOP, &body, take, || watch.read(clock.now()))?;
         let mut routes = Vec::new();
@@ -298,10 +339,14 @@ impl Worker {
                         |seen: &route::Seen| seen.protocol == config.protocol && seen.route.key.table == config.table;
                     routes.extend(route::parse(message.payload).filter(ours).map(|seen| seen.route));
                 }
-                None => routes.truncate(before),
+                None => {
+                    disturbed += 1;
+                    routes.truncate(before);
+                }
             };
             requests.dump(route::RTM_GETROUTE, &body, take, || watch.read(clock.now()))?;
         }
+        watch.health.interrupted += disturbed;
         Ok(Dump { nexthops, routes })
     }
 
@@ -370,8 +415,10 @@ impl Worker {
         if !self.fib.config().install {
             return;
         }
+        self.fib.hurry();
         if keep {
             while self.work() {}
+            self.compat.restore();
             return;
         }
         self.fib.remove_all();
@@ -379,7 +426,9 @@ impl Worker {
             while self.work() {}
             match self.dump() {
                 Ok(dump) if dump == Dump::default() => break,
-                Ok(dump) => self.fib.compare(dump),
+                Ok(dump) => {
+                    self.fib.compare(dump);
+                }
                 Err(error) => tracing::debug!(%error, "dump"),
             }
         }
@@ -390,5 +439,6 @@ impl Worker {
         for net in &self.addresses | &self.left_addresses {
             self.remove_address(net);
         }
+        self.compat.restore();
     }
 }

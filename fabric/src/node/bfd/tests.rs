@@ -31,6 +31,7 @@ fn link(index: u32, nets: &[&str]) -> LinkInfo {
         mtu: 1_500,
         up: true,
         carrier: true,
+        damped: 0,
         loopback: false,
         master: None,
         kind: None,
