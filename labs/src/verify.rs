@@ -10,7 +10,9 @@ pub mod api;
 pub mod check;
 mod cut;
 pub mod failover;
+pub mod heal;
 pub mod kernel;
+pub mod nexthop;
 mod steps;
 
 use std::io;
@@ -80,6 +82,8 @@ pub trait Plant {
 pub struct Options {
     /// Break a switch and daemons, and measure the loss.
     pub failover: bool,
+    /// Take from kernels what is the daemons', and let a link flap, and measure how soon all is back.
+    pub heal: bool,
     /// Send 1,000 flows and look at their spread.
     pub spread: bool,
     /// What is done once everything expected holds.
@@ -233,6 +237,9 @@ pub fn verify_watched(
     }
     if options.failover {
         failover::run(&site, &path, expectations, &mut report)?;
+    }
+    if options.heal {
+        heal::run(&site, &path, &mut report)?;
     }
     Ok(report)
 }

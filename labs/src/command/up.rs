@@ -58,6 +58,9 @@ pub struct Verify {
     /// Also break a switch and daemons under load, and measure what is lost
     #[arg(long)]
     failover: bool,
+    /// Also delete routes and next hops behind daemons' backs, let a link flap, and measure how soon all is back
+    #[arg(long)]
+    heal: bool,
     /// Write the report as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -148,7 +151,8 @@ pub fn verify(options: &Verify) -> Result<ExitCode> {
     let started = start(&options.choice, begin)?;
     let name = started.lab.topology().name.clone();
     let steps = started.lab.topology().steps.clone();
-    let report = started.check(&verify::Options { failover: options.failover, spread: true, steps });
+    let (failover, heal) = (options.failover, options.heal);
+    let report = started.check(&verify::Options { failover, heal, spread: true, steps });
     started.progress.clear();
     let report = report.inspect_err(|_| started.lab.down(&started.progress))?;
     print(&report.text());

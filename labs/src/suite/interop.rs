@@ -79,7 +79,7 @@ pub(crate) fn lab(context: &Context) -> io::Result<Outcome> {
     }
     let mut outcome = Outcome::default();
     for topology in ["two-racks", "unnumbered"] {
-        outcome.add(&stage.verify(context, &log, topology, &["--failover"], false)?);
+        outcome.add(&stage.verify(context, &log, topology, &["--failover", "--heal"], false)?);
     }
     outcome.add(&stage.verify(context, &log, "add-path", &[], false)?);
     if rustix::process::geteuid().is_root() {

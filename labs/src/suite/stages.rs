@@ -25,9 +25,14 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage { name: "fmt", about: "every file is formatted by rustfmt", run: fmt },
     Stage { name: "clippy", about: "no lint warns, in any target", run: clippy },
     Stage { name: "docs", about: "rustdoc has no warning", run: docs },
-    Stage { name: "unit", about: "cargo test of the whole workspace, but for the next two", run: unit },
+    Stage { name: "unit", about: "cargo test of the whole workspace, but for the next three", run: unit },
     Stage { name: "conformance", about: "the RFCs section by section, and the incidents of others", run: conformance },
     Stage { name: "fuzz-replay", about: "the corpus of every fuzz target", run: fuzz_replay },
+    Stage {
+        name: "kernel",
+        about: "kernel routes in network namespaces: deletions, flaps, floods, routes of others",
+        run: kernel,
+    },
     Stage { name: "deny", about: "licences, bans, sources and advisories of all dependencies", run: deny },
     Stage { name: "static", about: "the daemon links into one static file that runs", run: static_binary },
     Stage {
@@ -78,7 +83,7 @@ fn docs(context: &Context) -> io::Result<Outcome> {
 }
 
 /// Integration tests that are stages of their own.
-const OWN_STAGE: [&str; 3] = ["conformance", "incidents", "fuzz_replay"];
+const OWN_STAGE: [&str; 4] = ["conformance", "incidents", "fuzz_replay", "netlink"];
 
 fn unit(context: &Context) -> io::Result<Outcome> {
     let names = test_targets(&context.root)?;
@@ -94,6 +99,10 @@ fn conformance(context: &Context) -> io::Result<Outcome> {
 
 fn fuzz_replay(context: &Context) -> io::Result<Outcome> {
     test(context, "fuzz-replay", &["--test", "fuzz_replay"])
+}
+
+fn kernel(context: &Context) -> io::Result<Outcome> {
+    test(context, "kernel", &["--test", "netlink"])
 }
 
 /// `cargo test` of some targets. Always with the features of the whole workspace: nothing is built twice.

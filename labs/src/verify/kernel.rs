@@ -1,6 +1,6 @@
 //! What a node's kernel holds, asked over a netlink socket that was opened inside the node's network namespace.
 //!
-//! Only dumps; nothing here changes a kernel. A socket keeps the namespace it was opened in, so the questions are asked
+//! Dumps, and one deletion for those who break things. A socket keeps the namespace it was opened in, so the questions are asked
 //! from the verifier's own thread.
 #![expect(clippy::wildcard_enum_match_arm, reason = "the kernel's attribute enums grow; we read a few of them")]
 
@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::route::{
@@ -18,6 +18,8 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, SocketType};
+
+use crate::verify::nexthop;
 
 /// The main routing table.
 const MAIN_TABLE: u32 = 254;
@@ -42,6 +44,8 @@ pub struct KernelRoute {
     pub prefix: IpNet,
     /// Next hops.
     pub hops: BTreeSet<KernelHop>,
+    /// The nexthop object that it names, until its hops are known.
+    object: Option<u32>,
     /// The kernel made it itself, at boot or from an interface address; not a routing protocol.
     pub own: bool,
     /// Forwards packets (not unreachable, blackhole, local, …).
@@ -81,17 +85,62 @@ pub fn open() -> io::Result<OwnedFd> {
 /// # Errors
 /// When the dump breaks off.
 pub fn routes(fd: impl AsFd) -> io::Result<Vec<KernelRoute>> {
+    let mut found: Vec<KernelRoute> = messages(&fd)?.iter().filter_map(route).collect();
+    // Where net.ipv4.nexthop_compat_mode is 0 a route names an id and no more.
+    if found.iter().any(|route| route.object.is_some() && route.hops.is_empty()) {
+        let hops = nexthop::hops(&fd)?;
+        for route in found.iter_mut().filter(|route| route.hops.is_empty()) {
+            route.hops = route.object.and_then(|id| hops.get(&id)).cloned().unwrap_or_default();
+        }
+    }
+    for route in &mut found {
+        route.object = None;
+    }
+    Ok(found)
+}
+
+fn messages(fd: impl AsFd) -> io::Result<Vec<RouteMessage>> {
     let mut found = Vec::new();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut question = RouteMessage::default();
         question.header.address_family = family;
         for answer in dump(&fd, RouteNetlinkMessage::GetRoute(question))? {
             if let RouteNetlinkMessage::NewRoute(message) = answer {
-                found.extend(route(&message));
+                found.push(message);
             }
         }
     }
     Ok(found)
+}
+
+/// Deletes every route of the main table that a routing protocol put there, as software does that holds all routes to be its own; how
+/// many were there.
+///
+/// # Errors
+/// When the kernel does not answer.
+pub fn delete_routes(fd: impl AsFd) -> io::Result<usize> {
+    let mut deleted = 0;
+    for mut message in messages(&fd)? {
+        if route(&message).is_none_or(|route| route.own) {
+            continue;
+        }
+        // What it is found by; a gateway beside the id of an object would be refused.
+        message.attributes.retain(|attribute| {
+            matches!(attribute, RouteAttribute::Destination(_) | RouteAttribute::Table(_) | RouteAttribute::Priority(_))
+        });
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | NLM_F_ACK;
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(RouteNetlinkMessage::DelRoute(message)));
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        rustix::net::send(&fd, &bytes, SendFlags::empty())?;
+        let mut buffer = vec![0; DATAGRAM];
+        let (length, _) = rustix::net::recv(&fd, &mut buffer[..], RecvFlags::empty())?;
+        let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&buffer[..length]).map_err(io::Error::other)?;
+        deleted += usize::from(matches!(answer.payload, NetlinkPayload::Error(error) if error.code.is_none()));
+    }
+    Ok(deleted)
 }
 
 /// Every interface's addresses, by interface index.
@@ -179,12 +228,14 @@ fn route(message: &RouteMessage) -> Option<KernelRoute> {
         _ => return None,
     };
     let mut table = u32::from(message.header.table);
+    let mut object = None;
     let mut hops = BTreeSet::new();
     let (gateway, link) = hop(&message.attributes);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(address) => destination = ip(address)?,
             RouteAttribute::Table(number) => table = *number,
+            RouteAttribute::NhId(id) => object = Some(*id),
             RouteAttribute::MultiPath(members) => {
                 let alive = |member: &&RouteNextHop| !member.flags.contains(RouteNextHopFlags::Dead);
                 for member in members.iter().filter(alive) {
@@ -207,6 +258,7 @@ fn route(message: &RouteMessage) -> Option<KernelRoute> {
     Some(KernelRoute {
         prefix: IpNet::new(destination, length).ok()?,
         hops,
+        object,
         own: [RouteProtocol::Kernel, RouteProtocol::Boot, RouteProtocol::Ra].contains(&protocol),
         unicast: message.header.kind == RouteType::Unicast,
     })
