@@ -7,32 +7,41 @@
     reason = "a program for people"
 )]
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use weft_benches::bed::Bed;
-use weft_benches::case::{Figures, Stage, record, run_b1, run_d1, run_e, run_f1, run_spread};
+use weft_benches::case::{
+    Carrier, Figures, Stage, record, run_carrier, run_d1, run_e, run_f1, run_install, run_spread,
+};
 use weft_benches::dut::Kind;
-use weft_benches::plan::Plan;
+use weft_benches::plan::{Plan, seat};
 use weft_benches::report::{self, Outcome, Runs, json, svg};
+use weft_benches::table::{Table, hosts};
 
-/// Prefixes in b1.
+/// Prefixes in b1, c1 and c2; in b2 and those that end in m.
 const HOSTS: u32 = 100_000;
+const MILLION: u32 = 1_000_000;
+/// The first of them.
+const FIRST: Ipv4Addr = Ipv4Addr::new(100, 0, 0, 0);
 /// Sessions in e2 and e3.
 const SESSIONS: (u16, u16) = (1_000, 200);
 /// A daemon may fail as often in a run: some close connections while a thousand of them come up.
 const TRIES: u32 = 3;
 /// Every case, in the order of the table.
-const ALL: [&str; 13] = ["a1", "a3", "a4", "a5", "a6", "a7", "k1", "k2", "f1", "b1", "d1", "e2", "e3"];
+const ALL: [&str; 19] = [
+    "a1", "a3", "a4", "a5", "a6", "a7", "k1", "k2", "f1", "b1", "b2", "c1", "c1b", "c1m", "c2", "c2m", "d1", "e2", "e3",
+];
 
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Cases: a1, a3, a4, a5, a6, a7, b1, d1, e2, e3, f1, k1, k2, or all.
+    /// Cases: a1, a3, a4, a5, a6, a7, b1, b2, c1, c1b, c1m, c2, c2m, d1, e2, e3, f1, k1, k2, or all.
     #[arg(long, value_delimiter = ',', default_value = "a1")]
     case: Vec<String>,
-    /// Daemons, the first is the base of the ratios: bird, weft, frr, frr-tuned, gobgp, openbgpd, null, ceiling. Those that cannot take
+    /// Daemons, the first is the base of the ratios: bird, weft, weft-keep, frr, frr-tuned, gobgp, openbgpd, null, ceiling. Those that cannot take
     /// part in a case are left out of it.
     #[arg(long, value_delimiter = ',', default_value = "bird,weft")]
     dut: Vec<String>,
@@ -105,7 +114,7 @@ fn main() -> Result<()> {
 /// All daemons of a case, interleaved.
 fn run_case(arguments: &Arguments, kinds: &[Kind], bed: &Bed, dir: &Path, case: &str) -> Result<Outcome> {
     let plan = match case {
-        "b1" | "d1" | "e2" | "e3" | "f1" => None,
+        "b1" | "b2" | "c1" | "c1b" | "c1m" | "c2" | "c2m" | "d1" | "e2" | "e3" | "f1" => None,
         _ => Some(Plan::named(case, arguments.prefixes)?),
     };
     if let Some(plan) = &plan {
@@ -164,7 +173,20 @@ fn insist(what: &str, run: impl Fn() -> Result<Figures>) -> Result<Figures> {
 
 fn run_one(stage: &Stage<'_>, kind: &Kind, case: &str, plan: Option<&Plan>) -> Result<Figures> {
     match (case, plan) {
-        ("b1", _) => run_b1(stage, kind, HOSTS),
+        ("b1", _) => {
+            let stream = hosts(HOSTS, FIRST, seat(0).asn, seat(0).ours);
+            run_install(stage, kind, usize::try_from(HOSTS)?, stream.into())
+        }
+        ("b2", _) => {
+            let count = usize::try_from(MILLION)?;
+            let table = Table::full(count, seat(0).asn, seat(0).ours);
+            run_install(stage, kind, count, table.stream.into())
+        }
+        ("c1" | "c1b" | "c1m" | "c2" | "c2m", _) => {
+            let count = if case.ends_with('m') { MILLION } else { HOSTS };
+            let (keeps_sessions, is_busy) = (case.starts_with("c2"), case == "c1b");
+            run_carrier(stage, kind, Carrier { count, keeps_sessions, is_busy })
+        }
         ("d1", _) => run_d1(stage, kind),
         ("f1", _) => run_f1(stage, kind),
         ("e2", _) => run_e(stage, kind, SESSIONS.0, false),
@@ -176,12 +198,14 @@ fn run_one(stage: &Stage<'_>, kind: &Kind, case: &str, plan: Option<&Plan>) -> R
 /// Who has a part in a case. GoBGP sends one prefix with each UPDATE and needs minutes for the large ones; it and OpenBGPD do not touch
 /// the kernel's routes here, OpenBGPD hangs up on callers, and coalescing matters where a daemon has many peers.
 fn takes_part(kind: &Kind, case: &str) -> bool {
+    let touches_kernel = case.starts_with(['b', 'c']);
     match kind {
         Kind::Bird | Kind::Weft(_) => true,
+        Kind::WeftKeep(_) => matches!(case.split_at(1).0, "b" | "c"),
         Kind::Frr { is_tuned: false } => true,
         Kind::Frr { is_tuned: true } => matches!(case, "a3" | "a4" | "a5"),
-        Kind::Gobgp => !matches!(case, "a1" | "a3" | "a6" | "b1" | "f1" | "k1" | "k2"),
-        Kind::Openbgpd => !matches!(case, "b1" | "f1" | "k1" | "k2"),
+        Kind::Gobgp => !matches!(case, "a1" | "a3" | "a6" | "f1" | "k1" | "k2") && !touches_kernel,
+        Kind::Openbgpd => !matches!(case, "f1" | "k1" | "k2") && !touches_kernel,
         Kind::Null => matches!(case, "a1" | "a6" | "a7"),
         Kind::Ceiling(_) => matches!(case, "a3" | "a4" | "a5"),
     }

@@ -71,6 +71,11 @@ impl Bed {
         self.inside_dut(|| command.spawn().with_context(|| format!("start {command:?}")))
     }
 
+    /// Opens something in the namespace of the device under test.
+    pub fn in_dut<T>(&self, open: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.inside_dut(open)
+    }
+
     /// Runs `work` with this thread in the namespace of the device under test.
     fn inside_dut<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         move_into_link_name_space(self.dut.as_fd(), Some(LinkNameSpaceType::Network))?;

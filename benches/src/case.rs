@@ -1,5 +1,6 @@
 //! The cases. One thread: the clock starts with the first UPDATE byte and stops on the last monitor's exact set.
 
+mod carrier;
 mod detect;
 mod kernel;
 mod sessions;
@@ -17,8 +18,9 @@ use crate::crowd::Crowd;
 use crate::dut::{Dut, Kind, Manner};
 use crate::session::Seat;
 
+pub use carrier::{Carrier, run_carrier};
 pub use detect::run_f1;
-pub use kernel::run_b1;
+pub use kernel::run_install;
 pub use sessions::{run_d1, run_e};
 pub use spread::{record, run_spread};
 

@@ -68,16 +68,22 @@ impl Crowd {
                 self.dial(next)?;
                 next += 1;
             }
-            let now = Instant::now();
-            let (due, later) = self.redial.drain(..).partition(|(at, _)| *at <= now);
-            self.redial = later;
-            let due: Vec<(Instant, usize)> = due;
-            for (_, at) in due {
-                self.dial(at)?;
-            }
+            self.redial()?;
             self.turn()?;
         }
         Ok(true)
+    }
+
+    /// Dials again where the device closed a connection that was not yet Established.
+    pub fn redial(&mut self) -> Result<()> {
+        let now = Instant::now();
+        let (due, later) = self.redial.drain(..).partition(|(at, _)| *at <= now);
+        self.redial = later;
+        let due: Vec<(Instant, usize)> = due;
+        for (_, at) in due {
+            self.dial(at)?;
+        }
+        Ok(())
     }
 
     /// Connects from a seat's address, without waiting.

@@ -27,6 +27,8 @@ pub enum Kind {
     Bird,
     /// weft, from this binary.
     Weft(PathBuf),
+    /// The same with `fib: {nexthop_compat: keep}`.
+    WeftKeep(PathBuf),
     /// FRR of the distribution: zebra, bgpd and, where a case has BFD, bfdd; tuned: with coalesce-time 0.
     Frr {
         /// No delay before the first UPDATE.
@@ -81,13 +83,16 @@ impl Kind {
         Ok(match name {
             "bird" => Self::Bird,
             "weft" => Self::Weft(weft.canonicalize().context("no weft binary: give --weft PATH")?),
+            "weft-keep" => Self::WeftKeep(weft.canonicalize().context("no weft binary: give --weft PATH")?),
             "frr" => Self::Frr { is_tuned: false },
             "frr-tuned" => Self::Frr { is_tuned: true },
             "gobgp" => Self::Gobgp,
             "openbgpd" => Self::Openbgpd,
             "null" => Self::Null,
             "ceiling" => Self::Ceiling(PathBuf::new()),
-            other => bail!("--dut {other}: not one of bird, weft, frr, frr-tuned, gobgp, openbgpd, null, ceiling"),
+            other => {
+                bail!("--dut {other}: not one of bird, weft, weft-keep, frr, frr-tuned, gobgp, openbgpd, null, ceiling")
+            }
         })
     }
 
@@ -96,6 +101,7 @@ impl Kind {
         match self {
             Self::Bird => "bird",
             Self::Weft(_) => "weft",
+            Self::WeftKeep(_) => "weft-keep",
             Self::Frr { is_tuned: false } => "frr",
             Self::Frr { is_tuned: true } => "frr-tuned",
             Self::Gobgp => "gobgp",
@@ -118,9 +124,10 @@ impl Kind {
                 put(dir, "bird.conf", &config::bird(manner, seats))?;
                 dut.spawn(bed, dir, "/usr/sbin/bird", &["-f", "-c", "bird.conf", "-s", "bird.ctl"])?;
             }
-            Self::Weft(binary) => {
+            Self::Weft(binary) | Self::WeftKeep(binary) => {
+                let compat = if matches!(self, Self::Weft(_)) { "fast" } else { "keep" };
                 let binary = binary.to_str().context("the path of weft is not UTF-8")?;
-                put(dir, "weft.yaml", &config::weft(manner, seats, &dir.join("weft.sock")))?;
+                put(dir, "weft.yaml", &config::weft(manner, seats, &dir.join("weft.sock"), compat))?;
                 dut.spawn(bed, dir, binary, &["daemon", "--config", "weft.yaml"])?;
             }
             Self::Frr { is_tuned } => dut.spawn_frr(bed, dir, manner, &config::frr(manner, seats, *is_tuned))?,

@@ -14,6 +14,7 @@ pub mod ceiling;
 pub mod crowd;
 pub mod detect;
 pub mod dut;
+pub mod kernel;
 pub mod null;
 pub mod plan;
 pub mod real;

@@ -78,10 +78,27 @@ impl Table {
 /// `count` /32s from `first` on, half of them in each of two attribute sets, as full messages (RFC 4271 §4.1: 4,096 octets).
 pub fn hosts(count: u32, first: Ipv4Addr, asn: u32, next_hop: Ipv4Addr) -> Vec<u8> {
     let mut dice = Dice(u64::from(asn));
+    put_hosts(count, first, |number| attributes(number, asn, next_hop, &mut dice))
+}
+
+/// The same with paths of three AS and nothing else, so that those of several feeders are equal.
+pub fn hosts_alike(count: u32, first: Ipv4Addr, asn: u32, next_hop: Ipv4Addr) -> Vec<u8> {
+    put_hosts(count, first, |number| {
+        let mut out = vec![0x40, 1, 1, 0, 0x40, 2, 14, 2, 3];
+        for asn in [asn, 1_000, 100_000 + number] {
+            out.extend(asn.to_be_bytes());
+        }
+        out.extend([0x40, 3, 4]);
+        out.extend(next_hop.octets());
+        out
+    })
+}
+
+fn put_hosts(count: u32, first: Ipv4Addr, mut attributes: impl FnMut(u32) -> Vec<u8>) -> Vec<u8> {
     let mut stream = Vec::new();
     let all: Vec<Prefix> = (0..count).map(|at| (u32::from(first) + at, 32)).collect();
     for (number, half) in (0..).zip(all.chunks(all.len().div_ceil(2).max(1))) {
-        let attributes = attributes(number, asn, next_hop, &mut dice);
+        let attributes = attributes(number);
         let room = 4_096 - HEADER_BYTES - 4 - attributes.len();
         for message in half.chunks(room / 5) {
             put_update(&mut stream, &attributes, message);

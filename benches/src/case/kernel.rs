@@ -1,6 +1,6 @@
-//! b1: host routes until the kernel holds them.
+//! b1, b2: routes until the kernel holds them, and until it holds them no more.
 
-use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
@@ -8,19 +8,17 @@ use anyhow::{Result, ensure};
 use super::{Figures, QUIET, Stage, rise};
 use crate::dut::{Dut, Kind, Manner};
 use crate::plan::{monitor_seat, seat};
-use crate::table::hosts;
 
-/// b1: one feeder offers `count` /32, and the clock stops when the kernel holds them; then the feeder's session is lost, until the
-/// kernel is clean. The monitor is there to take what the daemon tells it.
-pub fn run_b1(stage: &Stage<'_>, kind: &Kind, count: u32) -> Result<Figures> {
+/// One feeder offers `count` prefixes in `stream`, and the clock stops when the kernel holds them; then the feeder's session is lost,
+/// until the kernel is clean. The monitor is there to take what the daemon tells it.
+pub fn run_install(stage: &Stage<'_>, kind: &Kind, count: usize, stream: Arc<Vec<u8>>) -> Result<Figures> {
     let feeder = seat(0);
-    let stream = hosts(count, Ipv4Addr::new(100, 0, 0, 0), feeder.asn, feeder.ours);
     let (dut, mut crowd) = rise(stage, kind, Manner::Installing, &[feeder, monitor_seat()])?;
     let before = dut.kernel_prefixes()?;
     let (cpu, start) = (dut.cpu_s()?, Instant::now());
-    let target = before + usize::try_from(count)?;
+    let target = before + count;
     let mut look = Look::default();
-    crowd.offer(0, stream.into())?;
+    crowd.offer(0, stream)?;
     while !look.sees(&dut, target) {
         ensure!(start.elapsed() < stage.limit, "the kernel holds {} prefixes", dut.kernel_prefixes()?);
         crowd.turn()?;

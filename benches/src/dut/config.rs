@@ -38,10 +38,10 @@ pub(super) fn bird(manner: Manner, seats: &[Seat]) -> String {
     out
 }
 
-pub(super) fn weft(manner: Manner, seats: &[Seat], socket: &Path) -> String {
+pub(super) fn weft(manner: Manner, seats: &[Seat], socket: &Path, compat: &str) -> String {
     let (passive, install) = (manner.is_passive(), manner.installs());
     let mut out = format!(
-        "role: spine\nasn: {ASN}\nrouter_id: 10.0.0.1\nfib: {{install: {install}}}\n\
+        "role: spine\nasn: {ASN}\nrouter_id: 10.0.0.1\nfib: {{install: {install}, nexthop_compat: {compat}}}\n\
          timers: {{hold_s: 180, connect_retry_ms: 1000}}\napi: {{socket: {}}}\npeers:\n",
         socket.display()
     );

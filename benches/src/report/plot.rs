@@ -5,11 +5,15 @@ use std::fmt::Write as _;
 use super::{Outcome, Runs, digits};
 
 /// Figures worth a picture, and what they are called there.
-const SHOWN: [(&str, &str); 9] = [
+const SHOWN: [(&str, &str); 13] = [
     ("conv_s", "converged, s"),
     ("wd_mon_s", "withdrawn, s"),
     ("fib_s", "in the kernel, s"),
     ("wd_fib_s", "out of the kernel, s"),
+    ("loss_ms", "carrier lost: all off it, ms"),
+    ("repair_ms", "carrier back: whole, ms"),
+    ("flap_ms", "100 ms without: whole, ms"),
+    ("back_s", "session back: whole, s"),
     ("up_s", "Established, s"),
     ("answer_ms", "KEEPALIVE waits, ms"),
     ("nlri_per_prefix", "NLRI per prefix"),
@@ -28,6 +32,7 @@ const STEP: f64 = 14.0;
 fn colour(name: &str) -> &'static str {
     match name {
         "weft" => "#d62728",
+        "weft-keep" => "#e88b8b",
         "bird" => "#4c72b0",
         "frr" => "#55a868",
         "frr-tuned" => "#2d6a3f",
