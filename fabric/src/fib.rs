@@ -15,13 +15,15 @@ mod objects;
 mod op;
 mod report;
 mod routes;
+mod survey;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use diff::{Difference, FibDiff};
-pub use op::{Dump, HeldNexthop, HeldRoute, HeldShape, Member, NhId, Op, Refusal, RouteKey, Spread, Target};
+pub use op::{Dump, Found, HeldNexthop, HeldRoute, HeldShape, Member, NhId, Op, Refusal, RouteKey, Spread, Target};
 pub use report::{Deleter, FailureReport, FibHealth, FibReport, KernelMember, KernelRoute};
+pub use survey::Survey;
 
 use crate::config::FibConfig;
 use objects::{Held as HeldObject, Objects, Set};
@@ -351,6 +353,12 @@ impl Fib {
         self.leaving = leave::Leaving::default();
     }
 
+    /// The next operations on neighbours and groups alone: who died and who is back waits for nothing else. To be done like
+    /// those of [`Fib::next_ops`].
+    pub fn urgent_ops(&mut self, max: usize) -> Vec<Op> {
+        self.objects.next_ops(max)
+    }
+
     /// The next operations, at most `max`, none of which depends on another; their outcomes must be told by [`Fib::done`] before
     /// the next call. Empty: nothing is due until something happens or [`Fib::next_timeout`].
     pub fn next_ops(&mut self, now: Instant, max: usize) -> Vec<Op> {
@@ -496,29 +504,6 @@ impl Fib {
     /// Whether a dump is needed to know what is there; asks once.
     pub const fn take_dump_request(&mut self) -> bool {
         std::mem::replace(&mut self.dump_wanted, false)
-    }
-
-    /// Compares with all that the kernel holds of ours. Until [`Fib::sweep`], what nobody wants is adopted; afterwards it goes.
-    /// Returns how much was not as believed.
-    pub fn compare(&mut self, dump: Dump) -> u64 {
-        let objects = self.objects.compare(&dump.nexthops);
-        // What the dump does not list is gone with its routes; the list of routes below says which.
-        for (old, new) in &objects.renumbered {
-            self.last_set = None;
-            self.routes.renumber(*old, *new);
-        }
-        let config = &self.config;
-        let found = dump.routes.iter().map(|route| {
-            let exact = route.source == source_of(config, &route.key, route.target);
-            (route.key, Held { target: route.target, exact })
-        });
-        let routes = self.routes.compare(found, !self.swept);
-        self.routes.retry_starved();
-        let drift = u64::try_from(objects.drift + routes).unwrap_or(u64::MAX);
-        self.drift += drift;
-        self.follow_touched();
-        self.retry_all();
-        drift
     }
 
     /// The next acknowledgement that has become due.

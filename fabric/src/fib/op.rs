@@ -182,6 +182,15 @@ pub struct HeldRoute {
     pub source: Option<IpAddr>,
 }
 
+/// One thing of a dump.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A nexthop object in our id range, whoever made it.
+    Nexthop(HeldNexthop),
+    /// A route of our protocol in our table.
+    Route(HeldRoute),
+}
+
 /// All that a kernel holds of ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dump {

@@ -66,6 +66,17 @@ impl Counts {
     }
 }
 
+/// A list of what the kernel holds, as far as it has been read.
+#[derive(Debug)]
+pub(super) struct Looked {
+    /// By slot: it is in the list.
+    seen: Vec<bool>,
+    /// How many of those that are believed to be held are.
+    held: usize,
+    /// What is not as believed.
+    drift: Vec<(RouteKey, Option<Held>)>,
+}
+
 /// All routes of ours.
 #[derive(Debug)]
 pub(super) struct Routes {
@@ -332,23 +343,35 @@ impl Routes {
         }
     }
 
-    /// Compares with a complete list of what the kernel holds. `adopt`: what nobody wants is left alone for now.
-    /// Returns how many entries had drifted.
-    pub(super) fn compare(&mut self, found: impl Iterator<Item = (RouteKey, Held)>, adopt: bool) -> usize {
-        let mut seen = vec![false; self.table.len()];
-        let mut drift = Vec::new();
-        for (key, held) in found {
-            let at = self.table.find(&key);
-            if let Some(mark) = at.and_then(|at| seen.get_mut(at as usize)) {
-                *mark = true;
-            }
-            if at.is_none_or(|at| self.table.slot(at).entry.have != Some(held)) {
-                drift.push((key, Some(held)));
-            }
+    /// A complete list of what the kernel holds begins.
+    pub(super) fn begin_look(&self) -> Looked {
+        Looked { seen: vec![false; self.table.len()], held: 0, drift: Vec::new() }
+    }
+
+    /// Takes in one route of that list.
+    pub(super) fn look(&self, looked: &mut Looked, key: RouteKey, held: Held) {
+        let at = self.table.find(&key);
+        if let Some(at) = at
+            && let Some(mark) = looked.seen.get_mut(at as usize)
+            && !std::mem::replace(mark, true)
+            && self.table.slot(at).entry.have.is_some()
+        {
+            looked.held += 1;
         }
-        let missing =
-            |at: u32, slot: &Slot| slot.entry.have.is_some() && !seen.get(at as usize).is_some_and(|seen| *seen);
-        drift.extend(self.table.iter().filter(|(at, slot)| missing(*at, slot)).map(|(_, slot)| (slot.key, None)));
+        if at.is_none_or(|at| self.table.slot(at).entry.have != Some(held)) {
+            looked.drift.push((key, Some(held)));
+        }
+    }
+
+    /// Follows the list. `adopt`: what nobody wants is left alone for now. Returns how many entries had drifted.
+    pub(super) fn follow(&mut self, looked: Looked, adopt: bool) -> usize {
+        let Looked { seen, held, mut drift } = looked;
+        // The table is walked only if something is missing.
+        if held < self.held {
+            let missing =
+                |at: u32, slot: &Slot| slot.entry.have.is_some() && !seen.get(at as usize).is_some_and(|seen| *seen);
+            drift.extend(self.table.iter().filter(|(at, slot)| missing(*at, slot)).map(|(_, slot)| (slot.key, None)));
+        }
         for (key, have) in &drift {
             match have {
                 Some(held) if adopt && self.table.find(key).is_none() => self.adopt(*key, *held),

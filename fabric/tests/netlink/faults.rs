@@ -30,6 +30,7 @@ pub(crate) fn a_link_that_flaps_is_kept_out_until_it_stands() {
     }
     bed.set_link("ap", false);
     bed.until("it goes with the carrier", || !is_there());
+    let begun = bed.clock.now();
     bed.set_link("ap", true);
     let flaps = loop {
         if let Some(Event::Links(links)) = bed.wait(events.recv())
@@ -40,8 +41,9 @@ pub(crate) fn a_link_that_flaps_is_kept_out_until_it_stands() {
         }
     };
     assert_eq!(flaps, 5);
-    let took = bed.until("it is back when the link has stood", is_there);
-    assert!(took > Duration::from_millis(800), "{took:?}");
+    bed.until("it is back when the link has stood", is_there);
+    let took = bed.clock.now().since(begun);
+    assert!(took >= Duration::from_secs(1), "{took:?}");
     bed.until("the daemon knows", || bed.wait(kernel.report()).routes == 1);
 }
 
@@ -111,10 +113,11 @@ pub(crate) fn a_mass_deletion_is_healed_and_named() {
     let took = bed.until("all are back", || bed.routes().len() == prefixes.len());
     println!("     2,000 routes were back after {took:?}");
     let health = bed.wait(kernel.report()).health;
-    assert_eq!(health.foreign_deletions, 2_000);
-    let [deleter] = &health.deleters[..] else { panic!("{health:?}") };
-    assert_eq!(deleter.count, 2_000);
-    assert!(deleter.who.contains("process"), "{deleter:?}");
+    let counted: u64 = health.deleters.iter().map(|deleter| deleter.count).sum();
+    assert_eq!(health.foreign_deletions, counted);
+    // What was lost where the system grants little room nobody can count.
+    assert!(counted == 2_000 || (health.overruns > 0 && counted > 0 && counted < 2_000), "{health:?}");
+    assert!(health.deleters.iter().all(|deleter| deleter.who.contains("process")), "{health:?}");
 }
 
 pub(crate) fn a_diff_finds_what_somebody_added() {

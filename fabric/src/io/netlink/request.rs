@@ -13,7 +13,19 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// The kernel sends at most 32 KiB of a dump at a time.
 const CHUNK: usize = 64 << 10;
 /// A dump that is disturbed by changes is begun again this often before it is given up for now.
-const DUMP_TRIES: u32 = 5;
+pub(super) const DUMP_TRIES: u32 = 5;
+
+/// How far a dump is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// There is more.
+    Inner,
+    /// It is over, and what it told is void if changes disturbed it.
+    Last {
+        /// They did not.
+        whole: bool,
+    },
+}
 
 #[derive(Debug)]
 pub(super) struct Requests {
@@ -22,6 +34,8 @@ pub(super) struct Requests {
     sequence: u32,
     out: Vec<u8>,
     chunk: Vec<u8>,
+    /// No change has disturbed the dump under way.
+    undisturbed: bool,
     /// What the kernel said last to explain a refusal.
     pub(super) words: Option<String>,
 }
@@ -36,7 +50,7 @@ impl Requests {
         socket.set_ext_ack(true)?;
         // Filters of dumps are obeyed, and nonsense is refused rather than ignored.
         socket.set_netlink_get_strict_chk(true)?;
-        Ok(Self { socket, port, sequence: 0, out: Vec::new(), chunk: vec![0; CHUNK], words: None })
+        Ok(Self { socket, port, sequence: 0, out: Vec::new(), chunk: vec![0; CHUNK], undisturbed: true, words: None })
     }
 
     /// How the kernel names us in notifications of what we did.
@@ -128,23 +142,13 @@ impl Requests {
         mut take: impl FnMut(Option<&Message<'_>>),
         mut between: impl FnMut(),
     ) -> io::Result<()> {
-        let mut chunk = std::mem::take(&mut self.chunk);
-        let mut outcome = Err(io::ErrorKind::Interrupted.into());
         for _ in 0..DUMP_TRIES {
-            match self.dump_once(kind, body, &mut chunk, &mut take, &mut between) {
-                Ok(false) => take(None),
-                Ok(true) => {
-                    outcome = Ok(());
-                    break;
-                }
-                Err(error) => {
-                    outcome = Err(error);
-                    break;
-                }
+            if self.dump_once(kind, body, &mut take, &mut between)? {
+                return Ok(());
             }
+            take(None);
         }
-        self.chunk = chunk;
-        outcome
+        Err(io::ErrorKind::Interrupted.into())
     }
 
     /// Whether it was whole.
@@ -152,37 +156,55 @@ impl Requests {
         &mut self,
         kind: u16,
         body: &[u8],
-        chunk: &mut [u8],
         take: &mut impl FnMut(Option<&Message<'_>>),
         between: &mut impl FnMut(),
     ) -> io::Result<bool> {
+        self.begin_dump(kind, body)?;
+        loop {
+            match self.next_piece(|message| take(Some(message)))? {
+                Piece::Inner => between(),
+                Piece::Last { whole } => return Ok(whole),
+            }
+        }
+    }
+
+    /// Asks for a dump, which [`Requests::next_piece`] gives piece by piece; one at a time.
+    pub(super) fn begin_dump(&mut self, kind: u16, body: &[u8]) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut out = Vec::new();
         let start = wire::begin(&mut out, kind, wire::NLM_F_DUMP, self.sequence);
         out.extend(body);
         wire::end(&mut out, start);
-        self.send(&out)?;
-        let mut whole = true;
-        loop {
-            let length = self.receive(chunk)?;
-            let data = chunk.get(..length).unwrap_or_default();
-            let mut done = None;
-            for message in wire::messages(data).filter(|message| message.sequence == self.sequence) {
-                whole &= message.flags & wire::NLM_F_DUMP_INTR == 0;
-                match message.kind {
-                    // Both carry an error number first; a dump is valid only if it ends with none.
-                    wire::NLMSG_DONE | wire::NLMSG_ERROR => done = Some(wire::answer(&message).0),
-                    wire::NLMSG_OVERRUN => whole = false,
-                    _ => take(Some(&message)),
-                }
+        self.undisturbed = true;
+        self.send(&out)
+    }
+
+    /// The next piece of the dump that was begun.
+    ///
+    /// # Errors
+    /// What the kernel says; the dump is over then.
+    pub(super) fn next_piece(&mut self, mut take: impl FnMut(&Message<'_>)) -> io::Result<Piece> {
+        let mut chunk = std::mem::take(&mut self.chunk);
+        let length = self.receive(&mut chunk);
+        let mut done = None;
+        let data = chunk.get(..*length.as_ref().unwrap_or(&0)).unwrap_or_default();
+        for message in wire::messages(data).filter(|message| message.sequence == self.sequence) {
+            self.undisturbed &= message.flags & wire::NLM_F_DUMP_INTR == 0;
+            match message.kind {
+                // Both carry an error number first; a dump is valid only if it ends with none.
+                wire::NLMSG_DONE | wire::NLMSG_ERROR => done = Some(wire::answer(&message).0),
+                wire::NLMSG_OVERRUN => self.undisturbed = false,
+                _ => take(&message),
             }
-            match done {
-                // A table that does not exist yet holds nothing.
-                Some(Ok(()) | Err(Refusal::Missing)) => return Ok(whole),
-                Some(Err(Refusal::Busy)) => return Ok(false),
-                Some(Err(refusal)) => return Err(io::Error::other(format!("dump: {refusal}"))),
-                None => between(),
-            }
+        }
+        self.chunk = chunk;
+        length?;
+        match done {
+            None => Ok(Piece::Inner),
+            // A table that does not exist yet holds nothing.
+            Some(Ok(()) | Err(Refusal::Missing)) => Ok(Piece::Last { whole: self.undisturbed }),
+            Some(Err(Refusal::Busy)) => Ok(Piece::Last { whole: false }),
+            Some(Err(refusal)) => Err(io::Error::other(format!("dump: {refusal}"))),
         }
     }
 

@@ -1,15 +1,10 @@
-//! Routes on the wire: the packet crate's types, and which of them are ours.
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "the packet crate's enums list all that a kernel may say; most is not for us"
-)]
+//! Routes on the wire (rtnetlink(7)), and which of them are ours.
 
 use super::wire;
 use crate::config::FibConfig;
 use crate::fib::{HeldRoute, NhId, Op, RouteKey, Target};
-use netlink_packet_core::Parseable;
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weft_bgp::types::IpNet;
 
@@ -17,6 +12,11 @@ pub(super) const RTM_NEWROUTE: u16 = 24;
 pub(super) const RTM_DELROUTE: u16 = 25;
 pub(super) const RTM_GETROUTE: u16 = 26;
 
+/// Length of `struct rtmsg`, and where its flags are.
+const HEADER: usize = 12;
+const FLAGS: usize = 8;
+/// A route that the kernel made of another one for one destination (RTM_F_CLONED).
+const CLONED: u32 = 0x200;
 /// Attributes of a route (linux/rtnetlink.h).
 const RTA_DST: u16 = 1;
 const RTA_PRIORITY: u16 = 6;
@@ -96,46 +96,45 @@ pub(super) struct Seen {
     pub(super) protocol: u8,
 }
 
-/// Reads a route; `None` if it is of no concern here (another family or type of service, a clone, malformed).
+/// Reads a route; `None` if it is of no concern here (another family or type of service, a clone, malformed). By hand as well: a dump
+/// may list millions.
 pub(super) fn parse(payload: &[u8]) -> Option<Seen> {
-    let message = RouteMessage::parse(payload).ok()?;
-    let header = &message.header;
-    let unspecified: IpAddr = match header.address_family {
-        AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
-        AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
+    let [family, length, source_length, tos, table, protocol, _, kind, ..] = *payload.first_chunk::<HEADER>()?;
+    let mut destination: IpAddr = match i32::from(family) {
+        libc::AF_INET => Ipv4Addr::UNSPECIFIED.into(),
+        libc::AF_INET6 => Ipv6Addr::UNSPECIFIED.into(),
         _ => return None,
     };
-    let (mut destination, mut table, mut metric) = (unspecified, u32::from(header.table), 0);
+    if source_length != 0 || tos != 0 || wire::word(payload, FLAGS)? & CLONED != 0 {
+        return None;
+    }
+    let (mut table, mut metric) = (u32::from(table), 0);
     let (mut nhid, mut source) = (None, None);
-    for attribute in &message.attributes {
+    for (attribute, value) in wire::attributes(payload.get(HEADER..)?) {
         match attribute {
-            RouteAttribute::Destination(addr) => destination = address(addr)?,
-            RouteAttribute::Table(number) => table = *number,
-            RouteAttribute::Priority(number) => metric = *number,
-            RouteAttribute::NhId(id) => nhid = Some(NhId(*id)),
-            RouteAttribute::PrefSource(addr) => source = address(addr),
+            RTA_DST => destination = address(value)?,
+            RTA_TABLE => table = wire::word(value, 0)?,
+            RTA_PRIORITY => metric = wire::word(value, 0)?,
+            RTA_NH_ID => nhid = Some(NhId(wire::word(value, 0)?)),
+            RTA_PREFSRC => source = address(value),
             _ => {}
         }
     }
-    let cloned = netlink_packet_route::route::RouteFlags::Cloned;
-    if header.tos != 0 || header.source_prefix_length != 0 || header.flags.contains(cloned) {
-        return None;
-    }
-    let target = match (header.kind, nhid) {
-        (RouteType::Unicast, Some(id)) => Target::Nexthop(id),
-        (RouteType::BlackHole, None) => Target::Blackhole,
-        (RouteType::Unreachable, None) => Target::Unreachable,
+    let target = match (kind, nhid) {
+        (libc::RTN_UNICAST, Some(id)) => Target::Nexthop(id),
+        (libc::RTN_BLACKHOLE, None) => Target::Blackhole,
+        (libc::RTN_UNREACHABLE, None) => Target::Unreachable,
         _ => Target::Other,
     };
-    let prefix = IpNet::new(destination, header.destination_prefix_length).ok()?;
+    let prefix = IpNet::new(destination, length).ok()?;
     let route = HeldRoute { key: RouteKey { prefix, table, metric }, target, source };
-    Some(Seen { route, protocol: header.protocol.into() })
+    Some(Seen { route, protocol })
 }
 
-const fn address(addr: &RouteAddress) -> Option<IpAddr> {
-    match addr {
-        RouteAddress::Inet(addr) => Some(IpAddr::V4(*addr)),
-        RouteAddress::Inet6(addr) => Some(IpAddr::V6(*addr)),
+fn address(value: &[u8]) -> Option<IpAddr> {
+    match value.len() {
+        4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?).into()),
+        16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(value).ok()?).into()),
         _ => None,
     }
 }

@@ -39,6 +39,13 @@ pub(super) enum Note {
     Overrun,
 }
 
+impl Note {
+    /// What cannot wait for anything.
+    pub(super) const fn is_link(&self) -> bool {
+        matches!(self, Self::Link(..))
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Watch {
     socket: Socket,

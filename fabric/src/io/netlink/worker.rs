@@ -1,16 +1,17 @@
 //! The thread: hears the kernel first, then the daemon, then does one batch, and so on; a dump when one is due.
 
+mod dump;
+
 use super::compat::Compat;
 use super::links::{self, Links};
 use super::request::Requests;
 use super::watch::{Note, Watch};
-use super::{Command, Event, nexthop, route, wire};
+use super::{Command, Event, wire};
 use crate::config::FibConfig;
 use crate::fib::{Dump, Fib, FibDiff, FibReport, Hint, Op, Refusal};
 use crate::io::clock::{self, Clock};
-use netlink_packet_core::Emitable;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub(super) struct Worker {
     watch: Watch,
     commands: Receiver<Command>,
     wake: Arc<OwnedFd>,
+    /// Commands that came while a dump was under way, in order.
+    put_off: VecDeque<Command>,
     compat: Compat,
     /// Operations since the last pause, and when the next one will be long enough.
     burst: usize,
@@ -81,6 +84,7 @@ impl Worker {
             watch,
             commands,
             wake,
+            put_off: VecDeque::new(),
             compat: Compat::default(),
             burst: 0,
             pause_at: None,
@@ -119,7 +123,7 @@ impl Worker {
             let busy = self.work();
             self.dump_if_due();
             self.watch.deliver(self.clock.now());
-            if !busy {
+            if !busy && self.put_off.is_empty() {
                 self.sleep();
             }
         }
@@ -144,19 +148,25 @@ impl Worker {
     /// Takes commands until there are none or one says to finish.
     fn obey(&mut self) -> Option<(bool, Option<tokio::sync::oneshot::Sender<()>>)> {
         loop {
-            match self.commands.try_recv() {
-                Ok(Command::Install(changes)) => self.fib.want(&changes),
-                Ok(Command::AddAddress(net)) => self.add_address(net),
-                Ok(Command::RemoveAddress(net)) => self.remove_address(net),
-                Ok(Command::Sweep) => self.sweep(),
-                Ok(Command::SetAlive(member, alive)) => self.fib.set_alive(member, alive),
-                Ok(Command::Reconfigure(config)) => self.reconfigure(*config),
-                Ok(Command::Report(answer)) => drop(answer.send(self.report())),
-                Ok(Command::Diff(answer)) => drop(answer.send(self.diff())),
-                Ok(Command::Route(prefix, answer)) => drop(answer.send(self.fib.route(prefix))),
-                Ok(Command::Finish { keep, done }) => return Some((keep, Some(done))),
-                Err(TryRecvError::Empty) => return None,
-                Err(TryRecvError::Disconnected) => return Some((true, None)),
+            let command = match self.put_off.pop_front() {
+                Some(command) => command,
+                None => match self.commands.try_recv() {
+                    Ok(command) => command,
+                    Err(TryRecvError::Empty) => return None,
+                    Err(TryRecvError::Disconnected) => return Some((true, None)),
+                },
+            };
+            match command {
+                Command::Install(changes) => self.fib.want(&changes),
+                Command::AddAddress(net) => self.add_address(net),
+                Command::RemoveAddress(net) => self.remove_address(net),
+                Command::Sweep => self.sweep(),
+                Command::SetAlive(member, alive) => self.fib.set_alive(member, alive),
+                Command::Reconfigure(config) => self.reconfigure(*config),
+                Command::Report(answer) => drop(answer.send(self.report())),
+                Command::Diff(answer) => drop(answer.send(self.diff())),
+                Command::Route(prefix, answer) => drop(answer.send(self.fib.route(prefix))),
+                Command::Finish { keep, done } => return Some((keep, Some(done))),
             }
         }
     }
@@ -205,23 +215,25 @@ impl Worker {
 
     fn follow_notes(&mut self) {
         while let Some(note) = self.watch.notes.pop_front() {
-            match note {
-                Note::Link(link, usable) => self.fib.set_link(link, usable),
-                Note::Hint(Hint::Doubt) => self.doubt(),
-                Note::Hint(hint @ (Hint::NexthopGone(_) | Hint::RouteGone(_) | Hint::RouteFreed(_))) => {
-                    self.fib.hint(hint)
+            self.follow_note(note);
+        }
+    }
+
+    fn follow_note(&mut self, note: Note) {
+        match note {
+            Note::Link(link, usable) => self.fib.set_link(link, usable),
+            Note::Hint(Hint::Doubt) => self.doubt(),
+            Note::Hint(hint @ (Hint::NexthopGone(_) | Hint::RouteGone(_) | Hint::RouteFreed(_))) => self.fib.hint(hint),
+            Note::AddressAdded => self.fib.retry_all(),
+            Note::AddressRemoved(net) => {
+                if self.addresses.contains(&net) {
+                    self.add_address(net);
                 }
-                Note::AddressAdded => self.fib.retry_all(),
-                Note::AddressRemoved(net) => {
-                    if self.addresses.contains(&net) {
-                        self.add_address(net);
-                    }
-                }
-                Note::Overrun => match self.list_links() {
-                    Ok(links) => self.watch.replace_links(links, self.clock.now()),
-                    Err(error) => tracing::warn!(%error, "cannot list the links"),
-                },
             }
+            Note::Overrun => match self.list_links() {
+                Ok(links) => self.watch.replace_links(links, self.clock.now()),
+                Err(error) => tracing::warn!(%error, "cannot list the links"),
+            },
         }
     }
 
@@ -236,11 +248,7 @@ impl Worker {
         let ops = self.fib.next_ops(now, BATCH);
         self.follow_burst(now, ops.len());
         if !ops.is_empty() {
-            let outcomes = self.requests.batch(&ops, self.fib.config().protocol);
-            self.log_failures(&ops, &outcomes);
-            for (op, outcome) in ops.iter().zip(&outcomes) {
-                self.fib.done(now, op, *outcome);
-            }
+            self.carry_out(now, &ops);
         }
         if self.fib.take_dump_request() {
             self.doubt();
@@ -249,6 +257,14 @@ impl Worker {
             self.watch.acknowledge(ack);
         }
         !ops.is_empty()
+    }
+
+    fn carry_out(&mut self, now: Instant, ops: &[Op]) {
+        let outcomes = self.requests.batch(ops, self.fib.config().protocol);
+        self.log_failures(ops, &outcomes);
+        for (op, outcome) in ops.iter().zip(&outcomes) {
+            self.fib.done(now, op, *outcome);
+        }
     }
 
     /// Stops listening to routes in a burst of operations, and begins again after it.
@@ -291,9 +307,8 @@ impl Worker {
         if !self.fib.config().install || begun < self.dump_at.max(self.dump_not_before) {
             return;
         }
-        match self.dump() {
-            Ok(dump) => {
-                let drift = self.fib.compare(dump);
+        match self.compare() {
+            Ok(drift) => {
                 let now = self.clock.now();
                 let health = &mut self.watch.health;
                 (health.dumps, health.last_drift, health.dumped_at) = (health.dumps + 1, drift, Some(now));
@@ -306,48 +321,6 @@ impl Worker {
                 self.dump_at = self.clock.now() + DUMP_RETRY;
             }
         }
-    }
-
-    /// All that the kernel holds of ours.
-    fn dump(&mut self) -> io::Result<Dump> {
-        let Self { requests, watch, clock, fib, .. } = self;
-        let config = fib.config();
-        let range = config.nexthop_base..config.nexthop_base.saturating_add(config.nexthop_count);
-        let (mut nexthops, mut disturbed) = (Vec::new(), 0);
-        let body = [0; nexthop::HEADER];
-        let take = |message: Option<&wire::Message<'_>>| match message {
-            Some(message) => {
-                let found = nexthop::parse(message.payload, config.protocol);
-                nexthops.extend(found.filter(|object| range.contains(&object.id.0)));
-            }
-            None => {
-                disturbed += 1;
-                nexthops.clear();
-            }
-        };
-        requests.dump(nexthop::RTM_GETNEXTHOP, &body, take, || watch.read(clock.now()))?;
-        let mut routes = Vec::new();
-        for v6 in [false, true] {
-            let filter = route::filter(v6, config);
-            let mut body = vec![0; filter.buffer_len()];
-            filter.emit(&mut body);
-            let before = routes.len();
-            let take = |message: Option<&wire::Message<'_>>| match message {
-                // The filter is the kernel's; whether it obeyed is ours to check.
-                Some(message) => {
-                    let ours =
-                        |seen: &route::Seen| seen.protocol == config.protocol && seen.route.key.table == config.table;
-                    routes.extend(route::parse(message.payload).filter(ours).map(|seen| seen.route));
-                }
-                None => {
-                    disturbed += 1;
-                    routes.truncate(before);
-                }
-            };
-            requests.dump(route::RTM_GETROUTE, &body, take, || watch.read(clock.now()))?;
-        }
-        watch.health.interrupted += disturbed;
-        Ok(Dump { nexthops, routes })
     }
 
     fn list_links(&mut self) -> io::Result<Links> {
