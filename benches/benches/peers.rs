@@ -15,9 +15,9 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use weft_benches::bed::Bed;
 use weft_benches::case::{
-    Carrier, Figures, Stage, record, run_carrier, run_d1, run_e, run_f1, run_install, run_spread,
+    Carrier, Figures, Stage, record, run_carrier, run_d1, run_e, run_f1, run_install, run_path, run_spread,
 };
-use weft_benches::dut::Kind;
+use weft_benches::dut::{Kind, Variant};
 use weft_benches::plan::{Plan, seat};
 use weft_benches::report::{self, Outcome, Runs, json, svg};
 use weft_benches::table::{Table, hosts};
@@ -32,17 +32,18 @@ const SESSIONS: (u16, u16) = (1_000, 200);
 /// A daemon may fail as often in a run: some close connections while a thousand of them come up.
 const TRIES: u32 = 3;
 /// Every case, in the order of the table.
-const ALL: [&str; 19] = [
-    "a1", "a3", "a4", "a5", "a6", "a7", "k1", "k2", "f1", "b1", "b2", "c1", "c1b", "c1m", "c2", "c2m", "d1", "e2", "e3",
+const ALL: [&str; 21] = [
+    "a1", "a3", "a4", "a5", "a6", "a7", "k1", "k2", "f1", "b1", "b2", "c1", "c1b", "c1m", "c2", "c2m", "c3", "c3m",
+    "d1", "e2", "e3",
 ];
 
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Cases: a1, a3, a4, a5, a6, a7, b1, b2, c1, c1b, c1m, c2, c2m, d1, e2, e3, f1, k1, k2, or all.
+    /// Cases: a1, a3, a4, a5, a6, a7, b1, b2, c1, c1b, c1m, c2, c2m, c3, c3m, d1, e2, e3, f1, k1, k2, or all.
     #[arg(long, value_delimiter = ',', default_value = "a1")]
     case: Vec<String>,
-    /// Daemons, the first is the base of the ratios: bird, weft, weft-keep, frr, frr-tuned, gobgp, openbgpd, null, ceiling. Those that cannot take
-    /// part in a case are left out of it.
+    /// Daemons, the first is the base of the ratios: bird, weft, weft-keep, weft-import, weft-keep-import, frr, frr-tuned, gobgp,
+    /// openbgpd, null, ceiling. Those that cannot take part in a case are left out of it.
     #[arg(long, value_delimiter = ',', default_value = "bird,weft")]
     dut: Vec<String>,
     /// Runs of each, interleaved.
@@ -114,7 +115,7 @@ fn main() -> Result<()> {
 /// All daemons of a case, interleaved.
 fn run_case(arguments: &Arguments, kinds: &[Kind], bed: &Bed, dir: &Path, case: &str) -> Result<Outcome> {
     let plan = match case {
-        "b1" | "b2" | "c1" | "c1b" | "c1m" | "c2" | "c2m" | "d1" | "e2" | "e3" | "f1" => None,
+        "b1" | "b2" | "c1" | "c1b" | "c1m" | "c2" | "c2m" | "c3" | "c3m" | "d1" | "e2" | "e3" | "f1" => None,
         _ => Some(Plan::named(case, arguments.prefixes)?),
     };
     if let Some(plan) = &plan {
@@ -187,6 +188,7 @@ fn run_one(stage: &Stage<'_>, kind: &Kind, case: &str, plan: Option<&Plan>) -> R
             let (keeps_sessions, is_busy) = (case.starts_with("c2"), case == "c1b");
             run_carrier(stage, kind, Carrier { count, keeps_sessions, is_busy })
         }
+        ("c3" | "c3m", _) => run_path(stage, kind, if case == "c3m" { MILLION } else { HOSTS }),
         ("d1", _) => run_d1(stage, kind),
         ("f1", _) => run_f1(stage, kind),
         ("e2", _) => run_e(stage, kind, SESSIONS.0, false),
@@ -200,8 +202,8 @@ fn run_one(stage: &Stage<'_>, kind: &Kind, case: &str, plan: Option<&Plan>) -> R
 fn takes_part(kind: &Kind, case: &str) -> bool {
     let touches_kernel = case.starts_with(['b', 'c']);
     match kind {
-        Kind::Bird | Kind::Weft(_) => true,
-        Kind::WeftKeep(_) => matches!(case.split_at(1).0, "b" | "c"),
+        Kind::Bird | Kind::Weft(_, Variant { keeps: false, imports: false }) => true,
+        Kind::Weft(_, Variant { .. }) => touches_kernel,
         Kind::Frr { is_tuned: false } => true,
         Kind::Frr { is_tuned: true } => matches!(case, "a3" | "a4" | "a5"),
         Kind::Gobgp => !matches!(case, "a1" | "a3" | "a6" | "f1" | "k1" | "k2") && !touches_kernel,

@@ -18,7 +18,7 @@ use crate::crowd::Crowd;
 use crate::dut::{Dut, Kind, Manner};
 use crate::session::Seat;
 
-pub use carrier::{Carrier, run_carrier};
+pub use carrier::{Carrier, run_carrier, run_path};
 pub use detect::run_f1;
 pub use kernel::run_install;
 pub use sessions::{run_d1, run_e};

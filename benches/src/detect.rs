@@ -14,8 +14,10 @@ use crate::session::Seat;
 
 /// What both ends are configured to (RFC 5880 §6.8.1).
 pub const INTERVAL: Duration = Duration::from_millis(50);
-/// The device may miss so many of ours: we are not what is measured.
-const DETECT_MULT: u8 = 20;
+/// The device may miss so many of ours where we are not what is measured.
+pub const PATIENT: u8 = 20;
+/// So many where the device is to notice that we are gone, as it is configured itself.
+pub const STRICT: u8 = 3;
 /// Of the interval: the least that jitter may make of it is 75 % (RFC 5880 §6.8.7).
 const PACE: Duration = Duration::from_millis(42);
 const SLOW: Duration = Duration::from_millis(900);
@@ -40,6 +42,10 @@ pub struct Watched {
     state: u8,
     polls: bool,
     next: Instant,
+    /// How many of ours the device may miss (bfd.DetectMult).
+    multiplier: u8,
+    /// When ours was sent last.
+    pub sent: Instant,
     /// When the device's packets came, if somebody wants to know.
     pub heard: Option<Vec<Instant>>,
     /// Packets that came.
@@ -49,7 +55,7 @@ pub struct Watched {
 }
 
 impl Watched {
-    fn new(seat: &Seat, number: u16) -> Result<Self> {
+    fn new(seat: &Seat, number: u16, multiplier: u8) -> Result<Self> {
         let socket = |port: u16| -> Result<UdpSocket> {
             let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking(), None)?;
             socket.set_ttl_v4(255)?;
@@ -65,6 +71,8 @@ impl Watched {
             state: DOWN,
             polls: false,
             next: Instant::now(),
+            multiplier,
+            sent: Instant::now(),
             heard: None,
             packets: 0,
             downs: 0,
@@ -75,13 +83,14 @@ impl Watched {
         let interval = if self.state == UP { INTERVAL } else { Duration::from_secs(1) };
         let flags = if answers { FINAL } else { u8::from(self.polls) * POLL };
         let mut packet = [0; 24];
-        packet[..4].copy_from_slice(&[0x20, self.state << 6 | flags, DETECT_MULT, 24]);
+        packet[..4].copy_from_slice(&[0x20, self.state << 6 | flags, self.multiplier, 24]);
         let words = [self.discriminator, self.theirs, us(interval)?, us(INTERVAL)?, 0];
         for (place, word) in packet[4..].chunks_exact_mut(4).zip(words) {
             place.copy_from_slice(&word.to_be_bytes());
         }
         // A device that is not there yet is no error.
         let _ = self.mouth.send_to(&packet, self.to);
+        self.sent = now;
         if !answers {
             self.next = now + if self.state == UP { PACE } else { SLOW };
         }
@@ -134,12 +143,12 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// One for each seat.
-    pub fn new(seats: &[Seat]) -> Result<Self> {
+    /// One for each seat; the device may miss so many packets of each.
+    pub fn new(seats: &[Seat], multiplier: u8) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut sessions = Vec::new();
         for (number, seat) in (0..).zip(seats) {
-            let session = Watched::new(seat, number)?;
+            let session = Watched::new(seat, number, multiplier)?;
             epoll::add(&epoll, &session.ears, epoll::EventData::new_u64(number.into()), epoll::EventFlags::IN)?;
             sessions.push(session);
         }

@@ -26,9 +26,7 @@ pub enum Kind {
     /// BIRD 2 of the distribution.
     Bird,
     /// weft, from this binary.
-    Weft(PathBuf),
-    /// The same with `fib: {nexthop_compat: keep}`.
-    WeftKeep(PathBuf),
+    Weft(PathBuf, Variant),
     /// FRR of the distribution: zebra, bgpd and, where a case has BFD, bfdd; tuned: with coalesce-time 0.
     Frr {
         /// No delay before the first UPDATE.
@@ -42,6 +40,15 @@ pub enum Kind {
     Null,
     /// Writes what weft wrote, from this file: the ceiling for many monitors.
     Ceiling(PathBuf),
+}
+
+/// What differs from weft as a spine has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Variant {
+    /// `fib: {nexthop_compat: keep}` instead of `fast`.
+    pub keeps: bool,
+    /// Another program's routes are imported, so that the kernel's routes are listened to.
+    pub imports: bool,
 }
 
 /// How a daemon runs.
@@ -80,10 +87,16 @@ pub struct Dut {
 impl Kind {
     /// By its name in tables; `weft` is the binary.
     pub fn named(name: &str, weft: &Path) -> Result<Self> {
+        let weft = |keeps, imports| -> Result<Self> {
+            let binary = weft.canonicalize().context("no weft binary: give --weft PATH")?;
+            Ok(Self::Weft(binary, Variant { keeps, imports }))
+        };
         Ok(match name {
             "bird" => Self::Bird,
-            "weft" => Self::Weft(weft.canonicalize().context("no weft binary: give --weft PATH")?),
-            "weft-keep" => Self::WeftKeep(weft.canonicalize().context("no weft binary: give --weft PATH")?),
+            "weft" => weft(false, false)?,
+            "weft-keep" => weft(true, false)?,
+            "weft-import" => weft(false, true)?,
+            "weft-keep-import" => weft(true, true)?,
             "frr" => Self::Frr { is_tuned: false },
             "frr-tuned" => Self::Frr { is_tuned: true },
             "gobgp" => Self::Gobgp,
@@ -91,7 +104,10 @@ impl Kind {
             "null" => Self::Null,
             "ceiling" => Self::Ceiling(PathBuf::new()),
             other => {
-                bail!("--dut {other}: not one of bird, weft, weft-keep, frr, frr-tuned, gobgp, openbgpd, null, ceiling")
+                bail!(
+                    "--dut {other}: not one of bird, weft, weft-keep, weft-import, weft-keep-import, frr, frr-tuned, gobgp, \
+                     openbgpd, null, ceiling"
+                )
             }
         })
     }
@@ -100,8 +116,10 @@ impl Kind {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Bird => "bird",
-            Self::Weft(_) => "weft",
-            Self::WeftKeep(_) => "weft-keep",
+            Self::Weft(_, Variant { keeps: false, imports: false }) => "weft",
+            Self::Weft(_, Variant { keeps: true, imports: false }) => "weft-keep",
+            Self::Weft(_, Variant { keeps: false, imports: true }) => "weft-import",
+            Self::Weft(_, Variant { keeps: true, imports: true }) => "weft-keep-import",
             Self::Frr { is_tuned: false } => "frr",
             Self::Frr { is_tuned: true } => "frr-tuned",
             Self::Gobgp => "gobgp",
@@ -124,10 +142,9 @@ impl Kind {
                 put(dir, "bird.conf", &config::bird(manner, seats))?;
                 dut.spawn(bed, dir, "/usr/sbin/bird", &["-f", "-c", "bird.conf", "-s", "bird.ctl"])?;
             }
-            Self::Weft(binary) | Self::WeftKeep(binary) => {
-                let compat = if matches!(self, Self::Weft(_)) { "fast" } else { "keep" };
+            Self::Weft(binary, variant) => {
                 let binary = binary.to_str().context("the path of weft is not UTF-8")?;
-                put(dir, "weft.yaml", &config::weft(manner, seats, &dir.join("weft.sock"), compat))?;
+                put(dir, "weft.yaml", &config::weft(manner, seats, &dir.join("weft.sock"), *variant))?;
                 dut.spawn(bed, dir, binary, &["daemon", "--config", "weft.yaml"])?;
             }
             Self::Frr { is_tuned } => dut.spawn_frr(bed, dir, manner, &config::frr(manner, seats, *is_tuned))?,

@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow, ensure};
 
 use super::{Figures, IDLE, IN_FLIGHT, QUIET, Stage, UP_LIMIT};
 use crate::crowd::Crowd;
-use crate::detect::{INTERVAL, Watch, hurry};
+use crate::detect::{INTERVAL, PATIENT, Watch, hurry};
 use crate::dut::{Kind, Manner};
 use crate::plan::{Plan, seat};
 use crate::session::Seat;
@@ -27,7 +27,7 @@ pub(super) fn run_k2(stage: &Stage<'_>, kind: &Kind, plan: &Plan) -> Result<Figu
     let mut crowd = Crowd::new(members.iter().map(|member| member.seat).collect())?;
     crowd.wait_for_listener()?;
     ensure!(crowd.establish(IN_FLIGHT, UP_LIMIT)?, "{} sessions are Established", crowd.established());
-    let mut watch = Watch::new(&watched.iter().map(|member| member.seat).collect::<Vec<_>>())?;
+    let mut watch = Watch::new(&watched.iter().map(|member| member.seat).collect::<Vec<_>>(), PATIENT)?;
     let (ready, is_ready) = channel::<()>();
     let (end, ended) = channel::<()>();
     let thread = std::thread::spawn(move || -> Result<Watch> {
@@ -73,7 +73,7 @@ pub(super) fn run_k2(stage: &Stage<'_>, kind: &Kind, plan: &Plan) -> Result<Figu
 pub fn run_f1(stage: &Stage<'_>, kind: &Kind) -> Result<Figures> {
     let seats: Vec<Seat> = (0..MANY).map(|number| Seat { has_bfd: true, ..seat(number) }).collect();
     let dut = kind.start(stage.bed, stage.dir, Manner::Passive, &seats)?;
-    let mut watch = Watch::new(&seats)?;
+    let mut watch = Watch::new(&seats, PATIENT)?;
     let begun = Instant::now();
     let limit = stage.limit;
     let (figures, sender) = channel();

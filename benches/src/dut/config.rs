@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use super::Manner;
+use super::{Manner, Variant};
 use crate::session::Seat;
 
 /// Our AS in every case.
@@ -38,11 +38,13 @@ pub(super) fn bird(manner: Manner, seats: &[Seat]) -> String {
     out
 }
 
-pub(super) fn weft(manner: Manner, seats: &[Seat], socket: &Path, compat: &str) -> String {
+pub(super) fn weft(manner: Manner, seats: &[Seat], socket: &Path, variant: Variant) -> String {
     let (passive, install) = (manner.is_passive(), manner.installs());
+    let compat = if variant.keeps { "keep" } else { "fast" };
+    let import = if variant.imports { "import_kernel: [{table: 119, protocol: 30}]\n" } else { "" };
     let mut out = format!(
         "role: spine\nasn: {ASN}\nrouter_id: 10.0.0.1\nfib: {{install: {install}, nexthop_compat: {compat}}}\n\
-         timers: {{hold_s: 180, connect_retry_ms: 1000}}\napi: {{socket: {}}}\npeers:\n",
+         {import}timers: {{hold_s: 180, connect_retry_ms: 1000}}\napi: {{socket: {}}}\npeers:\n",
         socket.display()
     );
     for (number, seat) in seats.iter().enumerate() {

@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use super::{Outcome, Runs, digits};
 
 /// Figures worth a picture, and what they are called there.
-const SHOWN: [(&str, &str); 13] = [
+const SHOWN: [(&str, &str); 14] = [
     ("conv_s", "converged, s"),
     ("wd_mon_s", "withdrawn, s"),
     ("fib_s", "in the kernel, s"),
     ("wd_fib_s", "out of the kernel, s"),
     ("loss_ms", "carrier lost: all off it, ms"),
+    ("beyond_ms", "path failed: all off it, ms"),
     ("repair_ms", "carrier back: whole, ms"),
     ("flap_ms", "100 ms without: whole, ms"),
     ("back_s", "session back: whole, s"),
@@ -33,6 +34,8 @@ fn colour(name: &str) -> &'static str {
     match name {
         "weft" => "#d62728",
         "weft-keep" => "#e88b8b",
+        "weft-import" => "#b5651d",
+        "weft-keep-import" => "#d9a066",
         "bird" => "#4c72b0",
         "frr" => "#55a868",
         "frr-tuned" => "#2d6a3f",
