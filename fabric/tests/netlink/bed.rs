@@ -147,6 +147,7 @@ impl Bed {
 
     /// Somebody else's software deletes routes of ours at one go, as many as there are.
     pub(crate) fn delete_routes(&self, prefixes: &[IpNet]) {
+        let socket = careless();
         for some in prefixes.chunks(200) {
             let mut all = Vec::new();
             for prefix in some {
@@ -155,12 +156,13 @@ impl Bed {
                 attribute(&mut body, 6, &METRIC.to_ne_bytes());
                 all.extend(message(DELROUTE, 1, &body));
             }
-            self.socket.send_to(&all, &SocketAddr::new(0, 0), 0).unwrap();
+            socket.send_to(&all, &SocketAddr::new(0, 0), 0).unwrap();
         }
     }
 
     /// Somebody else adds and deletes routes of his own, so many times, without waiting for anything.
     pub(crate) fn flood(&self, times: u8) {
+        let socket = careless();
         for round in 0..times {
             let mut all = Vec::new();
             for (kind, flags) in [(NEWROUTE, 0x601), (DELROUTE, 1)] {
@@ -171,7 +173,7 @@ impl Bed {
                     all.extend(message(kind, flags, &body));
                 }
             }
-            self.socket.send_to(&all, &SocketAddr::new(0, 0), 0).unwrap();
+            socket.send_to(&all, &SocketAddr::new(0, 0), 0).unwrap();
         }
     }
 
@@ -336,6 +338,13 @@ impl Bed {
         }
         self.clock.now().since(begun)
     }
+}
+
+/// A socket of somebody who does not read what the kernel refuses.
+fn careless() -> Socket {
+    let mut socket = Socket::new(NETLINK_ROUTE).unwrap();
+    socket.bind_auto().unwrap();
+    socket
 }
 
 /// Listens for changes of routes and nexthop objects.
