@@ -1,1 +1,13 @@
-//! Empty: `weft-netboot` is not built yet, see this folder's README.
+//! Boot servers: the machine inventory, its address plan and its store. `weft-netboot` is the binary.
+//!
+//! Logic is pure and lives anywhere; effects live in `io` and `main.rs`. Persisted things carry wall-clock times, which are
+//! arguments everywhere.
+
+pub mod error;
+pub mod inventory;
+pub mod ipam;
+pub mod plan;
+pub mod sabakan;
+pub mod store;
+
+pub use error::{NetbootError, Refusal};

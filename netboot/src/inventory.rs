@@ -1,0 +1,202 @@
+//! The inventory: every machine and the plans, as they are in the store, and what a change makes of them.
+//!
+//! ```text
+//!   store ── read, watch ──▶ Inventory ── decide(command) ──▶ Transaction ──▶ store
+//!                                │                                │ conflict: hear what changed, decide again
+//!                                └──▶ queries                     ▼ committed: the inventory hears its own change
+//! ```
+//!
+//! Pure: no store, no clock. Every transaction names the revisions of what it was decided on. Registering and deleting also write the one
+//! entry `fleet`, so that places, addresses, names and identifiers stay unique over all servers: who decides on an older inventory
+//! than the store's meets a conflict.
+
+pub mod access;
+pub mod audit;
+pub mod command;
+mod decide;
+pub mod machine;
+pub mod query;
+pub mod state;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use crate::error::NetbootError;
+use crate::ipam::Ipam;
+use crate::plan::Plan;
+use crate::store::{Change, Event, Revision, Snapshot, Transaction};
+use command::Dhcp;
+use machine::Machine;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Where machines are.
+pub const MACHINES: &str = "machines/";
+/// Where the audit log is.
+pub const AUDIT: &str = "audit/";
+const IPAM: &str = "ipam";
+const PLAN: &str = "plan";
+const DHCP: &str = "dhcp";
+const FLEET: &str = "fleet";
+
+/// Something stored, and when it was written last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held<T> {
+    /// The thing.
+    pub value: Arc<T>,
+    /// The revision of its last change.
+    pub modified: Revision,
+}
+
+/// What is true of all machines together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Fleet {
+    /// How many there are.
+    machines: u64,
+}
+
+/// Everything that the store holds, but the audit log.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    revision: Revision,
+    machines: BTreeMap<String, Held<Machine>>,
+    ipam: Option<Held<Ipam>>,
+    plan: Option<Held<Plan>>,
+    dhcp: Option<Held<Dhcp>>,
+    fleet: Option<Held<Fleet>>,
+    /// Owners of names and identifiers: of each one only.
+    owners: BTreeMap<String, String>,
+}
+
+/// What a command comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// What must be stored; without writes nothing has to change.
+    pub transaction: Transaction,
+    /// The machines concerned, as they will be.
+    pub machines: Vec<Arc<Machine>>,
+}
+
+impl Inventory {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// When an entry is none of ours, or damaged: better no inventory than one with a hole.
+    pub fn load(snapshot: &Snapshot) -> Result<Self, NetbootError> {
+        let mut inventory = Self { revision: snapshot.revision, ..Self::default() };
+        for entry in &snapshot.entries {
+            inventory.put(&entry.key, Some(&entry.value), entry.modified)?;
+        }
+        Ok(inventory)
+    }
+
+    /// Hears a transaction; one that it knows already changes nothing.
+    ///
+    /// # Errors
+    /// When an entry cannot be read.
+    pub fn apply(&mut self, event: &Event) -> Result<(), NetbootError> {
+        if event.revision <= self.revision {
+            return Ok(());
+        }
+        for Change { key, value } in &event.changes {
+            self.put(key, value.as_deref(), event.revision)?;
+        }
+        self.revision = event.revision;
+        Ok(())
+    }
+
+    /// The revision that it knows.
+    #[must_use]
+    pub const fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// One machine.
+    #[must_use]
+    pub fn machine(&self, serial: &str) -> Option<&Held<Machine>> {
+        self.machines.get(serial)
+    }
+
+    /// All machines, by serial number.
+    pub fn machines(&self) -> impl ExactSizeIterator<Item = &Arc<Machine>> + Clone {
+        self.machines.values().map(|held| &held.value)
+    }
+
+    /// Machines behind a serial number, in their order: for answers in pages.
+    pub fn machines_after<'a>(&'a self, after: &str) -> impl Iterator<Item = &'a Arc<Machine>> + use<'a> {
+        let after = (std::ops::Bound::Excluded(after.to_owned()), std::ops::Bound::Unbounded);
+        self.machines.range::<String, _>(after).map(|(_, held)| &held.value)
+    }
+
+    /// The address plan.
+    #[must_use]
+    pub fn ipam(&self) -> Option<&Arc<Ipam>> {
+        self.ipam.as_ref().map(|held| &held.value)
+    }
+
+    /// The plan of the fabric.
+    #[must_use]
+    pub fn plan(&self) -> Option<&Arc<Plan>> {
+        self.plan.as_ref().map(|held| &held.value)
+    }
+
+    /// What DHCP says.
+    #[must_use]
+    pub fn dhcp(&self) -> Option<&Arc<Dhcp>> {
+        self.dhcp.as_ref().map(|held| &held.value)
+    }
+
+    fn put(&mut self, key: &str, value: Option<&[u8]>, modified: Revision) -> Result<(), NetbootError> {
+        match key {
+            IPAM => self.ipam = held(key, value, modified)?,
+            PLAN => self.plan = held(key, value, modified)?,
+            DHCP => self.dhcp = held(key, value, modified)?,
+            FLEET => self.fleet = held(key, value, modified)?,
+            _ if key.starts_with(MACHINES) => self.put_machine(key, value, modified)?,
+            // Audit entries are read when somebody asks; what a newer version keeps here is its own.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn put_machine(&mut self, key: &str, value: Option<&[u8]>, modified: Revision) -> Result<(), NetbootError> {
+        let serial = &key[MACHINES.len()..];
+        if let Some(old) = self.machines.remove(serial) {
+            for identifier in identifiers(&old.value) {
+                self.owners.remove(&identifier);
+            }
+        }
+        if let Some(machine) = held::<Machine>(key, value, modified)? {
+            for identifier in identifiers(&machine.value) {
+                self.owners.insert(identifier, serial.to_owned());
+            }
+            self.machines.insert(serial.to_owned(), machine);
+        }
+        Ok(())
+    }
+}
+
+fn held<T: DeserializeOwned>(
+    key: &str,
+    value: Option<&[u8]>,
+    modified: Revision,
+) -> Result<Option<Held<T>>, NetbootError> {
+    let Some(value) = value else {
+        return Ok(None);
+    };
+    match serde_json::from_slice(value) {
+        Ok(value) => Ok(Some(Held { value: Arc::new(value), modified })),
+        Err(error) => Err(NetbootError::Store(format!("entry `{key}` is damaged, or of a newer version: {error}"))),
+    }
+}
+
+/// What only one machine may have, each with the field that says it.
+fn identifiers(machine: &Machine) -> Vec<String> {
+    let macs = machine.ids.macs.iter().map(|mac| format!("ids.macs {mac}"));
+    let uuid = machine.ids.uuid.iter().map(|uuid| format!("ids.uuid {uuid}"));
+    let key = machine.ids.tpm_ek.iter().map(|key| format!("ids.tpm_ek {key}"));
+    let place = format!("index {} of rack {}", machine.index, machine.rack);
+    macs.chain(uuid).chain(key).chain([place, format!("name {}", machine.name)]).collect()
+}

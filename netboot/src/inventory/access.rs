@@ -1,0 +1,109 @@
+//! Who may do what. A role comes from the client's certificate, or from the local socket, and never from an address: whoever is in the
+//! network of a boot server is not thereby trusted.
+
+use super::command::Command;
+use super::state::State;
+use crate::error::{Kind, Refusal};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What a client is trusted with. Each but `machine` may do all that those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// A machine: reads its own record, reports its own hardware.
+    Machine,
+    /// Reads everything.
+    Read,
+    /// Registers machines, labels them, says how they are: people on duty and controllers.
+    Operator,
+    /// Retires and deletes, changes the plans.
+    Admin,
+}
+
+impl Access {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Machine, Self::Read, Self::Operator, Self::Admin];
+
+    /// Its name, as certificates say it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Machine => "machine",
+            Self::Read => "read",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// Name: of a person, a program, or the serial number of a machine.
+    pub name: String,
+    /// What it is trusted with.
+    pub access: Access,
+    /// Where the request came from, for the audit log only.
+    pub via: String,
+}
+
+impl Actor {
+    /// Refuses a change that this client may not make; `from`: the state of the machine concerned.
+    ///
+    /// # Errors
+    /// When its role is not enough.
+    pub fn may(&self, command: &Command, from: Option<State>) -> Result<(), Refusal> {
+        if let (Access::Machine, Command::Report { serial, .. }) = (self.access, command) {
+            let own = *serial == self.name;
+            return if own {
+                Ok(())
+            } else {
+                Err(self.refused(&format!("report {serial}"), "a machine reports itself"))
+            };
+        }
+        let needs = match command {
+            Command::Register { .. }
+            | Command::Label { .. }
+            | Command::Retire { .. }
+            | Command::Announce { .. }
+            | Command::Report { .. }
+            | Command::HoldKey { .. } => Access::Operator,
+            Command::SetState { to, .. } => match from {
+                Some(from) if State::needs_admin(from, *to) => Access::Admin,
+                Some(_) | None => Access::Operator,
+            },
+            Command::Remove { .. }
+            | Command::DropKeys { .. }
+            | Command::SetIpam { .. }
+            | Command::SetPlan { .. }
+            | Command::SetDhcp { .. } => Access::Admin,
+        };
+        if self.access >= needs {
+            return Ok(());
+        }
+        Err(self.refused(&command.action(), &format!("this needs the role {needs}")))
+    }
+
+    /// Refuses a question about everything, or about one machine, that this client may not ask.
+    ///
+    /// # Errors
+    /// When it is a machine and asks about another.
+    pub fn may_read(&self, serial: Option<&str>) -> Result<(), Refusal> {
+        if self.access != Access::Machine || serial == Some(self.name.as_str()) {
+            return Ok(());
+        }
+        Err(self.refused("read that", "a machine reads its own record alone"))
+    }
+
+    fn refused(&self, what: &str, rule: &str) -> Refusal {
+        let message = format!("{} ({}) may not {what}", self.name, self.access);
+        Refusal::invalid("", message, rule).of(Kind::Forbidden)
+    }
+}

@@ -1,0 +1,150 @@
+//! Every change that can be asked for.
+
+use super::machine::{Hardware, Ids, Spec};
+use super::state::State;
+use crate::ipam::Ipam;
+use crate::plan::{Plan, Range};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// Machines of one registration: each takes two writes of a transaction ([`crate::store::WRITES_MAX`]).
+pub const REGISTER_MAX: usize = 60;
+
+/// A change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Registers machines: all of them or none.
+    Register {
+        /// At most [`REGISTER_MAX`].
+        machines: Vec<Spec>,
+    },
+    /// Says what a machine is fit for.
+    SetState {
+        /// Which machine.
+        serial: String,
+        /// Its new state.
+        to: State,
+        /// Why.
+        reason: String,
+    },
+    /// Adds, changes and removes labels.
+    Label {
+        /// Which machine.
+        serial: String,
+        /// Labels and their values.
+        set: BTreeMap<String, String>,
+        /// Labels to remove.
+        remove: BTreeSet<String>,
+    },
+    /// Says when a machine is to leave.
+    Retire {
+        /// Which machine.
+        serial: String,
+        /// When; `None` = nobody knows.
+        at: Option<Timestamp>,
+    },
+    /// Says what a machine may announce beside its own addresses.
+    Announce {
+        /// Which machine.
+        serial: String,
+        /// All of it.
+        ranges: Vec<Range>,
+    },
+    /// Says what is in a machine.
+    Report {
+        /// Which machine.
+        serial: String,
+        /// Identifiers; `None` = as they were.
+        ids: Option<Ids>,
+        /// Hardware; `None` = as it was.
+        hardware: Option<Hardware>,
+    },
+    /// Says that the key of a disk is held here.
+    HoldKey {
+        /// Which machine.
+        serial: String,
+        /// Which disk.
+        disk: String,
+    },
+    /// Says that no key of a machine is held any more.
+    DropKeys {
+        /// Which machine.
+        serial: String,
+    },
+    /// Deletes a retired machine; its place is free.
+    Remove {
+        /// Which machine.
+        serial: String,
+    },
+    /// Changes the address plan.
+    SetIpam {
+        /// The new one.
+        ipam: Ipam,
+    },
+    /// Changes the plan of the fabric.
+    SetPlan {
+        /// The new one.
+        plan: Plan,
+    },
+    /// Changes what DHCP says.
+    SetDhcp {
+        /// The new settings.
+        dhcp: Dhcp,
+    },
+}
+
+/// What DHCP tells beside addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dhcp {
+    /// How long an address is lent.
+    #[serde(default = "default_lease_minutes")]
+    pub lease_minutes: u32,
+    /// Name servers.
+    #[serde(default)]
+    pub dns_servers: Vec<IpAddr>,
+}
+
+const fn default_lease_minutes() -> u32 {
+    60
+}
+
+impl Command {
+    /// What it does, for the audit log.
+    #[must_use]
+    pub fn action(&self) -> String {
+        match self {
+            Self::Register { .. } => "register".to_owned(),
+            Self::SetState { to, .. } => format!("set state {to}"),
+            Self::Label { .. } => "label".to_owned(),
+            Self::Retire { .. } => "set retire date".to_owned(),
+            Self::Announce { .. } => "set announcements".to_owned(),
+            Self::Report { .. } => "report".to_owned(),
+            Self::HoldKey { .. } => "hold disk key".to_owned(),
+            Self::DropKeys { .. } => "drop disk keys".to_owned(),
+            Self::Remove { .. } => "remove".to_owned(),
+            Self::SetIpam { .. } => "set ipam".to_owned(),
+            Self::SetPlan { .. } => "set plan".to_owned(),
+            Self::SetDhcp { .. } => "set dhcp".to_owned(),
+        }
+    }
+
+    /// The machine that it is about, if it is about one that must be there.
+    #[must_use]
+    pub fn serial(&self) -> Option<&str> {
+        match self {
+            Self::SetState { serial, .. }
+            | Self::Label { serial, .. }
+            | Self::Retire { serial, .. }
+            | Self::Announce { serial, .. }
+            | Self::Report { serial, .. }
+            | Self::HoldKey { serial, .. }
+            | Self::DropKeys { serial }
+            | Self::Remove { serial } => Some(serial),
+            Self::Register { .. } | Self::SetIpam { .. } | Self::SetPlan { .. } | Self::SetDhcp { .. } => None,
+        }
+    }
+}
