@@ -1,10 +1,11 @@
 //! Boot servers: the machine inventory, its address plan and its store. `weft-netboot` is the binary.
 //!
-//! Logic is pure and lives anywhere; effects live in `io` and `main.rs`. Persisted things carry wall-clock times, which are
+//! Logic is pure and lives anywhere; effects live in [`io`] and `main.rs`. Persisted things carry wall-clock times, which are
 //! arguments everywhere.
 
 pub mod error;
 pub mod inventory;
+pub mod io;
 pub mod ipam;
 pub mod plan;
 pub mod sabakan;

@@ -1,0 +1,11 @@
+//! Effects: files, sockets, clocks, threads. Everything else in this crate is pure.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tasks, threads and clocks are what this module is for"
+)]
+
+pub mod embedded;
+pub mod etcd;
+pub mod service;
