@@ -6,6 +6,9 @@
     reason = "tasks, threads and clocks are what this module is for"
 )]
 
+pub mod client;
 pub mod embedded;
 pub mod etcd;
+pub mod rest;
+pub mod server;
 pub mod service;

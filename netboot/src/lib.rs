@@ -3,12 +3,14 @@
 //! Logic is pure and lives anywhere; effects live in [`io`] and `main.rs`. Persisted things carry wall-clock times, which are
 //! arguments everywhere.
 
+pub mod config;
 pub mod error;
 pub mod inventory;
 pub mod io;
 pub mod ipam;
 pub mod plan;
 pub mod sabakan;
+pub mod show;
 pub mod store;
 
 pub use error::{NetbootError, Refusal};

@@ -1,0 +1,96 @@
+//! The `weft-netboot` binary: reads the command line and calls the library.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to a person")]
+
+#[path = "main/arguments.rs"]
+mod arguments;
+#[path = "main/ask.rs"]
+mod ask;
+#[path = "main/store.rs"]
+mod store;
+
+use arguments::{Arguments, Verb};
+use clap::{CommandFactory as _, Parser as _};
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use weft_netboot::config::{self, Config};
+use weft_netboot::io::client::NobodyThere;
+use weft_netboot::io::{server, service::Service};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Verb::Completions { shell } = arguments.verb {
+        // Written at once: the generator knows no reader that leaves.
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Arguments::command(), "weft-netboot", &mut script);
+        return if std::io::stdout().write_all(&script).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("weft-netboot: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weft-netboot: {error:#}");
+            if error.is::<NobodyThere>() { ExitCode::from(3) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    match arguments.verb {
+        Verb::Serve { config } => serve(&config).await,
+        Verb::Check { config } => {
+            let read = load(&config)?;
+            println!("{}: ok, store: {}", config.display(), store::name(&read.store));
+            Ok(())
+        }
+        Verb::Store(verb) => store::run(verb).await,
+        verb @ (Verb::Machines(_)
+        | Verb::Ipam(_)
+        | Verb::Plan(_)
+        | Verb::Dhcp(_)
+        | Verb::Fabric(_)
+        | Verb::Audit { .. }
+        | Verb::Sabakan(_)
+        | Verb::Completions { .. }) => ask::run(&arguments.target.target()?, verb, arguments.output).await,
+    }
+}
+
+fn load(path: &Path) -> anyhow::Result<Config> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
+    config::parse(&name, &text).map_err(anyhow::Error::msg)
+}
+
+/// Until SIGTERM or SIGINT. Everything acknowledged is stored: there is nothing to finish.
+async fn serve(path: &Path) -> anyhow::Result<()> {
+    let wanted = std::env::var("WEFT_LOG").unwrap_or_else(|_| "info".to_owned());
+    let filter = wanted.parse::<Targets>().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
+    let log = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal());
+    tracing_subscriber::registry().with(log.with_filter(filter)).init();
+    let config = load(path)?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    let service = Service::start(store::open(&config.store)?).await?;
+    let until = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    server::run(&config, service, until).await
+}

@@ -1,0 +1,286 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::path::PathBuf;
+use weft_netboot::inventory::state::State;
+use weft_netboot::io::client::Target;
+use weft_netboot::plan::Range;
+
+/// Boot servers: the machine inventory, its address plan and its store.
+///
+/// Exit codes: 0 done, 1 refused or not found, 2 wrong command line, 3 no server there.
+#[derive(Debug, Parser)]
+#[command(name = "weft-netboot", version)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+    /// How answers are printed
+    #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TargetArguments {
+    /// The server's local socket
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        default_value = "/run/weft/netboot.sock",
+        env = "WEFT_NETBOOT_SOCKET"
+    )]
+    socket: PathBuf,
+    /// A server elsewhere; needs --ca, --cert and --key
+    #[arg(long, global = true, value_name = "HOST:PORT", env = "WEFT_NETBOOT_SERVER")]
+    server: Option<String>,
+    /// PEM file with the server's authority
+    #[arg(long, global = true, value_name = "FILE", env = "WEFT_NETBOOT_CA")]
+    ca: Option<PathBuf>,
+    /// PEM file with our certificate
+    #[arg(long, global = true, value_name = "FILE", env = "WEFT_NETBOOT_CERT")]
+    cert: Option<PathBuf>,
+    /// PEM file with our key
+    #[arg(long, global = true, value_name = "FILE", env = "WEFT_NETBOOT_KEY")]
+    key: Option<PathBuf>,
+}
+
+impl TargetArguments {
+    pub(crate) fn target(self) -> anyhow::Result<Target> {
+        let Some(authority) = self.server else {
+            return Ok(Target::Socket(self.socket));
+        };
+        match (self.ca, self.cert, self.key) {
+            (Some(ca), Some(cert), Some(key)) => Ok(Target::Https { authority, ca, cert, key }),
+            _ => anyhow::bail!(
+                "--server needs --ca, --cert and --key: a server elsewhere knows nobody without a certificate"
+            ),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+    /// For both
+    Yaml,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run the server in the foreground; it logs to standard error (WEFT_LOG=debug for more)
+    Serve {
+        /// The configuration
+        #[arg(long, value_name = "FILE", default_value = "/etc/weft/netboot.yaml")]
+        config: PathBuf,
+    },
+    /// Read a server's configuration and say what is wrong with it; nothing is started
+    Check {
+        /// The file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Machines
+    #[command(subcommand, alias = "machine")]
+    Machines(Machines),
+    /// The address plan
+    #[command(subcommand)]
+    Ipam(Ipam),
+    /// The plan of the fabric: AS numbers, switches, what roles announce
+    #[command(subcommand)]
+    Plan(Setting),
+    /// What DHCP tells beside addresses
+    #[command(subcommand)]
+    Dhcp(Setting),
+    /// Configurations that follow from inventory and plan
+    #[command(subcommand)]
+    Fabric(Fabric),
+    /// Who changed what, newest first
+    Audit {
+        /// About this machine, or ipam, plan, dhcp
+        #[arg(long, value_name = "SERIAL")]
+        subject: Option<String>,
+        /// Not older than this
+        #[arg(long, value_name = "TIME")]
+        since: Option<jiff::Timestamp>,
+        /// Older than this
+        #[arg(long, value_name = "TIME")]
+        until: Option<jiff::Timestamp>,
+        /// At most so many
+        #[arg(long, value_name = "NUMBER", default_value_t = 50)]
+        limit: usize,
+    },
+    /// Take over what Sabakan has
+    #[command(subcommand)]
+    Sabakan(Sabakan),
+    /// The store itself, without a server
+    #[command(subcommand)]
+    Store(Store),
+    /// Print the completion script of a shell
+    Completions {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Machines {
+    /// Machines that a query means: all of its conditions hold, one of the values of each
+    #[command(alias = "ls")]
+    List {
+        /// As rack=0,1 role=cs labels=zone=x state=healthy without-bmc-type=Redfish; keys: serial, name, labels, rack, role, ipv4, ipv6,
+        /// bmc-type, state, mac
+        #[arg(value_name = "KEY=VALUE")]
+        query: Vec<String>,
+    },
+    /// Everything about one machine
+    #[command(alias = "get")]
+    Show {
+        /// Its serial number
+        serial: String,
+    },
+    /// Register machines of a file (YAML or JSON: a list): all of them or none, at most 60 at a time
+    Register {
+        /// The file; - reads standard input
+        file: PathBuf,
+    },
+    /// Say what a machine is fit for
+    SetState {
+        /// Its serial number
+        serial: String,
+        /// The state
+        #[arg(value_parser = state)]
+        state: State,
+        /// Why
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Add, change and remove labels
+    Label {
+        /// Its serial number
+        serial: String,
+        /// As zone=x
+        #[arg(value_name = "LABEL=VALUE")]
+        set: Vec<String>,
+        /// A label to remove (may be given several times)
+        #[arg(long, value_name = "LABEL")]
+        remove: Vec<String>,
+    },
+    /// Say when a machine is to leave
+    Retire {
+        /// Its serial number
+        serial: String,
+        /// As 2030-01-31T00:00:00Z; nobody knows unless given
+        at: Option<jiff::Timestamp>,
+    },
+    /// Say all that a machine may announce beside its own addresses and what its role may
+    Announce {
+        /// Its serial number
+        serial: String,
+        /// As 10.64.4.0/27, or "10.72.32.0/20 ge 32"
+        prefixes: Vec<Range>,
+    },
+    /// Say what is in a machine (YAML or JSON: ids, hardware)
+    Report {
+        /// Its serial number
+        serial: String,
+        /// The file; - reads standard input
+        file: PathBuf,
+    },
+    /// Delete a retired machine
+    #[command(alias = "rm")]
+    Remove {
+        /// Its serial number
+        serial: String,
+    },
+    /// A line of JSON for each change, until interrupted
+    Watch {
+        /// From this revision on [default: from now on]
+        #[arg(long, value_name = "REVISION")]
+        since: Option<u64>,
+    },
+}
+
+fn state(text: &str) -> Result<State, String> {
+    text.parse().map_err(|refusal: weft_netboot::Refusal| refusal.rule)
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ipam {
+    /// Print it
+    #[command(alias = "show")]
+    Get,
+    /// Change it (YAML or JSON); no machine that is registered is moved
+    Set {
+        /// The file; - reads standard input
+        file: PathBuf,
+    },
+    /// Say what an address is, and whose
+    Explain {
+        /// As 10.69.0.4
+        address: std::net::IpAddr,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Setting {
+    /// Print it
+    #[command(alias = "show")]
+    Get,
+    /// Change it (YAML or JSON)
+    Set {
+        /// The file; - reads standard input
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Fabric {
+    /// Print the configuration of a switch or machine for `weft daemon`
+    Config {
+        /// A switch of the plan, or a machine's name or serial number
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sabakan {
+    /// Read its files, in the order ipam, dhcp, machines
+    Import {
+        /// ipam.json
+        #[arg(long, value_name = "FILE")]
+        ipam: Option<PathBuf>,
+        /// dhcp.json
+        #[arg(long, value_name = "FILE")]
+        dhcp: Option<PathBuf>,
+        /// machines.json, or what `sabactl machines get` prints: then places and states are kept
+        #[arg(long, value_name = "FILE")]
+        machines: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Store {
+    /// Write everything to a file, a line of JSON for each entry; an embedded store must not be in use
+    Export {
+        /// The server's configuration
+        #[arg(long, value_name = "FILE", default_value = "/etc/weft/netboot.yaml")]
+        config: PathBuf,
+        /// The file; - writes to standard output
+        file: PathBuf,
+    },
+    /// Read such a file into a store that is empty
+    Import {
+        /// The server's configuration
+        #[arg(long, value_name = "FILE", default_value = "/etc/weft/netboot.yaml")]
+        config: PathBuf,
+        /// The file; - reads standard input
+        file: PathBuf,
+    },
+}

@@ -1,0 +1,243 @@
+//! Verbs that ask a server, and how its answers are printed.
+
+use crate::arguments::{Fabric, Ipam, Machines, Output, Sabakan, Setting, Verb};
+use anyhow::Context as _;
+use hyper::Method;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use weft_netboot::config;
+use weft_netboot::inventory::audit::AuditLine;
+use weft_netboot::inventory::command::REGISTER_MAX;
+use weft_netboot::inventory::machine::Machine;
+use weft_netboot::inventory::state::State;
+use weft_netboot::io::client::Target;
+use weft_netboot::io::service::now;
+use weft_netboot::sabakan::{IpamConfig, MachineFile};
+use weft_netboot::show;
+
+/// Everything but what stands in paths and queries for itself.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b',').remove(b'~');
+
+fn escaped(text: &str) -> String {
+    utf8_percent_encode(text, ESCAPED).to_string()
+}
+
+pub(crate) async fn run(target: &Target, verb: Verb, output: Output) -> anyhow::Result<()> {
+    let asker = Asker { target, output };
+    match verb {
+        Verb::Machines(verb) => asker.machines(verb).await,
+        Verb::Ipam(Ipam::Get) => asker.print(&asker.get("/v1/ipam").await?),
+        Verb::Ipam(Ipam::Set { file }) => asker.set("/v1/ipam", &file).await,
+        Verb::Ipam(Ipam::Explain { address }) => {
+            let answer = asker.get(&format!("/v1/ipam/explain/{}", escaped(&address.to_string()))).await?;
+            asker.show(&answer, show::meaning)
+        }
+        Verb::Plan(setting) => asker.setting("/v1/plan", setting).await,
+        Verb::Dhcp(setting) => asker.setting("/v1/dhcp", setting).await,
+        Verb::Fabric(Fabric::Config { name }) => {
+            let said = target.ask(Method::GET, &format!("/v1/fabric/config/{}", escaped(&name)), None).await?;
+            if said.status != 200 {
+                said.document()?;
+            }
+            Ok(std::io::stdout().write_all(&said.body)?)
+        }
+        Verb::Audit { subject, since, until, limit } => {
+            let mut pairs = vec![format!("limit={limit}")];
+            pairs.extend(subject.map(|subject| format!("subject={}", escaped(&subject))));
+            pairs.extend(since.map(|time| format!("since={}", escaped(&time.to_string()))));
+            pairs.extend(until.map(|time| format!("until={}", escaped(&time.to_string()))));
+            let answer = asker.get(&format!("/v1/audit?{}", pairs.join("&"))).await?;
+            let entries: Vec<AuditLine> = serde_json::from_value(answer["entries"].clone())?;
+            asker.show(&answer, |_| show::audit(&entries))
+        }
+        Verb::Sabakan(Sabakan::Import { ipam, dhcp, machines }) => {
+            asker.import(ipam.as_deref(), dhcp.as_deref(), machines.as_deref()).await
+        }
+        // `main` has taken these.
+        Verb::Serve { .. } | Verb::Check { .. } | Verb::Store(_) | Verb::Completions { .. } => Ok(()),
+    }
+}
+
+struct Asker<'a> {
+    target: &'a Target,
+    output: Output,
+}
+
+impl Asker<'_> {
+    async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.target.ask(Method::GET, path, None).await?.document()
+    }
+
+    async fn change(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.target.ask(method, path, Some(body)).await?.document()
+    }
+
+    async fn set(&self, path: &str, file: &Path) -> anyhow::Result<()> {
+        let document: Value = read(file)?;
+        self.change(Method::PUT, path, &document).await?;
+        println!("{} is set", path.trim_start_matches("/v1/"));
+        Ok(())
+    }
+
+    async fn setting(&self, path: &str, setting: Setting) -> anyhow::Result<()> {
+        match setting {
+            Setting::Get => self.print(&self.get(path).await?),
+            Setting::Set { file } => self.set(path, &file).await,
+        }
+    }
+
+    async fn machines(&self, verb: Machines) -> anyhow::Result<()> {
+        let place = |serial: &str, what: &str| format!("/v1/machines/{}{what}", escaped(serial));
+        match verb {
+            Machines::List { query } => self.list(&query).await,
+            Machines::Show { serial } => self.machine(&self.get(&place(&serial, "")).await?),
+            Machines::Register { file } => {
+                let answer = self.change(Method::POST, "/v1/machines", &read(&file)?).await?;
+                let machines: Vec<Machine> = serde_json::from_value(answer["machines"].clone())?;
+                self.show(&answer, |_| show::machines(&machines, now()))
+            }
+            Machines::SetState { serial, state, reason } => {
+                let body = json!({ "state": state, "reason": reason });
+                self.machine(&self.change(Method::PUT, &place(&serial, "/state"), &body).await?)
+            }
+            Machines::Label { serial, set, remove } => {
+                let pairs = set.iter().map(|pair| {
+                    let (label, value) =
+                        pair.split_once('=').with_context(|| format!("`{pair}`: write LABEL=VALUE"))?;
+                    Ok((label, value))
+                });
+                let set: BTreeMap<&str, &str> = pairs.collect::<anyhow::Result<_>>()?;
+                let body = json!({ "set": set, "remove": remove });
+                self.machine(&self.change(Method::PATCH, &place(&serial, "/labels"), &body).await?)
+            }
+            Machines::Retire { serial, at } => {
+                let body = json!({ "at": at });
+                self.machine(&self.change(Method::PUT, &place(&serial, "/retires"), &body).await?)
+            }
+            Machines::Announce { serial, prefixes } => {
+                self.machine(&self.change(Method::PUT, &place(&serial, "/announces"), &json!(prefixes)).await?)
+            }
+            Machines::Report { serial, file } => {
+                self.machine(&self.change(Method::PUT, &place(&serial, "/report"), &read(&file)?).await?)
+            }
+            Machines::Remove { serial } => {
+                self.change(Method::DELETE, &place(&serial, ""), &Value::Null).await?;
+                println!("{serial} is removed");
+                Ok(())
+            }
+            Machines::Watch { since } => {
+                let since = since.map(|since| format!("?since={since}")).unwrap_or_default();
+                self.target.stream(&format!("/v1/watch/machines{since}"), &mut std::io::stdout()).await
+            }
+        }
+    }
+
+    /// All pages in one document.
+    async fn list(&self, query: &[String]) -> anyhow::Result<()> {
+        let mut pairs = Vec::new();
+        for pair in query {
+            let (key, value) = pair.split_once('=').with_context(|| format!("`{pair}`: write KEY=VALUE, as rack=0"))?;
+            pairs.push(format!("{}={}", escaped(key), escaped(value)));
+        }
+        let mut whole: Option<Value> = None;
+        loop {
+            let next = whole.as_ref().and_then(|whole| whole["next"].as_str()).map(escaped);
+            let after = next.map(|next| format!("after={next}"));
+            let asked: Vec<String> = pairs.iter().cloned().chain(after).collect();
+            let mut page = self.get(&format!("/v1/machines?{}", asked.join("&"))).await?;
+            if let Some(whole) = &mut whole {
+                if let (Some(all), Some(more)) = (whole["machines"].as_array_mut(), page["machines"].as_array_mut()) {
+                    all.append(more);
+                }
+                whole["next"] = page["next"].take();
+            } else {
+                whole = Some(page);
+            }
+            if let Some(document) = whole.take_if(|whole| whole["next"].as_str().is_none()) {
+                let machines: Vec<Machine> = serde_json::from_value(document["machines"].clone())?;
+                return self.show(&document, |_| show::machines(&machines, now()));
+            }
+        }
+    }
+
+    fn machine(&self, answer: &Value) -> anyhow::Result<()> {
+        let machine: Machine = serde_json::from_value(answer.clone())?;
+        self.show(answer, |_| show::machine(&machine, now()))
+    }
+
+    async fn import(&self, ipam: Option<&Path>, dhcp: Option<&Path>, machines: Option<&Path>) -> anyhow::Result<()> {
+        if let Some(file) = ipam {
+            let config: IpamConfig = read(file)?;
+            let plan = config.into_ipam().map_err(|refusal| anyhow::anyhow!("{}: {refusal}", file.display()))?;
+            self.change(Method::PUT, "/v1/ipam", &serde_json::to_value(plan)?).await?;
+            println!("ipam is set");
+        }
+        if let Some(file) = dhcp {
+            self.change(Method::PUT, "/api/v1/config/dhcp", &read(file)?).await?;
+            println!("dhcp is set");
+        }
+        if let Some(file) = machines {
+            let files: Vec<MachineFile> = read(file)?;
+            for part in files.chunks(REGISTER_MAX) {
+                let specs: Vec<_> = part.iter().cloned().map(MachineFile::into_spec).collect();
+                self.change(Method::POST, "/v1/machines", &serde_json::to_value(&specs)?).await?;
+                for (file, spec) in part.iter().zip(&specs) {
+                    self.restore(file, &spec.serial).await?;
+                }
+                println!("{} machines are registered", specs.len());
+            }
+        }
+        Ok(())
+    }
+
+    /// The state that Sabakan knew, by ways that are allowed.
+    async fn restore(&self, file: &MachineFile, serial: &str) -> anyhow::Result<()> {
+        let MachineFile::Known { status, .. } = file else { return Ok(()) };
+        let steps: &[State] = match status.state {
+            State::Uninitialized => &[],
+            State::Healthy => &[State::Healthy],
+            State::Unhealthy => &[State::Unhealthy],
+            State::Unreachable => &[State::Unreachable],
+            State::Updating => &[State::Healthy, State::Updating],
+            State::Retiring => &[State::Retiring],
+            State::Retired => &[State::Retiring, State::Retired],
+        };
+        for state in steps {
+            let body = json!({ "state": state, "reason": "taken over from Sabakan" });
+            self.change(Method::PUT, &format!("/v1/machines/{}/state", escaped(serial)), &body).await?;
+        }
+        Ok(())
+    }
+
+    fn show(&self, answer: &Value, table: impl FnOnce(&Value) -> String) -> anyhow::Result<()> {
+        match self.output {
+            Output::Table => Ok(std::io::stdout().write_all(table(answer).as_bytes())?),
+            Output::Json | Output::Yaml => self.print(answer),
+        }
+    }
+
+    /// A document; where people look at a plan, YAML is what they write it in.
+    fn print(&self, answer: &Value) -> anyhow::Result<()> {
+        let text = match self.output {
+            Output::Json => format!("{answer:#}\n"),
+            Output::Table | Output::Yaml => serde_saphyr::to_string(answer)?,
+        };
+        Ok(std::io::stdout().write_all(text.as_bytes())?)
+    }
+}
+
+/// YAML or JSON.
+fn read<T: serde::de::DeserializeOwned>(file: &Path) -> anyhow::Result<T> {
+    let name = file.display().to_string();
+    let text = if name == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text)?;
+        text
+    } else {
+        std::fs::read_to_string(file).with_context(|| name.clone())?
+    };
+    config::parse(&name, &text).map_err(anyhow::Error::msg)
+}
