@@ -12,6 +12,8 @@ mod bfd;
 mod count;
 #[path = "../suite/interop.rs"]
 mod interop;
+#[path = "../suite/netboot.rs"]
+mod netboot;
 #[path = "../suite/packages.rs"]
 mod packages;
 #[path = "../suite/run.rs"]

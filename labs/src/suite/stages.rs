@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::bfd;
 use crate::count::{Outcome, libtest};
 use crate::interop;
+use crate::netboot;
 use crate::run::{Context, find_program};
 use crate::vip;
 
@@ -25,7 +26,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage { name: "fmt", about: "every file is formatted by rustfmt", run: fmt },
     Stage { name: "clippy", about: "no lint warns, in any target", run: clippy },
     Stage { name: "docs", about: "rustdoc has no warning", run: docs },
-    Stage { name: "unit", about: "cargo test of the whole workspace, but for the next three", run: unit },
+    Stage { name: "unit", about: "cargo test of the whole workspace, but for the next five", run: unit },
     Stage { name: "conformance", about: "the RFCs section by section, and the incidents of others", run: conformance },
     Stage { name: "fuzz-replay", about: "the corpus of every fuzz target", run: fuzz_replay },
     Stage {
@@ -33,6 +34,12 @@ pub(crate) const STAGES: &[Stage] = &[
         about: "kernel routes in network namespaces: deletions, flaps, floods, routes of others",
         run: kernel,
     },
+    Stage {
+        name: "inventory",
+        about: "weft-netboot: machines over its API, roles, kill -9, a full disk",
+        run: netboot::inventory,
+    },
+    Stage { name: "store", about: "one contract on the embedded store and on a real etcd", run: netboot::store },
     Stage { name: "deny", about: "licences, bans, sources and advisories of all dependencies", run: deny },
     Stage { name: "static", about: "the daemon links into one static file that runs", run: static_binary },
     Stage {
@@ -83,7 +90,7 @@ fn docs(context: &Context) -> io::Result<Outcome> {
 }
 
 /// Integration tests that are stages of their own.
-const OWN_STAGE: [&str; 4] = ["conformance", "incidents", "fuzz_replay", "netlink"];
+const OWN_STAGE: [&str; 7] = ["conformance", "incidents", "fuzz_replay", "netlink", "serve", "store", "etcd"];
 
 fn unit(context: &Context) -> io::Result<Outcome> {
     let names = test_targets(&context.root)?;
@@ -106,7 +113,7 @@ fn kernel(context: &Context) -> io::Result<Outcome> {
 }
 
 /// `cargo test` of some targets. Always with the features of the whole workspace: nothing is built twice.
-fn test(context: &Context, stage: &str, targets: &[&str]) -> io::Result<Outcome> {
+pub(crate) fn test(context: &Context, stage: &str, targets: &[&str]) -> io::Result<Outcome> {
     let log = context.log(stage)?;
     let words = [&["test", "--workspace", "--locked", "--no-fail-fast"], targets, &["--", "--show-output"]].concat();
     let ended_well = log.run(&mut context.cargo(&words))?;

@@ -1,0 +1,39 @@
+//! The stages of the boot servers' inventory: `weft-netboot` as its users ask it, and its two kinds of store, with a real etcd.
+
+use std::io;
+
+use crate::count::{Outcome, libtest};
+use crate::packages;
+use crate::run::{Context, find_program};
+use crate::stages::test;
+
+/// Debian's package of etcd; its service is not started.
+const ETCD: &str = "etcd-server";
+
+/// The real server: over its socket and with certificates, killed, without room on its disk.
+pub(crate) fn inventory(context: &Context) -> io::Result<Outcome> {
+    test(context, "inventory", &["--test", "serve"])
+}
+
+/// One contract on both stores.
+pub(crate) fn store(context: &Context) -> io::Result<Outcome> {
+    let log = context.log("store")?;
+    let is_root = rustix::process::geteuid().is_root();
+    if find_program("etcd").is_none() && is_root && find_program("apt-get").is_some() {
+        packages::install_each(context, &log, &[ETCD])?;
+    }
+    let mut words = vec!["test", "--workspace", "--locked", "--no-fail-fast", "--test", "store"];
+    let etcd = find_program("etcd").is_some();
+    if etcd {
+        words.extend(["--test", "etcd"]);
+    }
+    words.extend(["--", "--show-output"]);
+    let ended_well = log.run(&mut context.cargo(&words))?;
+    let mut outcome = libtest(&log.text(), ended_well);
+    if !etcd {
+        outcome.add(&Outcome::skipped(format!(
+            "the store in etcd: no program `etcd` ({ETCD}), and it could not be installed"
+        )));
+    }
+    Ok(outcome)
+}
