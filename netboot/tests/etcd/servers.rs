@@ -72,7 +72,7 @@ async fn two_servers_give_no_place_twice() {
     assert_eq!(store.read(AUDIT).await.unwrap().entries.len(), 29, "one for each change, and none else");
 }
 
-/// State changes (three writes and two conditions each) beside plain writes of one key each, in the same etcd. Printed.
+/// State changes (two writes and a condition each) beside plain writes of one key each, in the same etcd. Printed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn state_changes_beside_plain_writes() {
     let cluster = Cluster::start("rate", 1);
