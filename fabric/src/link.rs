@@ -18,13 +18,15 @@ pub struct AddrInfo {
     pub duplicate: bool,
     /// In `fe80::/10` or `169.254.0.0/16`.
     pub link_local: bool,
+    /// Who put it there, as the kernel keeps it (`IFA_PROTO`, Linux 5.18): 0 = nobody said.
+    pub protocol: u8,
 }
 
 impl AddrInfo {
     /// An address that is ready for use.
     #[must_use]
     pub fn new(net: IpNet) -> Self {
-        Self { net, tentative: false, duplicate: false, link_local: is_link_local(net.addr()) }
+        Self { net, tentative: false, duplicate: false, link_local: is_link_local(net.addr()), protocol: 0 }
     }
 }
 

@@ -11,7 +11,8 @@
 //! goes; the address last, so that local clients follow the route). A service that fails is withdrawn [`FAILED_SHED`] after its last
 //! bad result. The last origin is found in the RIB: others whose paths are there, not stale and without GRACEFUL_SHUTDOWN. Origins
 //! that fail at the same moment may each take the other for well and withdraw; whoever sees while draining that nobody is left comes
-//! back, so a shared dependency that fails never withdraws a service everywhere.
+//! back, so a shared dependency that fails never withdraws a service everywhere. A daemon that starts again and finds the address that an
+//! earlier run left takes the life up where it is shedding: the first result decides whether it goes up, is kept as the last one, or goes.
 
 mod health;
 mod service;
@@ -60,6 +61,8 @@ pub enum Input {
 pub trait Around {
     /// Whether an address is there and ready for use.
     fn has(&self, net: &IpNet) -> bool;
+    /// Whether an earlier run of ours put an address on the loopback interface, and left it there.
+    fn is_left(&self, net: &IpNet) -> bool;
     /// Whether somebody else announces this, neither stale nor about to go.
     fn has_other_origin(&self, net: &IpNet) -> bool;
 }
@@ -194,7 +197,7 @@ impl Vips {
     /// Something happened.
     pub fn handle(&mut self, now: Instant, input: Input, around: &dyn Around) {
         match input {
-            Input::Configure(all) => self.configure(now, all),
+            Input::Configure(all) => self.configure(now, all, around),
             Input::Checked { name, run, outcome } => {
                 if let Some(service) = self.services.get_mut(&name) {
                     service.checked(now, run, outcome);
@@ -269,7 +272,7 @@ impl Vips {
         }));
     }
 
-    fn configure(&mut self, now: Instant, all: Vec<VipConfig>) {
+    fn configure(&mut self, now: Instant, all: Vec<VipConfig>, around: &dyn Around) {
         let mut old = std::mem::take(&mut self.services);
         for config in all {
             let name = config.name.clone();
@@ -280,7 +283,9 @@ impl Vips {
                 }
                 before => {
                     self.leaving.extend(before.map(Service::leave));
-                    Service::new(config, now)
+                    let mut fresh = Service::new(config, now);
+                    fresh.resume(now, around, &mut self.output);
+                    fresh
                 }
             };
             self.services.insert(name, service);

@@ -11,6 +11,8 @@ use weft_bgp::types::IpNet;
 
 struct View<'a> {
     links: &'a [LinkInfo],
+    /// How the kernel marks addresses of ours.
+    mark: u8,
     speaker: &'a Speaker,
 }
 
@@ -18,6 +20,11 @@ impl Around for View<'_> {
     fn has(&self, net: &IpNet) -> bool {
         let mut addrs = self.links.iter().flat_map(|link| &link.addrs);
         addrs.any(|addr| addr.net.addr() == net.addr() && !addr.tentative)
+    }
+
+    fn is_left(&self, net: &IpNet) -> bool {
+        let mut addrs = self.links.iter().filter(|link| link.loopback).flat_map(|link| &link.addrs);
+        addrs.any(|addr| addr.net == *net && addr.protocol == self.mark)
     }
 
     fn has_other_origin(&self, net: &IpNet) -> bool {
@@ -28,7 +35,7 @@ impl Around for View<'_> {
 impl Node {
     /// Service addresses hear something.
     pub(super) fn serve(&mut self, now: Instant, input: vip::Input) {
-        let view = View { links: &self.links, speaker: &self.speaker };
+        let view = View { links: &self.links, mark: self.config.fib.protocol, speaker: &self.speaker };
         self.vips.handle(now, input, &view);
         while let Some(wanted) = self.vips.poll() {
             match wanted {

@@ -53,6 +53,18 @@ impl Service {
         }
     }
 
+    /// Goes on where an earlier run stopped, if it left the address: what it announced is still believed elsewhere (RFC 4724), and would
+    /// be forgotten with the first End-of-RIB that does not come with it.
+    pub(super) fn resume(&mut self, now: Instant, around: &dyn Around, output: &mut VecDeque<Output>) {
+        if self.config.addresses.iter().any(|net| around.is_left(net)) {
+            // Ours again: otherwise it would be swept away with what nobody wants.
+            output.extend(self.config.addresses.iter().copied().map(Output::AddAddress));
+            self.announce(true, output);
+            self.until = now;
+            self.enter(now, State::Shedding, "left by an earlier run, not checked yet".to_owned(), output);
+        }
+    }
+
     pub(super) const fn config(&self) -> &VipConfig {
         &self.config
     }
@@ -202,6 +214,8 @@ impl Service {
         match objection {
             None => self.come_back(now, output),
             Some(_) if self.until > now => {}
+            // Left by an earlier run: a result comes, be it that there is none.
+            Some(Objection::Failed) if self.health.verdict == Verdict::Unknown => self.until = now + FAILED_SHED,
             Some(objection) if self.stays(objection, around) => self.keep(now, objection, output),
             Some(objection) => self.withdraw(now, objection, output),
         }

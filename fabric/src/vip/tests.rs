@@ -10,6 +10,8 @@ use weft_bgp::wire::attrs::community::GRACEFUL_SHUTDOWN;
 #[derive(Default)]
 struct World {
     addresses: RefCell<BTreeSet<IpNet>>,
+    /// What an earlier run left.
+    left: RefCell<BTreeSet<IpNet>>,
     others: Cell<bool>,
     vips: RefCell<Vips>,
     now: Cell<u64>,
@@ -22,6 +24,9 @@ struct World {
 impl Around for World {
     fn has(&self, net: &IpNet) -> bool {
         self.addresses.borrow().contains(net)
+    }
+    fn is_left(&self, net: &IpNet) -> bool {
+        self.left.borrow().contains(net)
     }
     fn has_other_origin(&self, _: &IpNet) -> bool {
         self.others.get()
@@ -58,6 +63,16 @@ impl World {
     fn new(configs: Vec<VipConfig>) -> Self {
         let world = Self::default();
         world.give(Input::Configure(configs));
+        world
+    }
+
+    /// A daemon that starts where an earlier one left the address.
+    fn again(config: VipConfig) -> Self {
+        let world = Self::default();
+        let nets = config.addresses.clone();
+        world.addresses.borrow_mut().extend(nets.iter().copied());
+        world.left.borrow_mut().extend(nets);
+        world.give(Input::Configure(vec![config]));
         world
     }
 
@@ -240,6 +255,68 @@ fn who_withdrew_too_soon_comes_back_while_it_drains() {
     assert_eq!(words.len(), 1, "{words:?}");
     assert!(words[0].0 <= 600 && words[0].1 == "shed", "{words:?}");
     assert_eq!(world.info().state, State::Kept);
+}
+
+/// A restart of the daemon must not withdraw what the last origin kept.
+#[test]
+fn a_daemon_that_starts_again_keeps_what_the_last_origin_kept() {
+    let world = World::again(config(|config| config.on_last = OnLast::Keep));
+    // The address is asked for, so that it is not swept away.
+    assert_eq!(world.words(), said(&[(0, "+address"), (0, "shed")]));
+    assert_eq!((world.info().state, world.info().good), (State::Shedding, None));
+    world.run(20, false);
+    assert_eq!(world.info().state, State::Kept, "the first result decides");
+    assert_eq!(world.info().reason, "check failed: refused; nobody else announces it");
+    // Sessions are up, and another origin is seen: it goes as any other that failed.
+    world.run(5_000, false);
+    world.words();
+    world.others.set(true);
+    world.run(20_000, false);
+    let words: Vec<_> = world.words().into_iter().map(|(_, word)| word).collect();
+    assert_eq!(words, ["withdraw", "-address"]);
+    assert_eq!(world.info().state, State::Down);
+}
+
+#[test]
+fn a_daemon_that_starts_again_goes_up_at_once_with_a_service_that_is_well() {
+    let world = World::again(config(|_| {}));
+    world.run(0, true);
+    assert_eq!(world.words(), said(&[(0, "+address"), (0, "shed"), (0, "announce")]));
+    assert_eq!(world.info().state, State::Up);
+}
+
+#[test]
+fn what_an_earlier_run_left_goes_when_it_has_failed_and_is_not_to_be_kept() {
+    let world = World::again(config(|_| {}));
+    world.run(30_000, false);
+    assert_eq!(
+        world.words(),
+        said(&[(0, "+address"), (0, "shed"), (20, "withdraw"), (5_020, "-address")]),
+        "in the order of any withdrawal"
+    );
+    // Somebody who is asked for nothing but his word.
+    let world = World::again(config(|config| config.check = CheckConfig::Api { up: false }));
+    assert_eq!(world.words(), said(&[(0, "+address"), (0, "shed"), (0, "withdraw")]));
+}
+
+#[test]
+fn a_check_that_never_ends_does_not_leave_open_what_becomes_of_an_address() {
+    let world = World::again(config(|config| config.on_last = OnLast::Keep));
+    world.orders.borrow_mut().clear();
+    while world.info().state == State::Shedding && world.now.get() < 20_000 {
+        let next = world.vips.borrow().next_timeout().unwrap().0.0.div_ceil(1_000_000);
+        world.now.set(next);
+        world.give(Input::Tick);
+    }
+    assert_eq!((world.now.get(), world.info().state), (1_100, State::Kept));
+}
+
+#[test]
+fn a_service_that_was_never_announced_here_is_not_kept() {
+    let world = World::new(vec![config(|config| config.on_last = OnLast::Keep)]);
+    world.run(30_000, false);
+    assert_eq!(world.words(), []);
+    assert_eq!(world.info().state, State::Down);
 }
 
 #[test]

@@ -23,15 +23,21 @@ struct Lone {
 
 impl Lone {
     fn start() -> Self {
+        Self::with(Vec::new())
+    }
+
+    /// One that finds these addresses, which an earlier run left.
+    fn with(addrs: Vec<IpNet>) -> Self {
         let node = Node::new(config::parse("t", FILE).unwrap().node().unwrap(), Instant::ZERO);
-        let mut lone = Self { node, now: Instant::ZERO, addrs: Vec::new(), orders: Vec::new() };
+        let mut lone = Self { node, now: Instant::ZERO, addrs, orders: Vec::new() };
         lone.links();
         lone
     }
 
     fn links(&mut self) {
         let mut lo = link(1, "lo", "127.0.0.1/8");
-        lo.addrs.extend(self.addrs.iter().map(|net| AddrInfo::new(*net)));
+        let protocol = self.node.config().fib.protocol;
+        lo.addrs.extend(self.addrs.iter().map(|net| AddrInfo { protocol, ..AddrInfo::new(*net) }));
         self.give(Input::Links(vec![lo]));
     }
 
@@ -110,6 +116,18 @@ fn a_service_is_announced_while_it_is_well_and_shown_with_its_reason() {
     let text = serde_json::to_string(&history).unwrap();
     assert_eq!(serde_json::from_str::<History>(&text).unwrap(), history);
     insta::assert_snapshot!("vip-history", crate::show::history::table_of(&history));
+}
+
+#[test]
+fn a_daemon_that_starts_again_while_its_check_fails_goes_on_as_the_last_origin() {
+    let nets = ["10.71.255.6/32", "fd00:71::6/128"].map(|net| net.parse().unwrap());
+    let mut lone = Lone::with(nets.to_vec());
+    lone.checked(Err("127.0.0.1:10080: status 503 Service Unavailable".to_owned()));
+    assert_eq!(lone.originated(), ["10.69.0.4/32 ", "10.71.255.6/32 65535:0", "fd00:71::6/128 65535:0"]);
+    lone.wait(600_000);
+    assert!(nets.iter().all(|net| lone.addrs.contains(net)));
+    let Body::Vips(answer) = lone.ask(&Question::Vips) else { panic!("no vips") };
+    assert!(answer.vips[0].alarm, "{answer:?}");
 }
 
 #[test]

@@ -244,7 +244,7 @@ fn parse_addr(payload: &[u8]) -> Option<Addr> {
     let unchecked = flags & IFA_F_TENTATIVE != 0 && flags & IFA_F_OPTIMISTIC == 0;
     let duplicate = flags & IFA_F_DADFAILED != 0;
     let tentative = unchecked || duplicate;
-    let info = AddrInfo { net, tentative, duplicate, link_local: is_link_local(net.addr()) };
+    let info = AddrInfo { net, tentative, duplicate, link_local: is_link_local(net.addr()), protocol: mark };
     Some(Addr { link: IfIndex(wire::word(payload, 4)?), info, mark })
 }
 
