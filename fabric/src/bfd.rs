@@ -152,6 +152,27 @@ pub struct Notice {
     pub keeps: bool,
 }
 
+/// A session changed its state, for the history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum Event {
+    /// The only kind.
+    Bfd {
+        /// Whose.
+        peer: PeerId,
+        /// The peer's configured name.
+        name: String,
+        /// Into which.
+        state: State,
+        /// Why.
+        cause: Cause,
+        /// The path failed: now, or since the state before this one.
+        failed: bool,
+        /// That left the peer's routes alone.
+        retained: bool,
+    },
+}
+
 /// A session, for who asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {

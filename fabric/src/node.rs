@@ -128,6 +128,8 @@ pub enum Happened {
     Bgp(Event),
     /// With a service address.
     Vip(crate::vip::Event),
+    /// With BFD to a peer.
+    Bfd(crate::bfd::Event),
 }
 
 /// A node. See [`Input`] and [`Output`].
@@ -154,11 +156,21 @@ pub struct Node {
 }
 
 impl Happened {
+    /// The peer that it is about, if it is about BFD to it.
+    #[must_use]
+    pub const fn bfd_peer(&self) -> Option<PeerId> {
+        match self {
+            Self::Bfd(crate::bfd::Event::Bfd { peer, .. }) => Some(*peer),
+            Self::Bgp(_) | Self::Vip(_) => None,
+        }
+    }
+
     /// Which peer it is about.
     const fn peer(&self) -> Option<PeerId> {
         match self {
             Self::Bgp(event) => event.peer(),
             Self::Vip(_) => None,
+            Self::Bfd(crate::bfd::Event::Bfd { peer, .. }) => Some(*peer),
         }
     }
 }

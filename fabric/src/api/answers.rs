@@ -136,6 +136,9 @@ pub struct NeighborHistory {
     pub transitions: Vec<Transition>,
     /// Messages in both directions, oldest first, with the first octets of each.
     pub messages: Vec<MessageRecord>,
+    /// What became of BFD to it, as far as the history of the daemon reaches, oldest first.
+    #[serde(default)]
+    pub bfd: Vec<Happening>,
 }
 
 impl NeighborHistory {

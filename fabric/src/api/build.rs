@@ -7,6 +7,7 @@ use super::answers::{
     Routes, Rpki, RpkiCache, RuleHits, Told, Version, Via,
 };
 use super::{Answer, Body, Question, Selection, Surroundings, Target, bfd, dump};
+use crate::bfd::Event as BfdEvent;
 use crate::link::{AddrInfo, LinkInfo};
 use crate::metrics;
 use crate::node::{Entry, Happened, Node};
@@ -80,10 +81,13 @@ fn neighbors(node: &Node, now: Instant) -> Neighbors {
 }
 
 fn neighbor_history(node: &Node, now: Instant, name: &str) -> Body {
-    let history = find_peer(node, now, name).and_then(|peer| node.speaker().peer_history(peer));
+    let found = find_peer(node, now, name);
+    let history = found.and_then(|peer| Some((peer, node.speaker().peer_history(peer)?)));
     match history {
-        Some(PeerHistory { transitions, messages }) => {
-            Body::NeighborHistory(NeighborHistory { neighbor: name.to_owned(), now, transitions, messages })
+        Some((peer, PeerHistory { transitions, messages })) => {
+            let is_bfd = |entry: &&Entry| entry.event.bfd_peer() == Some(peer);
+            let bfd = node.history().filter(is_bfd).map(|entry| happening(now, entry, |_| name.to_owned())).collect();
+            Body::NeighborHistory(NeighborHistory { neighbor: name.to_owned(), now, transitions, messages, bfd })
         }
         None => {
             Body::Refused(Refusal::new(404, format!("there is no peer `{name}`"), "`weft show neighbors` lists them"))
@@ -357,7 +361,11 @@ fn history(node: &Node, now: Instant) -> History {
         let known = names.iter().find(|info| info.id == peer);
         known.map_or_else(|| format!("peer {}", peer.0), |info| info.name.clone())
     };
-    let one = |entry: &Entry| Happening {
+    History { history: node.history().map(|entry| happening(now, entry, name)).collect() }
+}
+
+fn happening(now: Instant, entry: &Entry, name: impl Fn(PeerId) -> String) -> Happening {
+    Happening {
         at_ms: entry.at.0 / 1_000_000,
         ago_ms: now.0.saturating_sub(entry.at.0) / 1_000_000,
         times: entry.times,
@@ -365,10 +373,19 @@ fn history(node: &Node, now: Instant) -> History {
         text: match &entry.event {
             Happened::Bgp(event) => sentence(event, name),
             Happened::Vip(vip::Event::Vip { name, state, reason }) => format!("vip {name}: {state}: {reason}"),
+            Happened::Bfd(event) => bfd_sentence(event),
         },
         event: entry.event.clone(),
+    }
+}
+
+fn bfd_sentence(BfdEvent::Bfd { name, state, cause, failed, retained, .. }: &BfdEvent) -> String {
+    let routes = match (failed, retained) {
+        (false, _) => "",
+        (true, false) => "; the path failed",
+        (true, true) => "; the path failed, and the peer's routes are kept",
     };
-    History { history: node.history().map(one).collect() }
+    format!("{name}: BFD {state}: {}{routes}", cause.text())
 }
 
 fn sentence(event: &Event, name: impl Fn(PeerId) -> String) -> String {

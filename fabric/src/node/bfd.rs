@@ -1,8 +1,8 @@
 //! BFD of a node's peers: which sessions are wanted, where each peer is, what a failure means to its routes, and what BGP hears of it.
 //! Packets and timers are [`crate::bfd`]'s, on a thread of its own.
 
-use super::{Node, Output};
-use crate::bfd::{Notice, OnFailure, Path, State, Wanted};
+use super::{Happened, Node, Output};
+use crate::bfd::{Event, Notice, OnFailure, Path, State, Wanted};
 use crate::config::BfdConfig;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -44,18 +44,31 @@ impl Node {
 
     /// What the thread found.
     pub(super) fn bfd_notice(&mut self, now: Instant, notice: Notice) {
-        let known = self.bfd.states.insert(notice.peer, notice).map_or(0, |known| known.failure);
+        let before = self.bfd.states.insert(notice.peer, notice);
+        let known = before.map_or(0, |before| before.failure);
         if !self.bfd.asked.iter().any(|wanted| wanted.peer == notice.peer) {
             // It crossed with the end of the session.
             self.bfd.states.remove(&notice.peer);
             return;
         }
+        self.note_bfd(now, notice, before.map_or(State::Down, |before| before.state), notice.failure > known);
         if notice.failure > known {
             let (peer, retain) = (notice.peer, notice.keeps);
             self.speaker.handle(now, speaker::Input::BfdDown { peer, retain });
             self.bfd.is_dirty = true;
         }
         self.speaker.handle(now, speaker::Input::BfdState { peer: notice.peer, is_up: notice.state == State::Up });
+    }
+
+    /// What of it belongs into the history: not the first packet on the way up.
+    fn note_bfd(&mut self, now: Instant, notice: Notice, before: State, failed: bool) {
+        if !failed && (notice.state == before || notice.state == State::Init) {
+            return;
+        }
+        let Notice { peer, state, cause, keeps, .. } = notice;
+        let name = self.speaker.peer_name(peer).unwrap_or_default().to_owned();
+        let event = Event::Bfd { peer, name, state, cause, failed, retained: failed && keeps };
+        self.history.note(now, Happened::Bfd(event));
     }
 
     /// A session came up or was lost; `retained`: the peer's routes are kept (RFC 4724 §4.2).

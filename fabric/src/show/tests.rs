@@ -1,14 +1,28 @@
 //! What the tables of a living node do not show: odd cases of each. The rest is in `api/tests`.
 
 use super::*;
-use crate::api::{BgpPath, Explanation, Neighbor, NeighborHistory, Neighbors, PerFamily, Route, Routes, Told, Via};
+use crate::api::{
+    BgpPath, Explanation, Happening, Neighbor, NeighborHistory, Neighbors, PerFamily, Route, Routes, Told, Via,
+};
+use crate::bfd;
+use crate::node::Happened;
 use weft_bgp::peer::{FsmEvent, FsmState, MessageRecord, Transition, Way};
 use weft_bgp::time::Instant;
+use weft_bgp::types::PeerId;
 
 #[test]
 fn durations_are_two_units_at_most() {
     let all = [0, 59, 60, 3_599, 3_600, 11_100, 86_399, 86_400, 200_000_000].map(duration);
     assert_eq!(all.join(" "), "0s 59s 1m00s 59m59s 1h00m 3h05m 23h59m 1d00h 2314d19h");
+}
+
+/// What happened at that second, for the last time.
+fn bfd(second: u64, times: u64, text: &str) -> Happening {
+    let (state, cause) = (bfd::State::Up, bfd::Cause::Heard);
+    let event =
+        bfd::Event::Bfd { peer: PeerId(1), name: "tor1".to_owned(), state, cause, failed: false, retained: false };
+    let (at_ms, since_ms) = (second * 1_000, (second - times) * 1_000);
+    Happening { at_ms, ago_ms: 100_000 - at_ms, times, since_ms, text: text.to_owned(), event: Happened::Bfd(event) }
 }
 
 #[test]
@@ -35,6 +49,7 @@ fn the_history_of_a_neighbor_says_what_and_why() {
             heard(10, Way::Received, "Open", 1, "AS 64599, hold time 9 s, identifier 10.69.255.1", &"2d".repeat(40)),
             heard(37, Way::Sent, "Keepalive", 9, "", "001304"),
         ],
+        bfd: vec![bfd(20, 1, "tor1: BFD Up: the neighbor is heard"), bfd(60, 3, "tor1: BFD Down: taken down here")],
     };
     insta::assert_snapshot!("trail", trail::tables_of(&answer));
 }

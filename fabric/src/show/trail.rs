@@ -1,4 +1,4 @@
-//! `show neighbors NAME --history`: the last states and messages of one peer.
+//! `show neighbors NAME --history`: the last states and messages of one peer, and what became of BFD to it.
 
 use super::{duration, render, table};
 use crate::api::NeighborHistory;
@@ -8,7 +8,7 @@ use weft_bgp::peer::Way;
 /// Octets of a message in one line of the table; all that were kept are in the JSON.
 const HEX_DIGITS: usize = 48;
 
-/// Both tables, the newest last.
+/// The tables, the newest last.
 #[must_use]
 pub fn tables_of(answer: &NeighborHistory) -> String {
     let mut text = format!("{}: the last states, the newest last\n\n", answer.neighbor);
@@ -46,5 +46,13 @@ pub fn tables_of(answer: &NeighborHistory) -> String {
     }
     // Writing to a string cannot fail.
     let _ = write!(text, "{}", render(&lines, 2));
+    if !answer.bfd.is_empty() {
+        text.push_str("\nBFD\n\n");
+        let mut lines = table(&["Ago", "Event"]);
+        for event in &answer.bfd {
+            lines.add_row([duration(event.ago_ms / 1_000), super::history::line(event)]);
+        }
+        text.push_str(&render(&lines, 2));
+    }
     text
 }

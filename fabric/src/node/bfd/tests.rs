@@ -120,3 +120,41 @@ fn at_the_end_there_are_none() {
     node.handle(Instant::ZERO, Input::Shutdown { cease: false });
     assert_eq!(asked(&mut node), Some(Vec::new()));
 }
+
+#[test]
+fn the_history_tells_of_every_failure_and_of_nothing_on_the_way_up() {
+    let mut node = node(FILE);
+    node.handle(Instant::ZERO, Input::Links(vec![link(1, &["10.1.0.0/24"])]));
+    let peer = asked(&mut node).unwrap()[2].1.peer;
+    let mut second = 0;
+    for (state, cause, failure, keeps) in [
+        (State::Init, Cause::Heard, 0, false),
+        (State::Up, Cause::Heard, 0, false),
+        (State::Down, Cause::TimeExpired, 1, false),
+        (State::Up, Cause::Heard, 1, false),
+        // It failed and came back before the node heard of it.
+        (State::Up, Cause::Heard, 2, true),
+        (State::AdminDown, Cause::AdminDown, 2, true),
+    ] {
+        second += 1;
+        let notice = Notice { peer, state, cause, failure, keeps };
+        node.handle(Instant::ZERO + Duration::from_secs(second), Input::Bfd(notice));
+    }
+    let line = |entry: &crate::node::Entry| match &entry.event {
+        Happened::Bfd(Event::Bfd { name, state, failed, retained, .. }) => {
+            Some(format!("{} {name} {state} {failed} {retained}", entry.at.as_secs()))
+        }
+        Happened::Bgp(_) | Happened::Vip(_) => None,
+    };
+    let all: Vec<String> = node.history().filter_map(line).collect();
+    assert_eq!(
+        all,
+        [
+            "2 near Up false false",
+            "3 near Down true false",
+            "4 near Up false false",
+            "5 near Up true true",
+            "6 near AdminDown false false"
+        ]
+    );
+}
