@@ -90,6 +90,15 @@ pub struct LinkState {
     pub addrs: Vec<IpNet>,
 }
 
+/// A route of somebody else's in the kernel, as next-hop resolution sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignRoute {
+    /// Where to; a default route leads no next hop anywhere and is left out.
+    pub prefix: IpNet,
+    /// Interface, and gateway unless the prefix is on the link itself; empty where the route drops packets.
+    pub via: Vec<(IfIndex, Option<IpAddr>)>,
+}
+
 /// A route we originate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Originate {
@@ -177,6 +186,8 @@ pub enum Input {
     },
     /// Interfaces, addresses and carrier changed: the whole picture.
     Links(Vec<LinkState>),
+    /// Routes of others in the kernel that next hops may be reached by: the whole picture.
+    ForeignRoutes(Vec<ForeignRoute>),
     /// Carrier was lost: sessions on this link end now, and are not retained (loss of carrier ends the helper role at once).
     LinkDown(IfIndex),
     /// BFD lost a peer (RFC 9384): its session ends with Cease/BFD Down.

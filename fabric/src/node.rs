@@ -30,7 +30,7 @@ pub use sources::Source;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv6Addr, SocketAddr};
 use weft_bgp::event::Event;
-use weft_bgp::speaker::{self, FibChange, LinkState, Speaker};
+use weft_bgp::speaker::{self, FibChange, ForeignRoute, LinkState, Speaker};
 use weft_bgp::time::Instant;
 use weft_bgp::types::{ConnId, IfIndex, IpNet, PeerId};
 
@@ -76,6 +76,8 @@ pub enum Input {
     Vip(crate::vip::Input),
     /// Routes of other software came or went in the kernel.
     Imported(Imported),
+    /// Routes of other software that next hops may be reached by: the whole picture.
+    ForeignRoutes(Vec<ForeignRoute>),
     /// A new configuration.
     Reload(Box<NodeConfig>),
     /// The end.
@@ -219,6 +221,7 @@ impl Node {
             Input::FibAck { seq, failed } => self.speaker.handle(now, speaker::Input::FibAck { seq, failed }),
             Input::Vip(input) => self.serve(now, input),
             Input::Imported(imported) => self.imported(now, imported),
+            Input::ForeignRoutes(routes) => self.speaker.handle(now, speaker::Input::ForeignRoutes(routes)),
             Input::Reload(config) => self.reload(now, *config),
             Input::Shutdown { cease } => self.shutdown(now, cease),
             Input::Tick => {

@@ -14,8 +14,14 @@
 mod bed;
 #[path = "netlink/faults.rs"]
 mod faults;
+#[path = "netlink/foreign.rs"]
+mod foreign;
 #[path = "netlink/import.rs"]
 mod import;
+#[path = "netlink/inject.rs"]
+mod inject;
+#[path = "netlink/refusals.rs"]
+mod refusals;
 #[path = "netlink/scale.rs"]
 mod scale;
 
@@ -33,7 +39,7 @@ use weft_fabric::io::netlink::Event;
 const HEALED_WITHIN: Duration = Duration::from_millis(100);
 const TRIES: u32 = 5;
 
-const TESTS: [(&str, fn()); 23] = [
+const TESTS: [(&str, fn()); 29] = [
     ("every_form_of_route_is_installed", every_form_of_route_is_installed),
     ("carrier_loss_shrinks_and_return_restores", carrier_loss_shrinks_and_return_restores),
     ("a_flicker_of_the_carrier_costs_nothing_for_good", a_flicker_of_the_carrier_costs_nothing_for_good),
@@ -60,6 +66,21 @@ const TESTS: [(&str, fn()); 23] = [
     ("resilient_groups_shrink_and_grow", scale::resilient_groups_shrink_and_grow),
     ("a_link_is_followed_while_dumps_are_under_way", scale::a_link_is_followed_while_dumps_are_under_way),
     ("many_routes_follow_a_link_without_being_touched", scale::many_routes_follow_a_link_without_being_touched),
+    ("routes_of_others_lead_to_next_hops", foreign::routes_of_others_lead_to_next_hops),
+    ("a_flood_of_foreign_routes_ends_in_what_is_there", foreign::a_flood_of_foreign_routes_ends_in_what_is_there),
+    ("an_address_that_is_refused_is_tried_again", refusals::an_address_that_is_refused_is_tried_again),
+    (
+        "sockets_that_hold_next_to_nothing_cost_dumps_and_no_truth",
+        refusals::sockets_that_hold_next_to_nothing_cost_dumps_and_no_truth,
+    ),
+    (
+        "routes_of_other_software_are_known_though_sockets_fail",
+        refusals::routes_of_other_software_are_known_though_sockets_fail,
+    ),
+    (
+        "a_kernel_that_refuses_delays_and_lies_ends_as_it_should",
+        refusals::a_kernel_that_refuses_delays_and_lies_ends_as_it_should,
+    ),
 ];
 
 fn main() -> ExitCode {

@@ -1,9 +1,11 @@
-//! Next hops: interned apart from attributes, each with its resolution through the connected prefixes (RFC 4271 §5.1.3, §9.1.2.1).
+//! Next hops: interned apart from attributes, each with its resolution through the connected prefixes and the routes of others (RFC 4271
+//! §5.1.3, §9.1.2.1).
 //!
-//! A next hop resolves when it lies in a connected prefix of an interface that is up, or is link-local on a known interface. It
-//! never resolves through the default route or through itself.
+//! A next hop resolves when it lies in a connected prefix of an interface that is up, or is link-local on a known interface; or when a
+//! route that somebody else put into the kernel leads there, a static one say. The longest prefix decides, and among equal ones the
+//! connected one. It never resolves through the default route, through a route of ours or through itself.
 
-use crate::speaker::LinkState;
+use crate::speaker::{ForeignRoute, LinkState};
 use crate::types::{Hop, IfIndex, IpNet, NextHop};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -37,7 +39,14 @@ pub struct NextHops {
     slots: Vec<Slot>,
     free: Vec<u32>,
     index: BTreeMap<Key, u32>,
+    reach: Reach,
+}
+
+/// What next hops resolve through.
+#[derive(Debug, Default)]
+struct Reach {
     links: Vec<LinkState>,
+    routes: BTreeMap<IpNet, Vec<(IfIndex, Option<IpAddr>)>>,
 }
 
 impl NextHops {
@@ -48,7 +57,7 @@ impl NextHops {
             self.hold(HopId(at));
             return HopId(at);
         }
-        let resolved = resolve(&self.links, &key);
+        let resolved = self.reach.resolve(&key);
         let alone = resolved.map(|hop| Arc::from([hop]));
         let slot = Slot { key, holders: 1, resolved, alone };
         let at = match self.free.pop() {
@@ -100,10 +109,21 @@ impl NextHops {
 
     /// The interfaces changed: ids whose resolution is another one now.
     pub fn set_links(&mut self, links: Vec<LinkState>) -> Vec<HopId> {
-        self.links = links;
+        self.reach.links = links;
+        self.resolve_all()
+    }
+
+    /// The routes of others changed: ids whose resolution is another one now.
+    pub fn set_routes(&mut self, routes: Vec<ForeignRoute>) -> Vec<HopId> {
+        let routes = routes.into_iter().filter(|route| route.prefix.prefix_len() > 0);
+        self.reach.routes = routes.map(|route| (route.prefix.trunc(), route.via)).collect();
+        self.resolve_all()
+    }
+
+    fn resolve_all(&mut self) -> Vec<HopId> {
         let mut changed = Vec::new();
         for (at, slot) in (0..).zip(&mut self.slots) {
-            let resolved = resolve(&self.links, &slot.key);
+            let resolved = self.reach.resolve(&slot.key);
             if resolved != slot.resolved {
                 slot.resolved = resolved;
                 slot.alone = resolved.map(|hop| Arc::from([hop]));
@@ -116,13 +136,13 @@ impl NextHops {
     /// The longest connected prefix that holds `address`, and its interface.
     #[must_use]
     pub fn connected(&self, address: IpAddr) -> Option<(IfIndex, IpNet)> {
-        connected(&self.links, address)
+        connected(&self.reach.links, address)
     }
 
     /// Whether `address` is one of ours.
     #[must_use]
     pub fn is_own(&self, address: IpAddr) -> bool {
-        self.links.iter().any(|link| link.addrs.iter().any(|net| net.addr() == address))
+        self.reach.links.iter().any(|link| link.addrs.iter().any(|net| net.addr() == address))
     }
 }
 
@@ -134,19 +154,43 @@ fn connected(links: &[LinkState], address: IpAddr) -> Option<(IfIndex, IpNet)> {
         .max_by_key(|(_, net)| net.prefix_len())
 }
 
-fn resolve(links: &[LinkState], key: &Key) -> Option<Hop> {
-    let hop = |link, gateway| Hop { link, gateway, weight: 1 };
-    // RFC 2545 §3: the link-local address is the one to send to, on the interface of the session.
-    if let (Some(link_local), Some(link)) = (key.next_hop.link_local, key.link) {
-        let up = links.iter().any(|state| state.link == link);
-        return up.then_some(hop(link, IpAddr::V6(link_local)));
+impl Reach {
+    fn resolve(&self, key: &Key) -> Option<Hop> {
+        let hop = |link, gateway| Hop { link, gateway, weight: 1 };
+        // RFC 2545 §3: the link-local address is the one to send to, on the interface of the session.
+        if let (Some(link_local), Some(link)) = (key.next_hop.link_local, key.link) {
+            return self.is_up(link).then_some(hop(link, IpAddr::V6(link_local)));
+        }
+        let address = key.next_hop.addr;
+        let connected = connected(&self.links, address);
+        // Our own address, or one that only a host prefix of ours covers, leads nowhere.
+        if self.links.iter().any(|state| state.addrs.iter().any(|net| net.addr() == address)) {
+            return None;
+        }
+        if let Some(via) = self.route(address, connected.map_or(0, |(_, net)| net.prefix_len())) {
+            let way = via.iter().find(|(link, _)| self.is_up(*link));
+            return way.map(|(link, gateway)| hop(*link, gateway.unwrap_or(address)));
+        }
+        let (link, net) = connected?;
+        (net.prefix_len() < net.max_prefix_len()).then_some(hop(link, address))
     }
-    let address = key.next_hop.addr;
-    let (link, net) = connected(links, address)?;
-    // Our own address, or one that only a host prefix of ours covers, leads nowhere.
-    let own = links.iter().any(|state| state.addrs.iter().any(|net| net.addr() == address));
-    let host = net.prefix_len() == net.max_prefix_len();
-    (!own && !host).then_some(hop(link, address))
+
+    fn is_up(&self, link: IfIndex) -> bool {
+        self.links.iter().any(|state| state.link == link)
+    }
+
+    /// The longest route to `address`, if its prefix is longer than so many bits.
+    fn route(&self, address: IpAddr, longer_than: u8) -> Option<&[(IfIndex, Option<IpAddr>)]> {
+        if self.routes.is_empty() {
+            return None;
+        }
+        let whole = IpNet::from(address).prefix_len();
+        let mut lengths = (longer_than + 1..=whole).rev();
+        lengths.find_map(|length| {
+            let net = IpNet::new(address, length).ok()?.trunc();
+            self.routes.get(&net).map(Vec::as_slice)
+        })
+    }
 }
 
 #[cfg(test)]
@@ -213,5 +257,67 @@ mod tests {
         let own = hops.intern(at("10.0.0.1"), None);
         let loopback = hops.intern(at("10.69.0.4"), None);
         assert_eq!((hops.resolved(own), hops.resolved(loopback)), (None, None));
+    }
+
+    /// A prefix, and links with their gateways.
+    type Way<'a> = (&'a str, &'a [(u32, Option<&'a str>)]);
+
+    fn routes(all: &[Way<'_>]) -> Vec<ForeignRoute> {
+        let way = |(link, gateway): &(u32, Option<&str>)| (IfIndex(*link), gateway.map(|addr| addr.parse().unwrap()));
+        let route = |(prefix, via): &Way<'_>| ForeignRoute {
+            prefix: prefix.parse().unwrap(),
+            via: via.iter().map(way).collect(),
+        };
+        all.iter().map(route).collect()
+    }
+
+    #[test]
+    fn a_next_hop_behind_a_gateway_resolves_through_a_route_of_others() {
+        // RFC 4271 §5.1.3: the immediate next hop is found by a recursive lookup.
+        let mut hops = NextHops::default();
+        hops.set_links(links(&[(2, &["10.0.0.1/24"]), (3, &["10.1.0.1/24", "fe80::1/64"])]));
+        let far = hops.intern(at("10.9.0.7"), None);
+        let near = hops.intern(at("10.1.0.9"), None);
+        assert_eq!(hops.resolved(far), None);
+        let via_two = routes(&[("10.9.0.0/16", &[(2, Some("10.0.0.2"))])]);
+        assert_eq!(hops.set_routes(via_two), [far]);
+        assert_eq!(hops.resolved(far), Some(Hop { link: IfIndex(2), gateway: "10.0.0.2".parse().unwrap(), weight: 1 }));
+        // A longer one, on the link itself; and one that is as long as the connected prefix, which stays.
+        let longer = [
+            ("10.9.0.0/16", &[(2, Some("10.0.0.2"))][..]),
+            ("10.9.0.0/24", &[(3, None)]),
+            ("10.1.0.0/24", &[(2, Some("10.0.0.2"))]),
+        ];
+        assert_eq!(hops.set_routes(routes(&longer)), [far]);
+        assert_eq!(hops.resolved(far), Some(Hop { link: IfIndex(3), gateway: "10.9.0.7".parse().unwrap(), weight: 1 }));
+        assert_eq!(hops.resolved(near).unwrap().link, IfIndex(3));
+        // IPv4 over IPv6, and a host route within a connected prefix.
+        let host = [("10.9.0.7/32", &[(3, Some("fe80::9"))][..]), ("10.1.0.9/32", &[(2, Some("10.0.0.2"))])];
+        assert_eq!(hops.set_routes(routes(&host)), [far, near]);
+        assert_eq!(hops.resolved(far).unwrap().gateway, "fe80::9".parse::<IpAddr>().unwrap());
+        assert_eq!(hops.resolved(near).unwrap().link, IfIndex(2));
+        assert_eq!(hops.set_routes(Vec::new()), [far, near]);
+        assert_eq!(hops.resolved(far), None);
+    }
+
+    #[test]
+    fn routes_that_lead_nowhere_make_a_next_hop_unreachable() {
+        // RFC 4271 §9.1.2.1: a route to the next hop must exist, and the default route is none.
+        let mut hops = NextHops::default();
+        hops.set_links(links(&[(2, &["10.0.0.1/24"]), (3, &["10.1.0.1/24"])]));
+        let far = hops.intern(at("10.9.0.7"), None);
+        assert_eq!(hops.set_routes(routes(&[("0.0.0.0/0", &[(2, Some("10.0.0.2"))])])), []);
+        let two = [(2, Some("10.0.0.2")), (3, Some("10.1.0.2"))];
+        assert_eq!(hops.set_routes(routes(&[("10.9.0.0/16", &two)])), [far]);
+        // The first that is up, of several.
+        assert_eq!(hops.set_links(links(&[(3, &["10.1.0.1/24"])])), [far]);
+        assert_eq!(hops.resolved(far).unwrap().link, IfIndex(3));
+        // A blackhole is longer.
+        assert_eq!(hops.set_routes(routes(&[("10.9.0.0/16", &two), ("10.9.0.0/24", &[])])), [far]);
+        assert_eq!(hops.resolved(far), None);
+        // Whatever routes say, our own address is no next hop.
+        let own = hops.intern(at("10.1.0.1"), None);
+        hops.set_routes(routes(&[("10.1.0.1/32", &[(3, Some("10.1.0.2"))])]));
+        assert_eq!(hops.resolved(own), None);
     }
 }

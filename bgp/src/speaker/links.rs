@@ -1,9 +1,9 @@
 //! What interfaces mean to the speaker: next hops are resolved anew, sessions end with their carrier, and a peer whose link is
 //! there again is dialled at once instead of after the retry timer.
 
-use super::LinkState;
 use super::machine::{Member, Speaker};
 use super::sweep::SLICE;
+use super::{ForeignRoute, LinkState};
 use crate::peer::{Endpoint, PeerInput, Session};
 use crate::time::Instant;
 use crate::types::{IfIndex, PeerId};
@@ -20,6 +20,13 @@ impl Speaker {
                 self.give(now, peer, PeerInput::LinkUp);
             }
         }
+    }
+
+    /// Next hops behind a gateway may be reachable now, or no longer, or by another way.
+    pub(super) fn set_foreign_routes(&mut self, routes: Vec<ForeignRoute>) {
+        let changed = self.table.hops.set_routes(routes);
+        self.table.hops_changed(&changed);
+        self.table.rerank(SLICE);
     }
 
     /// Loss of carrier is certain, so sessions over that link end now.

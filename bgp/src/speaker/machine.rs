@@ -191,6 +191,7 @@ impl Speaker {
                 self.conns.remove(&conn);
             }
             Input::Links(links) => self.set_links(now, links),
+            Input::ForeignRoutes(routes) => self.set_foreign_routes(routes),
             Input::LinkDown(link) => self.on_link_down(now, link),
             Input::BfdDown { peer, retain } => self.give(now, peer, PeerInput::BfdDown { retain }),
             Input::BfdState { peer, is_up } => self.give(now, peer, PeerInput::BfdState { is_up }),

@@ -20,7 +20,7 @@ use super::clock::{self, Clock};
 use super::discovery::Discovery;
 use super::http::{self, Ask};
 use super::listen::Listeners;
-use super::netlink::{self, Import, Kernel};
+use super::netlink::{self, Foreign, Import, Kernel};
 use super::observe::{self, Observers};
 use super::rtr::{self, Caches};
 use super::tcp::{Conns, Dial, Ready, WRITE_BYTES};
@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use weft_bgp::event::Event;
-use weft_bgp::speaker;
+use weft_bgp::speaker::{self, ForeignRoute};
 use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::ConnId;
 
@@ -53,6 +53,9 @@ const ASKS: usize = 64;
 
 /// Changes of other software's routes that wait for the loop, in pieces; more of them are merged.
 const IMPORTS: usize = 2;
+
+/// Pictures of the routes of others that wait for the loop.
+const PICTURES: usize = 2;
 
 /// How the daemon is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +79,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         let mut daemon = Daemon::start(path, node).await?;
         aloud::warn_of_faults(daemon.node.config());
         daemon.start_import()?;
+        daemon.start_foreign()?;
         life::let_go_of_code();
         let ending = daemon.live().await;
         daemon.end(ending).await;
@@ -98,6 +102,7 @@ struct Sources {
     heard: mpsc::Receiver<Input>,
     checked: mpsc::Receiver<vip::Input>,
     imported: mpsc::Receiver<Imported>,
+    foreign: mpsc::Receiver<Vec<ForeignRoute>>,
     observed: mpsc::Receiver<observe::Event>,
     validated: mpsc::Receiver<rtr::Event>,
     asks: mpsc::Receiver<Ask>,
@@ -123,6 +128,8 @@ struct Daemon {
     import: Option<Import>,
     /// How often it was started.
     import_run: u64,
+    /// Looks at the routes of others while next hops may be reached by them.
+    foreign: Option<Foreign>,
     kernel: Kernel,
     detector: Detector,
     observers: Observers,
@@ -172,6 +179,8 @@ impl Daemon {
             heard,
             checked,
             imported: imported_events,
+            // Nobody tells anything before it is asked for.
+            foreign: mpsc::channel(PICTURES).1,
             observed,
             validated,
             asks,
@@ -197,6 +206,7 @@ impl Daemon {
             imports,
             import: None,
             import_run: 0,
+            foreign: None,
             kernel,
             detector,
             observers,
@@ -231,6 +241,7 @@ impl Daemon {
                 Some(event) = self.sources.kernel.recv() => self.on_kernel(event),
                 Some(input) = self.sources.heard.recv() => self.handle(input),
                 Some(imported) = self.sources.imported.recv() => self.on_imported(imported),
+                Some(routes) = self.sources.foreign.recv() => self.handle(Input::ForeignRoutes(routes)),
                 Some(input) = self.sources.checked.recv() => self.handle(Input::Vip(input)),
                 Some(event) = self.sources.observed.recv() => {
                     self.observers.on_event(self.clock.now(), &mut self.node, event);
@@ -402,6 +413,7 @@ impl Daemon {
                 aloud::warn_of_duplicates(self.node.links(), &links);
                 // Routes may have gone with an address or a link, of which the kernel says nothing.
                 self.import.iter().for_each(Import::doubt);
+                self.foreign.iter().for_each(Foreign::doubt);
                 self.handle(Input::Links(links));
             }
             netlink::Event::LinkDown(link) => self.handle(Input::LinkDown(link)),

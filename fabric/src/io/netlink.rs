@@ -10,6 +10,9 @@
 //! same protocol, table and range of nexthop ids would remove each other's routes.
 
 mod compat;
+#[cfg(test)]
+mod corpus;
+mod foreign;
 mod health;
 mod import;
 mod links;
@@ -20,6 +23,7 @@ mod watch;
 mod wire;
 mod worker;
 
+pub use foreign::Foreign;
 pub use import::Import;
 
 use crate::config::FibConfig;

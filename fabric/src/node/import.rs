@@ -3,6 +3,7 @@
 use super::Node;
 use super::sources::Source;
 use crate::config::Terms;
+use weft_bgp::peer::RemoteAs;
 use weft_bgp::speaker::Originate;
 use weft_bgp::time::Instant;
 use weft_bgp::types::IpNet;
@@ -64,6 +65,15 @@ impl Node {
         });
         let meant = meant.collect();
         self.originate_all(now, Source::Connected, meant);
+    }
+
+    /// Whether next hops may be behind gateways that other software's routes know: an external peer on a link names itself or somebody
+    /// beside it.
+    #[must_use]
+    pub fn needs_foreign_routes(&self) -> bool {
+        let own = RemoteAs::Is(self.config.speaker.asn);
+        let templates = self.config.dynamic.iter().map(|range| &range.template);
+        self.config.peers.iter().chain(templates).any(|peer| peer.multihop || peer.remote_asn == own)
     }
 
     /// Prefixes of other software that are not announced because there are too many.

@@ -17,6 +17,8 @@ pub(crate) const PROTOCOL: u8 = 77;
 pub(crate) const METRIC: u32 = 77;
 pub(crate) const FOREIGN: u8 = 4;
 const DEADLINE: Duration = Duration::from_secs(10);
+/// What comes only with a periodic dump, or after growing pauses.
+const PATIENCE: Duration = Duration::from_secs(70);
 
 const NEWADDR: u16 = 20;
 const DELADDR: u16 = 21;
@@ -133,6 +135,39 @@ impl Bed {
         let mut body = vec![family(&prefix), prefix.prefix_len(), 0, 0, 254, FOREIGN, 0, 6, 0, 0, 0, 0];
         attribute(&mut body, 1, &octets(prefix.addr()));
         attribute(&mut body, 6, &metric.to_ne_bytes());
+        let (kind, flags) = if add { (NEWROUTE, 0x600) } else { (DELROUTE, 0) };
+        self.request(kind, flags, &body).unwrap();
+    }
+
+    /// Somebody's route by ways, of which each has an interface, and a gateway of either family or none.
+    pub(crate) fn gateway_route(&self, prefix: &str, protocol: u8, ways: &[(IfIndex, Option<&str>)], add: bool) {
+        let prefix: IpNet = prefix.parse().unwrap();
+        let scope = if ways.iter().any(|(_, gateway)| gateway.is_some()) { 0 } else { 253 };
+        let mut body = vec![family(&prefix), prefix.prefix_len(), 0, 0, 254, protocol, scope, 1, 0, 0, 0, 0];
+        attribute(&mut body, 1, &octets(prefix.addr()));
+        let gateway = |body: &mut Vec<u8>, gateway: &str| {
+            let gateway: IpAddr = gateway.parse().unwrap();
+            if gateway.is_ipv4() == prefix.addr().is_ipv4() {
+                attribute(body, 5, &octets(gateway));
+            } else {
+                attribute(body, 18, &[&[10, 0][..], &octets(gateway)].concat());
+            }
+        };
+        if let [(link, way)] = ways {
+            attribute(&mut body, 4, &link.0.to_ne_bytes());
+            way.iter().for_each(|way| gateway(&mut body, way));
+        } else {
+            let mut all = Vec::new();
+            for (link, way) in ways {
+                let start = all.len();
+                all.extend([0; 4]);
+                all.extend(link.0.to_ne_bytes());
+                way.iter().for_each(|way| gateway(&mut all, way));
+                let length = (all.len() - start) as u16;
+                all[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+            }
+            attribute(&mut body, 9, &all);
+        }
         let (kind, flags) = if add { (NEWROUTE, 0x600) } else { (DELROUTE, 0) };
         self.request(kind, flags, &body).unwrap();
     }
@@ -345,6 +380,19 @@ fn careless() -> Socket {
     let mut socket = Socket::new(NETLINK_ROUTE).unwrap();
     socket.bind_auto().unwrap();
     socket
+}
+
+impl Bed {
+    /// As [`Bed::until`], for what may take pauses that grow.
+    pub(crate) fn patiently(&self, what: &str, condition: impl Fn() -> bool) -> Duration {
+        let begun = self.clock.now();
+        while !condition() {
+            let waited = self.clock.now().since(begun);
+            assert!(waited < PATIENCE, "{what}: not within {PATIENCE:?}; {:#?} {:?}", self.routes(), self.nexthops());
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        self.clock.now().since(begun)
+    }
 }
 
 /// Listens for changes of routes and nexthop objects.

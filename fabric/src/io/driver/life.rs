@@ -1,11 +1,12 @@
 //! How the daemon changes and ends: a new configuration, a restart that nobody notices, a stop that leaves nothing behind.
 
-use super::{Daemon, Ending};
+use super::{Daemon, Ending, PICTURES};
 use crate::config;
 use crate::io::auth::Keys;
-use crate::io::netlink::Import;
+use crate::io::netlink::{Foreign, Import};
 use crate::io::raw::{self, Code};
 use crate::node::{Imported, Input};
+use tokio::sync::mpsc;
 
 impl Daemon {
     /// A failed reload changes nothing.
@@ -24,6 +25,8 @@ impl Daemon {
             return Err("`api` changed, which takes effect at the next start only: restart the daemon".to_owned());
         }
         let imports = new.import.kernel != old.import.kernel || new.fib.protocol != old.fib.protocol;
+        let place = |fib: &config::FibConfig| (fib.table, fib.protocol);
+        let (looked_at, to_look_at) = (place(&old.fib), place(&new.fib));
         let keys = Keys::load(&new)?;
         if new.fib != old.fib {
             self.kernel.reconfigure(new.fib.clone());
@@ -39,6 +42,11 @@ impl Daemon {
         self.handle(Input::Reload(Box::new(new)));
         if imports && let Err(error) = self.start_import() {
             tracing::error!(%error, "routes of other software are not announced");
+        }
+        if (self.foreign.is_some() != self.node.needs_foreign_routes() || looked_at != to_look_at)
+            && let Err(error) = self.start_foreign()
+        {
+            tracing::error!(%error, "next hops behind gateways are not found");
         }
         if observers {
             self.observers.start(&mut self.node);
@@ -62,6 +70,20 @@ impl Daemon {
         }
         let (rules, protocol) = (config.import.kernel.clone(), config.fib.protocol);
         self.import = Some(Import::start(rules, protocol, self.import_run, self.imports.clone())?);
+        Ok(())
+    }
+
+    /// Begins to look at the routes of others, where next hops may be reached by them.
+    pub(super) fn start_foreign(&mut self) -> std::io::Result<()> {
+        let (events, pictures) = mpsc::channel(PICTURES);
+        // What the one before still had to say is void.
+        (self.foreign, self.sources.foreign) = (None, pictures);
+        if self.node.needs_foreign_routes() {
+            let fib = &self.node.config().fib;
+            self.foreign = Some(Foreign::start(fib.table, fib.protocol, events)?);
+        } else {
+            self.handle(Input::ForeignRoutes(Vec::new()));
+        }
         Ok(())
     }
 

@@ -121,7 +121,7 @@ struct Key {
 
 /// A route that was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Route {
+pub(super) struct Route {
     key: Key,
     protocol: u8,
 }
@@ -338,7 +338,7 @@ fn filter_of(rule: &KernelRule, family: u8) -> Vec<u8> {
 }
 
 /// Reads a route; `None` if it is none that can be announced: another family, a broadcast, a clone, malformed.
-fn parse(payload: &[u8]) -> Option<Route> {
+pub(super) fn parse(payload: &[u8]) -> Option<Route> {
     let header = payload.get(..HEADER)?;
     let [family, length, source_length, tos, table, protocol, _, kind, ..] = *header else {
         return None;

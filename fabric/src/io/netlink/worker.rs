@@ -11,7 +11,7 @@ use crate::config::FibConfig;
 use crate::fib::{Dump, Fib, FibDiff, FibReport, Hint, Op, Refusal};
 use crate::io::clock::{self, Clock};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -36,6 +36,10 @@ const DUMP_SHARE: u32 = 20;
 const DUMP_RETRY: Duration = Duration::from_millis(200);
 /// How soon an event that did not fit is offered again.
 const EVENT_RETRY: Duration = Duration::from_millis(2);
+/// How soon an address that was refused is asked for again; twice as long each time.
+const ADDRESS_RETRY: Duration = Duration::from_millis(100);
+/// And no longer than this.
+const ADDRESS_RETRY_MAX: Duration = Duration::from_secs(10);
 /// Rounds of work and dump at the end: one removes, one confirms, the others are for disturbances.
 const LAST_ROUNDS: u32 = 4;
 
@@ -57,6 +61,10 @@ pub(super) struct Worker {
     addresses: BTreeSet<IpNet>,
     /// Addresses of an earlier run that nobody has asked for yet.
     left_addresses: BTreeSet<IpNet>,
+    /// Addresses that the kernel refused: when each is asked for again, and the pause before that.
+    refused_addresses: BTreeMap<IpNet, (Instant, Duration)>,
+    /// Notifications were lost: when links are to be listed again.
+    list_at: Option<Instant>,
     dump_at: Instant,
     /// No dump before this, so that dumps of a large table do not eat the thread.
     dump_not_before: Instant,
@@ -90,6 +98,8 @@ impl Worker {
             pause_at: None,
             addresses: BTreeSet::new(),
             left_addresses: BTreeSet::new(),
+            refused_addresses: BTreeMap::new(),
+            list_at: None,
             dump_at: Instant::ZERO + DUMP_PERIOD,
             dump_not_before: Instant::ZERO,
         };
@@ -120,6 +130,8 @@ impl Worker {
                 let _ = done.map(|done| done.send(()));
                 return;
             }
+            self.list_if_due();
+            self.retry_addresses();
             let busy = self.work();
             self.dump_if_due();
             self.watch.deliver(self.clock.now());
@@ -134,7 +146,9 @@ impl Worker {
         let now = self.clock.now();
         let events = self.watch.next_timeout().map(|at| at.max(now + EVENT_RETRY));
         let dump = Some(self.dump_at.max(self.dump_not_before)).filter(|_| self.fib.config().install);
-        let at = [events, dump, self.fib.next_timeout(), self.pause_at].into_iter().flatten().min();
+        let address = self.refused_addresses.values().map(|(at, _)| *at).min();
+        let at =
+            [events, dump, self.fib.next_timeout(), self.pause_at, address, self.list_at].into_iter().flatten().min();
         let timeout = at.map(|at| at.since(now));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut fds =
@@ -230,10 +244,26 @@ impl Worker {
                     self.add_address(net);
                 }
             }
-            Note::Overrun => match self.list_links() {
-                Ok(links) => self.watch.replace_links(links, self.clock.now()),
-                Err(error) => tracing::warn!(%error, "cannot list the links"),
-            },
+            Note::Overrun => self.list_at = Some(Instant::ZERO),
+        }
+    }
+
+    /// Lists the links again where notifications were lost, until that succeeds.
+    fn list_if_due(&mut self) {
+        let now = self.clock.now();
+        if self.list_at.is_none_or(|at| at > now) {
+            return;
+        }
+        match self.list_links() {
+            Ok(links) => {
+                self.list_at = None;
+                self.watch.replace_links(links, self.clock.now());
+                self.follow_notes();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot list the links; it is tried again");
+                self.list_at = Some(now + DUMP_RETRY);
+            }
         }
     }
 
@@ -346,21 +376,43 @@ impl Worker {
             match outcome {
                 Ok(()) => {
                     self.addresses.insert(net);
+                    self.refused_addresses.remove(&net);
                 }
                 Err(Refusal::Exists) => {
+                    self.refused_addresses.remove(&net);
                     self.watch.read(self.clock.now());
                     if self.watch.links.is_marked(&net, self.fib.config().protocol) {
                         self.addresses.insert(net);
                     }
                 }
-                Err(reason) => {
-                    tracing::error!(address = %net, %reason, "cannot put the address on the loopback interface")
-                }
+                Err(reason) => self.address_refused(net, reason),
             }
         }
     }
 
+    fn address_refused(&mut self, net: IpNet, reason: Refusal) {
+        let wait = match self.refused_addresses.get(&net) {
+            Some((_, wait)) => (*wait * 2).min(ADDRESS_RETRY_MAX),
+            None => {
+                let kernel = self.requests.words.take().unwrap_or_default();
+                tracing::error!(address = %net, %reason, kernel, "cannot put the address on the loopback interface; it is tried again");
+                ADDRESS_RETRY
+            }
+        };
+        self.refused_addresses.insert(net, (self.clock.now() + wait, wait));
+    }
+
+    fn retry_addresses(&mut self) {
+        let now = self.clock.now();
+        let due: Vec<IpNet> =
+            self.refused_addresses.iter().filter(|(_, (at, _))| *at <= now).map(|(net, _)| *net).collect();
+        for net in due {
+            self.add_address(net);
+        }
+    }
+
     fn remove_address(&mut self, net: IpNet) {
+        self.refused_addresses.remove(&net);
         if !self.addresses.remove(&net) && !self.left_addresses.remove(&net) {
             return;
         }
