@@ -31,7 +31,7 @@ pub use node::{ApiConfig, NodeConfig};
 pub use observe::{Cache, Collector, CollectorConfig, DumpConfig, Mrt, Rpki, View};
 pub use role::{Defaults, Role};
 pub use value::{Community, LargeCommunity, Listen, RemoteAsn, Retry};
-pub use vip::{Check, CheckConfig, OnLast, Probe, ProbeConfig, Span, Start, Vip, VipConfig};
+pub use vip::{Check, CheckConfig, OnLast, Probe, ProbeConfig, Span, Start, Tls, Trust, Vip, VipConfig};
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use std::fmt;

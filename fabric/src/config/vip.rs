@@ -5,6 +5,7 @@ use super::node::{Faults, check_host_bits};
 use super::role::Role;
 use super::value::{Community, LargeCommunity};
 use ipnet::IpNet;
+use rustls::pki_types::ServerName;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -71,6 +72,12 @@ pub struct Check {
     pub tcp: Option<SocketAddr>,
     /// GET answers with a status of 200 to 299.
     pub http: Option<String>,
+    /// Whose certificates an `https` service is believed; default: what the system believes.
+    pub ca_file: Option<PathBuf>,
+    /// The name in its certificate; default: the host of the URL.
+    pub server_name: Option<String>,
+    /// Believe any certificate.
+    pub insecure: Option<bool>,
     /// A command ends with 0.
     pub exec: Option<Vec<String>>,
     /// As whom the command runs; default `nobody`.
@@ -207,6 +214,27 @@ pub struct ProbeConfig {
     pub fall: u32,
 }
 
+/// How the other end of TLS proves itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tls {
+    /// The name that its certificate must have, and that it is asked for.
+    pub server_name: String,
+    /// Who must have signed that.
+    pub trust: Trust,
+}
+
+/// Which certificates are believed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trust {
+    /// Those of the authorities that the system believes.
+    System,
+    /// Those of the authorities in this file.
+    File(PathBuf),
+    /// Any.
+    Anything,
+}
+
 /// One try.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -221,6 +249,8 @@ pub enum Probe {
         host: String,
         /// Path and query.
         target: String,
+        /// Over TLS, and how; plain otherwise.
+        tls: Option<Tls>,
     },
     /// A command ends with 0.
     Exec {
@@ -237,7 +267,10 @@ impl fmt::Display for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "tcp {address}"),
-            Self::Http { host, target, .. } => write!(f, "http://{host}{target}"),
+            Self::Http { host, target, tls, .. } => {
+                let scheme = if tls.is_some() { "https" } else { "http" };
+                write!(f, "{scheme}://{host}{target}")
+            }
             Self::Exec { command, .. } => write!(f, "exec {}", command.join(" ")),
             Self::File(path) => write!(f, "file {}", path.display()),
         }
@@ -307,6 +340,7 @@ fn span(written: Option<Span>, default: Duration, path: &str, faults: &mut Fault
 
 impl Check {
     fn config(&self, path: &str, faults: &mut Faults<'_>) -> CheckConfig {
+        self.check_tls(path, faults);
         let kinds =
             [self.tcp.is_some(), self.http.is_some(), self.exec.is_some(), self.file.is_some(), self.api.is_some()];
         if kinds.iter().filter(|is_there| **is_there).count() != 1 {
@@ -336,15 +370,65 @@ impl Check {
         CheckConfig::Probe(ProbeConfig { probe, every, timeout, rise, fall })
     }
 
+    /// What only TLS has a use for.
+    fn check_tls(&self, path: &str, faults: &mut Faults<'_>) {
+        let is_tls = self.http.as_ref().is_some_and(|url| url.starts_with("https://"));
+        let written = [
+            ("ca_file", self.ca_file.is_some()),
+            ("server_name", self.server_name.is_some()),
+            ("insecure", self.insecure.is_some()),
+        ];
+        for (field, _) in written.iter().filter(|(_, is_written)| *is_written && !is_tls) {
+            faults.add(
+                &format!("{path}.{field}"),
+                "only TLS has certificates",
+                "write `http: \"https://…\"`, or leave it out",
+            );
+        }
+    }
+
+    /// Whom an `https` check believes.
+    fn trust(&self, tls: &mut Tls, path: &str, faults: &mut Faults<'_>) {
+        if let Some(name) = &self.server_name {
+            tls.server_name.clone_from(name);
+            if ServerName::try_from(name.as_str()).is_err() {
+                let message = format!("`{name}` is neither a name nor an address");
+                faults.add(
+                    &format!("{path}.server_name"),
+                    message,
+                    "write what the certificate says, as boot.example.org",
+                );
+            }
+        }
+        match (self.insecure == Some(true), &self.ca_file) {
+            (true, Some(_)) => faults.add(
+                &format!("{path}.insecure"),
+                "any certificate is believed, and only those of `ca_file`",
+                "leave one of the two out",
+            ),
+            (true, None) => tls.trust = Trust::Anything,
+            (false, Some(file)) if file.is_absolute() => tls.trust = Trust::File(file.clone()),
+            (false, Some(file)) => {
+                let message = format!("`{}` is no absolute path", file.display());
+                faults.add(&format!("{path}.ca_file"), message, "write it from / on");
+            }
+            (false, None) => {}
+        }
+    }
+
     fn probe(&self, path: &str, faults: &mut Faults<'_>) -> Probe {
         if let Some(address) = self.tcp {
             return Probe::Tcp(address);
         }
         if let Some(url) = &self.http {
-            return http(url).unwrap_or_else(|(message, remedy)| {
+            let mut probe = http(url).unwrap_or_else(|(message, remedy)| {
                 faults.add(&format!("{path}.http"), message, remedy);
                 Probe::Tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))
             });
+            if let Probe::Http { tls: Some(tls), .. } = &mut probe {
+                self.trust(tls, path, faults);
+            }
+            return probe;
         }
         if let Some(command) = &self.exec {
             let program = command.first().map_or("", String::as_str);
@@ -368,19 +452,18 @@ impl Check {
     }
 }
 
-/// Reads `http://127.0.0.1:8080/health`. Only addresses: a check that waits for a name server checks the name server.
+/// Reads `http://127.0.0.1:8080/health`, or the same with `https`. Only addresses: a check that waits for a name server checks the name server.
 fn http(url: &str) -> Result<Probe, (String, &'static str)> {
-    const REMEDY: &str = "write \"http://127.0.0.1:8080/health\", with an address or localhost";
+    const REMEDY: &str =
+        "write \"http://127.0.0.1:8080/health\" or \"https://127.0.0.1:8443/health\", with an address or localhost";
     let wrong = || (format!("`{url}` is no such URL"), REMEDY);
-    if url.starts_with("https://") {
-        let remedy = "check the service's plain HTTP port, or write an `exec` check with curl";
-        return Err((format!("`{url}`: TLS is not spoken by health checks"), remedy));
-    }
-    let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
+    let plain = url.strip_prefix("http://");
+    let rest = plain.or_else(|| url.strip_prefix("https://")).ok_or_else(wrong)?;
     let at = rest.find('/').unwrap_or(rest.len());
     let (host, target) = rest.split_at(at);
     let port = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|c| c.is_ascii_digit()));
-    let full = if port.is_some() { host.to_owned() } else { format!("{host}:80") };
+    let full =
+        if port.is_some() { host.to_owned() } else { format!("{host}:{}", if plain.is_some() { 80 } else { 443 }) };
     let full = match full.strip_prefix("localhost:") {
         Some(port) => format!("127.0.0.1:{port}"),
         None => full,
@@ -390,7 +473,13 @@ fn http(url: &str) -> Result<Probe, (String, &'static str)> {
     if !target.bytes().all(|c| c.is_ascii_graphic()) {
         return Err(wrong());
     }
-    Ok(Probe::Http { address, host: host.to_owned(), target: target.to_owned() })
+    let name = || {
+        let host = full.rsplit_once(':').map_or("", |(host, _)| host);
+        let written = if url.starts_with("https://localhost") { "localhost" } else { host };
+        Tls { server_name: written.trim_matches(['[', ']']).to_owned(), trust: Trust::System }
+    };
+    let tls = plain.is_none().then(name);
+    Ok(Probe::Http { address, host: host.to_owned(), target: target.to_owned(), tls })
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 //! that a checked service, a command or a file system can make large, slow or many has a bound here.
 
 mod exec;
+mod tls;
 
-use crate::config::Probe;
+use crate::config::{Probe, Tls};
 use crate::vip::{Input, Order};
 use http_body_util::Empty;
 use hyper::Request;
@@ -11,6 +12,8 @@ use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tls::Trusted;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -32,6 +35,7 @@ pub struct Checks {
     connections: Arc<Semaphore>,
     commands: Arc<Semaphore>,
     files: Arc<Semaphore>,
+    trusted: Trusted,
 }
 
 impl Checks {
@@ -40,7 +44,8 @@ impl Checks {
     pub fn new() -> (Self, mpsc::Receiver<Input>) {
         let (results, receiver) = mpsc::channel(RESULTS);
         let places = |count| Arc::new(Semaphore::new(count));
-        (Self { results, connections: places(CONNECTIONS), commands: places(COMMANDS), files: places(FILES) }, receiver)
+        let (connections, commands, files) = (places(CONNECTIONS), places(COMMANDS), places(FILES));
+        (Self { results, connections, commands, files, trusted: Trusted::default() }, receiver)
     }
 
     /// Begins a check. Its result comes within its longest time; a service has one under way at a time.
@@ -66,7 +71,13 @@ impl Checks {
         let place = Arc::clone(places).acquire_owned().await.map_err(|error| error.to_string())?;
         match probe {
             Probe::Tcp(address) => connect(*address).await.map(drop),
-            Probe::Http { address, host, target } => http(*address, host, target).await,
+            Probe::Http { address, host, target, tls: None } => {
+                http(connect(*address).await?, *address, host, target).await
+            }
+            Probe::Http { address, host, target, tls: Some(tls) } => {
+                let stream = self.secured(*address, tls).await?;
+                http(stream, *address, host, target).await
+            }
             Probe::Exec { command, user } => exec::run(command, user).await,
             Probe::File(path) => {
                 let path = path.clone();
@@ -79,6 +90,22 @@ impl Checks {
                 looked.await.unwrap_or_else(|error| Err(error.to_string()))
             }
         }
+    }
+
+    /// A connection whose other end has proved itself.
+    async fn secured(&self, address: SocketAddr, tls: &Tls) -> Result<impl AsyncRead + AsyncWrite + Unpin, String> {
+        // Certificates are in a file, and a file system may hang: it has a place of its own until it answers.
+        let place = Arc::clone(&self.files).acquire_owned().await.map_err(|error| error.to_string())?;
+        let (trusted, trust) = (self.trusted.clone(), tls.trust.clone());
+        let looked = tokio::task::spawn_blocking(move || {
+            let config = trusted.config(&trust);
+            drop(place);
+            config
+        });
+        let config = looked.await.unwrap_or_else(|error| Err(error.to_string()))?;
+        tls::secure(connect(address).await?, config, &tls.server_name)
+            .await
+            .map_err(|error| format!("{address}: {error}"))
     }
 }
 
@@ -94,8 +121,12 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
 }
 
 /// The head of the answer is all that is read.
-async fn http(address: SocketAddr, host: &str, target: &str) -> Result<(), String> {
-    let stream = connect(address).await?;
+async fn http(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    address: SocketAddr,
+    host: &str,
+    target: &str,
+) -> Result<(), String> {
     let mut client = hyper::client::conn::http1::Builder::new();
     client.max_buf_size(HEAD_BYTES);
     let (mut sender, connection) = client.handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;

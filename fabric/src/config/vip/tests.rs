@@ -39,13 +39,37 @@ fn what_is_left_out_has_a_default() {
 fn urls_name_addresses() {
     let of = |url: &str| {
         let probe = probe(&format!("{{address: 10.71.255.6/32, check: {{http: '{url}'}}}}")).probe;
-        let Probe::Http { address, host, target } = probe else { panic!("{url}: {probe:?}") };
+        let Probe::Http { address, host, target, tls: None } = probe else { panic!("{url}: {probe:?}") };
         format!("{address} {host} {target}")
     };
     assert_eq!(of("http://127.0.0.1:10080/health?full=1"), "127.0.0.1:10080 127.0.0.1:10080 /health?full=1");
     assert_eq!(of("http://localhost"), "127.0.0.1:80 localhost /");
     assert_eq!(of("http://[::1]:8080/"), "[::1]:8080 [::1]:8080 /");
     assert_eq!(of("http://[::1]/x"), "[::1]:80 [::1] /x");
+}
+
+#[test]
+fn who_is_believed_over_tls_is_said_or_the_system_says_it() {
+    let of = |check: &str| {
+        let probe = probe(&format!("{{address: 10.71.255.6/32, check: {{{check}}}}}")).probe;
+        let text = probe.to_string();
+        let Probe::Http { address, tls: Some(tls), .. } = probe else { panic!("{check}: {probe:?}") };
+        (address.to_string(), text, tls.server_name, tls.trust)
+    };
+    let said =
+        |address: &str, text: &str, name: &str, trust| (address.to_owned(), text.to_owned(), name.to_owned(), trust);
+    assert_eq!(
+        of("http: 'https://127.0.0.1/health'"),
+        said("127.0.0.1:443", "https://127.0.0.1/health", "127.0.0.1", Trust::System)
+    );
+    assert_eq!(of("http: 'https://localhost:8443'").2, "localhost");
+    assert_eq!(of("http: 'https://[::1]:8443/'").2, "::1");
+    assert_eq!(
+        of("http: 'https://127.0.0.1:6443/livez', ca_file: /etc/pki/ca.crt, server_name: kubernetes"),
+        said("127.0.0.1:6443", "https://127.0.0.1:6443/livez", "kubernetes", Trust::File("/etc/pki/ca.crt".into()))
+    );
+    assert_eq!(of("http: 'https://127.0.0.1/', insecure: true").3, Trust::Anything);
+    assert_eq!(of("http: 'https://127.0.0.1/', insecure: false, ca_file: /ca").3, Trust::File("/ca".into()));
 }
 
 #[test]
@@ -63,7 +87,28 @@ fn slips_are_named_with_their_field_and_remedy() {
         ("{address: 10.7.0.1/32, check: {file: /x, user: me}}", "vips.web.check.user", "command"),
         ("{address: 10.7.0.1/32, check: {exec: [curl]}}", "vips.web.check.exec", "absolute"),
         ("{address: 10.7.0.1/32, check: {exec: []}}", "vips.web.check.exec", "absolute"),
-        ("{address: 10.7.0.1/32, check: {http: 'https://127.0.0.1/'}}", "vips.web.check.http", "TLS"),
+        ("{address: 10.7.0.1/32, check: {http: 'ftp://127.0.0.1/'}}", "vips.web.check.http", "no such URL"),
+        (
+            "{address: 10.7.0.1/32, check: {http: 'http://127.0.0.1/', ca_file: /x}}",
+            "vips.web.check.ca_file",
+            "only TLS",
+        ),
+        ("{address: 10.7.0.1/32, check: {file: /x, insecure: true}}", "vips.web.check.insecure", "only TLS"),
+        (
+            "{address: 10.7.0.1/32, check: {http: 'https://127.0.0.1/', ca_file: x}}",
+            "vips.web.check.ca_file",
+            "absolute",
+        ),
+        (
+            "{address: 10.7.0.1/32, check: {http: 'https://127.0.0.1/', ca_file: /x, insecure: true}}",
+            "check.insecure",
+            "leave one",
+        ),
+        (
+            "{address: 10.7.0.1/32, check: {http: 'https://127.0.0.1/', server_name: 'a b'}}",
+            "check.server_name",
+            "neither",
+        ),
         ("{address: 10.7.0.1/32, check: {http: 'http://example.net/'}}", "vips.web.check.http", "no such URL"),
         ("{address: 10.7.0.1/32, check: {file: /x, every: 1ms}}", "vips.web.check.every", "too often"),
         ("{address: 10.7.0.1/32, check: {file: /x, fall: 0}}", "vips.web.check.fall", "decide nothing"),

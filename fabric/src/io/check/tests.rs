@@ -1,5 +1,7 @@
 //! Checks against real sockets, files and commands, well-behaved and not.
 
+mod secured;
+
 use super::*;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -37,7 +39,7 @@ fn server(answer: &'static [u8]) -> SocketAddr {
 }
 
 fn http_probe(answer: &'static [u8]) -> Probe {
-    Probe::Http { address: server(answer), host: "service".to_owned(), target: "/health?full".to_owned() }
+    Probe::Http { address: server(answer), host: "service".to_owned(), target: "/health?full".to_owned(), tls: None }
 }
 
 fn command(line: &str) -> Probe {
@@ -69,6 +71,47 @@ fn statuses_of_success_are_good_and_no_other() {
 }
 
 #[test]
+fn answers_that_are_none_are_failures() {
+    let continued: &'static [u8] = "HTTP/1.1 100 Continue\r\n\r\n".repeat(1_000).leak().as_bytes();
+    let fields: &'static [u8] = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(1_000)).leak().as_bytes();
+    for answer in [
+        &b"HTTP/9.9 200 OK\r\n\r\n"[..],
+        b"HTTP/1.1 2000 OK\r\n\r\n",
+        b"HTTP/1.1 20",
+        b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\0: \0\r\n\r\n",
+        b"\0\0\0\0\0\0\0\0",
+        b"\r\n\r\n\r\n",
+        continued,
+        fields,
+    ] {
+        let start = String::from_utf8_lossy(&answer[..answer.len().min(60)]);
+        assert!(outcome(http_probe(answer), 20_000).is_err(), "{start:?}");
+    }
+}
+
+/// A good answer with octets changed at random: it ends, one way or the other, and says why in one short line.
+#[test]
+fn answers_with_changed_octets_come_to_an_end() {
+    let good = b"HTTP/1.1 200 OK\r\nserver: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    for seed in 0..100 {
+        let mut rng = weft_bgp::rng::Rng::new(seed);
+        let mut changed = good.to_vec();
+        for _ in 0..1 + seed % 6 {
+            let at = usize::try_from(rng.next_u64()).unwrap() % changed.len();
+            changed[at] = rng.next_u64().to_ne_bytes()[0];
+        }
+        if let Err(why) = outcome(http_probe(changed.leak()), 20_000) {
+            assert!(
+                why.len() < 400 && !why.contains('\n') && !why.contains("no answer within"),
+                "seed {seed}: {why:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_head_without_end_is_cut_off() {
     let endless: &'static [u8] =
         Box::leak([&b"HTTP/1.1 200 OK\r\nx: "[..], &[b'x'; 1 << 20]].concat().into_boxed_slice());
@@ -78,8 +121,8 @@ fn a_head_without_end_is_cut_off() {
 #[test]
 fn who_says_nothing_has_failed_when_the_time_is_over() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let probe =
-        Probe::Http { address: listener.local_addr().unwrap(), host: "service".to_owned(), target: "/".to_owned() };
+    let address = listener.local_addr().unwrap();
+    let probe = Probe::Http { address, host: "service".to_owned(), target: "/".to_owned(), tls: None };
     assert_eq!(outcome(probe, 100), Err("no answer within 100 ms".to_owned()));
 }
 
