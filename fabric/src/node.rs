@@ -435,3 +435,28 @@ impl Node {
         self.output.push_back(Output::Event(event));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The hardware address of every interface below.
+    pub(super) const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+    /// An interface without addresses.
+    pub(super) fn link(index: u32, name: &str, carrier: bool) -> LinkInfo {
+        LinkInfo {
+            index: IfIndex(index),
+            name: name.to_owned(),
+            mac: MAC,
+            mtu: 1_500,
+            up: true,
+            carrier,
+            damped: 0,
+            loopback: false,
+            master: None,
+            kind: None,
+            addrs: Vec::new(),
+        }
+    }
+}

@@ -53,10 +53,7 @@ impl RaSocket {
     /// # Errors
     /// What the system says; a full queue is an error too, the next one comes soon.
     pub fn advertise(&self) -> io::Result<()> {
-        // Type, code, checksum (the kernel's); hop limit unspecified, no flags, lifetime 0; reachable and retransmit time unspecified.
-        let mut packet = vec![ADVERTISEMENT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        self.put_mac(&mut packet);
-        self.send(&packet, ALL_NODES)
+        self.send(&advertisement(self.mac), ALL_NODES)
     }
 
     /// Sends a solicitation to all routers.
@@ -64,16 +61,7 @@ impl RaSocket {
     /// # Errors
     /// As [`RaSocket::advertise`].
     pub fn solicit(&self) -> io::Result<()> {
-        let mut packet = vec![SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
-        self.put_mac(&mut packet);
-        self.send(&packet, ALL_ROUTERS)
-    }
-
-    fn put_mac(&self, packet: &mut Vec<u8>) {
-        if self.mac != [0; 6] {
-            packet.extend([SOURCE_MAC, 1]);
-            packet.extend(self.mac);
-        }
+        self.send(&with_mac(vec![SOLICITATION, 0, 0, 0, 0, 0, 0, 0], self.mac), ALL_ROUTERS)
     }
 
     fn send(&self, packet: &[u8], to: Ipv6Addr) -> io::Result<()> {
@@ -98,6 +86,20 @@ impl RaSocket {
             }
         }
     }
+}
+
+/// An advertisement that makes nobody's default route (RFC 4861 §4.2, §6.2.3).
+fn advertisement(mac: [u8; 6]) -> Vec<u8> {
+    // Type, code, checksum (the kernel's); hop limit unspecified, no flags, lifetime 0; reachable and retransmit time unspecified.
+    with_mac(vec![ADVERTISEMENT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], mac)
+}
+
+fn with_mac(mut packet: Vec<u8>, mac: [u8; 6]) -> Vec<u8> {
+    if mac != [0; 6] {
+        packet.extend([SOURCE_MAC, 1]);
+        packet.extend(mac);
+    }
+    packet
 }
 
 /// What a packet means to the node; `None` if it is malformed or something else.
@@ -179,6 +181,17 @@ mod tests {
         assert_eq!(mac_of(&[&head[..], &[5, 0], &source].concat()), None, "a length of zero");
         assert_eq!(mac_of(&[&head[..], &source[..7]].concat()), None, "cut off");
         assert!(input(LINK, FROM, &head[..7]).is_none());
+    }
+
+    #[test]
+    fn our_advertisements_have_router_lifetime_0_and_no_prefix() {
+        // RFC 4861 §4.2: octets 6 and 7 are the router lifetime, 5 the flags M and O.
+        let packet = advertisement(MAC);
+        assert_eq!(packet[5..8], [0, 0, 0], "nobody takes a default route or an address from it");
+        assert_eq!((packet.len(), packet[16..18].to_vec()), (24, vec![SOURCE_MAC, 1]), "and no option but our address");
+        let read = input(LINK, FROM, &packet);
+        assert!(matches!(read, Some(Input::RouterAdvertisement { lifetime_s: 0, mac: Some(MAC), .. })), "{read:?}");
+        assert_eq!(advertisement([0; 6]).len(), 16, "a link without hardware addresses");
     }
 
     proptest! {

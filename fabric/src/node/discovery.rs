@@ -92,6 +92,9 @@ impl Node {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 /// Link-local addresses that are ours for sure (RFC 4862 §5.4).
 fn ready_link_locals(link: &LinkInfo) -> Vec<Ipv6Addr> {
     let ready = link.addrs.iter().filter(|addr| addr.link_local && !addr.tentative);
