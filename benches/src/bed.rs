@@ -76,6 +76,14 @@ impl Bed {
         self.inside_dut(open)
     }
 
+    /// Takes away the routes that a daemon left in the kernel, and its nexthop objects with theirs; connected ones stay.
+    pub fn clean(&self) -> Result<()> {
+        self.inside_dut(|| {
+            ip("nexthop flush")?;
+            ip("route flush table main scope global")
+        })
+    }
+
     /// Runs `work` with this thread in the namespace of the device under test.
     fn inside_dut<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         move_into_link_name_space(self.dut.as_fd(), Some(LinkNameSpaceType::Network))?;

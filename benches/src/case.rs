@@ -49,6 +49,8 @@ pub struct Stage<'a> {
 
 /// Starts a daemon, takes all seats and lets a second pass.
 fn rise(stage: &Stage<'_>, kind: &Kind, manner: Manner, seats: &[Seat]) -> Result<(Dut, Crowd)> {
+    // The daemon before was killed, and what it had in the kernel is still there.
+    stage.bed.clean()?;
     let dut = kind.start(stage.bed, stage.dir, manner, seats)?;
     let mut crowd = Crowd::new(seats.to_vec())?;
     crowd.wait_for_listener()?;
