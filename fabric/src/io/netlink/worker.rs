@@ -112,6 +112,7 @@ impl Worker {
             let dump = worker.dump()?;
             worker.compat.follow(config.nexthop_compat, dump != Dump::default());
             worker.fib.compare(dump);
+            (worker.watch.health.dumps, worker.watch.health.dumped_at) = (1, Some(clock.now()));
             worker.left_addresses = worker.watch.links.all_marked(config.protocol).collect();
         }
         worker.watch.deliver(clock.now());
