@@ -25,7 +25,7 @@ impl AttrsId {
 }
 
 /// One block and how many paths hold it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Slot {
     block: Box<[u8]>,
     /// Of the block: when the index grows, it must not read every block again, in one go, while others wait.

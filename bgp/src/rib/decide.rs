@@ -63,7 +63,7 @@ pub const DEFAULT_LOCAL_PREF: u32 = 100;
 
 /// The rules from LLGR_STALE to ORIGIN as one number, the least preferred: kept with each attribute block, so that only paths which
 /// share it are looked at closely.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Preference(u64);
 
 impl Preference {

@@ -101,6 +101,8 @@ enum Held {
 }
 
 const NO_LIST: u32 = u32::MAX;
+/// RFC 4271 §4.3 knows no such length: the mark of a free slot.
+const FREE: u8 = u8::MAX;
 
 /// Several paths, and what the decision process made of them.
 #[derive(Debug, Default)]
@@ -161,6 +163,14 @@ pub(super) struct Slot {
     held: Held,
 }
 
+impl Default for Slot {
+    /// A free one.
+    fn default() -> Self {
+        let held = Held::List(NO_LIST);
+        Self { address: 0, length: FREE, is_v6: false, usable: false, in_log: false, changed: 0, held }
+    }
+}
+
 impl Slot {
     pub(super) const fn paths(&self) -> Paths {
         match self.held {
@@ -196,7 +206,7 @@ impl Slots {
             IpNet::V6(net) => (self.v6.add(net.addr().to_bits()), true),
         };
         let length = prefix.prefix_len();
-        let slot = Slot { address, length, is_v6, usable: false, in_log: false, changed: 0, held: Held::List(NO_LIST) };
+        let slot = Slot { address, length, is_v6, ..Slot::default() };
         if let Some(free) = self.free.pop() {
             self.slots[free as usize] = slot;
             return free;
@@ -211,8 +221,7 @@ impl Slots {
         if slot.is_v6 {
             self.v6.take(slot.address);
         }
-        // RFC 4271 §4.3 knows no such length: the mark of a free slot.
-        slot.length = u8::MAX;
+        slot.length = FREE;
         slot.is_v6 = false;
         self.free.push(at);
     }
@@ -223,7 +232,7 @@ impl Slots {
     }
 
     pub(super) fn get(&self, at: SlotId) -> Option<&Slot> {
-        self.slots.get(at as usize).filter(|slot| slot.length != u8::MAX)
+        self.slots.get(at as usize).filter(|slot| slot.length != FREE)
     }
 
     pub(super) fn slot(&mut self, at: SlotId) -> &mut Slot {
@@ -279,10 +288,16 @@ impl Slots {
 }
 
 /// A vector whose places are used again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shelf<T> {
-    items: Vec<T>,
+    items: Chunks<T>,
     free: Vec<u32>,
+}
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        Self { items: Chunks::default(), free: Vec::new() }
+    }
 }
 
 impl<T: Default> Shelf<T> {

@@ -198,7 +198,10 @@ impl Table {
                 let best = usable.then_some(0);
                 let hops = self.hops_of_one(&first).filter(|_| usable).cloned();
                 let bandwidth = self.attrs.bandwidth(first.attrs).filter(|_| usable);
-                let mut list = List { paths: vec![first], best, hops, bandwidth, tags: self.tag_of_one(at) };
+                // Mostly there are two, for which a vector left to itself would take room for four.
+                let mut paths = Vec::with_capacity(2);
+                paths.push(first);
+                let mut list = List { paths, best, hops, bandwidth, tags: self.tag_of_one(at) };
                 list.push(path);
                 self.slots.spread(at, list);
                 let noted = self.rank(at, false);
