@@ -110,7 +110,8 @@ pub fn update<T>(heard: &Heard, see: impl FnOnce(&Update<'_>, &[u8]) -> T) -> T 
     let codec = Codec { as4: !legacy, ebgp: true, families: [true; 2], extended_next_hop: true, ..Codec::PLAIN };
     let mut block = Vec::new();
     // Whether the peer is an internal one is not said: RFC 5065 §5 allows segments there that are a fault elsewhere.
-    let is_outside = decode(&all[0], &codec, &mut block).unwrap().withdraw.is_none();
+    assert_eq!(all[0][18], 2, "RFC 7854 §4.6: an UPDATE");
+    let is_outside = decode(&all[0], &codec, &mut block).is_ok_and(|update| update.withdraw.is_none());
     let update = decode(&all[0], &Codec { ebgp: is_outside, ..codec }, &mut block).unwrap();
     assert_eq!(update.withdraw, None);
     see(&update, &block)

@@ -2,7 +2,7 @@
 
 use super::bytes::{AS_PATH, NEXT_HOP, NLRI, ORIGIN, PREFIX, established};
 use crate::harness::collector::{OUT, PRE, Picture, hear, update};
-use crate::harness::plant::{Kin, OWN_PREFIX};
+use crate::harness::plant::{Kin, OWN_PREFIX, Plant, framed};
 use std::time::Duration;
 use weft_bgp::speaker::Views;
 use weft_bgp::wire::attrs::Attrs;
@@ -71,4 +71,20 @@ fn nothing_is_said_of_it_unasked() {
     plant.update(&[], &good(), &NLRI);
     plant.pass(Duration::from_secs(1));
     assert!(hear(&mut plant).iter().all(|heard| heard.peer.is_none_or(|peer| peer.flags & 0x10 == 0)));
+}
+
+/// RFC 7854 §4.6: a Route Monitoring has an UPDATE. A peer that asks again is told between two marks (RFC 7313 §4.1), which are none.
+#[test]
+fn marks_of_a_refresh_are_not_reported() {
+    let mut plant = Plant::new(Kin::External);
+    plant.offer(|open| open.can.enhanced_refresh = true);
+    plant.observe(OUT);
+    plant.try_open();
+    plant.pass(Duration::from_secs(1));
+    hear(&mut plant);
+    plant.send(&framed(5, &[0, 1, 0, 1]));
+    plant.pass(Duration::from_secs(1));
+    let monitored: Vec<u8> =
+        hear(&mut plant).iter().filter(|heard| heard.kind == 0).map(|heard| heard.rest[18]).collect();
+    assert!(!monitored.is_empty() && monitored.iter().all(|kind| *kind == 2), "{monitored:?}");
 }

@@ -13,7 +13,7 @@ use crate::types::{Family, IpNet, NextHop, PeerId};
 use crate::wire::capability::Capabilities;
 use crate::wire::open::Open;
 use crate::wire::update::{put_announce, put_end_of_rib, put_withdraw};
-use crate::wire::{Codec, EXTENDED_MESSAGE_BYTES, HEADER_BYTES};
+use crate::wire::{Codec, EXTENDED_MESSAGE_BYTES, HEADER_BYTES, Kind};
 use bytes::BytesMut;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
@@ -69,12 +69,16 @@ pub(super) fn put_updates(monitor: &mut Monitor, header: &PeerHeader, mut update
         let Some((update, rest)) = updates.split_at_checked(length.max(HEADER_BYTES)) else {
             return;
         };
+        updates = rest;
+        // RFC 7854 §4.6: UPDATEs alone; what is told may have the marks of a refresh between them (RFC 7313 §4.1).
+        if start[HEADER_BYTES - 1] != Kind::Update.to_wire() {
+            continue;
+        }
         if !monitor.has_room(bmp::HEADER_BYTES + bmp::PEER_HEADER_BYTES + update.len()) {
             return;
         }
         bmp::put_route_monitoring(&mut monitor.queue, header, update);
         monitor.messages += 1;
-        updates = rest;
     }
 }
 
