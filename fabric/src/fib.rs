@@ -225,7 +225,7 @@ impl Fib {
     /// Routes follow which objects do the same for now.
     fn follow_twins(&mut self) {
         if self.objects.take_changed() {
-            self.routes.set_twins(self.objects.twins(), |pair| self.objects.holds_all_of(pair));
+            self.routes.set_twins(self.objects.twins());
         }
     }
 

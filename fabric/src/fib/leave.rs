@@ -33,9 +33,8 @@ pub(super) struct Leaving {
     shaken_at: Option<Instant>,
     /// Deletions wait until then.
     until: Option<Instant>,
-    /// Routes that relied on twins wait until then, and since when they do.
+    /// Routes that relied on twins wait until then.
     settle_at: Option<Instant>,
-    unsettled_since: Option<Instant>,
 }
 
 impl Leaving {
@@ -49,15 +48,10 @@ impl Leaving {
         }
     }
 
-    /// Whether no changes have come for a while, or it was waited for that long enough. If not, [`Leaving::next_timeout`] says when to
-    /// look again.
+    /// Whether no changes have come for a while. If not, [`Leaving::next_timeout`] says when to look again.
     pub(super) fn is_quiet(&mut self, now: Instant) -> bool {
-        let patience_ends = *self.unsettled_since.get_or_insert(now) + PATIENCE;
         let quiet_at = self.heard.map_or(Instant::ZERO, |at| at + QUIET);
-        self.settle_at = Some(quiet_at.min(patience_ends)).filter(|at| *at > now);
-        if self.settle_at.is_none() {
-            self.unsettled_since = None;
-        }
+        self.settle_at = Some(quiet_at).filter(|at| *at > now);
         self.settle_at.is_none()
     }
 

@@ -274,19 +274,6 @@ impl Objects {
         self.by_id.iter().filter_map(twin).collect()
     }
 
-    /// Whether a group in the kernel holds every member that another object stands for.
-    pub(super) fn holds_all_of(&self, (group, other): &(NhId, NhId)) -> bool {
-        let Some(Held::Group(held)) = self.by_id.get(group).map(|object| &object.held) else { return false };
-        let has = |id: &NhId| held.iter().any(|(member, _)| member == id);
-        match self.by_id.get(other).map(|object| &object.shape) {
-            Some(Shape::Member(_)) => has(other),
-            Some(Shape::Group(_, set)) => {
-                set.iter().all(|(member, _)| self.by_shape.get(&Shape::Member(*member)).is_some_and(has))
-            }
-            Some(Shape::Orphan(_)) | None => false,
-        }
-    }
-
     /// The object for the same neighbours as `id` with another way to spread; `None`: it is no group, or spreads that way already.
     pub(super) fn respread(&mut self, id: NhId, spread: Spread) -> Option<NhId> {
         match &self.by_id.get(&id)?.shape {

@@ -92,9 +92,6 @@ pub(super) struct Routes {
     deleting: Vec<u32>,
     /// (held, wanted): objects that do the same for now, so that a route of the one need not be changed to the other.
     twins: BTreeSet<(NhId, NhId)>,
-    /// Those that were twins until the group got back what it lacked, and that it still serves: changes that the table made before it
-    /// heard of that may be on their way yet, and each would cost a route two operations.
-    lingering: BTreeSet<(NhId, NhId)>,
     /// Twins ceased to be: routes that relied on it are to be found.
     unsettled: bool,
     /// Slots wanted, of which none of the neighbours is alive.
@@ -117,7 +114,6 @@ impl Routes {
             deleting: Vec::new(),
             to_revive: Vec::new(),
             twins: BTreeSet::new(),
-            lingering: BTreeSet::new(),
             unsettled: false,
             due: 0,
             starved: 0,
@@ -215,29 +211,17 @@ impl Routes {
             (Wanted::Nothing, have) => have.is_none(),
             (Wanted::To(wanted), Some(Held { target, exact: true })) => {
                 target == wanted
-                    || (self.has_twins()
-                        && target.nexthop().zip(wanted.nexthop()).is_some_and(|pair| self.serves(&pair)))
+                    || (!self.twins.is_empty()
+                        && target.nexthop().zip(wanted.nexthop()).is_some_and(|pair| self.twins.contains(&pair)))
             }
             (Wanted::To(_), Some(Held { exact: false, .. }) | None) => false,
         }
     }
 
-    fn has_twins(&self) -> bool {
-        !self.twins.is_empty() || !self.lingering.is_empty()
-    }
-
-    fn serves(&self, pair: &(NhId, NhId)) -> bool {
-        self.twins.contains(pair) || self.lingering.contains(pair)
-    }
-
-    /// Takes the objects that do the same for now; `holds` says whether the first of a pair still holds all that the second does.
-    pub(super) fn set_twins(&mut self, twins: BTreeSet<(NhId, NhId)>, holds: impl Fn(&(NhId, NhId)) -> bool) {
-        let before = std::mem::replace(&mut self.twins, twins);
-        let over: Vec<_> =
-            before.into_iter().filter(|pair| !self.twins.contains(pair) && self.holding(pair.0) > 0).collect();
-        self.unsettled |= !over.is_empty();
-        self.lingering.extend(over);
-        self.lingering.retain(holds);
+    /// Takes the objects that do the same for now.
+    pub(super) fn set_twins(&mut self, twins: BTreeSet<(NhId, NhId)>) {
+        self.unsettled |= self.twins.iter().any(|pair| !twins.contains(pair) && self.holding(pair.0) > 0);
+        self.twins = twins;
     }
 
     /// Whether routes may rely on twins that are none any more.
@@ -248,7 +232,6 @@ impl Routes {
     /// Finds the routes that relied on twins that are none any more. Walks the table.
     pub(super) fn settle(&mut self) {
         self.unsettled = false;
-        self.lingering.clear();
         let relied = |slot: &Slot| slot.due == Due::No && !slot.starved && slot.entry.have.is_some();
         let hit: Vec<_> = self
             .table
@@ -433,7 +416,7 @@ impl Routes {
                 continue;
             }
             let (key, entry) = (slot.key, slot.entry);
-            if self.has_twins() && self.is_as_wanted(&entry) {
+            if !self.twins.is_empty() && self.is_as_wanted(&entry) {
                 self.place(at, Due::No, false);
                 continue;
             }

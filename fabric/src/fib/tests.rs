@@ -439,38 +439,6 @@ fn what_a_lost_link_leaves_of_a_group_is_not_installed_again() {
 }
 
 #[test]
-fn what_the_table_wants_before_it_hears_that_a_link_is_back_touches_no_route() {
-    let mut world = World::new();
-    for index in 0..6 {
-        world.want(prefix(index), hops(0b0110));
-    }
-    world.fib.sweep();
-    world.settle();
-    world.link(1, false);
-    world.settle();
-    // The table begins to follow, and the link is back before it is done.
-    world.want(prefix(0), hops(0b0100));
-    world.settle();
-    world.link(1, true);
-    world.settle();
-    world.ops = 0;
-    for index in 1..6 {
-        world.want(prefix(index), hops(0b0100));
-    }
-    world.settle();
-    for index in 0..6 {
-        world.want(prefix(index), hops(0b0110));
-    }
-    world.settle();
-    assert_eq!(world.ops, 0);
-    world.check();
-    // What it means it gets.
-    world.want(prefix(0), hops(0b0100));
-    world.settle_for_good();
-    world.check();
-}
-
-#[test]
 fn a_diff_says_what_the_kernel_lacks_has_too_much_and_does_otherwise() {
     let mut world = World::new();
     world.want(prefix(0), hops(0b0110));
