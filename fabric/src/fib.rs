@@ -428,11 +428,14 @@ impl Fib {
             | (Op::SetGroup { id, replace: true, .. }, Err(Refusal::Missing)) => {
                 self.lose(*id);
             }
+            // What a route named before may be needed by nobody now, whenever it was that the route ceased to be wanted there.
             (Op::SetRoute { key, target, .. }, Ok(())) => {
+                self.tidy = true;
                 self.routes.have(*key, Some(Held { target: *target, exact: true }));
             }
             (Op::DeleteRoute { key }, Ok(()) | Err(Refusal::Missing))
             | (Op::SetRoute { key, replace: true, .. }, Err(Refusal::Missing)) => {
+                self.tidy = true;
                 self.routes.have(*key, None);
             }
             (_, Err(refusal)) => {

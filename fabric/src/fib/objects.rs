@@ -347,16 +347,16 @@ impl Objects {
     /// Objects that nothing needs: `holding` says whether a route in the kernel still names one. Those that the kernel does not
     /// hold are forgotten here.
     pub(super) fn unneeded(&mut self, holding: impl Fn(NhId) -> bool) -> Vec<NhId> {
-        let mut in_groups = BTreeSet::new();
+        let (mut in_groups, mut held_in_groups) = (BTreeSet::new(), BTreeSet::new());
         let mut free = Vec::new();
         let is_group = |object: &Object| !matches!(object.shape, Shape::Member(_));
         for (id, object) in self.by_id.iter().filter(|(_, object)| is_group(object)) {
-            if object.wanted || holding(*id) {
-                if let Shape::Group(_, set) = &object.shape {
-                    in_groups.extend(set.iter().map(|(member, _)| *member));
-                }
-            } else {
-                free.push(*id);
+            match (&object.shape, &object.held) {
+                (Shape::Group(_, set), _) if object.wanted => in_groups.extend(set.iter().map(|(member, _)| *member)),
+                // What it lacks it does not get back.
+                (_, Held::Group(members)) if holding(*id) => held_in_groups.extend(members.iter().map(|(id, _)| *id)),
+                _ if object.wanted || holding(*id) => {}
+                _ => free.push(*id),
             }
         }
         for (id, object) in &self.by_id {
@@ -364,6 +364,7 @@ impl Objects {
                 && !object.wanted
                 && !holding(*id)
                 && !in_groups.contains(member)
+                && !held_in_groups.contains(id)
             {
                 free.push(*id);
             }

@@ -14,7 +14,7 @@ use crate::interop::Stage;
 use crate::packages;
 use crate::run::{Context, Log, find_program};
 
-/// FRR's bgpd takes ten seconds until it has found its bfdd.
+/// Many times what all of them take where nothing else runs (four seconds), and a hold time.
 const UP_LIMIT: Duration = Duration::from_secs(90);
 /// Far more than the detection times, for a busy machine; but less than the hold time, which would find most of this too.
 const FAIL_LIMIT: Duration = Duration::from_secs(5);
