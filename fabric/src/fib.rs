@@ -37,6 +37,9 @@ use weft_bgp::types::{Hop, IfIndex, IpNet};
 
 /// Metric of the last-resort unreachable routes: worse than anybody's, and not the kernel's own worst, which is `u32::MAX`.
 pub const LAST_RESORT_METRIC: u32 = 0xFFFF_FF00;
+/// Whether a group that lost members serves the routes that want what is left of it. Off: when the group gets a member back for one route,
+/// the others are sent there too until they are moved, which loses packets (600 ms where a switch returned).
+const SHARES_SHRUNK_GROUPS: bool = false;
 /// First wait before what failed is tried again; doubles while something still fails.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// Longest wait: a foreign route that stands in the way may stay for ever.
@@ -224,7 +227,7 @@ impl Fib {
 
     /// Routes follow which objects do the same for now.
     fn follow_twins(&mut self) {
-        if self.objects.take_changed() {
+        if SHARES_SHRUNK_GROUPS && self.objects.take_changed() {
             self.routes.set_twins(self.objects.twins());
         }
     }

@@ -65,7 +65,7 @@ const TESTS: [(&str, fn()); 29] = [
     ("nexthop_compat_mode_is_put_back", scale::nexthop_compat_mode_is_put_back),
     ("resilient_groups_shrink_and_grow", scale::resilient_groups_shrink_and_grow),
     ("a_link_is_followed_while_dumps_are_under_way", scale::a_link_is_followed_while_dumps_are_under_way),
-    ("many_routes_follow_a_link_without_being_touched", scale::many_routes_follow_a_link_without_being_touched),
+    ("many_routes_follow_a_link", scale::many_routes_follow_a_link),
     ("routes_of_others_lead_to_next_hops", foreign::routes_of_others_lead_to_next_hops),
     ("a_flood_of_foreign_routes_ends_in_what_is_there", foreign::a_flood_of_foreign_routes_ends_in_what_is_there),
     ("an_address_that_is_refused_is_tried_again", refusals::an_address_that_is_refused_is_tried_again),

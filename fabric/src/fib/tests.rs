@@ -405,40 +405,6 @@ fn leave_calm() -> Duration {
 }
 
 #[test]
-fn what_a_lost_link_leaves_of_a_group_is_not_installed_again() {
-    let mut world = World::new();
-    for index in 0..6 {
-        world.want(prefix(index), hops(0b0110));
-    }
-    world.fib.sweep();
-    world.settle();
-    world.link(1, false);
-    world.settle();
-    world.ops = 0;
-    // The table learns of it, and wants the other neighbour alone.
-    for index in 0..6 {
-        world.want(prefix(index), hops(0b0100));
-    }
-    world.settle();
-    world.check();
-    assert_eq!(world.ops, 0, "the groups do what is wanted");
-    assert!(world.fib.route(prefix(0)).unwrap().as_wanted);
-    assert_eq!(world.failed, [], "and that is acknowledged");
-    // The link is back, and the table wants both again: one object and two groups, and all routes are whole.
-    world.link(1, true);
-    for index in 0..5 {
-        world.want(prefix(index), hops(0b0110));
-    }
-    world.settle();
-    assert_eq!(world.ops, 3);
-    // All but one: it is changed when no more is told.
-    world.now = world.now + Duration::from_secs(2);
-    world.settle();
-    world.check();
-    assert_eq!(world.ops, 4);
-}
-
-#[test]
 fn what_a_group_lacks_that_only_serves_goes() {
     let mut world = World::new();
     world.want(prefix(1), hops(0b1010));
