@@ -37,9 +37,6 @@ use weft_bgp::types::{Hop, IfIndex, IpNet};
 
 /// Metric of the last-resort unreachable routes: worse than anybody's, and not the kernel's own worst, which is `u32::MAX`.
 pub const LAST_RESORT_METRIC: u32 = 0xFFFF_FF00;
-/// Whether a group that lost members serves the routes that want what is left of it. Off: when the group gets a member back for one route,
-/// the others are sent there too until they are moved, which loses packets (600 ms where a switch returned).
-const SHARES_SHRUNK_GROUPS: bool = false;
 /// First wait before what failed is tried again; doubles while something still fails.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// Longest wait: a foreign route that stands in the way may stay for ever.
@@ -215,7 +212,6 @@ impl Fib {
         set.sort_unstable();
         let id = self.objects.intern(spread, &Set::from(set))?;
         self.last_set = Some((spread, Arc::clone(hops), id));
-        self.follow_twins();
         Some(id)
     }
 
@@ -225,16 +221,8 @@ impl Fib {
         }
     }
 
-    /// Routes follow which objects do the same for now.
-    fn follow_twins(&mut self) {
-        if SHARES_SHRUNK_GROUPS && self.objects.take_changed() {
-            self.routes.set_twins(self.objects.twins());
-        }
-    }
-
     /// Objects follow which of them routes want.
     fn follow_touched(&mut self) {
-        self.follow_twins();
         let touched = self.routes.take_touched();
         self.tidy |= !touched.is_empty();
         for id in touched {
@@ -375,9 +363,6 @@ impl Fib {
         if !ops.is_empty() {
             return ops;
         }
-        if self.routes.is_unsettled() && self.leaving.is_quiet(now) {
-            self.routes.settle();
-        }
         let ops = self.routes_to_set(max);
         if !ops.is_empty() {
             return ops;
@@ -431,7 +416,7 @@ impl Fib {
             | (Op::SetGroup { id, replace: true, .. }, Err(Refusal::Missing)) => {
                 self.lose(*id);
             }
-            // What a route named before may be needed by nobody now, whenever it was that the route ceased to be wanted there.
+            // What a route named may be needed by nobody now: deletions wait for their like, and it was looked for meanwhile.
             (Op::SetRoute { key, target, .. }, Ok(())) => {
                 self.tidy = true;
                 self.routes.have(*key, Some(Held { target: *target, exact: true }));

@@ -15,10 +15,6 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The kernel holds its routing lock while it walks: not so soon after a link changed, when it may have to learn of another.
 const CALM: Duration = Duration::from_secs(1);
 
-/// Where groups lacked members and have them again, changes follow for most of their routes: who is none of them is looked for when
-/// none has come for so long.
-const QUIET: Duration = Duration::from_secs(1);
-
 /// When something happened that deletions wait for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Leaving {
@@ -33,8 +29,6 @@ pub(super) struct Leaving {
     shaken_at: Option<Instant>,
     /// Deletions wait until then.
     until: Option<Instant>,
-    /// Routes that relied on twins wait until then.
-    settle_at: Option<Instant>,
 }
 
 impl Leaving {
@@ -48,16 +42,9 @@ impl Leaving {
         }
     }
 
-    /// Whether no changes have come for a while. If not, [`Leaving::next_timeout`] says when to look again.
-    pub(super) fn is_quiet(&mut self, now: Instant) -> bool {
-        let quiet_at = self.heard.map_or(Instant::ZERO, |at| at + QUIET);
-        self.settle_at = Some(quiet_at).filter(|at| *at > now);
-        self.settle_at.is_none()
-    }
-
     /// When what waits is due.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        [self.until, self.settle_at].into_iter().flatten().min()
+        self.until
     }
 
     fn is_calm(&self, now: Instant) -> bool {

@@ -60,8 +60,6 @@ pub(super) struct Objects {
     dead: BTreeSet<Member>,
     /// To be looked at by [`Objects::next_ops`].
     dirty: BTreeSet<NhId>,
-    /// An object came or went, here or in the kernel, since the last [`Objects::take_changed`].
-    changed: bool,
 }
 
 impl Objects {
@@ -76,7 +74,6 @@ impl Objects {
             usable: BTreeSet::new(),
             dead: BTreeSet::new(),
             dirty: BTreeSet::new(),
-            changed: false,
         }
     }
 
@@ -112,7 +109,6 @@ impl Objects {
     }
 
     fn insert(&mut self, id: NhId, shape: Shape, held: Held) {
-        self.changed = true;
         self.by_shape.insert(shape.clone(), id);
         self.by_id.insert(id, Object { shape, held, wanted: false, groups: 0, doomed: false });
     }
@@ -244,36 +240,6 @@ impl Objects {
         members
     }
 
-    /// Whether an object came or went, here or in the kernel, since the last call.
-    pub(super) const fn take_changed(&mut self) -> bool {
-        std::mem::replace(&mut self.changed, false)
-    }
-
-    /// Groups in the kernel that lack members, each with the object that stands for what is left of it: who wants that is served
-    /// by the group as it is.
-    pub(super) fn twins(&self) -> BTreeSet<(NhId, NhId)> {
-        let twin = |(id, object): (&NhId, &Object)| {
-            let (Shape::Group(spread, set), Held::Group(held)) = (&object.shape, &object.held) else { return None };
-            if held.len() >= set.len() || object.doomed {
-                return None;
-            }
-            let twin = match &held[..] {
-                [(only, _)] => *only,
-                several => {
-                    let member = |(id, weight): &(NhId, u8)| match self.by_id.get(id).map(|object| &object.shape) {
-                        Some(Shape::Member(member)) => Some((*member, *weight)),
-                        Some(Shape::Group(..) | Shape::Orphan(_)) | None => None,
-                    };
-                    let mut left = several.iter().map(member).collect::<Option<Vec<_>>>()?;
-                    left.sort_unstable();
-                    *self.by_shape.get(&Shape::Group(*spread, left.into()))?
-                }
-            };
-            Some((*id, twin))
-        };
-        self.by_id.iter().filter_map(twin).collect()
-    }
-
     /// The object for the same neighbours as `id` with another way to spread; `None`: it is no group, or spreads that way already.
     pub(super) fn respread(&mut self, id: NhId, spread: Spread) -> Option<NhId> {
         match &self.by_id.get(&id)?.shape {
@@ -299,7 +265,6 @@ impl Objects {
     pub(super) fn created(&mut self, id: NhId) {
         let Some(object) = self.by_id.get_mut(&id) else { return };
         object.held = Held::Member;
-        self.changed = true;
         let Shape::Member(member) = object.shape else { return };
         self.touch_groups_of(member);
     }
@@ -308,7 +273,6 @@ impl Objects {
     pub(super) fn grouped(&mut self, id: NhId, members: &[(NhId, u8)]) {
         if let Some(object) = self.by_id.get_mut(&id) {
             object.held = Held::Group(members.to_vec());
-            self.changed = true;
         }
     }
 
@@ -323,7 +287,6 @@ impl Objects {
     /// The kernel dropped an object: groups shrink, and those that lose their last member go too. Returns all that is gone.
     pub(super) fn lost(&mut self, id: NhId) -> BTreeSet<NhId> {
         let mut gone = BTreeSet::from([id]);
-        self.changed = true;
         for (other, object) in &mut self.by_id {
             if *other == id {
                 object.held = Held::No;
@@ -347,16 +310,16 @@ impl Objects {
     /// Objects that nothing needs: `holding` says whether a route in the kernel still names one. Those that the kernel does not
     /// hold are forgotten here.
     pub(super) fn unneeded(&mut self, holding: impl Fn(NhId) -> bool) -> Vec<NhId> {
-        let (mut in_groups, mut held_in_groups) = (BTreeSet::new(), BTreeSet::new());
+        let mut in_groups = BTreeSet::new();
         let mut free = Vec::new();
         let is_group = |object: &Object| !matches!(object.shape, Shape::Member(_));
         for (id, object) in self.by_id.iter().filter(|(_, object)| is_group(object)) {
-            match (&object.shape, &object.held) {
-                (Shape::Group(_, set), _) if object.wanted => in_groups.extend(set.iter().map(|(member, _)| *member)),
-                // What it lacks it does not get back.
-                (_, Held::Group(members)) if holding(*id) => held_in_groups.extend(members.iter().map(|(id, _)| *id)),
-                _ if object.wanted || holding(*id) => {}
-                _ => free.push(*id),
+            if object.wanted || holding(*id) {
+                if let Shape::Group(_, set) = &object.shape {
+                    in_groups.extend(set.iter().map(|(member, _)| *member));
+                }
+            } else {
+                free.push(*id);
             }
         }
         for (id, object) in &self.by_id {
@@ -364,7 +327,6 @@ impl Objects {
                 && !object.wanted
                 && !holding(*id)
                 && !in_groups.contains(member)
-                && !held_in_groups.contains(id)
             {
                 free.push(*id);
             }
@@ -378,7 +340,6 @@ impl Objects {
     }
 
     fn forget(&mut self, id: NhId) {
-        self.changed = true;
         if let Some(object) = self.by_id.remove(&id) {
             self.by_shape.remove(&object.shape);
         }
@@ -454,7 +415,6 @@ impl Objects {
             (Shape::Member(_) | Shape::Group(..), _) => false,
         };
         let drift = object.held != held || !usable;
-        self.changed |= drift;
         object.held = held;
         object.doomed |= !usable || dead;
         if drift || dead {
@@ -488,7 +448,6 @@ impl Objects {
     fn renumber(&mut self, old: NhId) -> Option<NhId> {
         let new = self.free_id()?;
         let object = self.by_id.remove(&old)?;
-        self.changed = true;
         self.dirty.insert(new);
         if let Shape::Member(member) = object.shape {
             self.touch_groups_of(member);

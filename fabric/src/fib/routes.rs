@@ -90,10 +90,6 @@ pub(super) struct Routes {
     /// Slots to be deleted, and those whose turn it is: sorted, and taken from the back.
     to_delete: Vec<u32>,
     deleting: Vec<u32>,
-    /// (held, wanted): objects that do the same for now, so that a route of the one need not be changed to the other.
-    twins: BTreeSet<(NhId, NhId)>,
-    /// Twins ceased to be: routes that relied on it are to be found.
-    unsettled: bool,
     /// Slots wanted, of which none of the neighbours is alive.
     to_revive: Vec<u32>,
     due: usize,
@@ -113,8 +109,6 @@ impl Routes {
             to_delete: Vec::new(),
             deleting: Vec::new(),
             to_revive: Vec::new(),
-            twins: BTreeSet::new(),
-            unsettled: false,
             due: 0,
             starved: 0,
             leftovers: 0,
@@ -209,38 +203,8 @@ impl Routes {
         match (entry.want, entry.have) {
             (Wanted::Leftover, _) => true,
             (Wanted::Nothing, have) => have.is_none(),
-            (Wanted::To(wanted), Some(Held { target, exact: true })) => {
-                target == wanted
-                    || (!self.twins.is_empty()
-                        && target.nexthop().zip(wanted.nexthop()).is_some_and(|pair| self.twins.contains(&pair)))
-            }
+            (Wanted::To(wanted), Some(Held { target, exact: true })) => target == wanted,
             (Wanted::To(_), Some(Held { exact: false, .. }) | None) => false,
-        }
-    }
-
-    /// Takes the objects that do the same for now.
-    pub(super) fn set_twins(&mut self, twins: BTreeSet<(NhId, NhId)>) {
-        self.unsettled |= self.twins.iter().any(|pair| !twins.contains(pair) && self.holding(pair.0) > 0);
-        self.twins = twins;
-    }
-
-    /// Whether routes may rely on twins that are none any more.
-    pub(super) const fn is_unsettled(&self) -> bool {
-        self.unsettled
-    }
-
-    /// Finds the routes that relied on twins that are none any more. Walks the table.
-    pub(super) fn settle(&mut self) {
-        self.unsettled = false;
-        let relied = |slot: &Slot| slot.due == Due::No && !slot.starved && slot.entry.have.is_some();
-        let hit: Vec<_> = self
-            .table
-            .iter()
-            .filter(|(_, slot)| relied(slot) && !self.is_as_wanted(&slot.entry))
-            .map(|(at, _)| at)
-            .collect();
-        for at in hit {
-            self.refresh(at);
         }
     }
 
@@ -416,10 +380,6 @@ impl Routes {
                 continue;
             }
             let (key, entry) = (slot.key, slot.entry);
-            if !self.twins.is_empty() && self.is_as_wanted(&entry) {
-                self.place(at, Due::No, false);
-                continue;
-            }
             return Some((key, entry));
         }
         None

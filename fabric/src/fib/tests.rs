@@ -405,24 +405,6 @@ fn leave_calm() -> Duration {
 }
 
 #[test]
-fn what_a_group_lacks_that_only_serves_goes() {
-    let mut world = World::new();
-    world.want(prefix(1), hops(0b1010));
-    world.want(prefix(5), hops(0b1010));
-    world.settle();
-    world.want(prefix(1), hops(0b1000));
-    world.link(1, false);
-    world.link(1, true);
-    world.fib.compare(world.kernel.dump());
-    world.step(1);
-    // The group serves one route now, without the neighbour that came back, and nothing else needs that.
-    world.want(prefix(5), hops(0b0100));
-    world.fib.sweep();
-    world.settle_for_good();
-    world.check();
-}
-
-#[test]
 fn a_diff_says_what_the_kernel_lacks_has_too_much_and_does_otherwise() {
     let mut world = World::new();
     world.want(prefix(0), hops(0b0110));
