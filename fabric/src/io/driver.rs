@@ -20,7 +20,7 @@ use super::clock::{self, Clock};
 use super::discovery::Discovery;
 use super::http::{self, Ask};
 use super::listen::Listeners;
-use super::netlink::{self, Foreign, Import, Kernel};
+use super::netlink::{self, Handle, Kernel};
 use super::observe::{self, Observers};
 use super::rtr::{self, Caches};
 use super::tcp::{Conns, Dial, Ready, WRITE_BYTES};
@@ -125,11 +125,11 @@ struct Daemon {
     checks: Checks,
     /// Told by the thread that reads other software's routes; it is there while there are rules.
     imports: mpsc::Sender<Imported>,
-    import: Option<Import>,
+    import: Option<Handle>,
     /// How often it was started.
     import_run: u64,
     /// Looks at the routes of others while next hops may be reached by them.
-    foreign: Option<Foreign>,
+    foreign: Option<Handle>,
     kernel: Kernel,
     detector: Detector,
     observers: Observers,
@@ -412,8 +412,8 @@ impl Daemon {
                 self.listeners.set_keys(&self.conns, &self.keys, &links);
                 aloud::warn_of_duplicates(self.node.links(), &links);
                 // Routes may have gone with an address or a link, of which the kernel says nothing.
-                self.import.iter().for_each(Import::doubt);
-                self.foreign.iter().for_each(Foreign::doubt);
+                self.import.iter().for_each(Handle::doubt);
+                self.foreign.iter().for_each(Handle::doubt);
                 self.handle(Input::Links(links));
             }
             netlink::Event::LinkDown(link) => self.handle(Input::LinkDown(link)),

@@ -9,6 +9,7 @@
 //! and compared every half minute and after every event that may have cost some. One daemon per network namespace: two with the
 //! same protocol, table and range of nexthop ids would remove each other's routes.
 
+mod aside;
 mod compat;
 #[cfg(test)]
 mod corpus;
@@ -23,8 +24,9 @@ mod watch;
 mod wire;
 mod worker;
 
-pub use foreign::Foreign;
-pub use import::Import;
+pub use aside::Handle;
+pub use foreign::foreign;
+pub use import::import;
 
 use crate::config::FibConfig;
 use crate::fib::{FibDiff, FibReport, KernelRoute, Member};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 use weft_bgp::speaker::ForeignRoute;
 use weft_bgp::types::{IfIndex, IpNet};
-use weft_fabric::io::netlink::Foreign;
+use weft_fabric::io::netlink::{self, Handle};
 
 /// `ip route add` without `proto`.
 const BOOT: u8 = 3;
@@ -37,9 +37,9 @@ impl Loop {
     }
 }
 
-fn start() -> (Foreign, Loop) {
+fn start() -> (Handle, Loop) {
     let (events, receiver) = mpsc::channel(2);
-    let foreign = Foreign::start(254, bed::PROTOCOL, events).unwrap();
+    let foreign = netlink::foreign(254, bed::PROTOCOL, events).unwrap();
     (foreign, Loop { receiver, known: BTreeMap::new() })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use weft_bgp::types::IpNet;
 use weft_fabric::config::{KernelRule, Terms};
-use weft_fabric::io::netlink::Import;
+use weft_fabric::io::netlink::{self, Handle};
 use weft_fabric::node::{Imported, MAX_IMPORTED};
 
 /// From the kernel to the daemon's loop.
@@ -50,9 +50,9 @@ impl Loop {
     }
 }
 
-fn start(rules: Vec<KernelRule>) -> (Import, Loop) {
+fn start(rules: Vec<KernelRule>) -> (Handle, Loop) {
     let (events, receiver) = mpsc::channel(2);
-    let import = Import::start(rules, bed::PROTOCOL, 3, events).unwrap();
+    let import = netlink::import(rules, bed::PROTOCOL, 3, events).unwrap();
     (import, Loop { receiver, known: BTreeMap::new(), left_out: 0 })
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use weft_bgp::speaker::{ForeignRoute, Want};
 use weft_bgp::types::IpNet;
 use weft_fabric::config::{KernelRule, Terms};
-use weft_fabric::io::netlink::{Event, Foreign, Import};
+use weft_fabric::io::netlink::{self, Event, Handle};
 use weft_fabric::node::Imported;
 
 /// The filter, or a word for who reads why there is none.
@@ -135,12 +135,12 @@ impl Known {
     }
 }
 
-fn listeners() -> (Import, Foreign, Known) {
+fn listeners() -> (Handle, Handle, Known) {
     let (imports, imported) = mpsc::channel(2);
     let (pictures, foreign) = mpsc::channel(2);
     let known = Known { imported, foreign, announced: BTreeMap::new(), reached: BTreeSet::new() };
-    let import = Import::start(vec![rule()], PROTOCOL, 3, imports).unwrap();
-    (import, Foreign::start(254, PROTOCOL, pictures).unwrap(), known)
+    let import = netlink::import(vec![rule()], PROTOCOL, 3, imports).unwrap();
+    (import, netlink::foreign(254, PROTOCOL, pictures).unwrap(), known)
 }
 
 /// Adds and deletes so that every second prefix is left.

@@ -3,7 +3,7 @@
 use super::{Daemon, Ending, PICTURES};
 use crate::config;
 use crate::io::auth::Keys;
-use crate::io::netlink::{Foreign, Import};
+use crate::io::netlink;
 use crate::io::raw::{self, Code};
 use crate::node::{Imported, Input};
 use tokio::sync::mpsc;
@@ -69,7 +69,7 @@ impl Daemon {
             return Ok(());
         }
         let (rules, protocol) = (config.import.kernel.clone(), config.fib.protocol);
-        self.import = Some(Import::start(rules, protocol, self.import_run, self.imports.clone())?);
+        self.import = Some(netlink::import(rules, protocol, self.import_run, self.imports.clone())?);
         Ok(())
     }
 
@@ -80,7 +80,7 @@ impl Daemon {
         (self.foreign, self.sources.foreign) = (None, pictures);
         if self.node.needs_foreign_routes() {
             let fib = &self.node.config().fib;
-            self.foreign = Some(Foreign::start(fib.table, fib.protocol, events)?);
+            self.foreign = Some(netlink::foreign(fib.table, fib.protocol, events)?);
         } else {
             self.handle(Input::ForeignRoutes(Vec::new()));
         }

@@ -8,108 +8,53 @@
 //! The table may hold a million routes of ours: those are never asked for. Which protocols others have is learnt from one look at all at
 //! the start, and from notifications. A thread of its own, with sockets of its own: it reads, and changes nothing.
 
-use super::request::{self, Requests};
-use super::route::{RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE};
-use super::{wake, wire};
+use super::aside::{Dumps, Ear, Handle, RETRY};
+use super::request::Requests;
+use super::route::{
+    CLONED, HEADER, RTA_DST, RTA_PRIORITY, RTA_TABLE, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE, request_of,
+};
+use super::wire;
 use crate::io::clock::Clock;
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use socket2::{SockFilter, SockRef};
+use socket2::SockFilter;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc::{Sender, error::TrySendError};
 use weft_bgp::speaker::ForeignRoute;
-use weft_bgp::time::{Duration, Instant};
+use weft_bgp::time::Duration;
 use weft_bgp::types::{IfIndex, IpNet};
 
 /// Most routes that are told: whoever has more of other software's beside BGP has that software to find next hops.
 const MAX_ROUTES: usize = 16_384;
-/// Room for notifications; the system may grant less.
-const RECEIVE_BUFFER: usize = 1 << 20;
-/// Notifications are far smaller.
-const CHUNK: usize = 16 << 10;
-/// How long a periodic dump may be away.
-const DUMP_PERIOD: Duration = Duration::from_secs(30);
 /// Changes come in flocks.
 const DUMP_DELAY: Duration = Duration::from_millis(5);
-/// A dump takes one part in this of the thread's time at most.
-const DUMP_SHARE: u32 = 4;
-/// How soon a dump that failed is tried again, and what found no room is offered again.
-const RETRY: Duration = Duration::from_millis(5);
-/// Multicast groups of routes (linux/rtnetlink.h), IPv4 and IPv6.
-const GROUPS: [u32; 2] = [7, 11];
-/// Length of `struct rtmsg`.
-const HEADER: usize = 12;
-const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
-const RTA_PRIORITY: u16 = 6;
 const RTA_MULTIPATH: u16 = 9;
-const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
 /// Length of `struct rtnexthop`.
 const NEXT_HOP: usize = 8;
-/// A route that the kernel made of another one for one destination (RTM_F_CLONED).
-const CLONED: u32 = 0x200;
-
-/// A running watch; it ends when this is dropped.
-#[derive(Debug)]
-pub struct Foreign {
-    wake: Arc<OwnedFd>,
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    ended: AtomicBool,
-    doubt: AtomicBool,
-}
-
-impl Drop for Foreign {
-    fn drop(&mut self) {
-        self.shared.ended.store(true, Ordering::Relaxed);
-        wake(&self.wake);
-    }
-}
-
-impl Foreign {
-    /// Starts to listen to a table; the first thing that is told is all there is.
-    ///
-    /// # Errors
-    /// What the system says of sockets and threads.
-    pub fn start(table: u32, own_protocol: u8, events: Sender<Vec<ForeignRoute>>) -> io::Result<Self> {
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let shared = Arc::new(Shared::default());
-        let reader = Reader {
-            clock: Clock::start(),
-            socket: listen(own_protocol)?,
-            requests: Requests::open()?,
-            table,
-            own_protocol,
-            events,
-            wake: Arc::clone(&wake),
-            shared: Arc::clone(&shared),
-            protocols: BTreeSet::new(),
-            is_learnt: false,
-            routes: BTreeMap::new(),
-            told: None,
-            left_out: 0,
-            dump_at: Instant::ZERO,
-            dump_not_before: Instant::ZERO,
-        };
-        std::thread::Builder::new().name("netlink-foreign".into()).spawn(move || reader.run())?;
-        Ok(Self { wake, shared })
-    }
-
-    /// Links or addresses changed: routes may have gone silently.
-    pub fn doubt(&self) {
-        self.shared.doubt.store(true, Ordering::Relaxed);
-        wake(&self.wake);
-    }
+/// Starts to listen to a table; the first thing that is told is all there is.
+///
+/// # Errors
+/// What the system says of sockets and threads.
+pub fn foreign(table: u32, own_protocol: u8, events: Sender<Vec<ForeignRoute>>) -> io::Result<Handle> {
+    let (handle, ear) = Ear::open(&filter(own_protocol))?;
+    let reader = Reader {
+        clock: Clock::start(),
+        requests: Requests::open()?,
+        table,
+        own_protocol,
+        events,
+        protocols: BTreeSet::new(),
+        is_learnt: false,
+        routes: BTreeMap::new(),
+        told: None,
+        left_out: 0,
+        dumps: Dumps::new(),
+    };
+    std::thread::Builder::new().name("netlink-foreign".into()).spawn(move || reader.run(ear))?;
+    Ok(handle)
 }
 
 /// Ways by prefix, each with its metric: the least is the one that the kernel uses.
@@ -117,13 +62,10 @@ type Routes = BTreeMap<IpNet, (u32, Vec<(IfIndex, Option<IpAddr>)>)>;
 
 struct Reader {
     clock: Clock,
-    socket: Socket,
     requests: Requests,
     table: u32,
     own_protocol: u8,
     events: Sender<Vec<ForeignRoute>>,
-    wake: Arc<OwnedFd>,
-    shared: Arc<Shared>,
     /// Those that others have had routes of.
     protocols: BTreeSet<u8>,
     /// All that was there has been looked at once.
@@ -131,66 +73,32 @@ struct Reader {
     routes: Routes,
     told: Option<Routes>,
     left_out: usize,
-    dump_at: Instant,
-    /// No dump before this, so that dumps do not eat the thread.
-    dump_not_before: Instant,
+    dumps: Dumps,
 }
 
 impl Reader {
-    fn run(mut self) {
-        let mut chunk = vec![0; CHUNK];
+    fn run(mut self, mut ear: Ear) {
         loop {
-            self.read(&mut chunk);
-            if self.shared.ended.load(Ordering::Relaxed) {
+            if ear.read(|message| self.take(message)) {
+                // Who knows of which protocol.
+                self.is_learnt = false;
+                self.dump_soon();
+            }
+            if ear.is_over() {
                 return;
             }
-            if self.shared.doubt.swap(false, Ordering::Relaxed) {
+            if ear.doubts() {
                 self.dump_soon();
             }
             self.dump_if_due();
             let delivered = self.tell();
-            self.sleep(delivered);
+            let now = self.clock.now();
+            ear.sleep(now, if delivered { self.dumps.due() } else { self.dumps.due().min(now + RETRY) });
         }
-    }
-
-    fn sleep(&self, delivered: bool) {
-        let now = self.clock.now();
-        let dump = self.dump_at.max(self.dump_not_before);
-        let at = if delivered { dump } else { dump.min(now + RETRY) };
-        let timeout = Timespec::try_from(at.since(now)).ok();
-        let mut fds =
-            [PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
-        // An interrupted wait is a short wait.
-        let _ = poll(&mut fds, timeout.as_ref());
-        let mut counter = [0; 8];
-        let _ = rustix::io::read(self.wake.as_fd(), &mut counter);
     }
 
     fn dump_soon(&mut self) {
-        self.dump_at = self.dump_at.min(self.clock.now() + DUMP_DELAY);
-    }
-
-    /// Reads all there is.
-    fn read(&mut self, chunk: &mut [u8]) {
-        loop {
-            match request::receive(&self.socket, chunk) {
-                Ok(length) => {
-                    for message in wire::messages(chunk.get(..length).unwrap_or_default()) {
-                        self.take(&message);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => {
-                    // ENOBUFS: some were dropped, of who knows which protocol. Anything else is as bad.
-                    tracing::debug!(%error, "notifications of routes were lost");
-                    self.is_learnt = false;
-                    self.dump_soon();
-                    if error.raw_os_error() != Some(libc::ENOBUFS) {
-                        return;
-                    }
-                }
-            }
-        }
+        self.dumps.want(self.clock.now() + DUMP_DELAY);
     }
 
     fn take(&mut self, message: &wire::Message<'_>) {
@@ -213,22 +121,14 @@ impl Reader {
 
     fn dump_if_due(&mut self) {
         let begun = self.clock.now();
-        if begun < self.dump_at.max(self.dump_not_before) {
+        if begun < self.dumps.due() {
             return;
         }
-        match self.learn().and_then(|()| self.dump()) {
-            Ok(routes) => {
-                self.routes = routes;
-                let now = self.clock.now();
-                self.dump_at = now + DUMP_PERIOD;
-                self.dump_not_before = now + now.since(begun) * (DUMP_SHARE - 1);
-            }
-            Err(error) => {
-                tracing::debug!(%error, "dump of the routes of others");
-                let now = self.clock.now();
-                self.dump_at = now;
-                self.dump_not_before = now + RETRY.max(now.since(begun) * (DUMP_SHARE - 1));
-            }
+        let found = self.learn().and_then(|()| self.dump());
+        self.dumps.ended(begun, self.clock.now(), found.is_ok());
+        match found {
+            Ok(routes) => self.routes = routes,
+            Err(error) => tracing::debug!(%error, "dump of the routes of others"),
         }
     }
 
@@ -244,7 +144,7 @@ impl Reader {
                 let seen = message.and_then(|message| parse(message.payload));
                 found.extend(seen.filter(|seen| seen.table == self.table).map(|seen| seen.protocol));
             };
-            self.requests.dump(RTM_GETROUTE, &filter_of(self.table, libc::RTPROT_UNSPEC, family), take, || ())?;
+            self.requests.dump(RTM_GETROUTE, &request_of(self.table, libc::RTPROT_UNSPEC, family), take, || ())?;
         }
         found.retain(|protocol| self.is_of_others(*protocol));
         self.protocols.extend(found);
@@ -265,7 +165,7 @@ impl Reader {
                 ),
                 None => of_dump.clear(),
             };
-            self.requests.dump(RTM_GETROUTE, &filter_of(self.table, protocol, family), take, || ())?;
+            self.requests.dump(RTM_GETROUTE, &request_of(self.table, protocol, family), take, || ())?;
             for seen in of_dump.into_iter().filter(|seen| seen.prefix.prefix_len() > 0) {
                 let is_full = routes.len() >= MAX_ROUTES;
                 match routes.get_mut(&seen.prefix) {
@@ -305,15 +205,6 @@ impl Reader {
 }
 
 const FAMILIES: [i32; 2] = [libc::AF_INET, libc::AF_INET6];
-
-/// The body of a request for the routes of a protocol in a table.
-fn filter_of(table: u32, protocol: u8, family: i32) -> Vec<u8> {
-    let family = u8::try_from(family).unwrap_or_default();
-    let short = u8::try_from(table).unwrap_or(libc::RT_TABLE_UNSPEC);
-    let mut body = vec![family, 0, 0, 0, short, protocol, 0, 0, 0, 0, 0, 0];
-    wire::attribute(&mut body, RTA_TABLE, &table.to_ne_bytes());
-    body
-}
 
 /// A route that may lead somewhere.
 #[derive(Debug, PartialEq, Eq)]
@@ -401,19 +292,6 @@ fn ip(value: &[u8]) -> Option<IpAddr> {
         16 => Some(<[u8; 16]>::try_from(value).ok()?.into()),
         _ => None,
     }
-}
-
-/// A socket that hears of routes, but not of ours.
-fn listen(own_protocol: u8) -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    SockRef::from(&socket).attach_filter(&filter(own_protocol))?;
-    socket.bind(&SocketAddr::new(0, 0))?;
-    socket.set_non_blocking(true)?;
-    request::set_receive_buffer(socket.as_fd(), RECEIVE_BUFFER);
-    for group in GROUPS {
-        socket.add_membership(group)?;
-    }
-    Ok(socket)
 }
 
 /// Lets in what is not ours: a bulk install must not fill the buffer.

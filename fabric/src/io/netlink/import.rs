@@ -9,105 +9,50 @@
 //! else is a reason for a dump, which the kernel filters by table and protocol and which costs what these routes cost. A thread of its
 //! own, with sockets of its own: it reads, and changes nothing.
 
-use super::request::{self, Requests};
-use super::route::{RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE};
-use super::{wake, wire};
+use super::aside::{Dumps, Ear, Handle, RETRY};
+use super::request::Requests;
+use super::route::{
+    CLONED, HEADER, RTA_DST, RTA_PRIORITY, RTA_TABLE, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE, request_of,
+};
+use super::wire;
 use crate::config::KernelRule;
 use crate::io::clock::Clock;
 use crate::node::{Imported, MAX_IMPORTED as MAX_PREFIXES};
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use socket2::{SockFilter, SockRef};
+use socket2::SockFilter;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc::{Sender, error::TrySendError};
-use weft_bgp::time::{Duration, Instant};
+use weft_bgp::time::Instant;
 use weft_bgp::types::IpNet;
 
 /// Most routes of other software that are kept; what comes beyond waits for a dump after others went.
 const MAX_ROUTES: usize = 4 * MAX_PREFIXES;
 /// Changes told at a time.
 const BATCH: usize = 1_024;
-/// Room for notifications; the system may grant less.
-const RECEIVE_BUFFER: usize = 1 << 20;
-/// Notifications are far smaller.
-const CHUNK: usize = 16 << 10;
-/// How long a periodic dump may be away.
-const DUMP_PERIOD: Duration = Duration::from_secs(30);
-/// A dump takes one part in this of the thread's time at most.
-const DUMP_SHARE: u32 = 4;
-/// How soon a dump that failed is tried again, and changes that found no room are offered again.
-const RETRY: Duration = Duration::from_millis(5);
-/// Multicast groups of routes (linux/rtnetlink.h), IPv4 and IPv6.
-const GROUPS: [u32; 2] = [7, 11];
 /// The table in a header when the number does not fit in there (linux/rtnetlink.h, RT_TABLE_COMPAT).
 const TABLE_COMPAT: u8 = 252;
-/// Length of `struct rtmsg`.
-const HEADER: usize = 12;
-const RTA_DST: u16 = 1;
-const RTA_PRIORITY: u16 = 6;
-const RTA_TABLE: u16 = 15;
-/// A route that the kernel made of another one for one destination (RTM_F_CLONED).
-const CLONED: u32 = 0x200;
-
-/// A running import; it ends when this is dropped.
-#[derive(Debug)]
-pub struct Import {
-    wake: Arc<OwnedFd>,
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    ended: AtomicBool,
-    doubt: AtomicBool,
-}
-
-impl Drop for Import {
-    fn drop(&mut self) {
-        self.shared.ended.store(true, Ordering::Relaxed);
-        wake(&self.wake);
-    }
-}
-
-impl Import {
-    /// Starts to listen; the first thing that is told is all there is.
-    ///
-    /// # Errors
-    /// What the system says of sockets and threads.
-    pub fn start(rules: Vec<KernelRule>, own_protocol: u8, run: u64, events: Sender<Imported>) -> io::Result<Self> {
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let shared = Arc::new(Shared::default());
-        let reader = Reader {
-            clock: Clock::start(),
-            socket: listen(&rules, own_protocol)?,
-            requests: Requests::open()?,
-            rules,
-            run,
-            events,
-            wake: Arc::clone(&wake),
-            shared: Arc::clone(&shared),
-            held: BTreeSet::new(),
-            told: None,
-            left_out: 0,
-            left_out_told: 0,
-            changed: true,
-            dump_at: Instant::ZERO,
-            dump_not_before: Instant::ZERO,
-        };
-        std::thread::Builder::new().name("netlink-import".into()).spawn(move || reader.run())?;
-        Ok(Self { wake, shared })
-    }
-
-    /// Links or addresses changed: routes may have gone silently.
-    pub fn doubt(&self) {
-        self.shared.doubt.store(true, Ordering::Relaxed);
-        wake(&self.wake);
-    }
+/// Starts to listen; the first thing that is told is all there is.
+///
+/// # Errors
+/// What the system says of sockets and threads.
+pub fn import(rules: Vec<KernelRule>, own_protocol: u8, run: u64, events: Sender<Imported>) -> io::Result<Handle> {
+    let (handle, ear) = Ear::open(&filter(&rules, own_protocol))?;
+    let reader = Reader {
+        clock: Clock::start(),
+        requests: Requests::open()?,
+        rules,
+        run,
+        events,
+        held: BTreeSet::new(),
+        told: None,
+        left_out: 0,
+        left_out_told: 0,
+        changed: true,
+        dumps: Dumps::new(),
+    };
+    std::thread::Builder::new().name("netlink-import".into()).spawn(move || reader.run(ear))?;
+    Ok(handle)
 }
 
 /// A route, as far as it tells one from another.
@@ -128,13 +73,10 @@ pub(super) struct Route {
 
 struct Reader {
     clock: Clock,
-    socket: Socket,
     requests: Requests,
     rules: Vec<KernelRule>,
     run: u64,
     events: Sender<Imported>,
-    wake: Arc<OwnedFd>,
-    shared: Arc<Shared>,
     held: BTreeSet<Route>,
     /// What the daemon knows; nothing before it was told all.
     told: Option<BTreeMap<IpNet, usize>>,
@@ -143,60 +85,23 @@ struct Reader {
     left_out_told: usize,
     /// `held` may differ from what was told.
     changed: bool,
-    dump_at: Instant,
-    /// No dump before this, so that dumps do not eat the thread.
-    dump_not_before: Instant,
+    dumps: Dumps,
 }
 
 impl Reader {
-    fn run(mut self) {
-        let mut chunk = vec![0; CHUNK];
+    fn run(mut self, mut ear: Ear) {
         loop {
-            self.read(&mut chunk);
-            if self.shared.ended.load(Ordering::Relaxed) {
+            let is_lost = ear.read(|message| self.take(message));
+            if ear.is_over() {
                 return;
             }
-            if self.shared.doubt.swap(false, Ordering::Relaxed) {
-                self.dump_at = Instant::ZERO;
+            if ear.doubts() || is_lost {
+                self.dumps.want(Instant::ZERO);
             }
             self.dump_if_due();
             let delivered = self.tell();
-            self.sleep(delivered);
-        }
-    }
-
-    fn sleep(&self, delivered: bool) {
-        let now = self.clock.now();
-        let dump = self.dump_at.max(self.dump_not_before);
-        let at = if delivered { dump } else { dump.min(now + RETRY) };
-        let timeout = Timespec::try_from(at.since(now)).ok();
-        let mut fds =
-            [PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
-        // An interrupted wait is a short wait.
-        let _ = poll(&mut fds, timeout.as_ref());
-        let mut counter = [0; 8];
-        let _ = rustix::io::read(self.wake.as_fd(), &mut counter);
-    }
-
-    /// Reads all there is.
-    fn read(&mut self, chunk: &mut [u8]) {
-        loop {
-            match request::receive(&self.socket, chunk) {
-                Ok(length) => {
-                    for message in wire::messages(chunk.get(..length).unwrap_or_default()) {
-                        self.take(&message);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => {
-                    // ENOBUFS: some were dropped. Anything else is as bad.
-                    tracing::debug!(%error, "notifications of routes were lost");
-                    self.dump_at = Instant::ZERO;
-                    if error.raw_os_error() != Some(libc::ENOBUFS) {
-                        return;
-                    }
-                }
-            }
+            let now = self.clock.now();
+            ear.sleep(now, if delivered { self.dumps.due() } else { self.dumps.due().min(now + RETRY) });
         }
     }
 
@@ -209,9 +114,9 @@ impl Reader {
             (RTM_NEWROUTE, true) if self.held.len() < MAX_ROUTES => self.changed |= self.held.insert(route),
             (RTM_DELROUTE, true) if route.key.prefix.addr().is_ipv4() => self.changed |= self.held.remove(&route),
             // One next hop of several, perhaps.
-            (RTM_DELROUTE, true) => self.dump_at = Instant::ZERO,
+            (RTM_DELROUTE, true) => self.dumps.want(Instant::ZERO),
             // Somebody else's route may have taken the place of one of these.
-            (RTM_NEWROUTE, false) if self.holds(&route.key) => self.dump_at = Instant::ZERO,
+            (RTM_NEWROUTE, false) if self.holds(&route.key) => self.dumps.want(Instant::ZERO),
             _ => {}
         }
     }
@@ -222,30 +127,24 @@ impl Reader {
 
     fn dump_if_due(&mut self) {
         let begun = self.clock.now();
-        if begun < self.dump_at.max(self.dump_not_before) {
+        if begun < self.dumps.due() {
             return;
         }
-        match self.dump() {
+        let found = self.dump();
+        self.dumps.ended(begun, self.clock.now(), found.is_ok());
+        match found {
             Ok(held) => {
                 self.changed |= held != self.held;
                 self.held = held;
-                let now = self.clock.now();
-                self.dump_at = now + DUMP_PERIOD;
-                self.dump_not_before = now + now.since(begun) * (DUMP_SHARE - 1);
             }
-            Err(error) => {
-                tracing::debug!(%error, "dump of imported routes");
-                self.dump_at = Instant::ZERO;
-                self.dump_not_before = self.clock.now() + RETRY;
-            }
+            Err(error) => tracing::debug!(%error, "dump of imported routes"),
         }
     }
 
     fn dump(&mut self) -> io::Result<BTreeSet<Route>> {
         let mut found = BTreeSet::new();
-        let families = [libc::AF_INET, libc::AF_INET6].map(|family| u8::try_from(family).unwrap_or_default());
         for rule in &self.rules {
-            for family in families {
+            for family in [libc::AF_INET, libc::AF_INET6] {
                 let mut of_dump = Vec::new();
                 let take = |message: Option<&wire::Message<'_>>| match message {
                     // The filter is the kernel's; whether it obeyed is ours to check.
@@ -255,7 +154,7 @@ impl Reader {
                     ),
                     None => of_dump.clear(),
                 };
-                self.requests.dump(RTM_GETROUTE, &filter_of(rule, family), take, || ())?;
+                self.requests.dump(RTM_GETROUTE, &request_of(rule.table, rule.protocol, family), take, || ())?;
                 found.extend(of_dump);
             }
         }
@@ -329,14 +228,6 @@ impl Reader {
     }
 }
 
-/// The body of a request for the routes of a rule.
-fn filter_of(rule: &KernelRule, family: u8) -> Vec<u8> {
-    let table = u8::try_from(rule.table).unwrap_or(libc::RT_TABLE_UNSPEC);
-    let mut body = vec![family, 0, 0, 0, table, rule.protocol, 0, 0, 0, 0, 0, 0];
-    wire::attribute(&mut body, RTA_TABLE, &rule.table.to_ne_bytes());
-    body
-}
-
 /// Reads a route; `None` if it is none that can be announced: another family, a broadcast, a clone, malformed.
 pub(super) fn parse(payload: &[u8]) -> Option<Route> {
     let header = payload.get(..HEADER)?;
@@ -366,19 +257,6 @@ pub(super) fn parse(payload: &[u8]) -> Option<Route> {
     }
     let prefix = IpNet::new(addr, length).ok()?.trunc();
     Some(Route { key: Key { prefix, table, metric, tos }, protocol })
-}
-
-/// A socket that hears of routes in the tables of the rules, but not of ours.
-fn listen(rules: &[KernelRule], own_protocol: u8) -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    SockRef::from(&socket).attach_filter(&filter(rules, own_protocol))?;
-    socket.bind(&SocketAddr::new(0, 0))?;
-    socket.set_non_blocking(true)?;
-    request::set_receive_buffer(socket.as_fd(), RECEIVE_BUFFER);
-    for group in GROUPS {
-        socket.add_membership(group)?;
-    }
-    Ok(socket)
 }
 
 /// Lets in what is in one of the tables and not ours: a bulk install in the same table must not fill the buffer.

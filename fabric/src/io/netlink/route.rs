@@ -13,16 +13,25 @@ pub(super) const RTM_DELROUTE: u16 = 25;
 pub(super) const RTM_GETROUTE: u16 = 26;
 
 /// Length of `struct rtmsg`, and where its flags are.
-const HEADER: usize = 12;
+pub(super) const HEADER: usize = 12;
 const FLAGS: usize = 8;
 /// A route that the kernel made of another one for one destination (RTM_F_CLONED).
-const CLONED: u32 = 0x200;
+pub(super) const CLONED: u32 = 0x200;
 /// Attributes of a route (linux/rtnetlink.h).
-const RTA_DST: u16 = 1;
-const RTA_PRIORITY: u16 = 6;
+pub(super) const RTA_DST: u16 = 1;
+pub(super) const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
-const RTA_TABLE: u16 = 15;
+pub(super) const RTA_TABLE: u16 = 15;
 const RTA_NH_ID: u16 = 30;
+
+/// The body of a request for the routes of a protocol in a table.
+pub(super) fn request_of(table: u32, protocol: u8, family: i32) -> Vec<u8> {
+    let family = u8::try_from(family).unwrap_or_default();
+    let short = u8::try_from(table).unwrap_or(libc::RT_TABLE_UNSPEC);
+    let mut body = vec![family, 0, 0, 0, short, protocol, 0, 0, 0, 0, 0, 0];
+    wire::attribute(&mut body, RTA_TABLE, &table.to_ne_bytes());
+    body
+}
 
 /// Appends the message for an operation on a route; nothing for one on a nexthop object. Written by hand, for there may be millions:
 /// the packet crate's types would take several allocations for each.
