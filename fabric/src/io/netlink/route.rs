@@ -121,7 +121,8 @@ pub(super) fn parse(payload: &[u8]) -> Option<Seen> {
     let (mut nhid, mut source) = (None, None);
     for (attribute, value) in wire::attributes(payload.get(HEADER..)?) {
         match attribute {
-            RTA_DST => destination = address(value)?,
+            // Of the family that the header names, or the message is malformed.
+            RTA_DST => destination = address(value).filter(|found| found.is_ipv4() == destination.is_ipv4())?,
             RTA_TABLE => table = wire::word(value, 0)?,
             RTA_PRIORITY => metric = wire::word(value, 0)?,
             RTA_NH_ID => nhid = Some(NhId(wire::word(value, 0)?)),
@@ -151,6 +152,19 @@ fn address(value: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_destination_of_another_family_than_the_header_is_malformed() {
+        let of = |family: i32, octets: &[u8]| {
+            let mut body = request_of(254, 77, family);
+            (body[1], body[7]) = (24, libc::RTN_UNICAST);
+            wire::attribute(&mut body, RTA_DST, octets);
+            parse(&body).map(|seen| seen.route.key.prefix.to_string())
+        };
+        assert_eq!(of(libc::AF_INET, &[10, 1, 2, 0]).as_deref(), Some("10.1.2.0/24"));
+        assert_eq!(of(libc::AF_INET, &[0; 16]), None);
+        assert_eq!(of(libc::AF_INET6, &[10, 1, 2, 0]), None);
+    }
 
     /// What is written by hand reads back as what was meant.
     #[test]
