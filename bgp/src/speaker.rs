@@ -272,7 +272,8 @@ pub enum Output {
 pub enum Want {
     /// No route of ours.
     Nothing,
-    /// Send to these (sorted, without duplicates, 1..=64).
+    /// Send to those of these whose links are up (sorted, without duplicates, 1..=64). One that is down stands here while its path would
+    /// be as good as the others: whoever installs routes lets go of it, and takes it back with its link.
     Hops(Arc<[Hop]>),
     /// Drop (an aggregate's discard route).
     Discard,

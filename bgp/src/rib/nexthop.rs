@@ -4,6 +4,9 @@
 //! A next hop resolves when it lies in a connected prefix of an interface that is up, or is link-local on a known interface; or when a
 //! route that somebody else put into the kernel leads there, a static one say. The longest prefix decides, and among equal ones the
 //! connected one. It never resolves through the default route, through a route of ours or through itself.
+//!
+//! A next hop whose link is down is *dormant*: it cannot be used, and it is remembered where it led. The kernel lets go of it by
+//! itself (`fabric::fib`), so the set of a prefix need not change for it: one link costs one step there, however many the prefixes.
 
 use crate::speaker::{ForeignRoute, LinkState};
 use crate::types::{Hop, IfIndex, IpNet, NextHop};
@@ -28,6 +31,8 @@ struct Slot {
     /// Paths that have it.
     holders: u32,
     resolved: Option<Hop>,
+    /// Where it led before its link went down; `None` while it leads anywhere.
+    dormant: Option<Hop>,
     /// `resolved` as the set of a prefix that has no other.
     alone: Option<Arc<[Hop]>>,
 }
@@ -40,6 +45,8 @@ pub struct NextHops {
     free: Vec<u32>,
     index: BTreeMap<Key, u32>,
     reach: Reach,
+    /// Whether any is dormant.
+    any_dormant: bool,
 }
 
 /// What next hops resolve through.
@@ -59,7 +66,7 @@ impl NextHops {
         }
         let resolved = self.reach.resolve(&key);
         let alone = resolved.map(|hop| Arc::from([hop]));
-        let slot = Slot { key, holders: 1, resolved, alone };
+        let slot = Slot { key, holders: 1, resolved, dormant: None, alone };
         let at = match self.free.pop() {
             Some(at) => {
                 self.slots[at as usize] = slot;
@@ -101,6 +108,24 @@ impl NextHops {
         self.slots[id.0 as usize].resolved
     }
 
+    /// Where it led before its link went down, if that is why it leads nowhere now.
+    #[must_use]
+    pub fn dormant(&self, id: HopId) -> Option<Hop> {
+        self.slots[id.0 as usize].dormant
+    }
+
+    /// Whether any next hop is dormant: mostly none is.
+    #[must_use]
+    pub const fn any_dormant(&self) -> bool {
+        self.any_dormant
+    }
+
+    /// Whether packets can be sent to a member of a set now: its link is up.
+    #[must_use]
+    pub fn is_up(&self, hop: &Hop) -> bool {
+        self.reach.is_up(hop.link)
+    }
+
     /// Where a prefix goes that has this next hop alone.
     #[must_use]
     pub fn alone(&self, id: HopId) -> Option<&Arc<[Hop]>> {
@@ -124,12 +149,16 @@ impl NextHops {
         let mut changed = Vec::new();
         for (at, slot) in (0..).zip(&mut self.slots) {
             let resolved = self.reach.resolve(&slot.key);
-            if resolved != slot.resolved {
+            let last = slot.resolved.or(slot.dormant);
+            let dormant = last.filter(|hop| resolved.is_none() && !self.reach.is_up(hop.link));
+            if (resolved, dormant) != (slot.resolved, slot.dormant) {
                 slot.resolved = resolved;
+                slot.dormant = dormant;
                 slot.alone = resolved.map(|hop| Arc::from([hop]));
                 changed.push(HopId(at));
             }
         }
+        self.any_dormant = self.slots.iter().any(|slot| slot.holders > 0 && slot.dormant.is_some());
         changed
     }
 

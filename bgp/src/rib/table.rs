@@ -70,7 +70,8 @@ pub struct Entry<'t> {
     pub paths: &'t [Path],
     /// Place of the best one.
     pub best: Option<usize>,
-    /// Where packets should go: the resolved next hops of the best path and of its equals.
+    /// Where packets should go: the resolved next hops of the best path and of its equals, and of what would be equal but for a link
+    /// that is down ([`NextHops::is_up`] tells them apart).
     pub hops: Option<&'t Arc<[Hop]>>,
     /// What the used paths carry together (RFC 10005 §3.4), if every one of them says.
     pub bandwidth: Option<Bandwidth>,
@@ -343,8 +344,10 @@ impl Table {
     }
 
     /// Whether peers hear of it, from now on, when packets go elsewhere and the best path is the same.
-    pub const fn tell_hops(&mut self, tells: bool) {
-        self.tells_hops = tells;
+    pub fn tell_hops(&mut self, tells: bool) {
+        if std::mem::replace(&mut self.tells_hops, tells) != tells && self.hops.any_dormant() {
+            self.rank_all();
+        }
     }
 
     /// Packets go elsewhere, and the best path is the same: the kernel must know, and mostly nobody else.

@@ -252,7 +252,13 @@ impl Speaker {
         RouteInfo {
             prefix: entry.prefix,
             paths: paths.collect(),
-            hops: entry.hops.map_or_else(Vec::new, |hops| hops.to_vec()),
+            hops: entry
+                .hops
+                .into_iter()
+                .flat_map(|hops| hops.iter())
+                .filter(|hop| self.table.hops.is_up(hop))
+                .copied()
+                .collect(),
             refused: self.fib_failed.contains(&entry.prefix),
             held_back: held_back.clone(),
             installed: self.is_installed(entry),

@@ -8,7 +8,6 @@ use crate::expect::{Expectation, What};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::sync::Arc;
 use weft_bgp::speaker::{RouteInfo, Want};
 use weft_bgp::types::{Hop, IpNet};
 use weft_fabric::config::Role;
@@ -87,9 +86,12 @@ impl Sim {
         self.machine(node).fib.routes().filter(|(_, want)| matches!(want, Want::Hops(_))).map(|(prefix, _)| *prefix)
     }
 
-    fn hops(&self, node: NodeId, prefix: &IpNet) -> Option<Arc<[Hop]>> {
-        match self.machine(node).fib.get(prefix)? {
-            Want::Hops(hops) => Some(Arc::clone(hops)),
+    /// Where the kernel sends packets for a prefix: members of its set whose links are up.
+    fn hops(&self, node: NodeId, prefix: &IpNet) -> Option<Vec<Hop>> {
+        let machine = self.machine(node);
+        let is_up = |hop: &&Hop| machine.links.iter().any(|link| link.index == hop.link && link.is_usable());
+        match machine.fib.get(prefix)? {
+            Want::Hops(hops) => Some(hops.iter().filter(is_up).copied().collect()),
             Want::Discard | Want::Nothing => None,
         }
     }

@@ -25,11 +25,16 @@ impl Table {
         members.truncate(self.multipath);
         let (mut set, mut bandwidth) = (None, None);
         if best.is_some_and(|best| !is_own(paths[best].peer)) {
+            if members.iter().all(|(_, known)| known.is_some()) {
+                bandwidth = total(&members);
+            }
+            if let Some(best) = best.filter(|_| self.hops.any_dormant() && !self.tells_hops) {
+                self.add_dormant(paths, best, &mut members);
+            }
             if members.iter().all(|(_, known)| known.is_none()) {
                 members.sort_unstable_by_key(|(hop, _)| *hop);
                 members.dedup();
             } else {
-                bandwidth = total(&members);
                 members = weighted(members).into_iter().map(|hop| (hop, None)).collect();
             }
             let is_same = |same: &&Arc<[Hop]>| same.iter().eq(members.iter().map(|(hop, _)| hop));
@@ -46,31 +51,56 @@ impl Table {
         Some((self.hops.resolved(path.hop)?, self.attrs.bandwidth(path.attrs)))
     }
 
+    /// Adds the paths that would be as good as the best one, were their links not down: the kernel has let go of them, and takes them
+    /// back with their links, so that the set need not change twice for it.
+    fn add_dormant(&self, paths: &[Path], best: usize, members: &mut Vec<Member>) {
+        if paths.len() > FEW {
+            return;
+        }
+        let is_eligible = |path: &Path| self.is_usable(path) || self.hops.dormant(path.hop).is_some();
+        let equals = self.equals(paths, is_eligible);
+        // Not where one of them would be better: then the best path is to be another one with its return.
+        if equals & 1 << best == 0 {
+            return;
+        }
+        let dormant = |at: usize| {
+            let path = &paths[at];
+            Some((self.hops.dormant(path.hop)?, self.attrs.bandwidth(path.attrs)))
+        };
+        let room = self.multipath.saturating_sub(members.len());
+        members.extend(bits(equals).filter_map(dormant).take(room));
+    }
+
     /// The best of a few paths; `members`: where it and its equals lead, the best first.
     fn few(&self, paths: &[Path], members: &mut Vec<Member>) -> Option<usize> {
-        let mut alive = self.strongest(paths);
+        let alive = self.equals(paths, |path| self.is_usable(path));
         if alive & alive.wrapping_sub(1) == 0 {
             let best = bits(alive).next()?;
             members.extend(self.member(&paths[best]));
             return Some(best);
         }
-        alive = self.spared_by_med(paths, alive);
-        let candidate = |at: usize| self.candidate(&paths[at]);
-        let external = bits(alive).filter(|&at| candidate(at).is_some_and(|path| path.ebgp));
-        let external = external.fold(0, |all, at| all | 1 << at);
-        if external != 0 {
-            alive = external;
-        }
-        let best = bits(alive).filter_map(|at| Some((candidate(at)?.order(), at))).min()?.1;
+        let best = bits(alive).filter_map(|at| Some((self.candidate(&paths[at])?.order(), at))).min()?.1;
         let others = bits(alive).filter(|&at| at != best);
         members.extend(std::iter::once(best).chain(others).filter_map(|at| self.member(&paths[at])));
         Some(best)
     }
 
-    /// The usable paths that share the best preference (RFC 4271 §9.1.1 to §9.1.2.2 b), one bit each.
-    fn strongest(&self, paths: &[Path]) -> u64 {
+    /// Those of the eligible paths that are equal in all rules (RFC 4271 §9.1.1 to §9.1.2.2 d) and beaten by none, one bit each.
+    fn equals(&self, paths: &[Path], is_eligible: impl Fn(&Path) -> bool) -> u64 {
+        let mut alive = self.strongest(paths, is_eligible);
+        if alive & alive.wrapping_sub(1) == 0 {
+            return alive;
+        }
+        alive = self.spared_by_med(paths, alive);
+        let is_external = |at: &usize| self.candidate(&paths[*at]).is_some_and(|path| path.ebgp);
+        let external = bits(alive).filter(is_external).fold(0, |all, at| all | 1 << at);
+        if external == 0 { alive } else { external }
+    }
+
+    /// The eligible paths that share the best preference (RFC 4271 §9.1.1 to §9.1.2.2 b), one bit each.
+    fn strongest(&self, paths: &[Path], is_eligible: impl Fn(&Path) -> bool) -> u64 {
         let (mut least, mut alive) = (None, 0);
-        for (at, path) in paths.iter().enumerate().filter(|(_, path)| self.is_usable(path)) {
+        for (at, path) in paths.iter().enumerate().filter(|(_, path)| is_eligible(path)) {
             let preference = self.preference(path);
             if least.is_none_or(|least| preference < least) {
                 (least, alive) = (Some(preference), 0);

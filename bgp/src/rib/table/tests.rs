@@ -130,6 +130,77 @@ fn equal_paths_make_one_set_and_a_lost_link_empties_it() {
     assert_eq!(table.get(&prefix).unwrap().best, None);
 }
 
+/// A table with peers 1 and 2 on one link, 3 and 4 on another; and its links, for as many as are up.
+fn two_links(up: usize) -> Vec<LinkState> {
+    let link = |link: u32, net: &str| LinkState { link: IfIndex(link), addrs: vec![net.parse().unwrap()] };
+    let mut links = vec![link(2, "192.0.2.0/31"), link(3, "192.0.2.3/31")];
+    links.truncate(up);
+    links
+}
+
+fn relink(table: &mut Table, links: Vec<LinkState>) {
+    let changed = table.hops.set_links(links);
+    table.hops_changed(&changed);
+    table.rerank(table.slots());
+}
+
+#[test]
+fn a_set_stays_as_it_is_while_a_link_of_it_is_down() {
+    let mut table = table();
+    relink(&mut table, two_links(2));
+    let prefix = "10.0.0.0/8".parse().unwrap();
+    announce(&mut table, "10.0.0.0/8", 1, 2);
+    announce(&mut table, "10.0.0.0/8", 2, 2);
+    let set = table.get(&prefix).unwrap().hops.unwrap().clone();
+    assert_eq!(set.len(), 2);
+    let mut kernel = table.log_end();
+    relink(&mut table, two_links(1));
+    assert_eq!(table.get(&prefix).unwrap().hops, Some(&set));
+    let up: Vec<_> = set.iter().filter(|hop| table.hops.is_up(hop)).collect();
+    assert_eq!(up.len(), 1, "{set:?}");
+    relink(&mut table, two_links(2));
+    assert_eq!(changes(&table, &mut kernel), [""; 0], "nobody had to hear of any of it");
+    // With the path goes its place.
+    relink(&mut table, two_links(1));
+    table.remove(&prefix, PathKey::only(PeerId(2)));
+    assert_eq!(table.get(&prefix).unwrap().hops.unwrap().len(), 1);
+}
+
+#[test]
+fn a_path_whose_link_is_down_is_in_no_set_with_worse_ones() {
+    let mut table = table();
+    relink(&mut table, two_links(2));
+    let prefix = "10.0.0.0/8".parse().unwrap();
+    announce(&mut table, "10.0.0.0/8", 1, 2);
+    announce(&mut table, "10.0.0.0/8", 2, 1);
+    relink(&mut table, two_links(1));
+    let entry = table.get(&prefix).unwrap();
+    assert_eq!((entry.best, entry.hops.unwrap().len()), (Some(0), 1), "the longer way alone");
+    // Nor in any once its link is there without the way to it.
+    announce(&mut table, "10.0.0.0/8", 2, 2);
+    assert_eq!(table.get(&prefix).unwrap().hops.unwrap().len(), 2);
+    let mut links = two_links(2);
+    links[1].addrs.clear();
+    relink(&mut table, links);
+    assert_eq!(table.get(&prefix).unwrap().hops.unwrap().len(), 1);
+}
+
+#[test]
+fn where_peers_hear_of_next_hops_a_set_holds_those_that_are_up() {
+    let mut table = table();
+    table.tell_hops(true);
+    relink(&mut table, two_links(2));
+    announce(&mut table, "10.0.0.0/8", 1, 2);
+    announce(&mut table, "10.0.0.0/8", 2, 2);
+    let peers = table.log_end();
+    relink(&mut table, two_links(1));
+    assert_eq!(table.get(&"10.0.0.0/8".parse().unwrap()).unwrap().hops.unwrap().len(), 1);
+    assert_eq!(told(&table, peers), 1);
+    table.tell_hops(false);
+    table.rerank(table.slots());
+    assert_eq!(table.get(&"10.0.0.0/8".parse().unwrap()).unwrap().hops.unwrap().len(), 2);
+}
+
 #[test]
 fn a_withdrawn_prefix_lives_until_every_reader_heard_of_it() {
     let mut table = table();
