@@ -1,7 +1,7 @@
 //! Makes the checks of service addresses: one task for each check under way, which always ends with a result, and in time. Everything
 //! that a checked service, a command or a file system can make large, slow or many has a bound here.
 
-mod exec;
+pub mod exec;
 mod tls;
 
 use crate::config::{Probe, Tls};
@@ -120,22 +120,29 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
     TcpStream::connect(address).await.map_err(|error| format!("{address}: {}", super::sockopt::plain(&error)))
 }
 
-/// The head of the answer is all that is read.
 async fn http(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     address: SocketAddr,
     host: &str,
     target: &str,
 ) -> Result<(), String> {
+    ask(stream, host, target).await.map_err(|error| format!("{address}: {error}"))
+}
+
+/// Asks a service over a connection to it; the head of its answer is all that is read.
+///
+/// # Errors
+/// What is wrong with the answer: no success, or none that HTTP knows.
+pub async fn ask(stream: impl AsyncRead + AsyncWrite + Unpin, host: &str, target: &str) -> Result<(), String> {
     let mut client = hyper::client::conn::http1::Builder::new();
     client.max_buf_size(HEAD_BYTES);
     let (mut sender, connection) = client.handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let request = Request::get(target).header("host", host).header("user-agent", "weft").header("connection", "close");
     let request = request.body(Empty::<bytes::Bytes>::new()).map_err(|error| error.to_string())?;
     let exchange = async {
-        let response = sender.send_request(request).await.map_err(|error| format!("{address}: {error}"))?;
+        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
         let status = response.status();
-        if status.is_success() { Ok(()) } else { Err(format!("{address}: status {status}")) }
+        if status.is_success() { Ok(()) } else { Err(format!("status {status}")) }
     };
     // Both are polled here: when this ends, whatever way, nothing is left running.
     let mut exchange = std::pin::pin!(exchange);

@@ -80,7 +80,7 @@ impl RaSocket {
             let mut packet = [0; 64];
             let (length, from) = self.socket.recv_from(&mut packet).await?;
             if let IpAddr::V6(from) = from.ip()
-                && let Some(input) = input(self.link, from, packet.get(..length).unwrap_or_default())
+                && let Some(input) = read(self.link, from, packet.get(..length).unwrap_or_default())
             {
                 return Ok(input);
             }
@@ -103,7 +103,8 @@ fn with_mac(mut packet: Vec<u8>, mac: [u8; 6]) -> Vec<u8> {
 }
 
 /// What a packet means to the node; `None` if it is malformed or something else.
-fn input(link: IfIndex, from: Ipv6Addr, packet: &[u8]) -> Option<Input> {
+#[must_use]
+pub fn read(link: IfIndex, from: Ipv6Addr, packet: &[u8]) -> Option<Input> {
     match *packet {
         [SOLICITATION, 0, _, _, _, _, _, _, ref options @ ..] => {
             Some(Input::RouterSolicitation { link, from, mac: source_mac(options) })
@@ -160,7 +161,7 @@ mod tests {
 
     fn mac_of(packet: &[u8]) -> Option<[u8; 6]> {
         let (Input::RouterSolicitation { mac, .. } | Input::RouterAdvertisement { mac, .. }) =
-            input(LINK, FROM, packet)?
+            read(LINK, FROM, packet)?
         else {
             return None;
         };
@@ -176,11 +177,11 @@ mod tests {
         let head = [ADVERTISEMENT, 0, 0, 0, 64, 0, 0, 30, 0, 0, 0, 0, 0, 0, 0, 0];
         let advertisement = [&head[..], &mtu, &source].concat();
         assert_eq!(mac_of(&advertisement), Some(MAC));
-        let read = input(LINK, FROM, &head);
-        assert!(matches!(read, Some(Input::RouterAdvertisement { lifetime_s: 30, mac: None, .. })), "{read:?}");
+        let plain = read(LINK, FROM, &head);
+        assert!(matches!(plain, Some(Input::RouterAdvertisement { lifetime_s: 30, mac: None, .. })), "{plain:?}");
         assert_eq!(mac_of(&[&head[..], &[5, 0], &source].concat()), None, "a length of zero");
         assert_eq!(mac_of(&[&head[..], &source[..7]].concat()), None, "cut off");
-        assert!(input(LINK, FROM, &head[..7]).is_none());
+        assert!(read(LINK, FROM, &head[..7]).is_none());
     }
 
     #[test]
@@ -189,15 +190,15 @@ mod tests {
         let packet = advertisement(MAC);
         assert_eq!(packet[5..8], [0, 0, 0], "nobody takes a default route or an address from it");
         assert_eq!((packet.len(), packet[16..18].to_vec()), (24, vec![SOURCE_MAC, 1]), "and no option but our address");
-        let read = input(LINK, FROM, &packet);
-        assert!(matches!(read, Some(Input::RouterAdvertisement { lifetime_s: 0, mac: Some(MAC), .. })), "{read:?}");
+        let found = read(LINK, FROM, &packet);
+        assert!(matches!(found, Some(Input::RouterAdvertisement { lifetime_s: 0, mac: Some(MAC), .. })), "{found:?}");
         assert_eq!(advertisement([0; 6]).len(), 16, "a link without hardware addresses");
     }
 
     proptest! {
         #[test]
         fn whatever_a_neighbour_sends_is_read_without_a_panic(kind in 133_u8..=134, rest in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _ = input(LINK, FROM, &[&[kind, 0][..], &rest].concat());
+            let _ = read(LINK, FROM, &[&[kind, 0][..], &rest].concat());
         }
     }
 }

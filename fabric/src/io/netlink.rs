@@ -18,6 +18,7 @@ mod health;
 mod import;
 mod links;
 mod nexthop;
+pub mod reading;
 mod request;
 mod route;
 mod watch;

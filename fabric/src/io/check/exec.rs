@@ -75,10 +75,12 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     kept
 }
 
-fn first_line(output: &[u8]) -> Option<String> {
+/// The reason in what a command said: its first line that is not blank, without control characters.
+#[must_use]
+pub fn first_line(output: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(output);
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
-    Some(line.chars().filter(|c| !c.is_control()).collect())
+    let plain = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>().trim().to_owned();
+    text.lines().map(plain).find(|line| !line.is_empty())
 }
 
 /// User and group id of a name, or of a number.
@@ -106,5 +108,10 @@ mod tests {
     fn a_reason_is_one_line_without_control_characters() {
         assert_eq!(first_line(b"\n  \x1b[31mdisk full\n more"), Some("[31mdisk full".to_owned()));
         assert_eq!(first_line(b" \n"), None);
+        assert_eq!(
+            first_line(b"\x07\n\x1b \x07\nfull"),
+            Some("full".to_owned()),
+            "a line of control characters is blank"
+        );
     }
 }

@@ -14,6 +14,7 @@ use super::route::{
     CLONED, HEADER, RTA_DST, RTA_PRIORITY, RTA_TABLE, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE, request_of,
 };
 use super::wire;
+use crate::fib::RouteKey;
 use crate::io::clock::Clock;
 use socket2::SockFilter;
 use std::collections::{BTreeMap, BTreeSet};
@@ -214,6 +215,12 @@ pub(super) struct Seen {
     protocol: u8,
     metric: u32,
     via: Vec<(IfIndex, Option<IpAddr>)>,
+}
+
+/// The same as [`parse`], in words that others know: the route, and its protocol.
+pub(super) fn read(payload: &[u8]) -> Option<(RouteKey, u8)> {
+    let Seen { prefix, table, metric, protocol, .. } = parse(payload)?;
+    Some((RouteKey { prefix, table, metric }, protocol))
 }
 
 /// Reads a route; `None` if it is none of those that say where packets go: another family, a broadcast, a clone, malformed.

@@ -16,6 +16,7 @@ use super::route::{
 };
 use super::wire;
 use crate::config::KernelRule;
+use crate::fib::RouteKey;
 use crate::io::clock::Clock;
 use crate::node::{Imported, MAX_IMPORTED as MAX_PREFIXES};
 use socket2::SockFilter;
@@ -226,6 +227,12 @@ impl Reader {
         self.changed = false;
         true
     }
+}
+
+/// The same as [`parse`], in words that others know: the route (but for its type of service), and its protocol.
+pub(super) fn read(payload: &[u8]) -> Option<(RouteKey, u8)> {
+    let Route { key: Key { prefix, table, metric, .. }, protocol } = parse(payload)?;
+    Some((RouteKey { prefix, table, metric }, protocol))
 }
 
 /// Reads a route; `None` if it is none that can be announced: another family, a broadcast, a clone, malformed.

@@ -1,0 +1,4 @@
+//! See `harness::check`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| harness::check::run(data));
