@@ -128,6 +128,9 @@ impl Speaker {
         let families = session.codec.spoken().collect();
         let log = (self.readable(), self.table.log_end());
         let asn = session.remote_asn;
+        if session.codec.add_path_tx.contains(&true) {
+            self.table.watch_paths(true);
+        }
         if let Some(member) = self.members.get_mut(&id) {
             member.out = Out::new(log, families);
             member.ended.clear();
@@ -135,7 +138,6 @@ impl Speaker {
             member.last = Some(session);
             self.news.insert(id);
         }
-        self.watch_paths();
         let name = self.name(id);
         self.observe_up(now, id);
         self.event(Event::SessionUp { peer: id, name, asn });
@@ -152,7 +154,9 @@ impl Speaker {
             member.out = Out::default();
             member.refused.clear();
         }
-        self.watch_paths();
+        if self.table.is_watching_paths() {
+            self.watch_paths();
+        }
     }
 
     /// RFC 4724 §4.2: what the peer did not announce again is gone.

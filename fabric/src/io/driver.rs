@@ -75,8 +75,10 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let node = config::load(path).and_then(|config| config.node()).map_err(|error| anyhow::anyhow!("{error}"))?;
     life::raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut daemon = Daemon::start(path, node).await?;
+    let path = path.to_owned();
+    // A task of its own: who wakes the future that `block_on` runs writes to the runtime's event descriptor each time, even from within.
+    let daemon = runtime.spawn(async move {
+        let mut daemon = Daemon::start(&path, node).await?;
         aloud::warn_of_faults(daemon.node.config());
         daemon.start_import()?;
         daemon.start_foreign()?;
@@ -84,7 +86,8 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         let ending = daemon.live().await;
         daemon.end(ending).await;
         Ok(())
-    })
+    });
+    runtime.block_on(daemon)?
 }
 
 /// What the other threads answered to a question that needed it.

@@ -88,6 +88,10 @@ pub fn limit(socket: &SockRef<'_>, remote: SocketAddr, ttl: TimeToLive) -> io::R
 }
 
 fn least(socket: &SockRef<'_>, name: raw::Name, ttl: u8) -> io::Result<()> {
+    // Nothing less than what a new socket has, and no listener of ours asks for more.
+    if ttl == 0 {
+        return Ok(());
+    }
     raw::set(&**socket, name, &libc::c_int::from(ttl).to_ne_bytes())
 }
 

@@ -67,6 +67,12 @@ impl Table {
         self.watch.active = active;
     }
 
+    /// Whether they are noted.
+    #[must_use]
+    pub const fn is_watching_paths(&self) -> bool {
+        self.watch.active
+    }
+
     /// Number of the newest change of any path of a slot, while it is in the log; 0 otherwise.
     #[must_use]
     pub fn paths_changed(&self, at: SlotId) -> u64 {
