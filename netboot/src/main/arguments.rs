@@ -283,4 +283,13 @@ pub(crate) enum Store {
         /// The file; - reads standard input
         file: PathBuf,
     },
+    /// Copy everything from one store into another that is empty, as from embedded to etcd, and compare; stop the servers first
+    Migrate {
+        /// The configuration with the old store
+        #[arg(long, value_name = "FILE", default_value = "/etc/weft/netboot.yaml")]
+        config: PathBuf,
+        /// The configuration with the new store
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use weft_netboot::config::StoreConfig;
 use weft_netboot::io::embedded::Embedded;
 use weft_netboot::io::etcd::{Etcd, Settings};
-use weft_netboot::store::{Compare, Outcome, Store, TRANSACTION_BYTES_MAX, Transaction, WRITES_MAX, Write};
+use weft_netboot::store::{Compare, Entry, Outcome, Store, TRANSACTION_BYTES_MAX, Transaction, WRITES_MAX, Write};
 
 /// One entry of an export. Values are text: all that weft stores is JSON.
 #[derive(Serialize, Deserialize)]
@@ -54,6 +54,7 @@ pub(crate) async fn run(verb: Verb) -> anyhow::Result<()> {
     match verb {
         Verb::Export { config, file } => export(&config, &file).await,
         Verb::Import { config, file } => import(&config, &file).await,
+        Verb::Migrate { config, to } => migrate(&config, &to).await,
     }
 }
 
@@ -92,21 +93,52 @@ async fn import(config: &Path, file: &Path) -> anyhow::Result<()> {
         entries.push(serde_json::from_str(&line).with_context(|| format!("{shown}:{}", number + 1))?);
     }
     let count = entries.len();
+    fill(store.as_ref(), entries).await?;
+    println!("{}: {count} entries", store.describe());
+    Ok(())
+}
+
+/// Into a store that is empty, and looked at again afterwards.
+async fn migrate(config: &Path, to: &Path) -> anyhow::Result<()> {
+    let (old, new) = (crate::load(config)?.store, crate::load(to)?.store);
+    anyhow::ensure!(old != new, "{} and {} name the same store", config.display(), to.display());
+    let (old, new) = (open(&old)?, open(&new)?);
+    if !new.read("").await?.entries.is_empty() {
+        anyhow::bail!("{} is not empty: migrate into a new store", new.describe());
+    }
+    let read = old.read("").await?.entries;
+    let mut entries = Vec::with_capacity(read.len());
+    for entry in &read {
+        let value = String::from_utf8(entry.value.to_vec()).with_context(|| format!("entry `{}`", entry.key))?;
+        entries.push(Line { key: entry.key.clone(), value });
+    }
+    fill(new.as_ref(), entries).await?;
+    let written = new.read("").await?.entries;
+    let same = |(a, b): (&Entry, &Entry)| a.key == b.key && a.value == b.value;
+    anyhow::ensure!(
+        written.len() == read.len() && read.iter().zip(&written).all(same),
+        "{} does not hold what was written to it: somebody else writes there too",
+        new.describe()
+    );
+    // Revisions are the new store's own: who watched the old one reads everything again.
+    println!("{}: {} entries of {}, read back and compared", new.describe(), read.len(), old.describe());
+    Ok(())
+}
+
+async fn fill(store: &dyn Store, entries: Vec<Line>) -> anyhow::Result<()> {
     let mut transaction = Transaction::default();
     let mut bytes = 0;
     for Line { key, value } in entries {
         let size = key.len() + value.len();
         if transaction.writes.len() == WRITES_MAX || bytes + size > TRANSACTION_BYTES_MAX {
-            commit(store.as_ref(), std::mem::take(&mut transaction)).await?;
+            commit(store, std::mem::take(&mut transaction)).await?;
             bytes = 0;
         }
         bytes += size;
         transaction.compares.push(Compare { key: key.clone(), modified: None });
         transaction.writes.push(Write { key, value: Some(value.into_bytes().into()) });
     }
-    commit(store.as_ref(), transaction).await?;
-    println!("{}: {count} entries", store.describe());
-    Ok(())
+    commit(store, transaction).await
 }
 
 async fn commit(store: &dyn Store, transaction: Transaction) -> anyhow::Result<()> {

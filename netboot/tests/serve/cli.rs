@@ -116,6 +116,20 @@ async fn a_store_moves_into_another() {
     ok(&server, &["store", "import", "--config", &config, &file]);
     server.start().await;
     assert_eq!(server.get("/v1/machines").await.1["machines"], before["machines"]);
+    // Once more, from store to store.
+    server.kill();
+    let to = server.path("to.yaml").display().to_string();
+    let new = serde_json::json!({ "store": { "embedded": server.path("new.redb") } });
+    std::fs::write(&to, new.to_string()).unwrap();
+    let said = ok(&server, &["store", "migrate", "--config", &config, "--to", &to]);
+    assert!(said.contains("read back and compared"), "{said}");
+    let (code, _, error) = server.run(&["store", "migrate", "--config", &config, "--to", &to]);
+    assert!(code == 1 && error.contains("is not empty"), "{error}");
+    let (code, _, error) = server.run(&["store", "migrate", "--config", &config, "--to", &config]);
+    assert!(code == 1 && error.contains("name the same store"), "{error}");
+    std::fs::rename(server.path("new.redb"), server.path("inventory.redb")).unwrap();
+    server.start().await;
+    assert_eq!(server.get("/v1/machines").await.1["machines"], before["machines"]);
     // And goes on: places and audit entries are as they were.
     let more = serde_json::json!([{ "serial": "more", "rack": 0, "role": "cs" }]);
     let (status, answer) = server.ask(hyper::Method::POST, "/v1/machines", &more).await;
