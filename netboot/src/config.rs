@@ -15,6 +15,19 @@ pub struct Config {
     pub socket: PathBuf,
     /// For others, with certificates of both sides; nobody else unless set.
     pub https: Option<Https>,
+    /// The web page for people at this machine, without certificates and for reading alone: a loopback address; nowhere unless set.
+    #[serde(default, deserialize_with = "loopback")]
+    pub web: Option<SocketAddr>,
+}
+
+fn loopback<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let read = Option::<SocketAddr>::deserialize(deserializer)?;
+    match read {
+        Some(address) if !address.ip().is_loopback() => Err(serde::de::Error::custom(format!(
+            "`{address}` can be reached from elsewhere, and it asks for no certificate: write 127.0.0.1:10080; `https` serves the page too"
+        ))),
+        Some(_) | None => Ok(read),
+    }
 }
 
 /// One of two.
@@ -115,6 +128,9 @@ mod tests {
         let error = parse::<Config>("netboot.yaml", "store:\n  etcd:\n    endpoint: []\n").unwrap_err();
         assert!(error.starts_with("netboot.yaml:3:5: store.etcd"), "{error}");
         assert!(error.contains("unknown field `endpoint`"), "{error}");
+        assert_eq!(parse::<Config>("f", "store: {embedded: x}\nweb: '[::1]:80'").unwrap().web, "[::1]:80".parse().ok());
+        let open = parse::<Config>("f", "store: {embedded: x}\nweb: 0.0.0.0:80").unwrap_err();
+        assert!(open.contains("can be reached from elsewhere"), "{open}");
         assert!(parse::<Config>("f", "store: {file: x}").unwrap_err().contains("unknown variant `file`"));
     }
 }

@@ -34,6 +34,21 @@ pub enum Kind {
     TooMuch,
 }
 
+impl Kind {
+    /// Its name, as answers say it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::NotFound => "not-found",
+            Self::Conflict => "conflict",
+            Self::Transition => "transition",
+            Self::Forbidden => "forbidden",
+            Self::TooMuch => "too-much",
+        }
+    }
+}
+
 impl Refusal {
     /// A value that is wrong in itself.
     pub fn invalid(field: impl Into<String>, message: impl Into<String>, rule: impl Into<String>) -> Self {

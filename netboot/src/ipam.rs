@@ -15,6 +15,7 @@ pub use change::{Move, moves};
 
 use crate::error::Refusal;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -28,7 +29,7 @@ pub const POOLS_MAX: usize = 64;
 pub const RACK_NUMBER_MAX: u32 = 65_535;
 
 /// The address plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ipam {
     /// Most machines of a rack beside its boot server.
@@ -45,10 +46,11 @@ pub struct Ipam {
 }
 
 /// A prefix of which each rack gets a part.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pool {
     /// The prefix.
+    #[schemars(with = "String")]
     pub prefix: IpNet,
     /// Added to every address; of the same family.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,7 +125,7 @@ pub struct LeaseRange {
 }
 
 /// What an address is in the plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "is")]
 pub enum Meaning {
     /// An address of the machine with this place, whether there is one or not.

@@ -83,6 +83,12 @@ async fn serve(path: &Path) -> anyhow::Result<()> {
     let log = log.with_ansi(std::io::stderr().is_terminal());
     tracing_subscriber::registry().with(log.with_filter(filter)).init();
     let config = load(path)?;
+    // As many sockets as the system allows: what comes is bounded by the server itself.
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: files.maximum, ..files };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     let service = Service::start(store::open(&config.store)?).await?;

@@ -11,6 +11,7 @@ pub use range::Range;
 use crate::error::Refusal;
 use crate::inventory::machine::word;
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -23,7 +24,7 @@ pub const PORTS_MAX: usize = 1_024;
 pub const ROLES_MAX: usize = 256;
 
 /// The plan of the fabric.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     /// Who has which AS.
@@ -50,7 +51,7 @@ const fn default_max_prefixes() -> u32 {
 }
 
 /// Who has which AS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub enum AsPlan {
     /// Switches and machines of a rack share `base + rack`; machines dial the switches, which reflect.
@@ -68,7 +69,7 @@ pub enum AsPlan {
 }
 
 /// A top-of-rack switch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Switch {
     /// Its rack.
@@ -79,6 +80,7 @@ pub struct Switch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asn: Option<u32>,
     /// On its `lo`.
+    #[schemars(with = "Vec<String>")]
     pub addresses: Vec<IpNet>,
     /// Sessions upwards, by name of the peer.
     #[serde(default)]
@@ -89,7 +91,7 @@ pub struct Switch {
 }
 
 /// A session of a switch with a spine: by address, or on an interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Uplink {
     /// The spine's AS.
@@ -103,7 +105,7 @@ pub struct Uplink {
 }
 
 /// `asn:1:ROLE` and `asn:2:RACK` on every route of a machine. The same from a machine is a lie, and its route is refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mark {
     /// The fabric's own AS.

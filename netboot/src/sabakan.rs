@@ -8,15 +8,17 @@ use crate::inventory::state::State;
 use crate::ipam::{Ipam, Pool};
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Its `IPAMConfig`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct IpamConfig {
     max_nodes_in_rack: u32,
+    #[schemars(with = "String")]
     node_ipv4_pool: Ipv4Net,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     node_ipv4_offset: String,
@@ -26,6 +28,7 @@ pub struct IpamConfig {
     node_index_offset: u32,
     #[serde(default = "one")]
     node_gateway_offset: u32,
+    #[schemars(with = "String")]
     bmc_ipv4_pool: Ipv4Net,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     bmc_ipv4_offset: String,
@@ -40,7 +43,7 @@ const fn one() -> u32 {
 }
 
 /// Its `DHCPConfig`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct DhcpConfig {
     #[serde(default = "sixty")]
@@ -57,7 +60,7 @@ const fn sixty() -> u32 {
 }
 
 /// A machine as somebody registers it: an element of machines.json.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct MachineSpec {
     serial: String,
@@ -81,7 +84,7 @@ pub struct MachineSpec {
     _register_date: Option<Timestamp>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct BmcSpec {
     #[serde(rename = "type", default)]
@@ -93,7 +96,7 @@ struct BmcSpec {
 }
 
 /// An element of machines.json, or of what `sabactl machines get` prints: that one keeps its index.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a machine with serial, rack, role, labels and bmc, alone or under `spec`")]
 pub enum MachineFile {
     /// From `sabactl machines get`.
@@ -108,7 +111,7 @@ pub enum MachineFile {
 }
 
 /// The state in `sabactl machines get`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct StatusFile {
     /// Its name.
     pub state: State,
@@ -228,7 +231,7 @@ impl DhcpConfig {
 }
 
 /// A machine as Sabakan's clients read it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct MachineView {
     spec: SpecView,
@@ -236,7 +239,7 @@ pub struct MachineView {
     info: InfoView,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 struct SpecView {
     serial: String,
@@ -252,7 +255,7 @@ struct SpecView {
     bmc: BmcView,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 struct BmcView {
     #[serde(rename = "type")]
     kind: String,
@@ -261,7 +264,7 @@ struct BmcView {
     ipv6: Option<Ipv6Addr>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 struct StatusView {
     timestamp: Timestamp,
     /// Seconds in this state.
@@ -269,23 +272,23 @@ struct StatusView {
     state: State,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 struct InfoView {
     network: NetworkView,
     bmc: BmcInfoView,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 struct NetworkView {
     ipv4: Vec<InterfaceView>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 struct BmcInfoView {
     ipv4: Option<InterfaceView>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 struct InterfaceView {
     address: IpAddr,
     netmask: Ipv4Addr,

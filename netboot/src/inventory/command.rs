@@ -5,6 +5,7 @@ use super::state::State;
 use crate::ipam::Ipam;
 use crate::plan::{Plan, Range};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -97,7 +98,7 @@ pub enum Command {
 }
 
 /// What DHCP tells beside addresses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dhcp {
     /// How long an address is lent.

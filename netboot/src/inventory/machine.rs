@@ -4,6 +4,7 @@ use crate::error::Refusal;
 use crate::inventory::state::{Passage, Status};
 use crate::plan::Range;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -26,7 +27,7 @@ pub const WORD_MAX: usize = 63;
 const TEXT_MAX: usize = 256;
 
 /// Everything known about one machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Machine {
     /// What the vendor calls it: the key of the record.
     pub serial: String,
@@ -93,7 +94,7 @@ impl Machine {
 }
 
 /// What tells a machine apart beside its serial number. Each is of one machine only.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ids {
     /// MAC addresses in small letters with colons.
@@ -108,7 +109,7 @@ pub struct Ids {
 }
 
 /// A management controller.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bmc {
     /// What it speaks, as `Redfish` or `IPMI-2.0`.
@@ -123,7 +124,7 @@ pub struct Bmc {
 }
 
 /// Facts about hardware, as an agent or the management controller reports them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Hardware {
     /// Who made it.
@@ -158,7 +159,7 @@ const fn is_zero(number: &u64) -> bool {
 }
 
 /// A disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
     /// As the system calls it.
@@ -174,7 +175,7 @@ pub struct Disk {
 }
 
 /// A network card.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nic {
     /// As the system calls it.
@@ -187,7 +188,7 @@ pub struct Nic {
 }
 
 /// What somebody says about a machine to register it. What is left out follows from the plan.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
     /// See [`Machine::serial`].

@@ -6,6 +6,7 @@ use super::machine::Machine;
 use super::state::State;
 use crate::error::Refusal;
 use crate::ipam::RACK_NUMBER_MAX;
+use jiff::Timestamp;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -36,6 +37,22 @@ enum What {
     BmcType(Vec<String>),
     State(Vec<State>),
     Mac(Vec<String>),
+    DaysLeft { least: i64, now: Timestamp },
+}
+
+/// Conditions as Sabakan's GraphQL writes them: of each list any value, but all labels; an empty list asks for nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Labels with their values.
+    pub labels: Vec<(String, String)>,
+    /// Racks.
+    pub racks: Vec<u32>,
+    /// Roles.
+    pub roles: Vec<String>,
+    /// States.
+    pub states: Vec<State>,
+    /// At least so many whole days until the machine leaves, from a time on; none are left of one that has no date.
+    pub days_left: Option<(i64, Timestamp)>,
 }
 
 /// Keys of a query, each also with `without-`.
@@ -65,6 +82,27 @@ impl Query {
             query.terms.push(Term { negated, what: what(key, name, &values)? });
         }
         Ok(query)
+    }
+
+    /// Adds conditions, or that none of them holds; of labels any one then excludes a machine.
+    ///
+    /// # Errors
+    /// When the query has more than [`VALUES_MAX`] values.
+    pub fn add(&mut self, wanted: Wanted, negated: bool) -> Result<(), Refusal> {
+        let Wanted { labels, racks, roles, states, days_left } = wanted;
+        let count = labels.len() + racks.len() + roles.len() + states.len();
+        if count > VALUES_MAX {
+            let refusal = Refusal::invalid("", format!("{count} values in one query"), format!("at most {VALUES_MAX}"));
+            return Err(refusal.of(crate::error::Kind::TooMuch));
+        }
+        let labels = labels.into_iter().map(|label| What::Labels(vec![label]));
+        let racks = (!racks.is_empty()).then_some(What::Rack(racks));
+        let roles = (!roles.is_empty()).then_some(What::Role(roles));
+        let states = (!states.is_empty()).then_some(What::State(states));
+        let days = days_left.map(|(least, now)| What::DaysLeft { least, now });
+        let all = labels.chain(racks).chain(roles).chain(states).chain(days);
+        self.terms.extend(all.map(|what| Term { negated, what }));
+        Ok(())
     }
 
     /// The serial numbers asked for, when no other machine can be meant: they are looked up instead of searched.
@@ -141,6 +179,10 @@ impl What {
             Self::BmcType(all) => all.contains(&machine.bmc.kind),
             Self::State(all) => all.contains(&machine.state.name),
             Self::Mac(all) => machine.ids.macs.iter().any(|mac| all.contains(mac)),
+            Self::DaysLeft { least, now } => {
+                let days = |at: Timestamp| at.duration_since(*now).as_secs() / 86_400;
+                machine.retires.map_or(i64::MIN, days) >= *least
+            }
         }
     }
 }
@@ -194,6 +236,46 @@ mod tests {
             }
         }
         assert!(query("rack=1&without-state=healthy").unwrap().matches(&subject));
+    }
+
+    /// As `matchMachine` of Sabakan's schema: any value of a list, all labels wanted, no label unwanted, whole days rounded down.
+    #[test]
+    fn what_graphql_asks() {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let mut subject = machine("a", 1, 4);
+        subject.labels.insert("zone".to_owned(), "x".to_owned());
+        subject.retires = Some(now + jiff::SignedDuration::from_hours(24 * 10 + 23));
+        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let labels = |labels: &[(&str, &str)]| Wanted {
+            labels: labels.iter().map(|(name, value)| label(name, value)).collect(),
+            ..Wanted::default()
+        };
+        let days = |least| Wanted { days_left: Some((least, now)), ..Wanted::default() };
+        // Wanted; holds as `having`; holds as `notHaving`.
+        for (wanted, having, without) in [
+            (Wanted::default(), true, true),
+            (labels(&[("zone", "x")]), true, false),
+            (labels(&[("zone", "y")]), false, true),
+            (labels(&[("zone", "x"), ("disk", "ssd")]), false, false),
+            (Wanted { racks: vec![0, 1], ..Wanted::default() }, true, false),
+            (Wanted { racks: vec![0], ..Wanted::default() }, false, true),
+            (Wanted { roles: vec!["ss".to_owned()], ..Wanted::default() }, false, true),
+            (Wanted { states: vec![State::Uninitialized, State::Healthy], ..Wanted::default() }, true, false),
+            (days(10), true, false),
+            (days(11), false, true),
+        ] {
+            for (negated, holds) in [(false, having), (true, without)] {
+                let mut query = Query::default();
+                query.add(wanted.clone(), negated).unwrap();
+                assert_eq!(query.matches(&subject), holds, "{wanted:?}, negated: {negated}");
+            }
+        }
+        subject.retires = None;
+        let mut query = Query::default();
+        query.add(days(-1_000_000), false).unwrap();
+        assert!(!query.matches(&subject), "who has no date has no days left");
+        let many = Wanted { racks: vec![0; 257], ..Wanted::default() };
+        assert!(query.add(many, false).unwrap_err().message.contains("257 values"));
     }
 
     #[test]

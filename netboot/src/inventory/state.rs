@@ -13,12 +13,13 @@
 use crate::error::{Kind, Refusal};
 use crate::inventory::machine::{HISTORY_MAX, Machine, REASON_MAX};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// What a machine is fit for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Registered, not yet seen well.
@@ -104,7 +105,7 @@ impl FromStr for State {
 }
 
 /// The state a machine is in, since when, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The state.
     pub name: State,
@@ -117,7 +118,7 @@ pub struct Status {
 }
 
 /// One change of state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Passage {
     /// The state it was in.
     pub from: State,

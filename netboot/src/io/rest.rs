@@ -3,14 +3,20 @@
 //! Who asks is decided before a request comes here (`server`): every request carries its actor.
 
 mod answer;
+mod graphql;
 mod machines;
+mod openapi;
+mod page;
 mod plans;
 mod sabakan;
 mod watch;
 
+use super::server::counts::Counts;
 use super::service::Service;
 use axum::Router;
-use axum::routing::{get, patch, put};
+use axum::extract::State as Shared;
+use axum::http::{Method, StatusCode};
+use axum::routing::get;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -21,30 +27,36 @@ const WATCHERS_MAX: usize = 1_024;
 #[derive(Debug)]
 struct Api {
     service: Arc<Service>,
+    counts: Arc<Counts>,
     watchers: Arc<Semaphore>,
+    graphql: graphql::GraphQl,
+    /// The document that says what can be asked.
+    openapi: serde_json::Value,
 }
 
 /// All routes.
-pub fn router(service: Arc<Service>) -> Router {
-    let api = Arc::new(Api { service, watchers: Arc::new(Semaphore::new(WATCHERS_MAX)) });
-    Router::new()
-        .route("/health", get(plans::health))
-        .route("/v1/version", get(plans::version))
-        .route("/v1/machines", get(machines::list).post(machines::register))
-        .route("/v1/machines/{serial}", get(machines::one).delete(machines::remove))
-        .route("/v1/machines/{serial}/state", put(machines::set_state))
-        .route("/v1/machines/{serial}/labels", patch(machines::label))
-        .route("/v1/machines/{serial}/retires", put(machines::retire))
-        .route("/v1/machines/{serial}/announces", put(machines::announce))
-        .route("/v1/machines/{serial}/report", put(machines::report))
-        .route("/v1/watch/machines", get(watch::machines))
-        .route("/v1/ipam", get(plans::ipam).put(plans::set_ipam))
-        .route("/v1/ipam/explain/{address}", get(plans::explain))
-        .route("/v1/plan", get(plans::plan).put(plans::set_plan))
-        .route("/v1/dhcp", get(plans::dhcp).put(plans::set_dhcp))
-        .route("/v1/fabric/config/{name}", get(plans::fabric_config))
-        .route("/v1/audit", get(plans::audit))
-        .merge(sabakan::routes())
+pub fn router(service: Arc<Service>, counts: Arc<Counts>) -> Router {
+    let about = "This document";
+    let mut all = vec![openapi::on(Method::GET, "/v1/openapi.json", get(document), about).gives::<serde_json::Value>()];
+    all.extend(page::operations());
+    all.extend(machines::operations());
+    all.extend(watch::operations());
+    all.extend(plans::operations());
+    all.extend(graphql::operations());
+    all.extend(sabakan::operations());
+    let api = Api {
+        graphql: graphql::GraphQl::new(service.clone()),
+        watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
+        openapi: openapi::document(&all),
+        service,
+        counts,
+    };
+    openapi::router(&all)
+        .method_not_allowed_fallback(openapi::wrong_method)
         .fallback(answer::nothing_here)
-        .with_state(api)
+        .with_state(Arc::new(api))
+}
+
+async fn document(Shared(api): Shared<Arc<Api>>) -> answer::Reply {
+    Ok(answer::json(StatusCode::OK, &api.openapi))
 }

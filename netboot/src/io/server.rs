@@ -1,8 +1,13 @@
 //! Listens on the local socket and for TLS, says who each connection is, and serves the API on it.
 //!
-//! Handshakes have a place and a deadline of their own: clients with wrong certificates wait for each other and for nobody else.
+//! Handshakes have places, a deadline and a turn of their own (`handshakes`): clients with wrong certificates wait for each other and for
+//! nobody else.
 
+pub mod counts;
+mod handshakes;
+mod reload;
 mod tls;
+mod web;
 
 use super::rest;
 use super::service::Service;
@@ -10,24 +15,27 @@ use crate::config::Config;
 use crate::inventory::access::{Access, Actor};
 use anyhow::Context as _;
 use axum::Router;
+use counts::Counts;
+use handshakes::Handshakes;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::future::Future;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
-/// Connections at a time, each of the local socket and of TLS; more wait in the kernel's queue.
+/// Connections at a time, each of the local socket and of TLS. More wait in the kernel's queue, or with their finished handshake.
 const CONNECTIONS_MAX: usize = 4_096;
-/// TLS handshakes at a time: a quarter of the connections, so that those who never finish theirs leave room for who is known already.
-const HANDSHAKES_MAX: usize = 1_024;
-/// Longest handshake.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+/// Longest wait for a place after a handshake.
+const PLACE_WITHIN: Duration = Duration::from_secs(5);
 /// Longest wait for the head of a request, also of the next one on a connection.
 const HEAD_WITHIN: Duration = Duration::from_secs(60);
 /// Octets of a head.
@@ -41,7 +49,7 @@ pub struct Server {
     /// What it serves.
     pub service: Arc<Service>,
     /// Where it listens for TLS: the ports that the system chose.
-    pub addresses: Vec<std::net::SocketAddr>,
+    pub addresses: Vec<SocketAddr>,
     socket: PathBuf,
 }
 
@@ -51,18 +59,35 @@ impl Server {
     /// # Errors
     /// When a file or address cannot be used; says which.
     pub async fn start(config: &Config, service: Arc<Service>) -> anyhow::Result<Self> {
-        let router = rest::router(service.clone());
+        let counts = Arc::new(Counts::default());
+        let router = rest::router(service.clone(), counts.clone());
         let local = listen_local(&config.socket).await?;
-        tokio::spawn(serve_local(local, router.clone()));
+        tokio::spawn(serve_local(local, router.clone(), counts.clone()));
+        if let Some(address) = &config.web {
+            let listener = TcpListener::bind(address).await.with_context(|| format!("web: {address}"))?;
+            tokio::spawn(web::listen(listener, router.clone(), counts.clone()));
+        }
         let mut addresses = Vec::new();
+        let mut hangup = signal(SignalKind::hangup())?;
         if let Some(https) = &config.https {
+            // Before the files are read: a change meanwhile is seen.
+            let known = reload::stamps(https);
             let acceptor = tls::Acceptor::new(https)?;
-            let places = Places { connections: permits(CONNECTIONS_MAX), handshakes: permits(HANDSHAKES_MAX) };
+            let handshakes = Handshakes::new(counts.clone());
+            let door =
+                Door { acceptor: acceptor.clone(), handshakes, connections: permits(CONNECTIONS_MAX), counts, router };
             for address in &https.listen {
                 let listener = TcpListener::bind(address).await.with_context(|| format!("https.listen: {address}"))?;
                 addresses.push(listener.local_addr()?);
-                tokio::spawn(serve_tls(listener, acceptor.clone(), router.clone(), places.clone()));
+                tokio::spawn(serve_tls(listener, door.clone()));
             }
+            tokio::spawn(reload::follow(acceptor, known, door.counts, hangup));
+        } else {
+            tokio::spawn(async move {
+                while hangup.recv().await.is_some() {
+                    tracing::info!("there are no certificates to read again: `https` is not configured");
+                }
+            });
         }
         Ok(Self { service, addresses, socket: config.socket.clone() })
     }
@@ -74,10 +99,14 @@ impl Drop for Server {
     }
 }
 
+/// What every listener needs.
 #[derive(Clone)]
-struct Places {
+struct Door {
+    acceptor: tls::Acceptor,
+    handshakes: Handshakes,
     connections: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
+    counts: Arc<Counts>,
+    router: Router,
 }
 
 fn permits(count: usize) -> Arc<Semaphore> {
@@ -100,7 +129,7 @@ async fn listen_local(path: &Path) -> anyhow::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn serve_local(listener: UnixListener, router: Router) {
+async fn serve_local(listener: UnixListener, router: Router, counts: Arc<Counts>) {
     let places = permits(CONNECTIONS_MAX);
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -114,47 +143,70 @@ async fn serve_local(listener: UnixListener, router: Router) {
         };
         let user = stream.peer_cred().map_or_else(|_| "local".to_owned(), |peer| format!("uid {}", peer.uid()));
         let actor = Actor { name: user, access: Access::Admin, via: "local socket".to_owned() };
-        let router = router.clone();
+        let (router, counts) = (router.clone(), counts.clone());
         tokio::spawn(async move {
-            serve(stream, router, actor).await;
+            serve(stream, router, counts, actor).await;
             drop(place);
         });
     }
 }
 
-async fn serve_tls(listener: TcpListener, acceptor: tls::Acceptor, router: Router, places: Places) {
+async fn serve_tls(listener: TcpListener, door: Door) {
     loop {
-        let Ok(place) = places.connections.clone().acquire_owned().await else { return };
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let place = door.handshakes.enter(peer.ip());
+                tokio::spawn(door.clone().receive(stream, peer, place));
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(REFUSED_WAIT).await;
-                continue;
+            }
+        }
+    }
+}
+
+impl Door {
+    /// From the first packet to the end of the connection.
+    async fn receive(self, stream: TcpStream, peer: SocketAddr, mut place: handshakes::Place) {
+        let _ = stream.set_nodelay(true);
+        let (stream, actor) = match place.shake(self.acceptor.accept(stream, peer)).await {
+            Ok(known) => known,
+            Err(failed) => {
+                tracing::debug!(%peer, %failed, "handshake");
+                return;
             }
         };
-        let (acceptor, router, handshakes) = (acceptor.clone(), router.clone(), places.handshakes.clone());
-        tokio::spawn(async move {
-            let shaken = async {
-                let _turn = handshakes.acquire_owned().await.ok()?;
-                let _ = stream.set_nodelay(true);
-                tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream, peer)).await.ok()
-            };
-            match shaken.await {
-                Some(Ok((stream, actor))) => serve(stream, router, actor).await,
-                Some(Err(error)) => tracing::debug!(%peer, error = format!("{error:#}"), "handshake"),
-                None => tracing::debug!(%peer, "no handshake in time"),
-            }
-            drop(place);
-        });
+        // His handshake counts as one until there is room, so that not more than these wait here.
+        let Ok(Ok(_connection)) = tokio::time::timeout(PLACE_WITHIN, self.connections.acquire_owned()).await else {
+            self.counts.full.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(%peer, name = actor.name, "all {CONNECTIONS_MAX} connections are taken");
+            return;
+        };
+        drop(place);
+        self.counts.connections.fetch_add(1, Ordering::Relaxed);
+        serve(stream, self.router, self.counts.clone(), actor).await;
+        self.counts.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// One connection, to its end.
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: Router, actor: Actor) {
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    router: Router,
+    counts: Arc<Counts>,
+    actor: Actor,
+) {
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(actor.clone());
-        router.clone().oneshot(request)
+        let (router, counts) = (router.clone(), counts.clone());
+        async move {
+            let answer = router.oneshot(request).await;
+            if let Ok(answer) = &answer {
+                counts.answered(answer.status().as_u16());
+            }
+            answer
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -174,6 +226,9 @@ pub async fn run(config: &Config, service: Arc<Service>, until: impl Future<Outp
     let server = Server::start(config, service).await?;
     for address in &server.addresses {
         tracing::info!(%address, "serves the API with TLS");
+    }
+    if let Some(address) = &config.web {
+        tracing::info!(%address, "serves the web page");
     }
     tracing::info!(socket = %config.socket.display(), store = server.service.store().describe(), "serves");
     pin!(until).await;

@@ -41,8 +41,37 @@ async fn ten_thousand_machines() {
     }
     times.sort();
     println!("query by label and rack: median {:?}, p99 {:?}", times[100], times[197]);
+    graphql(&server).await;
     changes(&server).await;
     println!("resident: {} MB", resident(server.id()) / 1_000);
+    let begin = Instant::now();
+    let query = "{ searchMachines { spec { serial labels { name value } rack ipv4 } status { state } } }";
+    let (_, answer) = server.ask(Method::POST, "/graphql", &json!({ "query": query })).await;
+    assert_eq!(answer["data"]["searchMachines"].as_array().map(Vec::len), Some(MACHINES));
+    println!(
+        "every machine in one answer of GraphQL: {:?}, resident then: {} MB",
+        begin.elapsed(),
+        resident(server.id()) / 1_000
+    );
+}
+
+async fn graphql(server: &Server) {
+    let query = "query s($rack: Int!, $zone: String!) {
+        searchMachines(having: { racks: [$rack], labels: [{ name: \"zone\", value: $zone }] }) {
+            spec { serial labels { name value } rack indexInRack role ipv4 bmc { bmcType ipv4 } } status { state timestamp duration }
+        }
+    }";
+    let mut times = Vec::new();
+    for turn in 0..200 {
+        let body =
+            json!({ "query": query, "variables": { "rack": turn % RACKS, "zone": format!("z{}", turn % RACKS % 7) } });
+        let begin = Instant::now();
+        let (status, answer) = server.ask(Method::POST, "/graphql", &body).await;
+        times.push(begin.elapsed());
+        assert_eq!((status, answer["data"]["searchMachines"].as_array().map(Vec::len)), (200, Some(29)), "{answer}");
+    }
+    times.sort();
+    println!("the same over GraphQL: median {:?}, p99 {:?}", times[100], times[197]);
 }
 
 async fn changes(server: &Server) {

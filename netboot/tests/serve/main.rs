@@ -11,8 +11,12 @@
 mod cli;
 mod crash;
 mod figures;
+mod graphql;
+mod handshakes;
+mod openapi;
 mod requests;
 mod roles;
+mod web;
 
 use hyper::Method;
 use serde_json::{Value, json};

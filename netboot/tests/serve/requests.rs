@@ -33,6 +33,8 @@ async fn refusals_name_field_and_rule() {
         (Method::GET, "/v1/machines?rack=x", Value::Null, 400, "rack"),
         (Method::GET, "/v1/machines?limit=x", Value::Null, 400, "limit"),
         (Method::GET, "/v1/audit?sins=1", Value::Null, 400, "sins"),
+        (Method::GET, "/v1/machines/%ff", Value::Null, 400, ""),
+        (Method::PATCH, "/v1/ipam", Value::Null, 405, ""),
         (Method::GET, "/v1/nothing", Value::Null, 404, ""),
     ] {
         let (found, answer) = server.ask(method.clone(), path, &body).await;

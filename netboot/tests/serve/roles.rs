@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use weft_netboot::io::client::Target;
 
 /// An authority, and files of what it signs.
-struct Authority {
+pub(super) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    folder: std::path::PathBuf,
+    pub(super) folder: std::path::PathBuf,
 }
 
 impl Authority {
-    fn new(server: &Server, name: &str) -> Self {
+    pub(super) fn new(server: &Server, name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -26,7 +26,7 @@ impl Authority {
         Self { issuer, folder }
     }
 
-    fn sign(&self, name: &str, sans: Vec<SanType>, usage: ExtendedKeyUsagePurpose) {
+    pub(super) fn sign(&self, name: &str, sans: Vec<SanType>, usage: ExtendedKeyUsagePurpose) {
         let mut params = CertificateParams::default();
         params.subject_alt_names = sans;
         params.extended_key_usages = vec![usage];
@@ -36,13 +36,13 @@ impl Authority {
         std::fs::write(self.folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
     }
 
-    fn client(&self, name: &str, uris: &[&str]) {
+    pub(super) fn client(&self, name: &str, uris: &[&str]) {
         let sans = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
         self.sign(name, sans, ExtendedKeyUsagePurpose::ClientAuth);
     }
 
     /// A client with a certificate of ours, that believes the server's authority.
-    fn target(&self, name: &str, port: u16, server: &Self) -> Target {
+    pub(super) fn target(&self, name: &str, port: u16, server: &Self) -> Target {
         Target::Https {
             authority: format!("127.0.0.1:{port}"),
             ca: server.folder.join("ca.pem"),
@@ -52,7 +52,7 @@ impl Authority {
     }
 }
 
-async fn with_tls(name: &str) -> (Server, Authority, u16) {
+pub(super) async fn with_tls(name: &str) -> (Server, Authority, u16) {
     let mut server = Server::new(name);
     let authority = Authority::new(&server, "ours");
     authority.sign(

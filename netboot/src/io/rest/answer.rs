@@ -86,6 +86,21 @@ impl<S: Sync> FromRequestParts<S> for Who {
     }
 }
 
+/// What stands in the path, decoded.
+pub(super) struct Path<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let read = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        let axum::extract::Path(value) = read.map_err(|error| {
+            Refusal::invalid("", format!("the path cannot be read: {error}"), "write UTF-8, percent-encoded")
+        })?;
+        Ok(Self(value))
+    }
+}
+
 /// A body of JSON.
 pub(super) struct Input<T>(pub(super) T);
 
@@ -93,23 +108,28 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
-        let octets = whole(request.into_body()).await?;
-        let mut reader = serde_json::Deserializer::from_slice(&octets);
-        let read: Result<T, _> = serde_path_to_error::deserialize(&mut reader);
-        let value = read.map_err(|error| {
-            let path = error.path().to_string();
-            let field = path.trim_start_matches('.').to_owned();
-            let field = if field == "." || field == "?" { String::new() } else { field };
-            Refusal::invalid(
-                field,
-                error.into_inner().to_string(),
-                "the body is one document of JSON in the form of the reference",
-            )
-        })?;
-        let end = reader.end();
-        end.map_err(|error| Refusal::invalid("", error.to_string(), "the body is one document of JSON"))?;
-        Ok(Self(value))
+        Ok(Self(document(request.into_body(), BODY_MAX).await?))
     }
+}
+
+/// A body that is one document of JSON, of so many octets at most.
+pub(super) async fn document<T: DeserializeOwned>(body: Body, most: usize) -> Result<T, Failure> {
+    let octets = whole(body, most).await?;
+    let mut reader = serde_json::Deserializer::from_slice(&octets);
+    let read: Result<T, _> = serde_path_to_error::deserialize(&mut reader);
+    let value = read.map_err(|error| {
+        let path = error.path().to_string();
+        let field = path.trim_start_matches('.').to_owned();
+        let field = if field == "." || field == "?" { String::new() } else { field };
+        Refusal::invalid(
+            field,
+            error.into_inner().to_string(),
+            "the body is one document of JSON in the form of the reference",
+        )
+    })?;
+    let end = reader.end();
+    end.map_err(|error| Refusal::invalid("", error.to_string(), "the body is one document of JSON"))?;
+    Ok(value)
 }
 
 /// A body of text: Sabakan takes a state or a date so.
@@ -119,19 +139,19 @@ impl<S: Sync> FromRequest<S> for Text {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
-        let octets = whole(request.into_body()).await?;
+        let octets = whole(request.into_body(), BODY_MAX).await?;
         let text = String::from_utf8(octets).map_err(|_| Refusal::invalid("", "the body is no text", "write UTF-8"))?;
         Ok(Self(text.trim().to_owned()))
     }
 }
 
-async fn whole(body: Body) -> Result<Vec<u8>, Failure> {
-    let read = tokio::time::timeout(BODY_WITHIN, to_bytes(body, BODY_MAX)).await;
+async fn whole(body: Body, most: usize) -> Result<Vec<u8>, Failure> {
+    let read = tokio::time::timeout(BODY_WITHIN, to_bytes(body, most)).await;
     match read {
         Ok(Ok(octets)) => Ok(octets.to_vec()),
         Ok(Err(_)) => {
             let refusal =
-                Refusal::invalid("", "the body is too large, or ended early", format!("at most {BODY_MAX} octets"));
+                Refusal::invalid("", "the body is too large, or ended early", format!("at most {most} octets"));
             Err(refusal.of(Kind::TooMuch).into())
         }
         Err(_) => {

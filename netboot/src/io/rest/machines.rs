@@ -1,18 +1,21 @@
 //! Machines: asked for, registered, changed.
 
 use super::Api;
-use super::answer::{Input, Pairs, Reply, Who, json};
+use super::answer::{Input, Pairs, Path, Reply, Who, json};
+use super::openapi::{Operation, on};
 use crate::error::Refusal;
 use crate::inventory::Inventory;
-use crate::inventory::access::Actor;
+use crate::inventory::access::{Access, Actor};
 use crate::inventory::command::Command;
 use crate::inventory::machine::{Hardware, Ids, Machine, Spec};
 use crate::inventory::query::Query;
 use crate::inventory::state::State;
 use crate::plan::Range;
-use axum::extract::{Path, State as Shared};
-use axum::http::StatusCode;
+use axum::extract::State as Shared;
+use axum::http::{Method, StatusCode};
+use axum::routing::{delete, get, patch, post, put};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,9 +23,62 @@ use std::sync::Arc;
 /// Machines of one answer unless `limit` says less; the rest is asked for with `after`.
 pub(super) const PAGE: usize = 1_000;
 
+/// Keys of a query, for people who read the document.
+const QUERY: &[(&str, &str)] = &[
+    ("serial", "Serial numbers, with commas between them; as each of the following also with `without-` before it"),
+    ("name", "Host names"),
+    ("labels", "LABEL=VALUE, of several all"),
+    ("rack", "Racks"),
+    ("role", "Roles"),
+    ("ipv4", "Addresses of machines or their BMCs"),
+    ("ipv6", "Addresses of machines or their BMCs"),
+    ("bmc-type", "Types of BMC"),
+    ("state", "States"),
+    ("mac", "MAC addresses"),
+    ("limit", "Most machines of the answer, up to 1,000"),
+    ("after", "The serial number behind which the answer begins"),
+];
+
+/// What can be asked about machines.
+pub(super) fn operations() -> Vec<Operation> {
+    let serial = "/v1/machines/{serial}";
+    vec![
+        on(Method::GET, "/v1/machines", get(list), "Machines that a query means, a page of them")
+            .needs(Access::Read)
+            .asks(QUERY)
+            .gives::<Page<'static>>(),
+        on(Method::POST, "/v1/machines", post(register), "Register machines, at most 60: all of them or none")
+            .needs(Access::Operator)
+            .takes::<Vec<Spec>>()
+            .created()
+            .gives::<Page<'static>>(),
+        on(Method::GET, serial, get(one), "One machine; a machine may read its own").gives::<Machine>(),
+        on(Method::DELETE, serial, delete(remove), "Delete a retired machine").needs(Access::Admin),
+        on(Method::PUT, "/v1/machines/{serial}/state", put(set_state), "Say what it is fit for; `admin` retires")
+            .needs(Access::Operator)
+            .takes::<StateBody>()
+            .gives::<Machine>(),
+        on(Method::PATCH, "/v1/machines/{serial}/labels", patch(label), "Add, change and remove labels")
+            .needs(Access::Operator)
+            .takes::<LabelsBody>()
+            .gives::<Machine>(),
+        on(Method::PUT, "/v1/machines/{serial}/retires", put(retire), "Say when it is to leave")
+            .needs(Access::Operator)
+            .takes::<RetireBody>()
+            .gives::<Machine>(),
+        on(Method::PUT, "/v1/machines/{serial}/announces", put(announce), "Say all that it may announce of its own")
+            .needs(Access::Operator)
+            .takes::<Vec<Range>>()
+            .gives::<Machine>(),
+        on(Method::PUT, "/v1/machines/{serial}/report", put(report), "Say what is in it; a machine reports itself")
+            .takes::<ReportBody>()
+            .gives::<Machine>(),
+    ]
+}
+
 /// An answer with machines.
-#[derive(Debug, Serialize)]
-struct Page<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Page<'a> {
     /// What the answer knows.
     revision: u64,
     machines: &'a [Arc<Machine>],
@@ -86,7 +142,7 @@ pub(super) async fn remove(Shared(api): Shared<Arc<Api>>, Who(actor): Who, Path(
     changed(&api, &actor, &Command::Remove { serial }).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StateBody {
     state: State,
@@ -103,7 +159,7 @@ pub(super) async fn set_state(
     changed(&api, &actor, &Command::SetState { serial, to: state, reason }).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LabelsBody {
     #[serde(default)]
@@ -121,7 +177,7 @@ pub(super) async fn label(
     changed(&api, &actor, &Command::Label { serial, set, remove }).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RetireBody {
     at: Option<Timestamp>,
@@ -145,7 +201,7 @@ pub(super) async fn announce(
     changed(&api, &actor, &Command::Announce { serial, ranges }).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReportBody {
     #[serde(default)]

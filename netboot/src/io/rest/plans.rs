@@ -1,35 +1,128 @@
 //! The plans, the configurations that follow from them, and the audit log.
 
 use super::Api;
-use super::answer::{Input, Pairs, Reply, Who, json};
+use super::answer::{Input, Pairs, Path, Reply, Who, json};
+use super::openapi::{Operation, on};
 use crate::error::Refusal;
-use crate::inventory::audit::AuditQuery;
+use crate::inventory::access::Access;
+use crate::inventory::audit::{AuditLine, AuditQuery};
 use crate::inventory::command::{Command, Dhcp};
+use crate::inventory::state::State;
 use crate::ipam::{Ipam, Meaning};
 use crate::plan::{Plan, generate};
-use axum::extract::{Path, State as Shared};
-use axum::http::{StatusCode, header};
+use axum::extract::State as Shared;
+use axum::http::{Method, StatusCode, header};
 use axum::response::IntoResponse as _;
+use axum::routing::{get, put};
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Audit entries of one answer.
 const AUDIT_MAX: usize = 1_000;
 
+/// What can be asked about everything that is no machine.
+pub(super) fn operations() -> Vec<Operation> {
+    let entries: &[(&str, &str)] = &[
+        ("since", "Not older than this time (RFC 3339)"),
+        ("until", "Older than this time"),
+        ("subject", "About this machine, or ipam, plan, dhcp"),
+        ("limit", "Most entries of the answer, up to 1,000; 100 unless given"),
+    ];
+    vec![
+        on(Method::GET, "/health", get(health), "Whether this server knows the store").gives::<Health>(),
+        on(Method::GET, "/v1/version", get(version), "What answers").gives::<Version>(),
+        on(Method::GET, "/v1/ipam", get(ipam), "The address plan").needs(Access::Read).gives::<Ipam>(),
+        on(Method::PUT, "/v1/ipam", put(set_ipam), "Change it; no machine is moved")
+            .needs(Access::Admin)
+            .takes::<Ipam>()
+            .gives::<Ipam>(),
+        on(Method::GET, "/v1/ipam/explain/{address}", get(explain), "What an address is, and whose")
+            .needs(Access::Read)
+            .gives::<Explained<'static>>(),
+        on(Method::GET, "/v1/plan", get(plan), "The plan of the fabric").needs(Access::Read).gives::<Plan>(),
+        on(Method::PUT, "/v1/plan", put(set_plan), "Change it").needs(Access::Admin).takes::<Plan>().gives::<Plan>(),
+        on(Method::GET, "/v1/dhcp", get(dhcp), "What DHCP tells").needs(Access::Read).gives::<Dhcp>(),
+        on(Method::PUT, "/v1/dhcp", put(set_dhcp), "Change it").needs(Access::Admin).takes::<Dhcp>().gives::<Dhcp>(),
+        on(
+            Method::GET,
+            "/v1/fabric/config/{name}",
+            get(fabric_config),
+            "Configuration of a switch or machine, as YAML",
+        )
+        .gives_text("application/yaml"),
+        on(Method::GET, "/v1/audit", get(audit), "Who changed what, newest first")
+            .needs(Access::Read)
+            .asks(entries)
+            .gives::<AuditPage>(),
+        on(Method::GET, "/metrics", get(metrics), "Figures for Prometheus")
+            .needs(Access::Read)
+            .gives_text("text/plain"),
+    ]
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Health {
+    /// `healthy`.
+    health: &'static str,
+    /// The revision of the store that this server knows.
+    revision: u64,
+    /// How many there are.
+    machines: usize,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Version {
+    version: &'static str,
+    /// Which store, in words.
+    store: String,
+}
+
+/// What an address is.
+#[derive(Serialize, JsonSchema)]
+struct Explained<'a> {
+    address: IpAddr,
+    /// Its place in the plan; null when it has none.
+    meaning: Option<Meaning>,
+    /// Who has it; null when nobody does.
+    machine: Option<Owner<'a>>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Owner<'a> {
+    serial: &'a str,
+    name: &'a str,
+    state: State,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct AuditPage {
+    entries: Vec<AuditLine>,
+}
+
+/// Figures, as `metrics` names them.
+pub(super) async fn metrics(Shared(api): Shared<Arc<Api>>, Who(actor): Who) -> Reply {
+    actor.may_read(None)?;
+    let watchers = super::WATCHERS_MAX - api.watchers.available_permits();
+    let text = crate::metrics::text(&api.service.inventory(), watchers, &api.counts);
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
+}
+
 /// Whether this server knows the store; no question to it, so that a slow disk does not take the service away.
 pub(super) async fn health(Shared(api): Shared<Arc<Api>>) -> Reply {
     let inventory = api.service.inventory();
     let (revision, machines) = (inventory.revision().0, inventory.machines().len());
-    Ok(json(StatusCode::OK, &serde_json::json!({ "health": "healthy", "revision": revision, "machines": machines })))
+    Ok(json(StatusCode::OK, &Health { health: "healthy", revision, machines }))
 }
 
 pub(super) async fn version(Shared(api): Shared<Arc<Api>>) -> Reply {
-    let document = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "store": api.service.store().describe() });
-    Ok(json(StatusCode::OK, &document))
+    let version = Version { version: env!("CARGO_PKG_VERSION"), store: api.service.store().describe() };
+    Ok(json(StatusCode::OK, &version))
 }
 
-fn or_missing<T: serde::Serialize>(what: &str, found: Option<Arc<T>>) -> Reply {
+fn or_missing<T: Serialize>(what: &str, found: Option<Arc<T>>) -> Reply {
     let rule = || format!("set one first: `weft-netboot {what} set FILE`");
     let missing = || Refusal::not_found("setting", what);
     let found = found.ok_or_else(|| Refusal { rule: rule(), ..missing() })?;
@@ -83,11 +176,8 @@ pub(super) async fn explain(Shared(api): Shared<Arc<Api>>, Who(actor): Who, Path
         }
         Some(Meaning::Gateway { .. } | Meaning::Lease { .. } | Meaning::Unused { .. }) | None => None,
     };
-    let document = serde_json::json!({
-        "address": address,
-        "meaning": meaning,
-        "machine": owner.map(|machine| serde_json::json!({ "serial": machine.serial, "name": machine.name, "state": machine.state.name })),
-    });
+    let owner = owner.map(|machine| Owner { serial: &machine.serial, name: &machine.name, state: machine.state.name });
+    let document = Explained { address, meaning, machine: owner };
     Ok(json(StatusCode::OK, &document))
 }
 
@@ -116,5 +206,5 @@ pub(super) async fn audit(Shared(api): Shared<Arc<Api>>, Who(actor): Who, mut pa
     };
     pairs.empty("since, until, subject or limit")?;
     let entries = api.service.audit(&asked).await?;
-    Ok(json(StatusCode::OK, &serde_json::json!({ "entries": entries })))
+    Ok(json(StatusCode::OK, &AuditPage { entries }))
 }

@@ -4,22 +4,24 @@
 //! Differs from Sabakan: who may write is decided by roles, not by the address a request comes from.
 
 use super::Api;
-use super::answer::{Failure, Input, Pairs, Reply, Text, Who, json};
+use super::answer::{Failure, Input, Pairs, Path, Reply, Text, Who, json};
 use super::machines::found;
+use super::openapi::{Operation, on};
 use crate::error::{Kind, NetbootError, Refusal};
-use crate::inventory::access::Actor;
+use crate::inventory::access::{Access, Actor};
 use crate::inventory::audit::AuditQuery;
 use crate::inventory::command::Command;
 use crate::inventory::query::Query;
 use crate::inventory::state::State;
 use crate::io::service::now;
 use crate::sabakan::{DhcpConfig, IpamConfig, MachineFile, MachineView};
-use axum::Router;
-use axum::extract::{Path, State as Shared};
-use axum::http::{StatusCode, header};
+use axum::extract::State as Shared;
+use axum::http::{Method, StatusCode, header};
 use axum::response::IntoResponse as _;
-use axum::routing::{delete, get, put};
+use axum::routing::{delete, get, post, put};
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -27,17 +29,46 @@ use std::sync::Arc;
 /// Entries of one answer of `logs`.
 const LOGS_MAX: usize = 10_000;
 
-pub(super) fn routes() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/version", get(version))
-        .route("/api/v1/config/ipam", get(ipam).put(set_ipam))
-        .route("/api/v1/config/dhcp", get(dhcp).put(set_dhcp))
-        .route("/api/v1/machines", get(list).post(register))
-        .route("/api/v1/machines/{serial}", delete(remove))
-        .route("/api/v1/state/{serial}", get(state).put(set_state))
-        .route("/api/v1/labels/{serial}/{label}", put(set_label).delete(remove_label))
-        .route("/api/v1/retire-date/{serial}", put(retire))
-        .route("/api/v1/logs", get(logs))
+pub(super) fn operations() -> Vec<Operation> {
+    let days: &[(&str, &str)] = &[("since", "A day, as 20260131"), ("until", "The day behind the last one")];
+    let (label, machine) = ("/api/v1/labels/{serial}/{label}", "/api/v1/machines/{serial}");
+    let on = |method, path, handler, about| on(method, path, handler, about).needs(Access::Read);
+    vec![
+        on(Method::GET, "/version", get(version), "Sabakan: its version").gives::<Version>(),
+        on(Method::GET, "/api/v1/config/ipam", get(ipam), "Sabakan: the address plan").gives::<IpamConfig>(),
+        on(Method::PUT, "/api/v1/config/ipam", put(set_ipam), "Sabakan: change it")
+            .needs(Access::Admin)
+            .takes::<IpamConfig>(),
+        on(Method::GET, "/api/v1/config/dhcp", get(dhcp), "Sabakan: what DHCP tells").gives::<DhcpConfig>(),
+        on(Method::PUT, "/api/v1/config/dhcp", put(set_dhcp), "Sabakan: change it")
+            .needs(Access::Admin)
+            .takes::<DhcpConfig>(),
+        on(Method::GET, "/api/v1/machines", get(list), "Sabakan: machines that a query means; 404 when there are none")
+            .gives::<Vec<MachineView>>(),
+        on(Method::POST, "/api/v1/machines", post(register), "Sabakan: register machines")
+            .needs(Access::Operator)
+            .takes::<Vec<MachineFile>>()
+            .created(),
+        on(Method::DELETE, machine, delete(remove), "Sabakan: delete a retired machine").needs(Access::Admin),
+        on(Method::GET, "/api/v1/state/{serial}", get(state), "Sabakan: the state of a machine")
+            .gives_text("text/plain"),
+        on(Method::PUT, "/api/v1/state/{serial}", put(set_state), "Sabakan: say what it is fit for")
+            .needs(Access::Operator)
+            .takes_text(),
+        on(Method::PUT, label, put(set_label), "Sabakan: set a label").needs(Access::Operator).takes_text(),
+        on(Method::DELETE, label, delete(remove_label), "Sabakan: remove a label").needs(Access::Operator),
+        on(Method::PUT, "/api/v1/retire-date/{serial}", put(retire), "Sabakan: say when it is to leave")
+            .needs(Access::Operator)
+            .takes_text(),
+        on(Method::GET, "/api/v1/logs", get(logs), "Sabakan: the audit log, oldest first")
+            .asks(days)
+            .gives_text("application/json"),
+    ]
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Version {
+    version: &'static str,
 }
 
 /// neco.md §1.3: 500 for a forbidden transition.
@@ -56,7 +87,7 @@ async fn run(api: &Api, actor: &Actor, command: Command, status: StatusCode) -> 
 }
 
 async fn version() -> Reply {
-    Ok(json(StatusCode::OK, &serde_json::json!({ "version": env!("CARGO_PKG_VERSION") })))
+    Ok(json(StatusCode::OK, &Version { version: env!("CARGO_PKG_VERSION") }))
 }
 
 async fn ipam(Shared(api): Shared<Arc<Api>>, Who(actor): Who) -> Reply {

@@ -7,14 +7,19 @@
 
 use super::Api;
 use super::answer::{Failure, Pairs, Reply, Who};
+use super::openapi::{Operation, on};
 use crate::error::{Kind, NetbootError, Refusal};
 use crate::inventory::MACHINES;
+use crate::inventory::access::Access;
+use crate::inventory::machine::Machine;
 use crate::store::{Event, Revision, StoreError, Watch};
 use axum::body::{Body, Bytes};
 use axum::extract::State as Shared;
-use axum::http::header;
+use axum::http::{Method, header};
 use axum::response::IntoResponse as _;
+use axum::routing::get;
 use futures_util::stream;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::convert::Infallible;
@@ -26,11 +31,24 @@ use tokio::sync::OwnedSemaphorePermit;
 /// After so long without a change an empty line shows that the server is there.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
-#[derive(Serialize)]
-struct Line<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Line<'a> {
     revision: u64,
     serial: &'a str,
+    /// As it is now; null when it was removed.
+    #[schemars(with = "Option<Machine>")]
     machine: Option<&'a RawValue>,
+}
+
+pub(super) fn operations() -> Vec<Operation> {
+    let about = "A line for each change of a machine; the line {\"revision\":R,\"resync\":true} is the last one of a watcher that is to read \
+        everything again; an empty line is a sign of life";
+    vec![
+        on(Method::GET, "/v1/watch/machines", get(machines), about)
+            .needs(Access::Read)
+            .asks(&[("since", "A revision: what happened after it; from now on unless given")])
+            .gives_lines::<Line<'static>>(),
+    ]
 }
 
 struct Watching {

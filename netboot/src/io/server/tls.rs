@@ -13,34 +13,41 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+/// Takes connections with the certificates that are in use.
 #[derive(Clone)]
 pub(super) struct Acceptor {
-    acceptor: TlsAcceptor,
-    trust_domain: Arc<str>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    https: Https,
+    current: RwLock<TlsAcceptor>,
 }
 
 impl Acceptor {
     pub(super) fn new(https: &Https) -> anyhow::Result<Self> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(&https.client_ca).context("https.client_ca")? {
-            roots.add(certificate).with_context(|| format!("https.client_ca: {}", https.client_ca.display()))?;
-        }
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
-        let verifier = verifier.context("https.client_ca")?;
-        let key =
-            PrivateKeyDer::from_pem_file(&https.key).with_context(|| format!("https.key: {}", https.key.display()))?;
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(certificates(&https.cert).context("https.cert")?, key)
-            .context("https.cert and https.key")?;
-        Ok(Self { acceptor: Arc::new(config).into(), trust_domain: https.trust_domain.as_str().into() })
+        let current = RwLock::new(read(https)?);
+        Ok(Self { shared: Arc::new(Shared { https: https.clone(), current }) })
+    }
+
+    /// Where the certificates are.
+    pub(super) fn https(&self) -> &Https {
+        &self.shared.https
+    }
+
+    /// Reads the files again; connections from now on meet what is in them.
+    ///
+    /// # Errors
+    /// What is wrong with them; nothing has changed then.
+    pub(super) fn reload(&self) -> anyhow::Result<()> {
+        let fresh = read(&self.shared.https)?;
+        *self.shared.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
     }
 
     pub(super) async fn accept(
@@ -48,14 +55,34 @@ impl Acceptor {
         stream: TcpStream,
         peer: SocketAddr,
     ) -> anyhow::Result<(TlsStream<TcpStream>, Actor)> {
-        let stream = self.acceptor.accept(stream).await?;
+        let acceptor = self.shared.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let stream = acceptor.accept(stream).await?;
         let (_, session) = stream.get_ref();
         let first = session.peer_certificates().and_then(|chain| chain.first());
         let certificate = first.ok_or_else(|| anyhow!("no certificate"))?;
         let parsed = webpki::EndEntityCert::try_from(certificate)?;
-        let (access, name) = identity(&self.trust_domain, parsed.valid_uri_names())?;
+        let (access, name) = identity(&self.shared.https.trust_domain, parsed.valid_uri_names())?;
         Ok((stream, Actor { name, access, via: peer.ip().to_string() }))
     }
+}
+
+/// What is in the files, if it fits together.
+fn read(https: &Https) -> anyhow::Result<TlsAcceptor> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&https.client_ca).context("https.client_ca")? {
+        roots.add(certificate).with_context(|| format!("https.client_ca: {}", https.client_ca.display()))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
+    let verifier = verifier.context("https.client_ca")?;
+    let key =
+        PrivateKeyDer::from_pem_file(&https.key).with_context(|| format!("https.key: {}", https.key.display()))?;
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(certificates(&https.cert).context("https.cert")?, key)
+        .context("https.cert and https.key")?;
+    Ok(Arc::new(config).into())
 }
 
 /// Role and name; a certificate with two identities has none.

@@ -1,0 +1,37 @@
+//! What the server counts of its connections; `/metrics` shows it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Since the start, but `connections`.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Handshakes with a client that is known.
+    pub(crate) handshakes: AtomicU64,
+    /// With one that is not.
+    pub(crate) refused: AtomicU64,
+    /// Not finished in time.
+    pub(crate) late: AtomicU64,
+    /// Ended to make room.
+    pub(crate) displaced: AtomicU64,
+    /// Known clients for whom there was no place.
+    pub(crate) full: AtomicU64,
+    /// TLS connections now.
+    pub(crate) connections: AtomicU64,
+    /// Certificates read again.
+    pub(crate) reloads: AtomicU64,
+    /// And found wrong: those before stay.
+    pub(crate) reload_failures: AtomicU64,
+    /// 1 while the certificates in the files are not those in use, because they are wrong.
+    pub(crate) reload_broken: AtomicU64,
+    /// Answers by the first digit of their status, from 1.
+    pub(crate) answers: [AtomicU64; 5],
+}
+
+impl Counts {
+    /// An answer was given.
+    pub(crate) fn answered(&self, status: u16) {
+        if let Some(count) = usize::from(status / 100).checked_sub(1).and_then(|class| self.answers.get(class)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What Prometheus reads at `/metrics`. The names are in this crate's README, and a test holds the two together.
+
+use crate::inventory::Inventory;
+use crate::inventory::state::State;
+use crate::io::server::counts::Counts;
+use prometheus::{Encoder as _, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// All of them, in Prometheus' text format.
+#[must_use]
+pub fn text(inventory: &Inventory, watchers: usize, counts: &Counts) -> String {
+    let page = Page { registry: Registry::new() };
+    page.gauge("build_info", "1; what runs here is in the label", "version", [(env!("CARGO_PKG_VERSION"), 1)]);
+    let mut states = State::ALL.map(|state| (state.name(), 0));
+    for machine in inventory.machines() {
+        if let Some((_, count)) = states.iter_mut().find(|(name, _)| *name == machine.state.name.name()) {
+            *count += 1;
+        }
+    }
+    page.gauge("machines", "Machines by state", "state", states);
+    page.gauge("revision", "Revision of the store that this server knows", "", [("", inventory.revision().0)]);
+    let watchers = u64::try_from(watchers).unwrap_or(u64::MAX);
+    page.gauge("watchers", "Watch streams now", "", [("", watchers)]);
+    let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    page.gauge("tls_connections", "Connections with certificates now", "", [("", read(&counts.connections))]);
+    let handshakes = [
+        ("known", read(&counts.handshakes)),
+        ("refused", read(&counts.refused)),
+        ("late", read(&counts.late)),
+        ("displaced", read(&counts.displaced)),
+        ("full", read(&counts.full)),
+    ];
+    page.counter("tls_handshakes_total", "TLS handshakes by their end", "result", handshakes);
+    let reloads = [("done", read(&counts.reloads)), ("failed", read(&counts.reload_failures))];
+    page.counter("certificate_reloads_total", "Certificates read again, or tried to", "result", reloads);
+    let broken = read(&counts.reload_broken);
+    page.gauge(
+        "certificates_broken",
+        "1 while the files hold none that work, and those before serve",
+        "",
+        [("", broken)],
+    );
+    let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+    let answers: Vec<_> = classes.into_iter().zip(counts.answers.iter().map(read)).collect();
+    page.counter("answers_total", "Answers of the API by class of status", "class", answers);
+    page.text()
+}
+
+struct Page {
+    registry: Registry,
+}
+
+impl Page {
+    fn options(name: &str, help: &str) -> Opts {
+        Opts::new(format!("weft_netboot_{name}"), help)
+    }
+
+    /// A metric and its samples, each with the value of its label; no label when that is empty.
+    fn gauge<'a>(&self, name: &str, help: &str, label: &str, samples: impl IntoIterator<Item = (&'a str, u64)>) {
+        let labels = [label];
+        let labels = if label.is_empty() { &[][..] } else { &labels[..] };
+        let Ok(family) = IntGaugeVec::new(Self::options(name, help), labels) else { return };
+        for (value, sample) in samples {
+            let values = [value];
+            if let Ok(gauge) = family.get_metric_with_label_values(&values[..labels.len()]) {
+                gauge.set(i64::try_from(sample).unwrap_or(i64::MAX));
+            }
+        }
+        // Refused only when a name is there twice, which the test of all names would show.
+        let _ = self.registry.register(Box::new(family));
+    }
+
+    fn counter<'a>(&self, name: &str, help: &str, label: &str, samples: impl IntoIterator<Item = (&'a str, u64)>) {
+        let Ok(family) = IntCounterVec::new(Self::options(name, help), &[label]) else { return };
+        for (value, sample) in samples {
+            if let Ok(counter) = family.get_metric_with_label_values(&[value]) {
+                counter.inc_by(sample);
+            }
+        }
+        let _ = self.registry.register(Box::new(family));
+    }
+
+    fn text(&self) -> String {
+        let mut out = Vec::new();
+        // Writing to memory fails only for a metric without samples, and none of ours is.
+        if TextEncoder::new().encode(&self.registry.gather(), &mut out).is_err() {
+            out.clear();
+        }
+        String::from_utf8(out).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_readme_names_every_metric_and_no_other() {
+        let text = text(&Inventory::default(), 3, &Counts::default());
+        let names: BTreeSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
+        assert!(names.len() >= 9, "{text}");
+        let readme = include_str!("../README.md");
+        let told: BTreeSet<&str> = readme
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .filter(|word| word.starts_with("weft_netboot_"))
+            .collect();
+        assert_eq!(names, told);
+        assert!(
+            text.contains("weft_netboot_watchers 3\n") && text.contains("weft_netboot_machines{state=\"healthy\"} 0"),
+            "{text}"
+        );
+    }
+}
