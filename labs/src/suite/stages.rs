@@ -26,7 +26,11 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage { name: "fmt", about: "every file is formatted by rustfmt", run: fmt },
     Stage { name: "clippy", about: "no lint warns, in any target", run: clippy },
     Stage { name: "docs", about: "rustdoc has no warning", run: docs },
-    Stage { name: "unit", about: "cargo test of the whole workspace, but for the next five", run: unit },
+    Stage {
+        name: "unit",
+        about: "cargo test of the whole workspace, but for those with a stage of their own",
+        run: unit,
+    },
     Stage { name: "conformance", about: "the RFCs section by section, and the incidents of others", run: conformance },
     Stage { name: "fuzz-replay", about: "the corpus of every fuzz target", run: fuzz_replay },
     Stage {
@@ -40,6 +44,7 @@ pub(crate) const STAGES: &[Stage] = &[
         run: netboot::inventory,
     },
     Stage { name: "store", about: "one contract on the embedded store and on a real etcd", run: netboot::store },
+    Stage { name: "web", about: "the inventory's web page in headless Chromium", run: netboot::web },
     Stage { name: "deny", about: "licences, bans, sources and advisories of all dependencies", run: deny },
     Stage { name: "static", about: "the daemon links into one static file that runs", run: static_binary },
     Stage {
@@ -90,7 +95,7 @@ fn docs(context: &Context) -> io::Result<Outcome> {
 }
 
 /// Integration tests that are stages of their own.
-const OWN_STAGE: [&str; 7] = ["conformance", "incidents", "fuzz_replay", "netlink", "serve", "store", "etcd"];
+const OWN_STAGE: [&str; 8] = ["conformance", "incidents", "fuzz_replay", "netlink", "serve", "store", "etcd", "web"];
 
 fn unit(context: &Context) -> io::Result<Outcome> {
     let names = test_targets(&context.root)?;
