@@ -1,0 +1,48 @@
+//! Replays the committed corpus of every fuzz target (`netboot/fuzz/corpus/TARGET/*`) without a fuzzer.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+
+#[path = "../fuzz/src/lib.rs"]
+#[allow(unreachable_pub, dead_code, reason = "a library for the fuzz targets, a module here")]
+mod harness;
+
+use std::path::Path;
+
+/// Runs a target over its files; a panic names the file.
+fn replay(target: &str, run: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "no corpus for {target}");
+    for file in &files {
+        let data = std::fs::read(file).unwrap();
+        let held = std::panic::catch_unwind(|| run(&data));
+        assert!(held.is_ok(), "{} fails", file.display());
+    }
+    println!("{target}: {} files", files.len());
+}
+
+#[test]
+fn query() {
+    replay("query", harness::query);
+}
+
+#[test]
+fn documents() {
+    replay("documents", harness::documents);
+}
+
+#[test]
+fn store() {
+    replay("store", harness::store);
+}
+
+#[test]
+fn rest() {
+    replay("rest", harness::api::rest);
+}
+
+#[test]
+fn graphql() {
+    replay("graphql", harness::api::graphql);
+}
