@@ -15,6 +15,7 @@ mod objects;
 mod op;
 mod report;
 mod routes;
+mod standin;
 mod survey;
 mod table;
 #[cfg(test)]
@@ -212,6 +213,7 @@ impl Fib {
         set.sort_unstable();
         let id = self.objects.intern(spread, &Set::from(set))?;
         self.last_set = Some((spread, Arc::clone(hops), id));
+        self.follow_standins();
         Some(id)
     }
 
@@ -221,8 +223,26 @@ impl Fib {
         }
     }
 
+    /// Routes follow which groups do what another object would.
+    fn follow_standins(&mut self) {
+        if self.objects.take_changed() {
+            self.routes.set_standins(self.objects.standins());
+        }
+    }
+
+    /// Moves routes off their stand-ins when it is time: those that keep a group from getting its members back, and those whose
+    /// stand-in is none any more.
+    fn settle_standins(&mut self, now: Instant) {
+        let held_back = self.objects.held_back(self.routes.standins());
+        let wanted = self.routes.standins().is_unsettled() || !held_back.is_empty();
+        if self.leaving.settles(now, wanted) {
+            self.routes.settle(&held_back);
+        }
+    }
+
     /// Objects follow which of them routes want.
     fn follow_touched(&mut self) {
+        self.follow_standins();
         let touched = self.routes.take_touched();
         self.tidy |= !touched.is_empty();
         for id in touched {
@@ -347,7 +367,7 @@ impl Fib {
     /// The next operations on neighbours and groups alone: who died and who is back waits for nothing else. To be done like
     /// those of [`Fib::next_ops`].
     pub fn urgent_ops(&mut self, max: usize) -> Vec<Op> {
-        self.objects.next_ops(max)
+        self.objects.next_ops(max, self.routes.standins())
     }
 
     /// The next operations, at most `max`, none of which depends on another; their outcomes must be told by [`Fib::done`] before
@@ -359,10 +379,11 @@ impl Fib {
             self.retry_all();
         }
         self.leaving.look(now);
-        let ops = self.objects.next_ops(max);
+        let ops = self.objects.next_ops(max, self.routes.standins());
         if !ops.is_empty() {
             return ops;
         }
+        self.settle_standins(now);
         let ops = self.routes_to_set(max);
         if !ops.is_empty() {
             return ops;
@@ -416,7 +437,7 @@ impl Fib {
             | (Op::SetGroup { id, replace: true, .. }, Err(Refusal::Missing)) => {
                 self.lose(*id);
             }
-            // What a route named may be needed by nobody now: deletions wait for their like, and it was looked for meanwhile.
+            // What a route named before may be needed by nobody now, whenever it was that the route ceased to be wanted there.
             (Op::SetRoute { key, target, .. }, Ok(())) => {
                 self.tidy = true;
                 self.routes.have(*key, Some(Held { target: *target, exact: true }));

@@ -15,6 +15,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The kernel holds its routing lock while it walks: not so soon after a link changed, when it may have to learn of another.
 const CALM: Duration = Duration::from_secs(1);
 
+/// A group whose routes come back one after another is whole when the last one has: who does not come is looked for when no change has
+/// come for so long. More than what lies between two turns of a session that tells its table.
+const QUIET: Duration = Duration::from_millis(100);
+
 /// When something happened that deletions wait for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Leaving {
@@ -29,6 +33,9 @@ pub(super) struct Leaving {
     shaken_at: Option<Instant>,
     /// Deletions wait until then.
     until: Option<Instant>,
+    /// Since when routes are to be moved off their stand-ins, and until when that waits.
+    settle_since: Option<Instant>,
+    settle_at: Option<Instant>,
 }
 
 impl Leaving {
@@ -42,9 +49,25 @@ impl Leaving {
         }
     }
 
+    /// Whether routes are to be moved off their stand-ins now, if at all: when changes pause. If not yet, [`Leaving::next_timeout`]
+    /// says when.
+    pub(super) fn settles(&mut self, now: Instant, wanted: bool) -> bool {
+        (self.settle_at, self.settle_since) = (None, self.settle_since.filter(|_| wanted));
+        if !wanted {
+            return false;
+        }
+        let patience_ends = *self.settle_since.get_or_insert(now) + PATIENCE;
+        let quiet_at = self.heard.map_or(Instant::ZERO, |at| at + QUIET);
+        self.settle_at = Some(quiet_at.min(patience_ends)).filter(|at| *at > now);
+        if self.settle_at.is_none() {
+            self.settle_since = None;
+        }
+        self.settle_at.is_none()
+    }
+
     /// When what waits is due.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.until
+        [self.until, self.settle_at].into_iter().flatten().min()
     }
 
     fn is_calm(&self, now: Instant) -> bool {

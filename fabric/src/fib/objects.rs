@@ -8,6 +8,7 @@
 //! So a neighbour that dies costs one deletion, whatever the number of routes, and a route that wants the same set is not touched.
 
 use super::op::{HeldNexthop, HeldShape, Member, NhId, Op, Spread};
+use super::standin::Standins;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weft_bgp::types::IfIndex;
@@ -60,6 +61,8 @@ pub(super) struct Objects {
     dead: BTreeSet<Member>,
     /// To be looked at by [`Objects::next_ops`].
     dirty: BTreeSet<NhId>,
+    /// An object came or went, here or in the kernel, since the last [`Objects::take_changed`].
+    changed: bool,
 }
 
 impl Objects {
@@ -74,6 +77,7 @@ impl Objects {
             usable: BTreeSet::new(),
             dead: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            changed: false,
         }
     }
 
@@ -109,6 +113,7 @@ impl Objects {
     }
 
     fn insert(&mut self, id: NhId, shape: Shape, held: Held) {
+        self.changed = true;
         self.by_shape.insert(shape.clone(), id);
         self.by_id.insert(id, Object { shape, held, wanted: false, groups: 0, doomed: false });
     }
@@ -191,10 +196,10 @@ impl Objects {
     }
 
     /// The next operations, of one kind: deletions of the dead, then members, then groups.
-    pub(super) fn next_ops(&mut self, max: usize) -> Vec<Op> {
+    pub(super) fn next_ops(&mut self, max: usize, standins: &Standins) -> Vec<Op> {
         self.dirty.retain(|id| self.by_id.contains_key(id));
         for stage in [Self::deletion, Self::creation, Self::grouping] {
-            let ops: Vec<_> = self.dirty.iter().filter_map(|id| stage(self, *id)).take(max).collect();
+            let ops: Vec<_> = self.dirty.iter().filter_map(|id| stage(self, *id, standins)).take(max).collect();
             if !ops.is_empty() {
                 return ops;
             }
@@ -203,21 +208,21 @@ impl Objects {
         Vec::new()
     }
 
-    fn deletion(&self, id: NhId) -> Option<Op> {
+    fn deletion(&self, id: NhId, _: &Standins) -> Option<Op> {
         self.by_id.get(&id)?.doomed.then_some(Op::DeleteNexthop { id })
     }
 
-    fn creation(&self, id: NhId) -> Option<Op> {
+    fn creation(&self, id: NhId, _: &Standins) -> Option<Op> {
         let object = self.by_id.get(&id)?;
         let Shape::Member(member) = object.shape else { return None };
         let due = object.held == Held::No && (object.wanted || object.groups > 0) && self.is_alive(&member);
         due.then_some(Op::AddNexthop { id, member })
     }
 
-    fn grouping(&self, id: NhId) -> Option<Op> {
+    fn grouping(&self, id: NhId, standins: &Standins) -> Option<Op> {
         let object = self.by_id.get(&id)?;
         let Shape::Group(spread, set) = &object.shape else { return None };
-        let (spread, members) = (*spread, self.present(set));
+        let (spread, members) = (*spread, self.allowed(id, self.present(set), standins));
         if !object.wanted || members.is_empty() {
             return None;
         }
@@ -238,6 +243,73 @@ impl Objects {
             set.iter().filter_map(|(member, weight)| id(member).map(|id| (id, *weight))).collect();
         members.sort_unstable();
         members
+    }
+
+    /// Those of a group's members that it may have now: what it holds, and what all routes want that hold it.
+    fn allowed(&self, id: NhId, mut members: Vec<(NhId, u8)>, standins: &Standins) -> Vec<(NhId, u8)> {
+        if let Some(Object { held: Held::Group(held), .. }) = self.by_id.get(&id) {
+            for wanted in standins.wanted_of(id) {
+                members
+                    .retain(|(member, _)| held.iter().any(|(other, _)| other == member) || self.names(wanted, *member));
+            }
+        }
+        members
+    }
+
+    /// Whether an object is a member, or a group's whose set has it.
+    fn names(&self, id: NhId, member: NhId) -> bool {
+        id == member
+            || match (
+                self.by_id.get(&id).map(|object| &object.shape),
+                self.by_id.get(&member).map(|object| &object.shape),
+            ) {
+                (Some(Shape::Group(_, set)), Some(Shape::Member(member))) => {
+                    set.iter().any(|(other, _)| other == member)
+                }
+                _ => false,
+            }
+    }
+
+    /// Groups that lack members only because routes rely on them which do not want those.
+    pub(super) fn held_back(&self, standins: &Standins) -> BTreeSet<NhId> {
+        let is_held_back = |id: &NhId| match self.by_id.get(id) {
+            Some(Object { shape: Shape::Group(_, set), wanted: true, .. }) => {
+                let present = self.present(set);
+                self.allowed(*id, present.clone(), standins) != present
+            }
+            Some(_) | None => false,
+        };
+        standins.relied_on().into_iter().filter(is_held_back).collect()
+    }
+
+    /// Whether an object came or went, here or in the kernel, since the last call.
+    pub(super) const fn take_changed(&mut self) -> bool {
+        std::mem::replace(&mut self.changed, false)
+    }
+
+    /// Groups in the kernel that lack members, each with the object that stands for what is left of it: who wants that is served
+    /// by the group as it is.
+    pub(super) fn standins(&self) -> BTreeSet<(NhId, NhId)> {
+        let pair = |(id, object): (&NhId, &Object)| {
+            let (Shape::Group(spread, set), Held::Group(held)) = (&object.shape, &object.held) else { return None };
+            if held.len() >= set.len() || object.doomed {
+                return None;
+            }
+            let same = match &held[..] {
+                [(only, _)] => *only,
+                several => {
+                    let member = |(id, weight): &(NhId, u8)| match self.by_id.get(id).map(|object| &object.shape) {
+                        Some(Shape::Member(member)) => Some((*member, *weight)),
+                        Some(Shape::Group(..) | Shape::Orphan(_)) | None => None,
+                    };
+                    let mut left = several.iter().map(member).collect::<Option<Vec<_>>>()?;
+                    left.sort_unstable();
+                    *self.by_shape.get(&Shape::Group(*spread, left.into()))?
+                }
+            };
+            Some((*id, same))
+        };
+        self.by_id.iter().filter_map(pair).collect()
     }
 
     /// The object for the same neighbours as `id` with another way to spread; `None`: it is no group, or spreads that way already.
@@ -265,6 +337,7 @@ impl Objects {
     pub(super) fn created(&mut self, id: NhId) {
         let Some(object) = self.by_id.get_mut(&id) else { return };
         object.held = Held::Member;
+        self.changed = true;
         let Shape::Member(member) = object.shape else { return };
         self.touch_groups_of(member);
     }
@@ -273,6 +346,7 @@ impl Objects {
     pub(super) fn grouped(&mut self, id: NhId, members: &[(NhId, u8)]) {
         if let Some(object) = self.by_id.get_mut(&id) {
             object.held = Held::Group(members.to_vec());
+            self.changed = true;
         }
     }
 
@@ -287,6 +361,7 @@ impl Objects {
     /// The kernel dropped an object: groups shrink, and those that lose their last member go too. Returns all that is gone.
     pub(super) fn lost(&mut self, id: NhId) -> BTreeSet<NhId> {
         let mut gone = BTreeSet::from([id]);
+        self.changed = true;
         for (other, object) in &mut self.by_id {
             if *other == id {
                 object.held = Held::No;
@@ -310,16 +385,16 @@ impl Objects {
     /// Objects that nothing needs: `holding` says whether a route in the kernel still names one. Those that the kernel does not
     /// hold are forgotten here.
     pub(super) fn unneeded(&mut self, holding: impl Fn(NhId) -> bool) -> Vec<NhId> {
-        let mut in_groups = BTreeSet::new();
+        let (mut in_groups, mut held_in_groups) = (BTreeSet::new(), BTreeSet::new());
         let mut free = Vec::new();
         let is_group = |object: &Object| !matches!(object.shape, Shape::Member(_));
         for (id, object) in self.by_id.iter().filter(|(_, object)| is_group(object)) {
-            if object.wanted || holding(*id) {
-                if let Shape::Group(_, set) = &object.shape {
-                    in_groups.extend(set.iter().map(|(member, _)| *member));
-                }
-            } else {
-                free.push(*id);
+            match (&object.shape, &object.held) {
+                (Shape::Group(_, set), _) if object.wanted => in_groups.extend(set.iter().map(|(member, _)| *member)),
+                // What it lacks it does not get back.
+                (_, Held::Group(members)) if holding(*id) => held_in_groups.extend(members.iter().map(|(id, _)| *id)),
+                _ if object.wanted || holding(*id) => {}
+                _ => free.push(*id),
             }
         }
         for (id, object) in &self.by_id {
@@ -327,6 +402,7 @@ impl Objects {
                 && !object.wanted
                 && !holding(*id)
                 && !in_groups.contains(member)
+                && !held_in_groups.contains(id)
             {
                 free.push(*id);
             }
@@ -340,6 +416,7 @@ impl Objects {
     }
 
     fn forget(&mut self, id: NhId) {
+        self.changed = true;
         if let Some(object) = self.by_id.remove(&id) {
             self.by_shape.remove(&object.shape);
         }
@@ -415,6 +492,7 @@ impl Objects {
             (Shape::Member(_) | Shape::Group(..), _) => false,
         };
         let drift = object.held != held || !usable;
+        self.changed |= drift;
         object.held = held;
         object.doomed |= !usable || dead;
         if drift || dead {
@@ -448,6 +526,7 @@ impl Objects {
     fn renumber(&mut self, old: NhId) -> Option<NhId> {
         let new = self.free_id()?;
         let object = self.by_id.remove(&old)?;
+        self.changed = true;
         self.dirty.insert(new);
         if let Shape::Member(member) = object.shape {
             self.touch_groups_of(member);

@@ -2,6 +2,7 @@
 //! counts how many routes want and hold each.
 
 use super::op::{HeldRoute, NhId, RouteKey, Target};
+use super::standin::Standins;
 use super::table::{Due, Slot, Table};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -50,6 +51,8 @@ struct Counts {
     wanted: Option<NhId>,
     held: Option<NhId>,
     leaving: Option<NhId>,
+    /// Held and wanted, where they are not the same.
+    relying: Option<(NhId, NhId)>,
 }
 
 impl Counts {
@@ -62,7 +65,11 @@ impl Counts {
             Some(held) => held.target.nexthop(),
             None => None,
         };
-        Self { wanted, held, leaving: if matches!(entry.want, Wanted::Nothing) { held } else { None } }
+        let relying = match (held, wanted) {
+            (Some(held), Some(wanted)) if held.0 != wanted.0 => Some((held, wanted)),
+            _ => None,
+        };
+        Self { wanted, held, leaving: if matches!(entry.want, Wanted::Nothing) { held } else { None }, relying }
     }
 }
 
@@ -90,6 +97,8 @@ pub(super) struct Routes {
     /// Slots to be deleted, and those whose turn it is: sorted, and taken from the back.
     to_delete: Vec<u32>,
     deleting: Vec<u32>,
+    /// Who stands in for what.
+    standins: Standins,
     /// Slots wanted, of which none of the neighbours is alive.
     to_revive: Vec<u32>,
     due: usize,
@@ -109,6 +118,7 @@ impl Routes {
             to_delete: Vec::new(),
             deleting: Vec::new(),
             to_revive: Vec::new(),
+            standins: Standins::default(),
             due: 0,
             starved: 0,
             leftovers: 0,
@@ -188,6 +198,11 @@ impl Routes {
             if let Some(id) = mine.leaving.filter(|_| mine.leaving != others.leaving) {
                 step(&mut self.counts.entry(id).or_default().leaving);
             }
+            if let Some(pair) = mine.relying.filter(|_| mine.relying != others.relying)
+                && self.standins.count(pair, up)
+            {
+                self.touched.insert(pair.0);
+            }
         }
         let step = |number: &mut usize| *number = if up { *number + 1 } else { *number - 1 };
         if entry.want == Wanted::Leftover {
@@ -203,8 +218,35 @@ impl Routes {
         match (entry.want, entry.have) {
             (Wanted::Leftover, _) => true,
             (Wanted::Nothing, have) => have.is_none(),
-            (Wanted::To(wanted), Some(Held { target, exact: true })) => target == wanted,
+            (Wanted::To(wanted), Some(Held { target, exact: true })) => {
+                target == wanted || target.nexthop().zip(wanted.nexthop()).is_some_and(|pair| self.standins.has(pair))
+            }
             (Wanted::To(_), Some(Held { exact: false, .. }) | None) => false,
+        }
+    }
+
+    /// Who stands in for what.
+    pub(super) const fn standins(&self) -> &Standins {
+        &self.standins
+    }
+
+    /// Takes the groups that do what another object would, as pairs of the two.
+    pub(super) fn set_standins(&mut self, pairs: BTreeSet<(NhId, NhId)>) {
+        self.standins.set(pairs);
+    }
+
+    /// Routes are due where nothing stands in for what they want any more, or where it is one of `ending` that does. Walks the table.
+    pub(super) fn settle(&mut self, ending: &BTreeSet<NhId>) {
+        self.standins.end(ending);
+        let relies = |slot: &Slot| slot.due == Due::No && !slot.starved && Counts::of(slot.entry).relying.is_some();
+        let hit: Vec<_> = self
+            .table
+            .iter()
+            .filter(|(_, slot)| relies(slot) && !self.is_as_wanted(&slot.entry))
+            .map(|(at, _)| at)
+            .collect();
+        for at in hit {
+            self.refresh(at);
         }
     }
 
@@ -380,6 +422,10 @@ impl Routes {
                 continue;
             }
             let (key, entry) = (slot.key, slot.entry);
+            if self.is_as_wanted(&entry) {
+                self.place(at, Due::No, false);
+                continue;
+            }
             return Some((key, entry));
         }
         None

@@ -110,7 +110,7 @@ impl World {
     fn step(&mut self, max: usize) -> bool {
         let ops = self.fib.next_ops(self.now, max);
         self.ops += ops.len();
-        let outcomes: Vec<_> = ops.iter().map(|op| self.kernel.apply(op)).collect();
+        let outcomes: Vec<_> = ops.iter().map(|op| self.apply(op)).collect();
         for (op, outcome) in ops.iter().zip(outcomes) {
             self.fib.done(self.now, op, outcome);
         }
@@ -120,6 +120,23 @@ impl World {
             self.failed.extend(ack.failed);
         }
         !ops.is_empty()
+    }
+
+    /// One operation; a group that changes sends no route to who that route does not want.
+    fn apply(&mut self, op: &Op) -> Result<(), Refusal> {
+        let Op::SetGroup { .. } = op else { return self.kernel.apply(op) };
+        let before = self.kernel.effects();
+        let outcome = self.kernel.apply(op);
+        for (key, effect) in self.kernel.effects() {
+            let (model::Effect::Via(now), Some(model::Effect::Via(old))) = (&effect, before.get(&key)) else {
+                continue;
+            };
+            let Some(Want::Hops(hops)) = self.wants.get(&key.prefix) else { continue };
+            for link in now.iter().filter(|link| !old.contains(link)) {
+                assert!(hops.iter().any(|hop| hop.link == *link), "{op:?} sends {} to {link:?}", key.prefix);
+            }
+        }
+        outcome
     }
 
     fn settle(&mut self) {
@@ -402,6 +419,87 @@ fn a_route_that_is_to_be_replaced_keeps_the_object_of_many_that_leave() {
 
 fn leave_calm() -> Duration {
     Duration::from_secs(2)
+}
+
+/// Routes that share a group.
+const SHARING: [usize; 4] = [0, 1, 3, 4];
+
+/// Four routes over links 1 and 2, of which link 2 fails and takes its paths with it.
+fn half_lost() -> World {
+    let mut world = World::new();
+    world.fib.sweep();
+    for index in SHARING {
+        world.want(prefix(index), hops(0b0110));
+    }
+    world.settle_for_good();
+    world.link(2, false);
+    world.settle();
+    let before = world.ops;
+    for index in SHARING {
+        world.want(prefix(index), hops(0b0010));
+    }
+    world.settle();
+    world.check();
+    assert_eq!(world.ops, before, "the group does what they want now");
+    world
+}
+
+#[test]
+fn routes_of_a_group_that_shrank_stay_and_it_grows_when_the_last_of_them_wants_it_again() {
+    let mut world = half_lost();
+    world.link(2, true);
+    let before = world.ops;
+    for index in SHARING {
+        world.want(prefix(index), hops(0b0110));
+        world.settle();
+        let ops = if index == 4 { 2 } else { 1 };
+        assert_eq!(world.ops - before, ops, "the neighbour, and in the end the group: {index}");
+        let via = world.kernel.effects().remove(&key(prefix(0)));
+        let whole = via == Some(model::Effect::Via(vec![IfIndex(1), IfIndex(2)]));
+        assert_eq!(whole, index == 4, "{index}: {via:?}");
+    }
+    world.check();
+}
+
+#[test]
+fn routes_that_do_not_come_back_to_their_group_are_moved_when_changes_pause() {
+    let mut world = half_lost();
+    world.link(2, true);
+    world.want(prefix(0), hops(0b0110));
+    world.settle();
+    let due = world.fib.next_timeout().expect("they are looked for");
+    assert!(due - world.now <= Duration::from_millis(100), "{due:?}");
+    // Changes that go on for ever hold nothing back for ever.
+    for _ in 0..100 {
+        world.now = world.now + Duration::from_millis(50);
+        world.want(prefix(5), hops(0b1000));
+        world.want(prefix(5), hops(0b0010));
+        world.settle();
+    }
+    let via = world.kernel.effects().remove(&key(prefix(0)));
+    assert_eq!(via, Some(model::Effect::Via(vec![IfIndex(1), IfIndex(2)])));
+    let via = world.kernel.effects().remove(&key(prefix(1)));
+    assert_eq!(via, Some(model::Effect::Via(vec![IfIndex(1)])));
+    world.settle_for_good();
+    world.check();
+}
+
+#[test]
+fn what_a_group_lacks_that_only_serves_goes() {
+    let mut world = World::new();
+    world.want(prefix(1), hops(0b1010));
+    world.want(prefix(5), hops(0b1010));
+    world.settle();
+    world.want(prefix(1), hops(0b1000));
+    world.link(1, false);
+    world.link(1, true);
+    world.fib.compare(world.kernel.dump());
+    world.step(1);
+    // The group serves one route now, without the neighbour that came back, and nothing else needs that.
+    world.want(prefix(5), hops(0b0100));
+    world.fib.sweep();
+    world.settle_for_good();
+    world.check();
 }
 
 #[test]
