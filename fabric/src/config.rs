@@ -23,8 +23,8 @@ pub use auth::{AoAlgorithm, Method, Place, Protection, TcpAo};
 pub use bfd::{Bfd, BfdConfig, BfdOptions, BfdPeers, Interval};
 pub use fib::{Fib, FibConfig, NexthopCompat};
 pub use file::{
-    AddPath, AddPathSend, Announce, Api, BgpRole, Config, FamilyName, LocalAsOptions, LocalAsWritten, NextHop,
-    OnSigterm, Peer, Range, Shutdown, Source, Timers,
+    AddPath, AddPathSend, Announce, Api, BgpRole, Config, ExpectLldp, FamilyName, LocalAsOptions, LocalAsWritten,
+    NextHop, OnSigterm, Peer, Range, Shutdown, Source, Timers,
 };
 pub use import::{ConnectedRule, ImportConfig, ImportConnected, ImportKernel, KernelRule, Terms};
 pub use node::{ApiConfig, NodeConfig};

@@ -14,6 +14,7 @@ pub mod files;
 pub mod http;
 pub mod icmp6;
 pub mod listen;
+pub mod lldp;
 pub mod mrt;
 pub mod netlink;
 pub mod observe;

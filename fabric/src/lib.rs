@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod fib;
 pub mod io;
 pub mod link;
+pub mod lldp;
 pub mod metrics;
 pub mod node;
 pub mod ra;

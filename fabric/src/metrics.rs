@@ -233,6 +233,10 @@ impl Page {
         self.gauge("weft_interface_damped", help, &["interface"], damped);
         let usable = node.links().iter().map(|link| (vec![link.name.clone()], u64::from(link.is_usable())));
         self.gauge("weft_interface_up", "1 while the interface is up and has carrier", &["interface"], usable);
+        let expecting = node.links().iter().filter(|link| node.is_somebody_expected(link.index));
+        let miswired = expecting.map(|link| (vec![link.name.clone()], u64::from(node.miswired(link.index).is_some())));
+        let help = "1 while who must be at the other end of the interface (expect_lldp) is not, or was not heard";
+        self.gauge("weft_interface_miswired", help, &["interface"], miswired);
     }
 }
 

@@ -12,6 +12,7 @@ mod discovery;
 mod history;
 mod import;
 mod leases;
+mod lldp;
 mod observe;
 mod reload;
 mod sources;
@@ -19,6 +20,7 @@ mod vip;
 
 pub use crate::config::NodeConfig;
 use crate::link::LinkInfo;
+use crate::lldp::Heard;
 use crate::ra;
 use crate::vip::{Order, Vips};
 use bytes::BytesMut;
@@ -76,6 +78,13 @@ pub enum Input {
     Vip(crate::vip::Input),
     /// Routes of other software came or went in the kernel.
     Imported(Imported),
+    /// A neighbour said by LLDP who it is, on a link of `Output::LldpLinks`.
+    Lldp {
+        /// On which link.
+        link: IfIndex,
+        /// What it said.
+        heard: Heard,
+    },
     /// Routes of other software that next hops may be reached by: the whole picture.
     ForeignRoutes(Vec<ForeignRoute>),
     /// A new configuration.
@@ -106,6 +115,8 @@ pub enum Output {
     },
     /// The links to listen on for router advertisements and solicitations: the whole picture.
     RaLinks(Vec<IfIndex>),
+    /// The links to listen on for LLDP: the whole picture.
+    LldpLinks(Vec<IfIndex>),
     /// The BFD sessions that are wanted: the whole picture.
     Bfd(Vec<crate::bfd::Wanted>),
     /// Put an address on the loopback interface.
@@ -141,6 +152,7 @@ pub struct Node {
     speaker: Speaker,
     ra: ra::Ra,
     ra_links: Vec<IfIndex>,
+    wiring: lldp::Wiring,
     links: Vec<LinkInfo>,
     /// Peers start with the first picture of the links, so that no dial is wasted on a link that is not there.
     started: bool,
@@ -185,6 +197,7 @@ impl Node {
             speaker: Speaker::new(config.speaker.clone()),
             ra: ra::Ra::new(config.speaker.seed),
             ra_links: Vec::new(),
+            wiring: lldp::Wiring::default(),
             links: Vec::new(),
             started: false,
             stopped: false,
@@ -216,6 +229,7 @@ impl Node {
             Input::RouterSolicitation { link, from, mac } => {
                 self.ra.handle(now, ra::Input::Solicitation { link, from, mac });
             }
+            Input::Lldp { link, heard } => self.wired(now, link, heard),
             Input::Bgp(input) => self.bgp(now, input),
             Input::Bfd(notice) => self.bfd_notice(now, notice),
             Input::FibAck { seq, failed } => self.speaker.handle(now, speaker::Input::FibAck { seq, failed }),
@@ -231,6 +245,7 @@ impl Node {
                 if self.speaker.next_timeout().is_some_and(|(at, _)| at <= now) {
                     self.speaker.handle(now, speaker::Input::Tick);
                 }
+                self.wiring_tick(now);
                 self.bfd_tick(now);
                 self.end_leases(now);
                 if self.vips.next_timeout().is_some_and(|(at, _)| at <= now) {
@@ -271,7 +286,7 @@ impl Node {
     /// When to call with [`Input::Tick`], and who asked.
     #[must_use]
     pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
-        let own = [self.vips.next_timeout(), self.leases.next_timeout()];
+        let own = [self.vips.next_timeout(), self.leases.next_timeout(), self.wiring_timeout()];
         let all = [self.speaker.next_timeout(), self.ra.next_timeout(), self.bfd_timeout()];
         all.into_iter().chain(own).flatten().min()
     }

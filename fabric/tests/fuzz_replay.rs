@@ -38,6 +38,11 @@ fn netlink() {
 }
 
 #[test]
+fn lldp() {
+    replay("lldp", harness::lldp::run);
+}
+
+#[test]
 fn check() {
     replay("check", harness::check::run);
 }

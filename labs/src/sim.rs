@@ -405,6 +405,8 @@ impl Sim {
                 Output::SendRa { link } => self.discovery(Port { node, link }, false),
                 Output::SendRs { link } => self.discovery(Port { node, link }, true),
                 Output::RaLinks(links) => self.machines[node.0].ra_links = links,
+                // No machine of the simulator says who it is.
+                Output::LldpLinks(_) => {}
                 // BFD has a simulation of its own, in its tests.
                 Output::Bfd(_) => {}
                 // A simulated machine has no services to look at: they are well.

@@ -5,6 +5,7 @@
 //! | [`bfd::run`] | whatever one peer sends, and however its session is configured meanwhile, another one on its link stays Up; packets are well-formed and not too many |
 //! | [`ra::run`] | whatever is heard on a link, its neighbour is somebody else's link-local address; who is told is told in time, and not in a storm |
 //! | [`netlink::run`] | whatever the kernel says, lies included: what is not ours is not touched, two readers of a route agree, work comes to an end |
+//! | [`lldp::run`] | whatever is heard on a link, a text is short and without control characters, holds as long as it says, and another name is not the expected one |
 //! | [`check::run`] | whatever a checked service or command answers: success is a status of success, and a reason is one short line |
 //! | [`config::run`] | whatever stands in a file: it is refused with place and words, or read the same every time |
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed check of a fuzz target is a panic")]
@@ -12,6 +13,7 @@
 pub mod bfd;
 pub mod check;
 pub mod config;
+pub mod lldp;
 pub mod netlink;
 pub mod ra;
 

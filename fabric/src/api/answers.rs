@@ -1,5 +1,6 @@
 //! The shapes of the answers: plain data, the same for the JSON and for the tables.
 
+use crate::lldp::Heard;
 use crate::node::Happened;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -108,6 +109,9 @@ pub struct Neighbor {
     pub dropped: u64,
     /// Why it was last lost or refused.
     pub last_error: Option<String>,
+    /// What is wrong with who is heard by LLDP on its link: no session before that is mended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub miswired: Option<String>,
     /// Why it is kept down, if it is (may be empty).
     pub shutdown: Option<String>,
     /// Made by a listen range.
@@ -306,6 +310,12 @@ pub struct Interface {
     /// Router advertisements and solicitations of our own that came back: the link is a loop, or joined to another port of ours.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub looped: u64,
+    /// Who said by LLDP that it is there, where somebody is expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lldp: Option<Heard>,
+    /// What is wrong with who is there: no session before that is mended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub miswired: Option<String>,
     /// Peers on this link.
     pub neighbors: Vec<String>,
 }

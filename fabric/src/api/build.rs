@@ -114,6 +114,8 @@ fn neighbor(node: &Node, info: NeighborInfo) -> Neighbor {
     let per_family = |[ipv4, ipv6]: [u64; 2]| PerFamily { ipv4, ipv6 };
     let add_path = add_path(&info);
     let bfd = node.bfd_state(info.id).map(|state| state.to_string());
+    let link = interface.as_ref().and_then(|name| node.links().iter().find(|link| link.name == *name));
+    let miswired = link.filter(|link| link.is_usable()).and_then(|link| node.miswired(link.index));
     Neighbor {
         name: info.name,
         address: info.address,
@@ -141,6 +143,7 @@ fn neighbor(node: &Node, info: NeighborInfo) -> Neighbor {
         established: info.established,
         dropped: info.dropped,
         last_error: info.last_error,
+        miswired,
         shutdown: config.and_then(|config| config.shutdown.clone()),
         dynamic: info.dynamic,
     }
@@ -306,6 +309,8 @@ fn interfaces(node: &Node, now: Instant) -> Interfaces {
             discovered: heard.neighbour,
             other_router: heard.other,
             looped: heard.looped,
+            lldp: node.heard_by_lldp(link.index).cloned(),
+            miswired: node.miswired(link.index),
             neighbors: peers.iter().filter(on_link).map(|info| info.name.clone()).collect(),
         }
     };

@@ -155,6 +155,7 @@ impl Plant {
                 | Output::SendRa { .. }
                 | Output::SendRs { .. }
                 | Output::RaLinks(_)
+                | Output::LldpLinks(_)
                 | Output::Bfd(_)
                 | Output::AddAddress(_)
                 | Output::RemoveAddress(_)

@@ -199,6 +199,18 @@ pub struct Peer {
     pub tell_hostname: Option<bool>,
     /// The name that it must say: another one, or none, is a cable in the wrong port.
     pub expect_hostname: Option<String>,
+    /// Who must be heard by LLDP on its interface before there is a session.
+    pub expect_lldp: Option<ExpectLldp>,
+}
+
+/// Who must be at the other end of a cable; at least one of both.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectLldp {
+    /// The machine's name.
+    pub system: Option<String>,
+    /// Its port.
+    pub port: Option<String>,
 }
 
 /// Several paths of a prefix on one session, for all its families.

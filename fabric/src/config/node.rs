@@ -10,7 +10,9 @@ use super::peer;
 use super::role::{Defaults, Role};
 use super::vip::{self, VipConfig};
 use super::{ConfigError, Fault, locate};
+use crate::lldp::Expected;
 use ipnet::IpNet;
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -43,6 +45,8 @@ pub struct NodeConfig {
     pub protections: Vec<Protection>,
     /// Which of both have BFD.
     pub bfd: BfdPeers,
+    /// Who must be wired to which peer's interface, by the peer's name.
+    pub cabling: BTreeMap<String, Expected>,
     /// Addresses for `lo`.
     pub addresses: Vec<IpNet>,
     /// All we announce: `addresses` first, then `originate`.
@@ -129,6 +133,7 @@ impl Config {
             dynamic: peer::ranges(self, &mut faults),
             protections: peer::protections(self, &mut faults),
             bfd: bfd::peers(self, &mut faults),
+            cabling: peer::cabling(self, &mut faults),
             addresses: self.checked_addresses(&mut faults),
             originate: self.originated(&mut faults),
             vips: vip::vips(self, &mut faults),

@@ -8,6 +8,7 @@ use super::file::{self, Config, FamilyName, NextHop, Peer, Shutdown};
 use super::node::{Faults, check_host_bits};
 use super::role::Defaults;
 use super::value::{RemoteAsn, Retry};
+use crate::lldp::Expected;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use weft_bgp::peer::{AddPath, AddPathSend, Endpoint, NextHopRule, PeerConfig, RemoteAs};
@@ -156,6 +157,31 @@ pub(super) fn protections(config: &Config, faults: &mut Faults<'_>) -> Vec<Prote
     for (index, range) in config.listen.iter().enumerate() {
         let own = Peer { group: range.group.clone(), ..Peer::default() };
         add(&own, format!("listen[{index}]"), Place::Range(range.prefix.trunc()));
+    }
+    all
+}
+
+/// Who must be heard by LLDP on the interfaces of peers, by the peers' names.
+pub(super) fn cabling(config: &Config, faults: &mut Faults<'_>) -> BTreeMap<String, Expected> {
+    let mut all = BTreeMap::new();
+    for (name, peer) in &config.peers {
+        let group = peer.group.as_ref().and_then(|group| config.groups.get(group));
+        let Some(expected) = peer.expect_lldp.as_ref().or_else(|| group?.expect_lldp.as_ref()) else {
+            continue;
+        };
+        let path = format!("peers.{name}.expect_lldp");
+        if peer.interface.is_none() {
+            let message = "LLDP tells who is at the other end of an interface, and this peer has none";
+            faults.add(&path, message, "write `interface: eth0` in the place of `address`, or take it away");
+        }
+        let is_empty = |text: &Option<String>| text.as_ref().is_some_and(String::is_empty);
+        if (expected.system.is_none() && expected.port.is_none())
+            || is_empty(&expected.system)
+            || is_empty(&expected.port)
+        {
+            faults.add(&path, "it expects nobody", "write {system: tor1}, {port: Ethernet3} or both");
+        }
+        all.insert(name.clone(), Expected { system: expected.system.clone(), port: expected.port.clone() });
     }
     all
 }

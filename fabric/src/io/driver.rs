@@ -20,6 +20,7 @@ use super::clock::{self, Clock};
 use super::discovery::Discovery;
 use super::http::{self, Ask};
 use super::listen::Listeners;
+use super::lldp::Ears;
 use super::netlink::{self, Handle, Kernel};
 use super::observe::{self, Observers};
 use super::rtr::{self, Caches};
@@ -103,6 +104,7 @@ struct Sources {
     ready: mpsc::Receiver<Ready>,
     kernel: mpsc::Receiver<netlink::Event>,
     heard: mpsc::Receiver<Input>,
+    lldp: mpsc::Receiver<Input>,
     checked: mpsc::Receiver<vip::Input>,
     imported: mpsc::Receiver<Imported>,
     foreign: mpsc::Receiver<Vec<ForeignRoute>>,
@@ -125,6 +127,7 @@ struct Daemon {
     keys: Keys,
     listeners: Listeners,
     discovery: Discovery,
+    ears: Ears,
     checks: Checks,
     /// Told by the thread that reads other software's routes; it is there while there are rules.
     imports: mpsc::Sender<Imported>,
@@ -159,6 +162,7 @@ impl Daemon {
         let clock = Clock::start();
         let (conns, ready) = Conns::new();
         let (discovery, heard) = Discovery::new();
+        let (ears, lldp) = Ears::new();
         let (checks, checked) = Checks::new();
         let (imports, imported_events) = mpsc::channel(IMPORTS);
         let (mut observers, observed) = Observers::new(clock.now());
@@ -180,6 +184,7 @@ impl Daemon {
             ready,
             kernel: kernel_events,
             heard,
+            lldp,
             checked,
             imported: imported_events,
             // Nobody tells anything before it is asked for.
@@ -205,6 +210,7 @@ impl Daemon {
             keys,
             listeners,
             discovery,
+            ears,
             checks,
             imports,
             import: None,
@@ -243,6 +249,7 @@ impl Daemon {
                 Some(notice) = self.sources.detected.recv() => self.on_detected(notice),
                 Some(event) = self.sources.kernel.recv() => self.on_kernel(event),
                 Some(input) = self.sources.heard.recv() => self.handle(input),
+                Some(input) = self.sources.lldp.recv() => self.on_lldp(input),
                 Some(imported) = self.sources.imported.recv() => self.on_imported(imported),
                 Some(routes) = self.sources.foreign.recv() => self.handle(Input::ForeignRoutes(routes)),
                 Some(input) = self.sources.checked.recv() => self.handle(Input::Vip(input)),
@@ -285,6 +292,7 @@ impl Daemon {
                 Output::SendRa { link } => self.discovery.advertise(link),
                 Output::SendRs { link } => self.discovery.solicit(link),
                 Output::RaLinks(links) => self.discovery.watch(&links, self.node.links()),
+                Output::LldpLinks(links) => self.ears.watch(&links, self.node.links()),
                 Output::Bfd(sessions) => self.detector.want(sessions),
                 Output::AddAddress(net) => self.kernel.add_address(net),
                 // At the end they go after the routes that prefer them as source, with all the rest that is ours.
@@ -425,6 +433,20 @@ impl Daemon {
                 self.handle(Input::FibAck { seq, failed });
                 self.install();
             }
+        }
+    }
+
+    /// Says once what is found wrong, and when it is right again.
+    fn on_lldp(&mut self, input: Input) {
+        let Input::Lldp { link, .. } = input else {
+            return;
+        };
+        let before = self.node.miswired(link);
+        self.handle(input);
+        match self.node.miswired(link) {
+            now if now == before => {}
+            Some(wrong) => tracing::error!(link = link.0, "cabling: {wrong}; no session there"),
+            None => tracing::info!(link = link.0, "cabling: who is expected is there"),
         }
     }
 

@@ -1,5 +1,6 @@
-//! System calls that no crate wraps safely: socket options as the octets of their structs, and letting go of code pages.
-#![expect(unsafe_code, reason = "setsockopt with structs that neither rustix nor socket2 knows; madvise")]
+//! System calls that no crate wraps safely: socket options as the octets of their structs, packet sockets of one link, and letting go of
+//! code pages.
+#![expect(unsafe_code, reason = "setsockopt and bind with structs that neither rustix nor socket2 knows; madvise")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
@@ -27,6 +28,34 @@ pub(super) fn set(socket: &impl AsFd, (level, name): Name, value: &[u8]) -> io::
     // valid for as many.
     let result = unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, value.as_ptr().cast(), length) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Makes a packet socket hear one EtherType on one link (packet(7)).
+pub(super) fn bind_packet(socket: &impl AsFd, ethertype: u16, link: u32) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: u16::try_from(libc::AF_PACKET).unwrap_or_default(),
+        sll_protocol: ethertype.to_be(),
+        sll_ifindex: i32::try_from(link).map_err(io::Error::other)?,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let length = libc::socklen_t::try_from(size_of_val(&address)).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open as long as `socket` is borrowed, and the kernel reads `length` octets of a struct of that size.
+    let result = unsafe { libc::bind(socket.as_fd().as_raw_fd(), (&raw const address).cast(), length) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has the link take frames to a multicast address, for as long as the packet socket is open.
+pub(super) fn join_packet(socket: &impl AsFd, link: u32, address: [u8; 6]) -> io::Result<()> {
+    // `struct packet_mreq`: link, PACKET_MR_MULTICAST, length of the address, the address in eight octets.
+    let mut request = link.to_ne_bytes().to_vec();
+    request.extend(0_u16.to_ne_bytes());
+    request.extend(6_u16.to_ne_bytes());
+    request.extend(address);
+    request.extend([0; 2]);
+    set(socket, (libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP), &request)
 }
 
 /// Whether the kernel knows an option at all.

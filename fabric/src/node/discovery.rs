@@ -29,6 +29,7 @@ impl Node {
             self.ra_links.clone_from(&links);
             self.output.push_back(Output::RaLinks(links));
         }
+        self.watch_wires(now);
         self.ra.handle(now, ra::Input::Links(wanted));
         for link in self.ra_links.clone() {
             if self.peer_on(link).is_some_and(|peer| self.established.contains(&peer)) {
@@ -45,7 +46,7 @@ impl Node {
             ra::Output::Neighbour { link, addr } => {
                 self.bfd.is_dirty = true;
                 if let Some(peer) = self.peer_on(link) {
-                    let remote = addr.map(|addr| (addr, link));
+                    let remote = addr.filter(|_| self.miswired(link).is_none()).map(|addr| (addr, link));
                     self.speaker.handle(now, speaker::Input::SetRemote { peer, remote });
                 }
             }
@@ -79,13 +80,14 @@ impl Node {
     /// Tells a peer that was just made or changed what is already known about its link.
     pub(super) fn remind(&mut self, now: Instant, peer: PeerId, interface: &str) {
         let link = self.links.iter().find(|link| link.name == interface).map(|link| link.index);
-        if let Some((link, addr)) = link.and_then(|link| Some((link, self.ra.neighbour(link)?))) {
+        let found = link.and_then(|link| Some((link, self.ra.neighbour(link)?)));
+        if let Some((link, addr)) = found.filter(|(link, _)| self.miswired(*link).is_none()) {
             self.speaker.handle(now, speaker::Input::SetRemote { peer, remote: Some((addr, link)) });
         }
     }
 
     /// The peer configured on a link.
-    fn peer_on(&self, link: IfIndex) -> Option<PeerId> {
+    pub(super) fn peer_on(&self, link: IfIndex) -> Option<PeerId> {
         let name = &self.links.iter().find(|known| known.index == link)?.name;
         let peer = self.config.peers.iter().find(|peer| peer.endpoint == Endpoint::Interface(name.clone()))?;
         self.peers.get(&peer.name).copied()

@@ -31,6 +31,8 @@ pub fn table_of(answer: &Interfaces) -> String {
 fn found(link: &Interface) -> String {
     let mut words = vec![or_none(link.discovered)];
     words.extend(link.other_router.map(|other| format!("({other} too)")));
+    words.extend(link.lldp.as_ref().map(|heard| format!("LLDP: {heard}")));
+    words.extend(link.miswired.as_ref().map(|wrong| format!("CABLING: {wrong}")));
     if link.looped > 0 {
         words.push("LOOP: hears itself".to_owned());
     }

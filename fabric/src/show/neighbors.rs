@@ -90,6 +90,9 @@ pub fn details(peer: &Neighbor) -> String {
     let treated = format!("{} looped, {} treated as withdraw", peer.updates_rejected, peer.withdraw_faults);
     line("UPDATEs", format!("{} received ({treated}), {} sent", peer.updates_received, peer.updates_sent));
     line("session", format!("was up {}, lost {}", times(peer.established), times(peer.dropped)));
+    if let Some(wrong) = &peer.miswired {
+        line("cabling", wrong.clone());
+    }
     if let Some(error) = &peer.last_error {
         line("last error", error.clone());
     }
@@ -143,9 +146,10 @@ fn note(peer: &Neighbor) -> String {
         return if reason.is_empty() { "shut down".to_owned() } else { format!("shut down: {reason}") };
     }
     if !is_up(peer) {
-        return peer.last_error.clone().unwrap_or_default();
+        return peer.miswired.clone().or_else(|| peer.last_error.clone()).unwrap_or_default();
     }
     let mut notes = Vec::new();
+    notes.extend(peer.miswired.clone());
     if peer.dropped > 0 {
         notes.push(format!("lost {}", times(peer.dropped)));
     }

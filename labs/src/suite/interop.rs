@@ -46,16 +46,17 @@ const PEERS: [(&str, &str, &[Place]); 4] = [
 const OPENBGPD: &str = "bgpctl";
 
 /// Topologies with other daemons in them from the start, and the programs they need.
-const MIXED: [(&str, &[&str]); 5] = [
+const MIXED: [(&str, &[&str]); 6] = [
     ("secured", &["bird", "zebra"]),
     ("sessions", &["bird", "zebra", "gobgpd"]),
     ("attributes", &["bird", "zebra", "gobgpd", OPENBGPD, "exabgp"]),
     ("paths", &["bird", "zebra", OPENBGPD]),
+    ("cabling", &["lldpd"]),
     ("observed", &["bird", "zebra", "stayrtr", "pmbmpd", "tshark", "bgpdump"]),
 ];
 
 /// Every program of the stage, and the package of the distribution that has it.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 11] = [
     ("bird", "bird2"),
     ("zebra", "frr"),
     ("gobgpd", "gobgpd"),
@@ -65,6 +66,7 @@ const PACKAGES: [(&str, &str); 10] = [
     ("pmbmpd", "pmacct"),
     ("tshark", "tshark"),
     ("bgpdump", "bgpdump"),
+    ("lldpd", "lldpd"),
     ("ip", "iproute2"),
 ];
 

@@ -53,6 +53,7 @@ impl Lone {
                 | Output::SendRa { .. }
                 | Output::SendRs { .. }
                 | Output::RaLinks(_)
+                | Output::LldpLinks(_)
                 | Output::FibReady
                 | Output::Event(_)
                 | Output::Vip(_)

@@ -87,6 +87,47 @@ fn our_new_link_local_address_is_told_at_once() {
     assert_eq!(wanted, [Output::SendRs { link: ETH0 }, Output::SendRa { link: ETH0 }]);
 }
 
+fn heard(system: &str, lifetime_s: u16) -> Input {
+    let (chassis, port) = ("02:00:00:00:00:09".to_owned(), "Ethernet3".to_owned());
+    let heard =
+        crate::lldp::Heard { chassis, port, port_description: None, system: Some(system.to_owned()), lifetime_s };
+    Input::Lldp { link: ETH0, heard }
+}
+
+fn dials(node: &mut Node) -> usize {
+    let is_dial = |output: &Output| matches!(output, Output::Bgp(speaker::Output::Connect { .. }));
+    drain(node).iter().filter(|output| is_dial(output)).count()
+}
+
+#[test]
+fn a_cable_in_the_wrong_port_gets_no_session_before_the_right_one_is_heard() {
+    let file = FILE.replace("{interface: eth0,", "{interface: eth0, expect_lldp: {system: tor1, port: Ethernet3},");
+    let mut node = Node::new(config::parse("t", &file).unwrap().node().unwrap(), Instant::ZERO);
+    let eth0 = || link(2, "eth0", true, &["fe80::1/64"]);
+    node.handle(Instant::ZERO, Input::Links(vec![eth0(), link(6, "eth9", true, &[])]));
+    assert!(drain(&mut node).contains(&Output::LldpLinks(vec![ETH0])), "there and nowhere else");
+    let from: Ipv6Addr = "fe80::2".parse().unwrap();
+    node.handle(Instant::ZERO, Input::RouterAdvertisement { link: ETH0, from, lifetime_s: 0, mac: None });
+    assert_eq!(dials(&mut node), 0, "nobody was heard by LLDP");
+    assert!(node.miswired(ETH0).unwrap().contains("tor1 port Ethernet3 is expected"));
+    let call = SocketAddr::V6(std::net::SocketAddrV6::new(from, 40_000, 0, ETH0.0));
+    assert_eq!(node.caller(Instant::ZERO, call), None, "and who calls is a stranger");
+    node.handle(Instant::ZERO, heard("tor2", 120));
+    assert_eq!(dials(&mut node), 0);
+    node.handle(Instant::ZERO, heard("tor1.rack0", 120));
+    assert_eq!((dials(&mut node), node.miswired(ETH0)), (1, None));
+    assert!(node.caller(Instant::ZERO, call).is_some());
+    // The carrier goes, and comes back with somebody else.
+    node.handle(Instant::ZERO, Input::LinkDown(ETH0));
+    node.handle(Instant::ZERO, Input::Links(vec![eth0()]));
+    node.handle(Instant::ZERO, Input::RouterAdvertisement { link: ETH0, from, lifetime_s: 0, mac: None });
+    assert_eq!(dials(&mut node), 0, "what was heard before is forgotten");
+    // Nobody is expected any more.
+    node.handle(Instant::ZERO, Input::Reload(Box::new(config::parse("t", FILE).unwrap().node().unwrap())));
+    assert_eq!(node.miswired(ETH0), None);
+    assert!(dials(&mut node) > 0);
+}
+
 #[test]
 fn the_peer_of_a_link_is_who_answers_there_and_our_own_packets_are_nobody() {
     let (mut node, _) = shown(vec![link(2, "eth0", true, &["fe80::1/64"])]);
