@@ -7,6 +7,7 @@ mod tests;
 
 use crate::config::NodeConfig;
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 
 /// Where settings come from.
 pub trait System {
@@ -16,6 +17,19 @@ pub trait System {
     fn interfaces(&self) -> Vec<String>;
     /// The largest packet of an interface.
     fn mtu(&self, interface: &str) -> Option<u32>;
+    /// Sockets of services that listen at an address of their own.
+    fn listeners(&self) -> Vec<Listener>;
+}
+
+/// A service's socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// UDP, not TCP.
+    pub is_udp: bool,
+    /// It may bind to an address that is not there (IP_FREEBIND, IP_TRANSPARENT).
+    pub is_free: bool,
 }
 
 /// How much a finding matters.
@@ -83,6 +97,7 @@ pub fn examine(config: &NodeConfig, system: &dyn System) -> Report {
     visit.neighbour_tables();
     visit.mtus();
     visit.addresses();
+    visit.services();
     let mut report = visit.report;
     report.findings.sort_by(|a, b| (a.severity, &a.subject).cmp(&(b.severity, &b.subject)));
     report.unseen.sort();

@@ -232,6 +232,39 @@ impl<'a> Visit<'a> {
         }
     }
 
+    /// A service address is on `lo` only while its service is well.
+    pub(super) fn services(&mut self) {
+        if self.config.vips.is_empty() {
+            return;
+        }
+        for socket in self.system.listeners() {
+            let vips = self.config.vips.iter();
+            if !vips.flat_map(|vip| &vip.addresses).any(|net| net.addr() == socket.address.ip()) {
+                continue;
+            }
+            let family = if socket.address.is_ipv4() { "ipv4" } else { "ipv6" };
+            let setting = format!("net.{family}.ip_nonlocal_bind");
+            if socket.is_free || self.value(&setting) == 1 {
+                self.report.right += 1;
+                continue;
+            }
+            self.report.findings.push(Finding {
+                severity: Severity::Advice,
+                subject: format!("{} socket at {}", if socket.is_udp { "UDP" } else { "TCP" }, socket.address),
+                found: "bound without IP_FREEBIND".to_owned(),
+                wanted: "IP_FREEBIND".to_owned(),
+                why: "a service address is on lo only while its service is well: a service that must find it there when it starts does \
+                      not come back by itself"
+                    .to_owned(),
+                remedy: format!(
+                    "have the service bind with IP_FREEBIND (HAProxy: `transparent`; systemd sockets: `FreeBind=yes`) or to the \
+                     unspecified address, or `sysctl -w {setting}=1`"
+                ),
+                fix: None,
+            });
+        }
+    }
+
     /// Every interface but `lo` when peers are spoken to by address, for then there are segments; only declared ones otherwise.
     fn arp_links(&self) -> Vec<String> {
         let by_address = self.config.peers.iter().any(|peer| matches!(peer.endpoint, Endpoint::Address(_)));

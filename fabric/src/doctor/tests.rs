@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 struct Stand {
     settings: BTreeMap<String, String>,
     mtus: BTreeMap<String, u32>,
+    listeners: Vec<Listener>,
 }
 
 impl System for Stand {
@@ -20,6 +21,9 @@ impl System for Stand {
     }
     fn mtu(&self, interface: &str) -> Option<u32> {
         self.mtus.get(interface).copied()
+    }
+    fn listeners(&self) -> Vec<Listener> {
+        self.listeners.clone()
     }
 }
 
@@ -173,4 +177,25 @@ fn a_setting_that_is_no_number_is_found() {
     let mut stand = fresh(&["eth0", "eth1"]);
     stand.settings.insert("net.ipv4.fib_multipath_hash_policy".to_owned(), "what".to_owned());
     assert!(subjects(&examine(&node(HOST), &stand)).contains(&"net.ipv4.fib_multipath_hash_policy".to_owned()));
+}
+
+#[test]
+fn a_service_that_needs_its_address_to_be_there_is_found() {
+    let config = node(&format!("{HOST}vips:\n  web: {{addresses: [10.71.0.80/32, \"fd00:71::80/128\"]}}\n"));
+    let listener = |address: &str, is_free| Listener { address: address.parse().unwrap(), is_udp: false, is_free };
+    let mut stand = fresh(&["eth0"]);
+    stand.listeners = vec![
+        listener("10.71.0.80:80", false),
+        listener("10.71.0.80:443", true),
+        listener("[fd00:71::80]:80", false),
+        listener("10.69.0.4:22", false),
+    ];
+    let found = |stand: &Stand| -> Vec<String> {
+        subjects(&examine(&config, stand)).into_iter().filter(|subject| subject.contains("socket")).collect()
+    };
+    assert_eq!(found(&stand), ["TCP socket at 10.71.0.80:80", "TCP socket at [fd00:71::80]:80"]);
+    stand.settings.insert("net.ipv4.ip_nonlocal_bind".to_owned(), "1".to_owned());
+    assert_eq!(found(&stand), ["TCP socket at [fd00:71::80]:80"]);
+    let without = node(HOST);
+    assert!(examine(&without, &stand).findings.iter().all(|finding| !finding.subject.contains("socket")));
 }

@@ -17,6 +17,7 @@ mod foreign;
 mod health;
 mod import;
 mod links;
+mod listeners;
 mod nexthop;
 pub mod reading;
 mod request;
@@ -28,6 +29,7 @@ mod worker;
 pub use aside::Handle;
 pub use foreign::foreign;
 pub use import::import;
+pub use listeners::listeners;
 
 use crate::config::FibConfig;
 use crate::fib::{FibDiff, FibReport, KernelRoute, Member};
