@@ -21,7 +21,7 @@ pub mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use crate::error::NetbootError;
+use crate::error::{NetbootError, Refusal};
 use crate::ipam::Ipam;
 use crate::plan::Plan;
 use crate::store::{Change, Event, Revision, Snapshot, Transaction};
@@ -150,8 +150,8 @@ impl Inventory {
 
     fn put(&mut self, key: &str, value: Option<&[u8]>, modified: Revision) -> Result<(), NetbootError> {
         match key {
-            IPAM => self.ipam = held(key, value, modified)?,
-            PLAN => self.plan = held(key, value, modified)?,
+            IPAM => self.ipam = ruled(key, held(key, value, modified)?, Ipam::check)?,
+            PLAN => self.plan = ruled(key, held(key, value, modified)?, Plan::check)?,
             DHCP => self.dhcp = held(key, value, modified)?,
             FLEET => self.fleet = held(key, value, modified)?,
             _ if key.starts_with(MACHINES) => self.put_machine(key, value, modified)?,
@@ -189,6 +189,18 @@ fn held<T: DeserializeOwned>(
     match serde_json::from_slice(value) {
         Ok(value) => Ok(Some(Held { value: Arc::new(value), modified })),
         Err(error) => Err(NetbootError::Store(format!("entry `{key}` is damaged, or of a newer version: {error}"))),
+    }
+}
+
+/// A plan that keeps its rules: everything that is computed from one relies on them.
+fn ruled<T>(
+    key: &str,
+    held: Option<Held<T>>,
+    check: impl Fn(&T) -> Result<(), Refusal>,
+) -> Result<Option<Held<T>>, NetbootError> {
+    match held.as_ref().map(|held| check(&held.value)) {
+        Some(Err(refusal)) => Err(NetbootError::Store(format!("entry `{key}` breaks a rule: {refusal}"))),
+        Some(Ok(())) | None => Ok(held),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::store::memory::Memory;
 use crate::store::{Outcome, Revision};
 use jiff::Timestamp;
 use proptest::prelude::*;
+use serde_json::json;
 use std::net::IpAddr;
 
 /// A machine as the golden formula has it.
@@ -336,6 +337,29 @@ fn a_damaged_entry_is_named() {
     let write = crate::store::Write { key: "machines/x".to_owned(), value: Some(b"{".as_slice().into()) };
     store.commit(&Transaction { compares: Vec::new(), writes: vec![write] }).unwrap();
     assert!(Inventory::load(&store.read("")).unwrap_err().to_string().contains("machines/x"));
+}
+
+/// Sums over a plan without rules could go beyond every number.
+#[test]
+fn a_stored_plan_that_breaks_its_rules_is_named() {
+    for (key, value, says) in [
+        (
+            "ipam",
+            json!({ "max_nodes_in_rack": 28, "node_index_offset": u32::MAX, "node_networks": 3, "node": [] }),
+            "entry `ipam` breaks",
+        ),
+        (
+            "plan",
+            json!({ "asn": { "per_rack": { "base": 64600 } }, "max_prefixes": 0 }),
+            "entry `plan` breaks a rule: max_prefixes",
+        ),
+    ] {
+        let (mut store, _) = with_plan();
+        let write = crate::store::Write { key: key.to_owned(), value: Some(value.to_string().into_bytes().into()) };
+        store.commit(&Transaction { compares: Vec::new(), writes: vec![write] }).unwrap();
+        let error = Inventory::load(&store.read("")).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 proptest! {

@@ -21,8 +21,8 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 const WAITING_MAX: usize = 1_024;
 /// Transactions stored with one flush: more would only make the first of them wait.
 const TOGETHER_MAX: usize = 256;
-/// Events that a watcher may lag behind before it reads them from the file.
-const LAG_MAX: usize = 4_096;
+/// Events that a watcher may lag behind before it reads them from the file: all of them stay in memory, a few megabytes.
+const LAG_MAX: usize = 1_024;
 
 /// Events that a watcher reads from the file at a time.
 const PENDING_MAX: usize = 128;
