@@ -61,7 +61,8 @@ struct Trouble {
 #[derive(Debug)]
 struct Batch {
     seq: u64,
-    open: Vec<RouteKey>,
+    /// With where they stand.
+    open: Vec<(u32, RouteKey)>,
     failed: Vec<IpNet>,
 }
 
@@ -150,19 +151,15 @@ impl Fib {
         if self.config.install {
             for change in changes {
                 let key = self.key(change.prefix);
-                match self.wanted(&change.prefix, &change.want) {
+                let wanted = self.wanted(&change.prefix, &change.want);
+                let at = self.set_wanted(key, wanted.unwrap_or(Wanted::Nothing));
+                match wanted {
                     // Who withdraws waits for nobody: it is noted, and tried until it is done.
-                    Some(Wanted::Nothing) => {
-                        self.set_wanted(key, Wanted::Nothing);
-                        continue;
-                    }
-                    Some(wanted) => self.set_wanted(key, wanted),
-                    None => {
-                        self.set_wanted(key, Wanted::Nothing);
-                        batch.failed.push(change.prefix);
-                    }
+                    Some(Wanted::Nothing) => continue,
+                    Some(Wanted::To(_) | Wanted::Leftover) => {}
+                    None => batch.failed.push(change.prefix),
                 }
-                batch.open.push(key);
+                batch.open.push((at.unwrap_or_default(), key));
             }
             self.follow_touched();
         }
@@ -173,11 +170,12 @@ impl Fib {
         RouteKey { prefix, table: self.config.table, metric: self.config.metric }
     }
 
-    fn set_wanted(&mut self, key: RouteKey, wanted: Wanted) {
+    /// Says what a route should come to; where it stands.
+    fn set_wanted(&mut self, key: RouteKey, wanted: Wanted) -> Option<u32> {
         if !self.troubles.is_empty() {
             self.troubles.remove(&Subject::Route(key));
         }
-        self.routes.want(key, wanted);
+        self.routes.want(key, wanted)
     }
 
     fn spread_of(&self, prefix: &IpNet) -> Spread {
@@ -379,6 +377,7 @@ impl Fib {
             self.retry_all();
         }
         self.leaving.look(now);
+        self.routes.begin_ops();
         let ops = self.objects.next_ops(max, self.routes.standins());
         if !ops.is_empty() {
             return ops;
@@ -522,8 +521,8 @@ impl Fib {
     pub fn poll_ack(&mut self) -> Option<Ack> {
         let mut ack: Option<Ack> = None;
         while let Some(batch) = self.batches.front_mut() {
-            while let Some(key) = batch.open.last() {
-                let state = self.routes.state(key);
+            while let Some((at, key)) = batch.open.last() {
+                let state = self.routes.state(*at, key);
                 if state.is_some_and(|(_, due)| due) {
                     return ack;
                 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use weft_bgp::types::{IfIndex, IpNet};
 
@@ -20,7 +21,7 @@ pub struct Member {
 }
 
 /// What makes a route one of a kind in the kernel (type of service is always 0).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RouteKey {
     /// Where to.
     pub prefix: IpNet,
@@ -28,6 +29,21 @@ pub struct RouteKey {
     pub table: u32,
     /// The kernel's priority; lower wins.
     pub metric: u32,
+}
+
+/// In as few words as it has: a million routes are looked up by it, more than once each.
+impl Hash for RouteKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let length = u64::from(self.prefix.prefix_len());
+        match self.prefix {
+            IpNet::V4(net) => state.write_u64(u64::from(net.addr().to_bits()) << 8 | length),
+            IpNet::V6(net) => {
+                state.write_u128(net.addr().to_bits());
+                state.write_u64(length);
+            }
+        }
+        state.write_u64(u64::from(self.table) << 32 | u64::from(self.metric));
+    }
 }
 
 /// What a route does with a packet.

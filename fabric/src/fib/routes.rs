@@ -99,6 +99,8 @@ pub(super) struct Routes {
     deleting: Vec<u32>,
     /// Who stands in for what.
     standins: Standins,
+    /// Slots of the operations given out last, in their order.
+    given_out: VecDeque<u32>,
     /// Slots wanted, of which none of the neighbours is alive.
     to_revive: Vec<u32>,
     due: usize,
@@ -117,6 +119,7 @@ impl Routes {
             to_set: VecDeque::new(),
             to_delete: Vec::new(),
             deleting: Vec::new(),
+            given_out: VecDeque::new(),
             to_revive: Vec::new(),
             standins: Standins::default(),
             due: 0,
@@ -128,17 +131,17 @@ impl Routes {
 
     /// The entry of a key.
     pub(super) fn entry(&self, key: &RouteKey) -> Option<Entry> {
-        self.state(key).map(|(entry, _)| entry)
+        Some(self.table.slot(self.table.find(key)?).entry)
     }
 
-    /// The entry of a key, and whether an operation is due for it.
-    pub(super) fn state(&self, key: &RouteKey) -> Option<(Entry, bool)> {
-        let slot = self.table.slot(self.table.find(key)?);
+    /// The entry of a key, and whether an operation is due for it. `hint`: what [`Routes::want`] said of it.
+    pub(super) fn state(&self, hint: u32, key: &RouteKey) -> Option<(Entry, bool)> {
+        let slot = self.table.slot(self.table.find_near(hint, key)?);
         Some((slot.entry, slot.due != Due::No))
     }
 
-    /// Says what a key should come to.
-    pub(super) fn want(&mut self, key: RouteKey, want: Wanted) {
+    /// Says what a key should come to; where it stands, if it does.
+    pub(super) fn want(&mut self, key: RouteKey, want: Wanted) -> Option<u32> {
         let at = match want {
             // To make an entry that says nothing would be to make none.
             Wanted::Leftover | Wanted::Nothing => self.table.find(&key),
@@ -147,11 +150,28 @@ impl Routes {
         if let Some(at) = at {
             self.change(at, Entry { want, ..self.table.slot(at).entry });
         }
+        at
+    }
+
+    /// What is given out from now on is a new batch.
+    pub(super) fn begin_ops(&mut self) {
+        self.given_out.clear();
+    }
+
+    /// Where a key stands whose operation was given out; outcomes come in that order, but for those that failed.
+    fn given_out(&mut self, key: &RouteKey) -> Option<u32> {
+        while let Some(at) = self.given_out.pop_front() {
+            if self.table.slot(at).key == *key {
+                return self.table.find_near(at, key);
+            }
+        }
+        self.table.find(key)
     }
 
     /// Says what the kernel holds now.
     pub(super) fn have(&mut self, key: RouteKey, have: Option<Held>) {
-        let at = if have.is_none() { self.table.find(&key) } else { Some(self.table.find_or_make(key)) };
+        let known = self.given_out(&key);
+        let at = if have.is_none() { known } else { Some(known.unwrap_or_else(|| self.table.find_or_make(key))) };
         if let Some(at) = at {
             self.change(at, Entry { have, ..self.table.slot(at).entry });
         }
@@ -426,6 +446,7 @@ impl Routes {
                 self.place(at, Due::No, false);
                 continue;
             }
+            self.given_out.push_back(at);
             return Some((key, entry));
         }
         None
@@ -447,6 +468,7 @@ impl Routes {
             slot.queued.delete = false;
             if slot.due == Due::Delete {
                 keys.push(slot.key);
+                self.given_out.push_back(at);
             }
         }
         keys

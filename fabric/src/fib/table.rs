@@ -60,6 +60,12 @@ impl Table {
         self.index.find(self.hasher.hash_one(key), |&at| self.slots[at as usize].key == *key).copied()
     }
 
+    /// The same where it was probably `hint` when it was last asked for.
+    pub(super) fn find_near(&self, hint: u32, key: &RouteKey) -> Option<u32> {
+        let is_it = |slot: &Slot| slot.key == *key && slot.entry != Entry::NONE;
+        if self.slots.get(hint as usize).is_some_and(is_it) { Some(hint) } else { self.find(key) }
+    }
+
     /// The slot of a route, which is made if there is none.
     pub(super) fn find_or_make(&mut self, key: RouteKey) -> u32 {
         if let Some(at) = self.find(&key) {
