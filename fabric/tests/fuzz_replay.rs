@@ -6,21 +6,10 @@
 #[allow(unreachable_pub, dead_code, reason = "a library for the fuzz targets, a module here")]
 mod harness;
 
-use std::path::Path;
+#[path = "../../bgp/fuzz/src/replay.rs"]
+mod replay;
 
-/// Runs a target over its files; a panic names the file.
-fn replay(target: &str, run: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
-    files.sort();
-    assert!(!files.is_empty(), "no corpus for {target}");
-    for file in &files {
-        let data = std::fs::read(file).unwrap();
-        let held = std::panic::catch_unwind(|| run(&data));
-        assert!(held.is_ok(), "{} fails", file.display());
-    }
-    println!("{target}: {} files", files.len());
-}
+use replay::replay;
 
 #[test]
 fn bfd() {

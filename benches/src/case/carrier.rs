@@ -26,9 +26,9 @@ const FIRST: Ipv4Addr = Ipv4Addr::new(100, 0, 0, 0);
 const SAMPLES: u32 = 64;
 /// The generator's end of the second link.
 const LINK: &str = "gen1";
-/// Of a short loss.
 /// A call over a link that has just come up is given up after this long, and made anew.
 const DIAL_AGAIN: Duration = Duration::from_millis(100);
+/// Of a short loss.
 const FLAP: Duration = Duration::from_millis(100);
 /// The kernel tells of a change of carrier at once only if the last one is a second ago.
 const CALM: Duration = Duration::from_millis(1_500);

@@ -25,6 +25,8 @@ const STRIDE: u8 = 4;
 const HEAD: usize = 2;
 /// Words of the largest block: head, 16 children, 30 prefixes.
 const MAX_WORDS: usize = HEAD + 16 + 30;
+/// Prefixes whose nodes are read at once: about as many cache lines as a core can wait for.
+pub const AHEAD: usize = 8;
 /// No node: the vector begins with the two roots, so no block is at its start.
 const NONE: u32 = 0;
 
@@ -139,6 +141,25 @@ impl Index {
             depth += STRIDE;
         }
         None
+    }
+
+    /// Reads what leads to these prefixes, all of them a digit at a time: the processor waits for their nodes at once, and not for one
+    /// after the other when each is looked up, added or removed. No more than [`AHEAD`] are looked at.
+    pub fn warm(&self, prefixes: impl Iterator<Item = IpNet>) {
+        let mut ways = [(0, 0, NONE); AHEAD];
+        let mut deepest = 0;
+        for (way, prefix) in ways.iter_mut().zip(prefixes) {
+            let (address, length) = key(&prefix);
+            *way = (address, length, self.words[Family::of(&prefix).index()]);
+            deepest = deepest.max(length);
+        }
+        for depth in (0..deepest).step_by(usize::from(STRIDE)) {
+            for (address, _, at) in ways.iter_mut().filter(|(_, length, at)| *at != NONE && depth + STRIDE < *length) {
+                *at = self.child(*at, digit(*address, depth));
+            }
+        }
+        let heads: u32 = ways.iter().map(|(_, _, at)| self.words[*at as usize]).fold(0, u32::wrapping_add);
+        std::hint::black_box(heads);
     }
 
     /// The slot of a prefix; one that is not there yet is added with the slot that `make` yields.

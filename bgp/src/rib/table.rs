@@ -16,6 +16,7 @@ pub use paths::{Ranked, Sendable};
 
 use super::attrs::AttrsTable;
 use super::decide::{Candidate, Ranking, Rule, decide};
+pub use super::index::AHEAD;
 use super::index::Index;
 use super::lives::Lives;
 use super::nexthop::NextHops;
@@ -47,6 +48,8 @@ const HOPS_ONLY: SlotId = 1 << 31;
 const LOG_KEPT: usize = 16_384;
 /// Most changes forgotten in one call: a reader that falls away may have held back a long log.
 const TRIM: usize = 65_536;
+/// Most prefixes without paths that wait until there is time to forget them; 4 MB.
+const BARE: usize = 1 << 20;
 
 /// What is known of a peer when its paths are ranked.
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +116,8 @@ pub struct Table {
     tells_hops: bool,
     /// Slots, with [`HOPS_ONLY`] where that is so.
     log: VecDeque<SlotId>,
+    /// Slots without paths that are no longer in it; some may have paths again.
+    bare: VecDeque<SlotId>,
     /// Number of the first change still in the log.
     log_base: u64,
     overtaken: u64,
@@ -137,6 +142,7 @@ impl Table {
             multipath: usize::from(multipath.clamp(1, 64)),
             tells_hops: false,
             log: VecDeque::new(),
+            bare: VecDeque::new(),
             log_base: 0,
             overtaken: 0,
             watch: paths::Watch::default(),
@@ -167,6 +173,11 @@ impl Table {
     pub fn forget_peer(&mut self, peer: PeerId) {
         self.peers.remove(&peer);
         self.lives.forget(peer);
+    }
+
+    /// Looks at the places of the next [`AHEAD`] prefixes that paths come or go for, so that finding each of them is quick.
+    pub fn look_ahead(&self, prefixes: impl Iterator<Item = IpNet>) {
+        self.index.warm(prefixes);
     }
 
     /// Adds or replaces a path, which holds its attributes and its next hop from now on; when the replaced one came.
@@ -517,8 +528,8 @@ impl Table {
         self.slots.get(slot).is_some_and(|slot| slot.in_log && slot.changed == low_half(change))
     }
 
-    /// Every reader has passed `cursor`: older changes are forgotten, and prefixes without paths with them. Not more than `TRIM` at
-    /// a time; the rest goes with the next calls.
+    /// Every reader has passed `cursor`: older changes are forgotten, and prefixes without paths wait for [`Table::forget_bare`]. Not
+    /// more than `TRIM` at a time; the rest goes with the next calls.
     pub fn trim(&mut self, cursor: u64) {
         for _ in 0..TRIM {
             if self.log_base >= cursor {
@@ -534,6 +545,7 @@ impl Table {
             }
             if (self.watch.trim(at, self.log_base) || newest) && !self.is_logged(at) {
                 match self.slots.slot(at).paths() {
+                    Paths::None if self.bare.len() < BARE => self.bare.push_back(at),
                     Paths::None => self.forget(at),
                     Paths::Many(list) => self.fold_tagged(at, list),
                     Paths::One(_) => {}
@@ -542,6 +554,33 @@ impl Table {
         }
         if self.log.is_empty() && self.log.capacity() > LOG_KEPT {
             self.log = VecDeque::new();
+        }
+    }
+
+    /// Whether prefixes without paths wait to be forgotten.
+    #[must_use]
+    pub fn has_bare(&self) -> bool {
+        !self.bare.is_empty()
+    }
+
+    /// Forgets up to `most` prefixes without paths. That takes longer than telling that they went, so it is done when all are told.
+    pub fn forget_bare(&mut self, most: usize) {
+        for turn in 0..most {
+            if turn % AHEAD == 0 {
+                let next = self.bare.iter().take(AHEAD).filter_map(|at| self.slots.get(*at));
+                self.index.warm(next.map(|slot| self.slots.prefix(slot)));
+            }
+            let Some(at) = self.bare.pop_front() else {
+                break;
+            };
+            // It may have come and gone again, or be a prefix that came later.
+            let is_bare = self.slots.get(at).is_some_and(|slot| matches!(slot.paths(), Paths::None));
+            if is_bare && !self.is_logged(at) {
+                self.forget(at);
+            }
+        }
+        if self.bare.is_empty() && self.bare.capacity() > LOG_KEPT {
+            self.bare = VecDeque::new();
         }
     }
 

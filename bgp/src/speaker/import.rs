@@ -9,7 +9,7 @@ use super::sweep::Held;
 use crate::event::Event;
 use crate::peer::{MaxPrefixesAction, NextHopRule, Session};
 use crate::policy::{Chosen, Verdict};
-use crate::rib::table::{Came, Path, PathKey};
+use crate::rib::table::{AHEAD, Came, Path, PathKey};
 use crate::time::Instant;
 use crate::types::{Family, IpNet, NextHop, PeerId};
 use crate::wire::Notification;
@@ -125,7 +125,12 @@ impl Speaker {
         let add_path = session.codec.add_path_rx[family.index()];
         let room = add_path.then_some(usize::from(config.add_path.paths_limit));
         let most = config.max_prefixes.filter(|_| config.routes.max_prefixes_action == MaxPrefixesAction::Discard);
-        for (path_id, prefix) in Paths::new(family, nlri, add_path) {
+        let paths = Paths::new(family, nlri, add_path);
+        let mut ahead = paths.map(|(_, prefix)| prefix);
+        for (turn, (path_id, prefix)) in paths.enumerate() {
+            if turn % AHEAD == 0 {
+                self.table.look_ahead(&mut ahead);
+            }
             let key = PathKey { peer: id, id: path_id };
             let accepted = match chosen {
                 Chosen::Always(Verdict::Reject) => Err(Why::Policy(None)),
@@ -201,7 +206,12 @@ impl Speaker {
             return;
         };
         let life = self.table.lives.now(id, family);
-        for (path_id, prefix) in Paths::new(family, nlri, session.codec.add_path_rx[family.index()]) {
+        let paths = Paths::new(family, nlri, session.codec.add_path_rx[family.index()]);
+        let mut ahead = paths.map(|(_, prefix)| prefix);
+        for (turn, (path_id, prefix)) in paths.enumerate() {
+            if turn % AHEAD == 0 {
+                self.table.look_ahead(&mut ahead);
+            }
             // RFC 7911 §5: an identifier not seen before is ignored.
             match self.table.remove(&prefix, PathKey { peer: id, id: path_id }) {
                 Some(came) => member.held.went(family, life, came),

@@ -11,7 +11,10 @@ use crate::time::Instant;
 use crate::types::{Family, IpNet, PeerId};
 
 /// Prefixes looked at in one slice of a walk: about a millisecond.
-pub(super) const SLICE: SlotId = 20_000;
+pub(super) const SLICE: SlotId = 8_192;
+
+/// Prefixes without paths that are forgotten in one slice, less than are told meanwhile: about half a millisecond.
+const FORGET: usize = 4_096;
 
 /// What a walk does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,10 +128,10 @@ impl Held {
 impl Speaker {
     /// Whether a walk is under way.
     pub(super) fn is_walking(&self) -> bool {
-        !self.sweeps.is_empty() || self.table.is_reranking() || self.aggregates.is_counting()
+        !self.sweeps.is_empty() || self.table.is_reranking() || self.aggregates.is_counting() || self.table.has_bare()
     }
 
-    /// One slice of the oldest walk, one of ranking again, and one of counting.
+    /// One slice of the oldest walk, or of what walks left bare; one of ranking again, and one of counting.
     pub(super) fn walk_on(&mut self, now: Instant) {
         self.table.rerank(SLICE);
         if self.aggregates.is_counting() {
@@ -136,6 +139,8 @@ impl Speaker {
         }
         if let Some(sweep) = self.sweeps.pop_front() {
             self.sweep_on(now, sweep);
+        } else {
+            self.table.forget_bare(FORGET);
         }
     }
 

@@ -210,7 +210,9 @@ fn a_withdrawn_prefix_lives_until_every_reader_heard_of_it() {
     assert_eq!(table.len(), 1);
     assert_eq!(changes(&table, &mut cursor), ["10.0.0.0/8"]);
     table.trim(cursor);
-    assert!(table.is_empty());
+    assert!(table.has_bare());
+    table.forget_bare(1);
+    assert!(table.is_empty() && !table.has_bare());
     assert!(table.attrs.is_empty());
     announce(&mut table, "12.0.0.0/8", 1, 1);
     assert_eq!(changes(&table, &mut cursor), ["12.0.0.0/8"], "the slot is used again");
@@ -326,6 +328,9 @@ proptest! {
                     seen.insert(entry.prefix, (entry.best_peer(), entry.hops.cloned()));
                 }
                 incremental.trim(cursor);
+            }
+            if length == 3 {
+                incremental.forget_bare(1);
             }
         }
         let mut scratch = table();

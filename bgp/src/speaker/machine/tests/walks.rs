@@ -65,12 +65,18 @@ fn a_lost_table_is_withdrawn_in_slices_and_a_keepalive_comes_in_between() {
             net.speakers[1].poll_transmit(net.now, other, &mut buf, 1);
             assert_eq!(buf[18], 4, "a KEEPALIVE goes first");
         }
-        slices += 1;
+        slices += usize::from(left > 0);
     }
-    assert_eq!((left, slices), (0, 3));
+    assert_eq!((left, slices), (0, 2), "and a last one");
     net.cut(1, lost, false);
     net.settle();
     assert_eq!(held(&net, 3), 0);
+    // The next timer finds that all have read the log.
+    net.give(1, Input::Tick);
+    while net.speakers[1].next_timeout().unwrap().0 == Instant::ZERO {
+        net.give(1, Input::Tick);
+    }
+    assert_eq!(net.speakers[1].table.len(), 2, "what is left bare is forgotten, but for what 2 and 3 have themselves");
 }
 
 #[test]
@@ -177,21 +183,21 @@ fn other_aggregates_are_counted_in_slices_and_those_that_stay_do_not_flap() {
     assert!(stands(&net, 2, "20.0.0.0/8"));
     let told = net.updates;
     // The last of the prefixes alone are in the second one: the last slice finds them. Nothing is in the third.
-    set(&mut net, prefixes(&["20.0.0.0/8", "20.195.64.0/18", "21.0.0.0/8"]));
+    set(&mut net, prefixes(&["20.0.0.0/8", "20.79.192.0/18", "21.0.0.0/8"]));
     let mut slices = 0;
     while net.speakers[1].next_timeout().unwrap().0 == Instant::ZERO {
-        assert!(stands(&net, 1, "20.0.0.0/8") && !stands(&net, 1, "20.195.64.0/18"));
+        assert!(stands(&net, 1, "20.0.0.0/8") && !stands(&net, 1, "20.79.192.0/18"));
         net.give(1, Input::Tick);
         net.settle();
         slices += 1;
     }
     assert_eq!(slices, 2, "beside the first one");
-    assert!(stands(&net, 2, "20.195.64.0/18") && !stands(&net, 2, "21.0.0.0/8"));
+    assert!(stands(&net, 2, "20.79.192.0/18") && !stands(&net, 2, "21.0.0.0/8"));
     assert_eq!(net.updates - told, 2, "the second one to both peers, and nothing else");
     let count =
         |net: &Net, prefix: &str| net.speakers[1].route_to(&prefix.parse().unwrap()).unwrap().paths[0].reason.clone();
     assert_eq!(count(&net, "20.0.0.0/8"), format!("aggregate of {MANY} contributors"));
     set(&mut net, prefixes(&["21.0.0.0/8"]));
     net.run(1);
-    assert!(!stands(&net, 2, "20.0.0.0/8") && !stands(&net, 2, "20.195.64.0/18"));
+    assert!(!stands(&net, 2, "20.0.0.0/8") && !stands(&net, 2, "20.79.192.0/18"));
 }
