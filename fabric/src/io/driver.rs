@@ -44,6 +44,9 @@ use weft_bgp::types::ConnId;
 const BATCH: usize = 4_096;
 /// Batches under way: one is being written while the next waits.
 const BATCHES: usize = 2;
+/// Tasks that have a turn before sockets are looked at again. A turn of the daemon's own takes milliseconds while a table arrives: with
+/// the usual 61, whoever calls waits for as many of them (k1 of the bench: 55 ms, with this 7).
+const EVENT_INTERVAL: u32 = 1;
 /// How long routes wait at most while there is more to read: what arrived together is told together. Where nothing more has arrived
 /// they do not wait at all, and control messages never do.
 const HEAR_FIRST: Duration = Duration::from_millis(20);
@@ -75,7 +78,7 @@ enum Ending {
 pub fn run(path: &Path) -> anyhow::Result<()> {
     let node = config::load(path).and_then(|config| config.node()).map_err(|error| anyhow::anyhow!("{error}"))?;
     life::raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build()?;
     let path = path.to_owned();
     // A task of its own: who wakes the future that `block_on` runs writes to the runtime's event descriptor each time, even from within.
     let daemon = runtime.spawn(async move {
