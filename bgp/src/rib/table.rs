@@ -50,6 +50,8 @@ const LOG_KEPT: usize = 16_384;
 const TRIM: usize = 65_536;
 /// Most prefixes without paths that wait until there is time to forget them; 4 MB.
 const BARE: usize = 1 << 20;
+/// Changes in the log from which on they wait.
+const BUSY: usize = 16_384;
 
 /// What is known of a peer when its paths are ranked.
 #[derive(Clone, Copy, Debug)]
@@ -557,13 +559,13 @@ impl Table {
         }
     }
 
-    /// Whether prefixes without paths wait to be forgotten.
+    /// Whether prefixes without paths are to be forgotten: they wait while there is much to tell, for that goes first.
     #[must_use]
     pub fn has_bare(&self) -> bool {
-        !self.bare.is_empty()
+        !self.bare.is_empty() && self.log.len() < BUSY
     }
 
-    /// Forgets up to `most` prefixes without paths. That takes longer than telling that they went, so it is done when all are told.
+    /// Forgets up to `most` prefixes without paths. That takes longer than telling that they went, so it is done behind it.
     pub fn forget_bare(&mut self, most: usize) {
         for turn in 0..most {
             if turn % AHEAD == 0 {

@@ -139,7 +139,7 @@ impl Speaker {
         }
         if let Some(sweep) = self.sweeps.pop_front() {
             self.sweep_on(now, sweep);
-        } else {
+        } else if self.table.has_bare() {
             self.table.forget_bare(FORGET);
         }
     }
