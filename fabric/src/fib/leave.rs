@@ -56,8 +56,10 @@ impl Leaving {
         if !wanted {
             return false;
         }
-        let patience_ends = *self.settle_since.get_or_insert(now) + PATIENCE;
-        let quiet_at = self.heard.map_or(Instant::ZERO, |at| at + QUIET);
+        // From the link's return on: the neighbour that returns with it needs a moment to say the first word.
+        let since = *self.settle_since.get_or_insert(now);
+        let quiet_at = self.heard.map_or(since, |at| at.max(since)) + QUIET;
+        let patience_ends = since + PATIENCE;
         self.settle_at = Some(quiet_at.min(patience_ends)).filter(|at| *at > now);
         if self.settle_at.is_none() {
             self.settle_since = None;
