@@ -76,6 +76,8 @@ fn suffer(seed: u64) {
         }
     });
     switch.off();
+    // As the daemon does once it knows what it wants: what is ours and was given up as gone while the kernel lied is left over.
+    kernel.sweep();
     let wanted: BTreeSet<IpNet> = (400..800).map(prefix).collect();
     let is_right = || {
         let routes = bed.routes();
