@@ -190,6 +190,13 @@ pub enum Input {
     ForeignRoutes(Vec<ForeignRoute>),
     /// Carrier was lost: sessions on this link end now, and are not retained (loss of carrier ends the helper role at once).
     LinkDown(IfIndex),
+    /// The same for who was behind one port of a bridge: of sessions on this link, those with this address end now.
+    CutOff {
+        /// The bridge.
+        link: IfIndex,
+        /// Who.
+        addr: IpAddr,
+    },
     /// BFD lost a peer (RFC 9384): its session ends with Cease/BFD Down.
     BfdDown {
         /// Which peer.

@@ -269,6 +269,12 @@ impl Fib {
         self.objects.set_alive(member, alive);
     }
 
+    /// A neighbour is cut off (or can be reached again): the port of the bridge that it is behind is down. Who is dead by other
+    /// evidence stays so.
+    pub fn set_reachable(&mut self, member: Member, reachable: bool) {
+        self.objects.set_reachable(member, reachable);
+    }
+
     /// Takes a notification into account.
     pub fn hint(&mut self, hint: Hint) {
         match hint {

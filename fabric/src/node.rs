@@ -19,6 +19,7 @@ mod sources;
 mod vip;
 
 pub use crate::config::NodeConfig;
+use crate::fib::Member;
 use crate::link::LinkInfo;
 use crate::lldp::Heard;
 use crate::ra;
@@ -43,6 +44,8 @@ pub enum Input {
     Links(Vec<LinkInfo>),
     /// Carrier or administrative state of an interface was lost; the picture follows.
     LinkDown(IfIndex),
+    /// A port of a bridge lost its carrier, and these neighbours on the bridge were behind it.
+    CutOff(Vec<Member>),
     /// A router advertisement came on a link of `Output::RaLinks` with hop limit 255.
     RouterAdvertisement {
         /// On which link.
@@ -223,6 +226,11 @@ impl Node {
         match input {
             Input::Links(links) => self.set_links(now, links),
             Input::LinkDown(link) => self.link_down(now, link),
+            Input::CutOff(members) => {
+                for Member { link, gateway } in members {
+                    self.speaker.handle(now, speaker::Input::CutOff { link, addr: gateway });
+                }
+            }
             Input::RouterAdvertisement { link, from, lifetime_s, mac } => {
                 self.ra.handle(now, ra::Input::Advertisement { link, from, lifetime_s, mac });
             }

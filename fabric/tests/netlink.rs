@@ -12,6 +12,8 @@
 
 #[path = "netlink/bed.rs"]
 mod bed;
+#[path = "netlink/bridge.rs"]
+mod bridge;
 #[path = "netlink/faults.rs"]
 mod faults;
 #[path = "netlink/foreign.rs"]
@@ -39,7 +41,7 @@ use weft_fabric::io::netlink::Event;
 const HEALED_WITHIN: Duration = Duration::from_millis(100);
 const TRIES: u32 = 5;
 
-const TESTS: [(&str, fn()); 29] = [
+const TESTS: [(&str, fn()); 31] = [
     ("every_form_of_route_is_installed", every_form_of_route_is_installed),
     ("carrier_loss_shrinks_and_return_restores", carrier_loss_shrinks_and_return_restores),
     ("a_flicker_of_the_carrier_costs_nothing_for_good", a_flicker_of_the_carrier_costs_nothing_for_good),
@@ -56,6 +58,11 @@ const TESTS: [(&str, fn()); 29] = [
         import::routes_of_other_software_are_told_as_they_come_and_go,
     ),
     ("a_flood_of_routes_ends_in_what_the_kernel_holds", import::a_flood_of_routes_ends_in_what_the_kernel_holds),
+    (
+        "who_is_behind_a_port_of_a_bridge_goes_and_comes_with_it",
+        bridge::who_is_behind_a_port_of_a_bridge_goes_and_comes_with_it,
+    ),
+    ("who_is_seen_behind_another_port_is_used_again", bridge::who_is_seen_behind_another_port_is_used_again),
     ("a_link_that_flaps_is_kept_out_until_it_stands", faults::a_link_that_flaps_is_kept_out_until_it_stands),
     ("a_flood_of_notifications_costs_nothing_for_good", faults::a_flood_of_notifications_costs_nothing_for_good),
     ("a_dump_that_changes_disturb_is_begun_again", faults::a_dump_that_changes_disturb_is_begun_again),
@@ -212,7 +219,7 @@ fn carrier_loss_shrinks_and_return_restores() {
             Event::Links(links) => {
                 assert!(links.iter().all(|link| link.index != a || link.is_usable()), "LinkDown comes first");
             }
-            Event::Acked { .. } => {}
+            Event::Acked { .. } | Event::CutOff(_) => {}
         }
     }
     bed.until("the group shrinks", || bed.links_of(group) == [b]);

@@ -7,6 +7,7 @@ use super::{ForeignRoute, LinkState};
 use crate::peer::{Endpoint, PeerInput, Session};
 use crate::time::Instant;
 use crate::types::{IfIndex, PeerId};
+use std::net::IpAddr;
 
 impl Speaker {
     pub(super) fn set_links(&mut self, now: Instant, links: Vec<LinkState>) {
@@ -34,6 +35,15 @@ impl Speaker {
         let on_link = |member: &&Member| member.last.as_ref().is_some_and(|last| self.link_of(last) == Some(link));
         let hit: Vec<_> = self.members.values().filter(on_link).map(|member| member.peer.id()).collect();
         for peer in hit {
+            self.give(now, peer, PeerInput::LinkDown);
+        }
+    }
+
+    /// Somebody on a link that stands cannot be reached.
+    pub(super) fn on_cut_off(&mut self, now: Instant, link: IfIndex, addr: IpAddr) {
+        let is_there = |session: &Session| session.remote.ip() == addr && self.link_of(session) == Some(link);
+        let lost = self.members.values().filter(|member| member.last.as_ref().is_some_and(|last| is_there(last)));
+        for peer in lost.map(|member| member.peer.id()).collect::<Vec<_>>() {
             self.give(now, peer, PeerInput::LinkDown);
         }
     }

@@ -12,8 +12,8 @@ use weft_fabric::fib::{
 };
 use weft_fabric::io::netlink::reading::{Reading, Said, framed, written};
 
-/// Message types by record: links, addresses, nexthop objects, routes, answers (linux/rtnetlink.h, linux/netlink.h).
-const KINDS: [u16; 10] = [16, 17, 20, 21, 24, 25, 104, 105, 2, 3];
+/// Message types by record: links, addresses, nexthop objects, routes, answers, neighbours (linux/rtnetlink.h, linux/netlink.h).
+const KINDS: [u16; 12] = [16, 17, 20, 21, 24, 25, 104, 105, 2, 3, 28, 29];
 /// Nexthop ids that are ours: few, so that they are met.
 const FIRST_ID: u32 = 1_000;
 const IDS: u32 = 24;
@@ -97,6 +97,7 @@ impl World {
             }
             9 => self.fib.remove_all(),
             10 => self.fib.hurry(),
+            11 => self.fib.set_reachable(member(octet(body, 0)), octet(body, 0) & 0x80 != 0),
             _ => {}
         }
         while let Some(ack) = self.fib.poll_ack() {
@@ -144,7 +145,7 @@ impl World {
                         }
                     }
                 }
-                Said::Answer(..) | Said::Link(None) | Said::Other => {}
+                Said::Neighbour(_) | Said::Answer(..) | Said::Link(None) | Said::Other => {}
             }
         }
         let links = self.reading.links();
@@ -240,7 +241,10 @@ impl World {
 
     /// A kernel that has lost everything and does what it is told: before long it holds what is wanted, and nothing is left to do.
     fn end(mut self) {
-        (0..=255).for_each(|code| self.fib.set_alive(member(code), true));
+        for code in 0..=255 {
+            self.fib.set_alive(member(code), true);
+            self.fib.set_reachable(member(code), true);
+        }
         (0..=3).for_each(|link| self.fib.set_link(IfIndex(link), true));
         self.objects.clear();
         self.routes.clear();

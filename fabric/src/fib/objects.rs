@@ -59,6 +59,8 @@ pub(super) struct Objects {
     foreign: BTreeSet<NhId>,
     usable: BTreeSet<IfIndex>,
     dead: BTreeSet<Member>,
+    /// Behind a port that is down.
+    cut_off: BTreeSet<Member>,
     /// To be looked at by [`Objects::next_ops`].
     dirty: BTreeSet<NhId>,
     /// An object came or went, here or in the kernel, since the last [`Objects::take_changed`].
@@ -76,6 +78,7 @@ impl Objects {
             foreign: BTreeSet::new(),
             usable: BTreeSet::new(),
             dead: BTreeSet::new(),
+            cut_off: BTreeSet::new(),
             dirty: BTreeSet::new(),
             changed: false,
         }
@@ -137,7 +140,7 @@ impl Objects {
     }
 
     pub(super) fn is_alive(&self, member: &Member) -> bool {
-        self.usable.contains(&member.link) && !self.dead.contains(member)
+        self.usable.contains(&member.link) && !self.dead.contains(member) && !self.cut_off.contains(member)
     }
 
     /// A link came or went. When it went, the kernel has deleted the objects on it (and may have done so within a flicker that is
@@ -171,6 +174,20 @@ impl Objects {
         } else {
             self.dead.insert(member);
         }
+        self.judge(member, alive);
+    }
+
+    /// A neighbour is cut off, or can be reached again.
+    pub(super) fn set_reachable(&mut self, member: Member, reachable: bool) {
+        if reachable {
+            self.cut_off.remove(&member);
+        } else {
+            self.cut_off.insert(member);
+        }
+        self.judge(member, reachable);
+    }
+
+    fn judge(&mut self, member: Member, alive: bool) {
         let Some(id) = self.by_shape.get(&Shape::Member(member)) else { return };
         if let Some(object) = self.by_id.get_mut(id) {
             object.doomed |= !alive && object.held != Held::No;

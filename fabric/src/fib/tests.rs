@@ -67,6 +67,7 @@ struct World {
     acked: u64,
     wants: BTreeMap<IpNet, Want>,
     dead: BTreeSet<Member>,
+    cut_off: BTreeSet<Member>,
     ops: usize,
     failed: Vec<IpNet>,
 }
@@ -81,6 +82,7 @@ impl World {
             acked: 0,
             wants: BTreeMap::new(),
             dead: BTreeSet::new(),
+            cut_off: BTreeSet::new(),
             ops: 0,
             failed: Vec::new(),
         };
@@ -172,6 +174,9 @@ impl World {
         for member in self.dead.clone() {
             self.fib.set_alive(member, false);
         }
+        for member in self.cut_off.clone() {
+            self.fib.set_reachable(member, false);
+        }
     }
 
     /// Model = wanted ∧ alive, and nothing else of ours.
@@ -184,7 +189,7 @@ impl World {
                 Want::Hops(hops) => {
                     let alive = |hop: &&Hop| {
                         let member = Member { link: hop.link, gateway: hop.gateway };
-                        self.kernel.is_up(hop.link) && !self.dead.contains(&member)
+                        self.kernel.is_up(hop.link) && !self.dead.contains(&member) && !self.cut_off.contains(&member)
                     };
                     let members: Vec<_> = hops.iter().filter(alive).map(|hop| hop.link).collect();
                     if members.is_empty() {
@@ -557,6 +562,7 @@ enum Event {
     Link(u32, bool),
     Flicker(u32),
     Alive(u32, bool),
+    Reachable(u32, bool),
     ForeignRoute(usize),
     RouteGone { index: usize, told: bool },
     ObjectGone { index: usize, told: bool },
@@ -577,7 +583,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0..6usize).prop_map(|index| Event::Want(index, Want::Discard)),
         3 => (link.clone(), any::<bool>()).prop_map(|(link, up)| Event::Link(link, up)),
         1 => link.clone().prop_map(Event::Flicker),
-        1 => (link, any::<bool>()).prop_map(|(link, alive)| Event::Alive(link, alive)),
+        1 => (link.clone(), any::<bool>()).prop_map(|(link, alive)| Event::Alive(link, alive)),
+        1 => (link, any::<bool>()).prop_map(|(link, reachable)| Event::Reachable(link, reachable)),
         1 => (0..6usize).prop_map(Event::ForeignRoute),
         2 => (0..6usize, any::<bool>()).prop_map(|(index, told)| Event::RouteGone { index, told }),
         2 => (0..8usize, any::<bool>()).prop_map(|(index, told)| Event::ObjectGone { index, told }),
@@ -607,6 +614,14 @@ fn play(world: &mut World, event: Event) {
                 world.dead.remove(&member(link))
             } else {
                 world.dead.insert(member(link))
+            };
+        }
+        Event::Reachable(link, reachable) => {
+            world.fib.set_reachable(member(link), reachable);
+            if reachable {
+                world.cut_off.remove(&member(link))
+            } else {
+                world.cut_off.insert(member(link))
             };
         }
         // Whoever takes our place is seen doing so.

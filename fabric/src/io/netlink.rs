@@ -19,6 +19,7 @@ mod import;
 mod links;
 mod listeners;
 mod nexthop;
+mod ports;
 pub mod reading;
 mod request;
 mod route;
@@ -56,6 +57,8 @@ pub enum Event {
     Links(Vec<LinkInfo>),
     /// An interface lost its carrier, was set down, or is gone: told before the picture that shows it.
     LinkDown(IfIndex),
+    /// A port of a bridge did, and these neighbours on the bridge were behind it. The kernel's routes do without them already.
+    CutOff(Vec<Member>),
     /// The kernel holds every change up to `seq`.
     Acked {
         /// [`FibChange::seq`] of the newest change done.

@@ -1,7 +1,7 @@
 //! A network namespace to play in, and an independent eye on it: own dumps, and the hand of somebody else who changes things.
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use rtnetlink::{LinkUnspec, LinkVeth};
+use rtnetlink::{LinkBridge, LinkUnspec, LinkVeth};
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ const DELADDR: u16 = 21;
 const NEWROUTE: u16 = 24;
 const DELROUTE: u16 = 25;
 const GETROUTE: u16 = 26;
+const NEWNEIGH: u16 = 28;
 const NEWNEXTHOP: u16 = 104;
 const DELNEXTHOP: u16 = 105;
 const GETNEXTHOP: u16 = 106;
@@ -101,6 +102,51 @@ impl Bed {
             self.address(link, net.parse().unwrap(), true);
         }
         link
+    }
+
+    /// A pair of links without addresses, both up.
+    pub(crate) fn port(&self, name: &str) -> IfIndex {
+        let peer = format!("{name}p");
+        let add = self.handle.link().add(LinkVeth::new(name, &peer).build()).execute();
+        self.runtime.block_on(add).unwrap();
+        self.set_link(name, true);
+        self.set_link(&peer, true);
+        self.index(name)
+    }
+
+    /// A bridge of these ports, which forwards at once.
+    pub(crate) fn bridge(&self, name: &str, ports: &[IfIndex], v4: &str) -> IfIndex {
+        let add = self.handle.link().add(LinkBridge::new(name).forward_delay(0).build()).execute();
+        self.runtime.block_on(add).unwrap();
+        let bridge = self.index(name);
+        for port in ports {
+            let set = LinkUnspec::new_with_index(port.0).controller(bridge.0).build();
+            self.runtime.block_on(self.handle.link().set(set).execute()).unwrap();
+        }
+        self.set_link(name, true);
+        self.address(bridge, v4.parse().unwrap(), true);
+        bridge
+    }
+
+    /// What a bridge learns from a frame that comes in at a port.
+    pub(crate) fn learn(&self, bridge: IfIndex, port: IfIndex, mac: [u8; 6]) {
+        // AF_BRIDGE, NUD_REACHABLE, NTF_MASTER; NDA_LLADDR, NDA_MASTER.
+        let mut body = vec![7, 0, 0, 0];
+        body.extend(port.0.to_ne_bytes());
+        body.extend([0x02, 0, 0x04, 0]);
+        attribute(&mut body, 2, &mac);
+        attribute(&mut body, 9, &bridge.0.to_ne_bytes());
+        self.request(NEWNEIGH, 0x500, &body).unwrap();
+    }
+
+    /// Who answered for an address.
+    pub(crate) fn neighbour(&self, link: IfIndex, address: &str, mac: [u8; 6]) {
+        let mut body = vec![2, 0, 0, 0];
+        body.extend(link.0.to_ne_bytes());
+        body.extend([0x02, 0, 0, 0]);
+        attribute(&mut body, 1, &octets(address.parse().unwrap()));
+        attribute(&mut body, 2, &mac);
+        self.request(NEWNEIGH, 0x500, &body).unwrap();
     }
 
     pub(crate) fn index(&self, name: &str) -> IfIndex {
@@ -353,7 +399,7 @@ impl Bed {
                         return all;
                     }
                 }
-                Some(Event::Links(_) | Event::LinkDown(_)) => {}
+                Some(Event::Links(_) | Event::LinkDown(_) | Event::CutOff(_)) => {}
                 None => panic!("the thread ended"),
             }
         }

@@ -31,13 +31,6 @@ pub(super) fn run(site: &Site<'_>, path: &Path, expectations: &[Expectation], re
         let Some((near, far)) = link(site, &path.victim, &neighbor) else {
             continue;
         };
-        if is_bridged(site, &near)? || is_bridged(site, &far)? {
-            let detail =
-                "a bridge keeps its carrier when a port loses it: that is BFD's part, or the hold time's".to_owned();
-            let name = format!("the link between {} and {neighbor} loses its carrier", path.victim);
-            report.checks.push(Check { name, outcome: Outcome::Skipped, detail, seconds: 0.0 });
-            continue;
-        }
         for (cut, sees) in [(&far, &near), (&near, &far)] {
             let event = format!("{}'s link to {} loses its carrier, and comes back", sees.0, cut.0);
             let before = exceeded(site, path)?;
@@ -72,13 +65,6 @@ fn link(site: &Site<'_>, near: &str, far: &str) -> Option<(LinkEnd, LinkEnd)> {
         }
         (a.0 == far && b.0 == near).then_some((b, a))
     })
-}
-
-/// Whether an interface is a port of a bridge.
-fn is_bridged(site: &Site<'_>, end: &LinkEnd) -> io::Result<bool> {
-    let words = ["ip", "-o", "link", "show", "dev", &end.1].map(str::to_owned);
-    let (known, text) = site.plant().run(&end.0, &words)?;
-    if known { Ok(text.contains(" master ")) } else { Err(io::Error::other(format!("{}: {text}", end.0))) }
 }
 
 /// Packets of either server that somebody dropped because their time to live had ended.

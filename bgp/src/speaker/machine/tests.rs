@@ -3,6 +3,7 @@
 mod aggregates;
 mod explain;
 mod groups;
+mod links;
 mod originate;
 mod paths;
 mod policy;

@@ -97,6 +97,22 @@ impl Links {
         self.by_index.get(&index).map_or_else(|| index.0.to_string(), |link| link.name.clone())
     }
 
+    /// Whether this is a bridge with an address, so that there may be neighbours behind its ports.
+    pub(super) fn is_routed_bridge(&self, index: IfIndex) -> bool {
+        let bridge = self.by_index.get(&index).filter(|link| link.kind.as_deref() == Some("bridge"));
+        bridge.is_some_and(|link| link.addrs.iter().any(|addr| !addr.link_local))
+    }
+
+    /// Whether there is one.
+    pub(super) fn has_routed_bridge(&self) -> bool {
+        self.by_index.keys().any(|index| self.is_routed_bridge(*index))
+    }
+
+    /// Whether an interface can be used.
+    pub(super) fn is_usable(&self, index: IfIndex) -> bool {
+        self.by_index.get(&index).is_some_and(LinkInfo::is_usable)
+    }
+
     /// The loopback interface.
     pub(super) fn loopback(&self) -> Option<IfIndex> {
         self.by_index.values().find(|link| link.loopback).map(|link| link.index)

@@ -3,8 +3,9 @@
 //! software), of answers.
 
 use super::links::{Change, Links};
+use super::ports::{self, Ports};
 use super::{foreign, import, links, nexthop, route, wire};
-use crate::fib::{HeldNexthop, HeldRoute, Op, Refusal, RouteKey};
+use crate::fib::{HeldNexthop, HeldRoute, Member, Op, Refusal, RouteKey};
 use crate::link::LinkInfo;
 use weft_bgp::types::IfIndex;
 
@@ -12,6 +13,7 @@ use weft_bgp::types::IfIndex;
 #[derive(Debug)]
 pub struct Reading {
     links: Links,
+    ports: Ports,
     protocol: u8,
 }
 
@@ -38,6 +40,8 @@ pub enum Said {
         /// As it is read for what next hops may be reached by, with its protocol.
         foreign: Option<(RouteKey, u8)>,
     },
+    /// Who is on a link.
+    Neighbour(Member),
     /// The answer to a request, with the kernel's words.
     Answer(Result<(), Refusal>, Option<String>),
     /// Nothing that is read.
@@ -48,7 +52,7 @@ impl Reading {
     /// Without links. `protocol`: what marks routes and objects as ours.
     #[must_use]
     pub fn new(protocol: u8) -> Self {
-        Self { links: Links::default(), protocol }
+        Self { links: Links::default(), ports: Ports::default(), protocol }
     }
 
     /// Every message of a datagram.
@@ -78,6 +82,11 @@ impl Reading {
                 imported: import::read(payload),
                 foreign: foreign::read(payload),
             },
+            ports::RTM_NEWNEIGH | ports::RTM_DELNEIGH => {
+                let links = &self.links;
+                self.ports.take(message.kind, payload, |port| links.is_usable(port));
+                ports::neighbour(payload).map_or(Said::Other, |(member, _)| Said::Neighbour(member))
+            }
             wire::NLMSG_DONE | wire::NLMSG_ERROR => {
                 let (outcome, words) = wire::answer(message);
                 Said::Answer(outcome, words)

@@ -2,9 +2,10 @@
 
 use super::health::Health;
 use super::links::{self, Change, Links};
+use super::ports::{self, Ports};
 use super::{Event, nexthop, request, route, wire};
 use crate::config::FibConfig;
-use crate::fib::{Ack, Hint, LAST_RESORT_METRIC};
+use crate::fib::{Ack, Hint, LAST_RESORT_METRIC, Member};
 use crate::link::damp::Damper;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use socket2::{SockFilter, SockRef};
@@ -30,6 +31,10 @@ const ROUTE_GROUPS: [u32; 2] = [7, 11];
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Note {
     Link(IfIndex, bool),
+    /// A neighbour that was cut off is seen behind another port of its bridge.
+    Reached(Member),
+    /// There is a bridge with neighbours behind its ports: what it has learnt until now is to be listed.
+    Bridge,
     Hint(Hint),
     /// An address came: what was refused may be taken now.
     AddressAdded,
@@ -42,7 +47,7 @@ pub(super) enum Note {
 impl Note {
     /// What cannot wait for anything.
     pub(super) const fn is_link(&self) -> bool {
-        matches!(self, Self::Link(..))
+        matches!(self, Self::Link(..) | Self::Reached(_))
     }
 }
 
@@ -55,9 +60,13 @@ pub(super) struct Watch {
     pub(super) notes: VecDeque<Note>,
     /// Links that went down and of which the daemon has not heard yet; at most one per link.
     downs: VecDeque<IfIndex>,
+    /// Neighbours of which the daemon has not heard yet that they are cut off; at most as many as a bridge has.
+    cut_off: Vec<Member>,
     links_due: Option<Instant>,
     ack: Option<Ack>,
     routes_heard: bool,
+    pub(super) ports: Ports,
+    ports_heard: bool,
     damper: Damper,
     pub(super) health: Health,
     /// Whose routes and objects matter.
@@ -82,9 +91,12 @@ impl Watch {
             links: Links::default(),
             notes: VecDeque::new(),
             downs: VecDeque::new(),
+            cut_off: Vec::new(),
             links_due: Some(Instant::ZERO),
             ack: None,
             routes_heard: false,
+            ports: Ports::default(),
+            ports_heard: false,
             damper: Damper::default(),
             health: Health::default(),
             config: config.clone(),
@@ -113,6 +125,37 @@ impl Watch {
 
     pub(super) const fn hears_routes(&self) -> bool {
         self.routes_heard
+    }
+
+    /// Listens to what bridges learn, from when on there is one with neighbours behind its ports; whether that began just now.
+    pub(super) fn hear_ports(&mut self) -> bool {
+        if self.ports_heard || !self.links.has_routed_bridge() {
+            return false;
+        }
+        match self.socket.add_membership(ports::GROUP) {
+            Ok(()) => self.ports_heard = true,
+            Err(error) => {
+                tracing::warn!(%error, "what bridges learn is not heard: who is behind a port is left to timers")
+            }
+        }
+        self.ports_heard
+    }
+
+    /// Whether it does.
+    pub(super) const fn hears_ports(&self) -> bool {
+        self.ports_heard
+    }
+
+    /// Takes what a bridge learnt or forgot.
+    pub(super) fn take_learnt(&mut self, kind: u16, payload: &[u8]) {
+        let links = &self.links;
+        let reached = self.ports.take(kind, payload, |port| links.is_usable(port));
+        self.notes.extend(reached.into_iter().map(Note::Reached));
+    }
+
+    /// Neighbours are cut off: the daemon is told.
+    pub(super) fn cut_off(&mut self, lost: &[Member]) {
+        self.cut_off.extend(lost);
     }
 
     /// Reads all there is.
@@ -153,7 +196,15 @@ impl Watch {
                 let change = self.links.take(message.kind, message.payload);
                 let change = self.damp(now, change);
                 self.changed(now, change);
+                let changed = wire::word(message.payload, 4).map(IfIndex);
+                if !self.ports_heard
+                    && changed.is_some_and(|link| self.links.is_routed_bridge(link))
+                    && self.hear_ports()
+                {
+                    self.notes.push_back(Note::Bridge);
+                }
             }
+            ports::RTM_NEWNEIGH | ports::RTM_DELNEIGH => self.take_learnt(message.kind, message.payload),
             nexthop::RTM_NEWNEXTHOP | nexthop::RTM_DELNEXTHOP => self.take_nexthop(now, message),
             route::RTM_NEWROUTE | route::RTM_DELROUTE => self.take_route(now, message),
             _ => {}
@@ -282,6 +333,12 @@ impl Watch {
             }
             self.downs.pop_front();
         }
+        if !self.cut_off.is_empty() {
+            if !self.offer(Event::CutOff(self.cut_off.clone())) {
+                return;
+            }
+            self.cut_off.clear();
+        }
         if self.links_due.is_some_and(|at| at <= now) {
             if !self.offer(Event::Links(self.links.list())) {
                 return;
@@ -306,7 +363,7 @@ impl Watch {
 
     /// When [`Watch::deliver`] has something to do; `Instant::ZERO` for at once.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        if self.downs.is_empty() && self.ack.is_none() {
+        if self.downs.is_empty() && self.cut_off.is_empty() && self.ack.is_none() {
             self.links_due.into_iter().chain(self.damper.next_timeout()).min()
         } else {
             Some(Instant::ZERO)

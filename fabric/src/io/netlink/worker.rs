@@ -1,5 +1,6 @@
 //! The thread: hears the kernel first, then the daemon, then does one batch, and so on; a dump when one is due.
 
+mod behind;
 mod dump;
 
 use super::compat::Compat;
@@ -107,6 +108,9 @@ impl Worker {
         worker.watch.links = worker.list_links()?;
         for link in worker.watch.links.usable().collect::<Vec<_>>() {
             worker.fib.set_link(link, true);
+        }
+        if worker.watch.hear_ports() {
+            worker.list_learnt();
         }
         if config.install {
             let dump = worker.dump()?;
@@ -236,7 +240,12 @@ impl Worker {
 
     fn follow_note(&mut self, note: Note) {
         match note {
-            Note::Link(link, usable) => self.fib.set_link(link, usable),
+            Note::Link(link, usable) => {
+                self.fib.set_link(link, usable);
+                self.follow_port(link, usable);
+            }
+            Note::Reached(member) => self.fib.set_reachable(member, true),
+            Note::Bridge => self.list_learnt(),
             Note::Hint(Hint::Doubt) => self.doubt(),
             Note::Hint(hint @ (Hint::NexthopGone(_) | Hint::RouteGone(_) | Hint::RouteFreed(_))) => self.fib.hint(hint),
             Note::AddressAdded => self.fib.retry_all(),
@@ -260,6 +269,8 @@ impl Worker {
                 self.list_at = None;
                 self.watch.replace_links(links, self.clock.now());
                 self.follow_notes();
+                self.watch.hear_ports();
+                self.list_learnt();
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot list the links; it is tried again");
