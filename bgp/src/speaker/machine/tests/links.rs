@@ -11,12 +11,12 @@ fn of_a_shared_link_only_the_session_of_who_is_cut_off_ends_and_nothing_of_it_is
     net.give(0, Input::CutOff { link: IfIndex(7), addr: address(2) });
     assert_eq!(net.routes(1).len(), 2, "another link with the same addresses is not meant");
     net.give(0, Input::CutOff { link: IfIndex(2), addr: address(2) });
+    net.run(0);
     assert_eq!(net.routes(1), ["10.3.0.0/16 [65003] 192.0.2.3"], "graceful restart is for those that can be reached");
     let down = |peer: &crate::speaker::NeighborInfo| peer.state != "Established";
     let lost: Vec<_> = net.speakers[0].neighbors(net.now).into_iter().filter(down).collect();
     assert_eq!(lost.len(), 1);
     assert_eq!((lost[0].name.as_str(), lost[0].last_error.as_deref()), ("r2", Some("carrier lost")));
-    net.settle();
     net.run(5);
     assert_eq!(net.routes(1).len(), 2, "who answers again has a session again");
 }
