@@ -156,7 +156,7 @@ impl Bench {
                     acked = seq;
                     open.retain(|last| *last > acked);
                 }
-                Some(Event::Links(_) | Event::LinkDown(_) | Event::CutOff(_)) => {}
+                Some(Event::Links(_) | Event::LinkDown(_) | Event::Reachable(_)) => {}
                 None => panic!("the thread ended"),
             }
         }

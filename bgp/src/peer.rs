@@ -243,6 +243,10 @@ pub enum PeerInput {
     LinkDown,
     /// The link to a peer at a fixed address is there (again).
     LinkUp,
+    /// The peer cannot be reached on a link that stands: as if its carrier was lost, and nobody is dialled or listened to.
+    CutOff,
+    /// It can be again.
+    Reached,
     /// The layer above found a fault in an UPDATE that resets the session, or wants Cease.
     Fault(Notification),
     /// BFD lost the peer (RFC 9384).

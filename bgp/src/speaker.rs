@@ -190,12 +190,15 @@ pub enum Input {
     ForeignRoutes(Vec<ForeignRoute>),
     /// Carrier was lost: sessions on this link end now, and are not retained (loss of carrier ends the helper role at once).
     LinkDown(IfIndex),
-    /// The same for who was behind one port of a bridge: of sessions on this link, those with this address end now.
-    CutOff {
+    /// The same for who is behind one port of a bridge: of sessions on this link, those with this address end now, and there is no
+    /// other before it can be reached again.
+    Reachable {
         /// The bridge.
         link: IfIndex,
         /// Who.
         addr: IpAddr,
+        /// Whether it can be reached.
+        is: bool,
     },
     /// BFD lost a peer (RFC 9384): its session ends with Cease/BFD Down.
     BfdDown {

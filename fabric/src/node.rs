@@ -44,8 +44,8 @@ pub enum Input {
     Links(Vec<LinkInfo>),
     /// Carrier or administrative state of an interface was lost; the picture follows.
     LinkDown(IfIndex),
-    /// A port of a bridge lost its carrier, and these neighbours on the bridge were behind it.
-    CutOff(Vec<Member>),
+    /// A port of a bridge lost its carrier, and these neighbours on the bridge were behind it; or some of those can be reached again.
+    Reachable(Vec<(Member, bool)>),
     /// A router advertisement came on a link of `Output::RaLinks` with hop limit 255.
     RouterAdvertisement {
         /// On which link.
@@ -226,9 +226,9 @@ impl Node {
         match input {
             Input::Links(links) => self.set_links(now, links),
             Input::LinkDown(link) => self.link_down(now, link),
-            Input::CutOff(members) => {
-                for Member { link, gateway } in members {
-                    self.speaker.handle(now, speaker::Input::CutOff { link, addr: gateway });
+            Input::Reachable(members) => {
+                for (Member { link, gateway: addr }, is) in members {
+                    self.speaker.handle(now, speaker::Input::Reachable { link, addr, is });
                 }
             }
             Input::RouterAdvertisement { link, from, lifetime_s, mac } => {

@@ -219,7 +219,7 @@ fn carrier_loss_shrinks_and_return_restores() {
             Event::Links(links) => {
                 assert!(links.iter().all(|link| link.index != a || link.is_usable()), "LinkDown comes first");
             }
-            Event::Acked { .. } | Event::CutOff(_) => {}
+            Event::Acked { .. } | Event::Reachable(_) => {}
         }
     }
     bed.until("the group shrinks", || bed.links_of(group) == [b]);

@@ -56,6 +56,8 @@ pub struct Peer {
     pub(super) output: VecDeque<PeerOutput>,
     pub(super) stale: Stale,
     pub(super) damping: Damping,
+    /// It cannot be reached, says the link.
+    cut_off: bool,
     pub(super) since: Instant,
     pub(super) established: u64,
     pub(super) dropped: u64,
@@ -99,6 +101,7 @@ impl Peer {
             output: VecDeque::new(),
             stale: Stale::default(),
             damping: Damping::default(),
+            cut_off: false,
             since: Instant::ZERO,
             established: 0,
             dropped: 0,
@@ -192,6 +195,15 @@ impl Peer {
             }
             PeerInput::LinkDown => self.on_link_down(&mut context),
             PeerInput::LinkUp => self.dial(&mut context),
+            PeerInput::CutOff => {
+                self.on_link_down(&mut context);
+                self.cut_off = true;
+                self.retry_at = None;
+            }
+            PeerInput::Reached => {
+                self.cut_off = false;
+                self.dial(&mut context);
+            }
             PeerInput::Fault(notification) => self.on_fault(notification, &mut context),
             PeerInput::BfdDown { retain } => self.on_bfd_down(retain, &mut context),
             PeerInput::BfdState { is_up } => self.on_bfd_state(is_up, &mut context),
@@ -292,10 +304,14 @@ impl Peer {
         self.retry_at = Some(at);
     }
 
+    fn refuses(&self, now: Instant) -> bool {
+        self.cut_off || self.damping.refuses(now)
+    }
+
     fn dial(&mut self, context: &mut Context<'_>) {
         let busy = self.dialling.is_some()
             || self.conns.iter().any(|conn| conn.direction == Direction::Dialled || conn.is_established());
-        let silent = self.config.passive || self.config.shutdown.is_some() || self.damping.refuses(context.now);
+        let silent = self.config.passive || self.config.shutdown.is_some() || self.refuses(context.now);
         if !self.started || silent || busy {
             return;
         }
@@ -351,7 +367,7 @@ impl Peer {
 
     fn on_accepted(&mut self, conn: ConnId, ends: (SocketAddr, SocketAddr), now: Instant) {
         // RFC 4271 §8.2.2: a peer in Idle refuses connections.
-        if !self.started || self.config.shutdown.is_some() || self.damping.refuses(now) {
+        if !self.started || self.config.shutdown.is_some() || self.refuses(now) {
             self.output.push_back(PeerOutput::Close { conn, flush: false });
             return;
         }

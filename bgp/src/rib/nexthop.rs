@@ -5,12 +5,12 @@
 //! route that somebody else put into the kernel leads there, a static one say. The longest prefix decides, and among equal ones the
 //! connected one. It never resolves through the default route, through a route of ours or through itself.
 //!
-//! A next hop whose link is down is *dormant*: it cannot be used, and it is remembered where it led. The kernel lets go of it by
+//! A next hop whose link is down, or who is cut off on a link that stands, is *dormant*: it cannot be used, and it is remembered where it led. The kernel lets go of it by
 //! itself (`fabric::fib`), so the set of a prefix need not change for it: one link costs one step there, however many the prefixes.
 
 use crate::speaker::{ForeignRoute, LinkState};
 use crate::types::{Hop, IfIndex, IpNet, NextHop};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -54,6 +54,8 @@ pub struct NextHops {
 struct Reach {
     links: Vec<LinkState>,
     routes: BTreeMap<IpNet, Vec<(IfIndex, Option<IpAddr>)>>,
+    /// Who cannot be reached on a link that is up; as many as the kernel has neighbours, which bounds them.
+    cut_off: BTreeSet<(IfIndex, IpAddr)>,
 }
 
 impl NextHops {
@@ -120,10 +122,10 @@ impl NextHops {
         self.any_dormant
     }
 
-    /// Whether packets can be sent to a member of a set now: its link is up.
+    /// Whether packets can be sent to a member of a set now: its link is up, and it can be reached there.
     #[must_use]
     pub fn is_up(&self, hop: &Hop) -> bool {
-        self.reach.is_up(hop.link)
+        self.reach.is_usable(hop.link, hop.gateway)
     }
 
     /// Where a prefix goes that has this next hop alone.
@@ -145,12 +147,19 @@ impl NextHops {
         self.resolve_all()
     }
 
+    /// Somebody on a link cannot be reached, or can be again: ids whose resolution is another one now.
+    pub fn set_reachable(&mut self, link: IfIndex, addr: IpAddr, reachable: bool) -> Vec<HopId> {
+        let changed =
+            if reachable { self.reach.cut_off.remove(&(link, addr)) } else { self.reach.cut_off.insert((link, addr)) };
+        if changed { self.resolve_all() } else { Vec::new() }
+    }
+
     fn resolve_all(&mut self) -> Vec<HopId> {
         let mut changed = Vec::new();
         for (at, slot) in (0..).zip(&mut self.slots) {
             let resolved = self.reach.resolve(&slot.key);
             let last = slot.resolved.or(slot.dormant);
-            let dormant = last.filter(|hop| resolved.is_none() && !self.reach.is_up(hop.link));
+            let dormant = last.filter(|hop| resolved.is_none() && !self.reach.is_usable(hop.link, hop.gateway));
             if (resolved, dormant) != (slot.resolved, slot.dormant) {
                 slot.resolved = resolved;
                 slot.dormant = dormant;
@@ -188,7 +197,7 @@ impl Reach {
         let hop = |link, gateway| Hop { link, gateway, weight: 1 };
         // RFC 2545 §3: the link-local address is the one to send to, on the interface of the session.
         if let (Some(link_local), Some(link)) = (key.next_hop.link_local, key.link) {
-            return self.is_up(link).then_some(hop(link, IpAddr::V6(link_local)));
+            return self.is_usable(link, link_local.into()).then_some(hop(link, link_local.into()));
         }
         let address = key.next_hop.addr;
         let connected = connected(&self.links, address);
@@ -197,15 +206,17 @@ impl Reach {
             return None;
         }
         if let Some(via) = self.route(address, connected.map_or(0, |(_, net)| net.prefix_len())) {
-            let way = via.iter().find(|(link, _)| self.is_up(*link));
-            return way.map(|(link, gateway)| hop(*link, gateway.unwrap_or(address)));
+            let mut ways = via.iter().map(|(link, gateway)| (*link, gateway.unwrap_or(address)));
+            return ways
+                .find(|(link, gateway)| self.is_usable(*link, *gateway))
+                .map(|(link, gateway)| hop(link, gateway));
         }
         let (link, net) = connected?;
-        (net.prefix_len() < net.max_prefix_len()).then_some(hop(link, address))
+        (net.prefix_len() < net.max_prefix_len() && self.is_usable(link, address)).then_some(hop(link, address))
     }
 
-    fn is_up(&self, link: IfIndex) -> bool {
-        self.links.iter().any(|state| state.link == link)
+    fn is_usable(&self, link: IfIndex, gateway: IpAddr) -> bool {
+        self.links.iter().any(|state| state.link == link) && !self.cut_off.contains(&(link, gateway))
     }
 
     /// The longest route to `address`, if its prefix is longer than so many bits.
@@ -276,6 +287,23 @@ mod tests {
         assert_ne!(two, three);
         assert_eq!(hops.resolved(two).unwrap().link, IfIndex(2));
         assert_eq!(hops.resolved(three).unwrap().link, IfIndex(3));
+    }
+
+    #[test]
+    fn who_is_cut_off_is_dormant_until_reached_again() {
+        let mut hops = NextHops::default();
+        hops.set_links(links(&[(2, &["10.0.0.1/24"])]));
+        let (lost, near) = (hops.intern(at("10.0.0.68"), None), hops.intern(at("10.0.0.69"), None));
+        let lost_hop = hops.resolved(lost).unwrap();
+        let address = lost_hop.gateway;
+        assert_eq!(hops.set_reachable(IfIndex(3), address, false), [], "on another link");
+        assert_eq!(hops.set_reachable(IfIndex(2), address, false), [lost]);
+        assert_eq!(hops.set_reachable(IfIndex(2), address, false), []);
+        assert_eq!((hops.resolved(lost), hops.dormant(lost), hops.is_up(&lost_hop)), (None, Some(lost_hop), false));
+        assert!(hops.resolved(near).is_some());
+        assert_eq!(hops.intern(at("10.0.0.68"), None), lost);
+        assert_eq!(hops.set_reachable(IfIndex(2), address, true), [lost]);
+        assert_eq!((hops.resolved(lost), hops.dormant(lost)), (Some(lost_hop), None));
     }
 
     #[test]

@@ -39,12 +39,24 @@ impl Speaker {
         }
     }
 
-    /// Somebody on a link that stands cannot be reached.
-    pub(super) fn on_cut_off(&mut self, now: Instant, link: IfIndex, addr: IpAddr) {
-        let is_there = |session: &Session| session.remote.ip() == addr && self.link_of(session) == Some(link);
-        let lost = self.members.values().filter(|member| member.last.as_ref().is_some_and(|last| is_there(last)));
-        for peer in lost.map(|member| member.peer.id()).collect::<Vec<_>>() {
-            self.give(now, peer, PeerInput::LinkDown);
+    /// Somebody on a link that stands cannot be reached, or can be again. Until then routes do without it, and it has no session: one
+    /// that began while a port is damped would not end with the port.
+    pub(super) fn set_reachable(&mut self, now: Instant, (link, addr): (IfIndex, IpAddr), reachable: bool) {
+        let is_there = |member: &&Member| match member.peer.config().endpoint {
+            Endpoint::Address(address) if address == addr => {
+                self.table.hops.connected(addr).is_some_and(|(own, _)| own == link)
+            }
+            Endpoint::Address(_) | Endpoint::Interface(_) => {
+                let last = member.last.as_ref().filter(|last| last.remote.ip() == addr);
+                last.is_some_and(|last| self.link_of(last) == Some(link))
+            }
+        };
+        let peers: Vec<_> = self.members.values().filter(is_there).map(|member| member.peer.id()).collect();
+        let changed = self.table.hops.set_reachable(link, addr, reachable);
+        self.table.hops_changed(&changed);
+        self.table.rerank(SLICE);
+        for peer in peers {
+            self.give(now, peer, if reachable { PeerInput::Reached } else { PeerInput::CutOff });
         }
     }
 

@@ -193,7 +193,7 @@ impl Speaker {
             Input::Links(links) => self.set_links(now, links),
             Input::ForeignRoutes(routes) => self.set_foreign_routes(routes),
             Input::LinkDown(link) => self.on_link_down(now, link),
-            Input::CutOff { link, addr } => self.on_cut_off(now, link, addr),
+            Input::Reachable { link, addr, is } => self.set_reachable(now, (link, addr), is),
             Input::BfdDown { peer, retain } => self.give(now, peer, PeerInput::BfdDown { retain }),
             Input::BfdState { peer, is_up } => self.give(now, peer, PeerInput::BfdState { is_up }),
             Input::SetOriginated(routes) => self.set_originated(now, &routes),

@@ -431,7 +431,7 @@ impl Daemon {
                 self.handle(Input::Links(links));
             }
             netlink::Event::LinkDown(link) => self.handle(Input::LinkDown(link)),
-            netlink::Event::CutOff(members) => self.handle(Input::CutOff(members)),
+            netlink::Event::Reachable(members) => self.handle(Input::Reachable(members)),
             netlink::Event::Acked { seq, failed } => {
                 self.batches.retain(|last| *last > seq);
                 self.handle(Input::FibAck { seq, failed });

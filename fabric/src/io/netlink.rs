@@ -57,8 +57,9 @@ pub enum Event {
     Links(Vec<LinkInfo>),
     /// An interface lost its carrier, was set down, or is gone: told before the picture that shows it.
     LinkDown(IfIndex),
-    /// A port of a bridge did, and these neighbours on the bridge were behind it. The kernel's routes do without them already.
-    CutOff(Vec<Member>),
+    /// A port of a bridge did, and these neighbours on the bridge were behind it: the kernel's routes do without them already. Or they
+    /// can be reached again.
+    Reachable(Vec<(Member, bool)>),
     /// The kernel holds every change up to `seq`.
     Acked {
         /// [`FibChange::seq`] of the newest change done.

@@ -399,7 +399,7 @@ impl Bed {
                         return all;
                     }
                 }
-                Some(Event::Links(_) | Event::LinkDown(_) | Event::CutOff(_)) => {}
+                Some(Event::Links(_) | Event::LinkDown(_) | Event::Reachable(_)) => {}
                 None => panic!("the thread ended"),
             }
         }

@@ -48,13 +48,13 @@ impl Rack {
         self.bed.links_of(self.group).len() == count
     }
 
-    /// Who was told to be lost.
-    fn told(&mut self) -> Vec<Member> {
+    /// Who was told to be lost or reachable.
+    fn told(&mut self) -> Vec<(Member, bool)> {
         let events = &mut self.events;
         self.bed.wait(async {
             loop {
                 match events.recv().await {
-                    Some(Event::CutOff(members)) => return members,
+                    Some(Event::Reachable(members)) => return members,
                     Some(Event::Links(_) | Event::LinkDown(_) | Event::Acked { .. }) => {}
                     None => panic!("the thread ended"),
                 }
@@ -70,15 +70,16 @@ pub(crate) fn who_is_behind_a_port_of_a_bridge_goes_and_comes_with_it() {
         rack.bed.set_link("xp", false);
         let took = rack.bed.until("the group shrinks", || rack.has(1) && rack.bed.route(ALONE).is_none());
         println!("     a server was out of the sets {took:?} after its cable was cut");
-        assert_eq!(rack.told(), [rack.member(FIRST.1)]);
+        assert_eq!(rack.told(), [(rack.member(FIRST.1), false)]);
         rack.bed.set_link("xp", true);
         rack.bed.until("the group is whole", || rack.has(2) && rack.bed.route(ALONE).is_some());
+        assert_eq!(rack.told(), [(rack.member(FIRST.1), true)]);
         rack.bed.learn(rack.bridge, rack.ports[0], FIRST.0);
     }
     // The other one was learnt from a notification.
     rack.bed.set_link("yp", false);
     rack.bed.until("the group shrinks", || rack.has(1));
-    assert_eq!(rack.told(), [rack.member(SECOND.1)]);
+    assert_eq!(rack.told(), [(rack.member(SECOND.1), false)]);
     assert!(rack.bed.route(ALONE).is_some());
 }
 

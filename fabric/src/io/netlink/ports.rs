@@ -54,6 +54,10 @@ pub(super) struct Ports {
 impl Ports {
     /// Takes a message of what a bridge learnt or forgot; who can be reached again at another port, of which `is_usable` is true.
     pub(super) fn take(&mut self, kind: u16, payload: &[u8], is_usable: impl Fn(IfIndex) -> bool) -> Vec<Member> {
+        if let Some((member, mac)) = neighbour(payload).filter(|_| kind == RTM_NEWNEIGH) {
+            // Another machine has its address now: where that one is does not depend on the port.
+            return self.reach(|own, (old, _)| *own == member && *old != mac);
+        }
         let Some(Entry { family, link: port, state, mac: Some(mac), bridge: Some(bridge), .. }) = parse(payload) else {
             return Vec::new();
         };
@@ -246,6 +250,18 @@ mod tests {
         assert_eq!(ports.back(ETH3), [server(69).0], "the other one is still where it was");
         assert_eq!(lose(&mut ports, ETH3), [server(69).0]);
         assert_eq!(lose(&mut ports, ETH4), [server(68).0, server(70).0]);
+    }
+
+    #[test]
+    fn a_machine_that_takes_the_address_of_a_lost_one_is_reachable() {
+        let mut ports = rack();
+        lose(&mut ports, ETH3);
+        let heard =
+            |mac: Mac| entry(libc::AF_INET, RACK, REACHABLE, &[(NDA_DST, &[10, 69, 0, 68]), (NDA_LLADDR, &mac)]);
+        assert_eq!(ports.take(RTM_NEWNEIGH, &heard(mac(68)), |_| true), [], "that one is behind the port");
+        assert_eq!(ports.take(RTM_DELNEIGH, &heard(mac(99)), |_| true), []);
+        assert_eq!(ports.take(RTM_NEWNEIGH, &heard(mac(99)), |_| true), [server(68).0]);
+        assert_eq!(ports.back(ETH3), [server(69).0]);
     }
 
     #[test]

@@ -60,8 +60,8 @@ pub(super) struct Watch {
     pub(super) notes: VecDeque<Note>,
     /// Links that went down and of which the daemon has not heard yet; at most one per link.
     downs: VecDeque<IfIndex>,
-    /// Neighbours of which the daemon has not heard yet that they are cut off; at most as many as a bridge has.
-    cut_off: Vec<Member>,
+    /// Neighbours of which the daemon has not heard yet whether they can be reached; each once, so at most as many as bridges have.
+    reachable: Vec<(Member, bool)>,
     links_due: Option<Instant>,
     ack: Option<Ack>,
     routes_heard: bool,
@@ -91,7 +91,7 @@ impl Watch {
             links: Links::default(),
             notes: VecDeque::new(),
             downs: VecDeque::new(),
-            cut_off: Vec::new(),
+            reachable: Vec::new(),
             links_due: Some(Instant::ZERO),
             ack: None,
             routes_heard: false,
@@ -153,9 +153,10 @@ impl Watch {
         self.notes.extend(reached.into_iter().map(Note::Reached));
     }
 
-    /// Neighbours are cut off: the daemon is told.
-    pub(super) fn cut_off(&mut self, lost: &[Member]) {
-        self.cut_off.extend(lost);
+    /// Neighbours are cut off, or can be reached again: the daemon is told, in the order of the last news of each.
+    pub(super) fn set_reachable(&mut self, members: &[Member], is: bool) {
+        self.reachable.retain(|(member, _)| !members.contains(member));
+        self.reachable.extend(members.iter().map(|member| (*member, is)));
     }
 
     /// Reads all there is.
@@ -333,11 +334,11 @@ impl Watch {
             }
             self.downs.pop_front();
         }
-        if !self.cut_off.is_empty() {
-            if !self.offer(Event::CutOff(self.cut_off.clone())) {
+        if !self.reachable.is_empty() {
+            if !self.offer(Event::Reachable(self.reachable.clone())) {
                 return;
             }
-            self.cut_off.clear();
+            self.reachable.clear();
         }
         if self.links_due.is_some_and(|at| at <= now) {
             if !self.offer(Event::Links(self.links.list())) {
@@ -363,7 +364,7 @@ impl Watch {
 
     /// When [`Watch::deliver`] has something to do; `Instant::ZERO` for at once.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        if self.downs.is_empty() && self.cut_off.is_empty() && self.ack.is_none() {
+        if self.downs.is_empty() && self.reachable.is_empty() && self.ack.is_none() {
             self.links_due.into_iter().chain(self.damper.next_timeout()).min()
         } else {
             Some(Instant::ZERO)

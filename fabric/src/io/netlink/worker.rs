@@ -244,7 +244,7 @@ impl Worker {
                 self.fib.set_link(link, usable);
                 self.follow_port(link, usable);
             }
-            Note::Reached(member) => self.fib.set_reachable(member, true),
+            Note::Reached(member) => self.reached(&[member]),
             Note::Bridge => self.list_learnt(),
             Note::Hint(Hint::Doubt) => self.doubt(),
             Note::Hint(hint @ (Hint::NexthopGone(_) | Hint::RouteGone(_) | Hint::RouteFreed(_))) => self.fib.hint(hint),

@@ -34,9 +34,8 @@ impl Worker {
             return;
         }
         if is_usable {
-            for member in self.watch.ports.back(port) {
-                self.fib.set_reachable(member, true);
-            }
+            let back = self.watch.ports.back(port);
+            self.reached(&back);
             return;
         }
         for (bridge, macs) in self.watch.ports.behind(port) {
@@ -52,9 +51,17 @@ impl Worker {
                 let links = &self.watch.links;
                 let (port, bridge) = (links.name(port), links.name(bridge));
                 tracing::info!(port, bridge, neighbours = lost.len(), "a port is down: who is behind it is cut off");
-                self.watch.cut_off(&lost);
+                self.watch.set_reachable(&lost, false);
             }
         }
+    }
+
+    /// Neighbours that were cut off are not any longer.
+    pub(super) fn reached(&mut self, members: &[Member]) {
+        for member in members {
+            self.fib.set_reachable(*member, true);
+        }
+        self.watch.set_reachable(members, true);
     }
 
     /// The neighbours on a link, as the kernel knows them.
