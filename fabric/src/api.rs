@@ -4,6 +4,7 @@
 //! ```text
 //! GET /v1/…   ──▶ target::parse ──▶ Request::Show(Question) ──▶ answer(&Node) ──▶ Answer ──▶ JSON
 //! POST /v1/…  ──▶ target::parse ──▶ Request::Do(Command)    ──▶ the daemon's loop ──▶ Answer::done
+//! GET /v1/watch/routes ──▶ Request::Watch(prefixes) ──▶ questions, again and again ──▶ lines of JSON
 //! ```
 
 mod answers;
@@ -23,6 +24,7 @@ pub use answers::{
     Route, Routes, Rpki, RpkiCache, RuleHits, Told, Version, Via,
 };
 pub use bfd::{BfdSession, BfdSessions};
+pub(crate) use build::ESTABLISHED;
 pub use build::{answer, find_peer};
 pub use dump::{TableDump, TablePath, TablePeer, TableRoute};
 pub use kernel::{Kernel, kernel_sentence};
@@ -47,6 +49,8 @@ pub enum Request {
     Show(Question),
     /// Carried out by the daemon's loop.
     Do(Command),
+    /// The routes within these prefixes, and every change of them; `io/http` makes questions of it.
+    Watch(Vec<IpNet>),
 }
 
 /// What may be asked.

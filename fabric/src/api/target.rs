@@ -5,11 +5,14 @@ use super::originated;
 use super::{Command, Question, Refusal, Request, Selection, Target};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::collections::BTreeMap;
+use weft_bgp::types::IpNet;
 
 /// Routes in an answer that asks for no number.
 const DEFAULT_LIMIT: usize = 1_000;
 /// Most routes in one answer: while the daemon's loop gathers them, it sends no keepalive.
 pub const MAX_LIMIT: usize = 2_000;
+/// Prefixes of one watch: the pools of an address plan, of both families.
+const WITHIN_MAX: usize = 64;
 /// What stays readable in a query.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b':').remove(b'/').remove(b'-').remove(b'_');
 
@@ -57,6 +60,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
         "/v1/routes" if method == "DELETE" => Request::Do(originated::remove(&mut query)?),
         "/v1/routes" => Request::Show(Question::Routes(selection(&mut query)?)),
         "/v1/bgp" => Request::Show(Question::Bgp(selection(&mut query)?)),
+        "/v1/watch/routes" => Request::Watch(within(&query.needed("within")?)?),
         "/v1/rpki" => Request::Show(Question::Rpki),
         "/v1/bfd" => Request::Show(Question::Bfd),
         "/v1/originated" => Request::Show(Question::Originated),
@@ -86,7 +90,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
 fn unknown_path(door: Door, path: &str) -> Refusal {
     let remedy = match door {
         Door::Local => {
-            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, dump, observers, rpki, fib, vips, originated, interfaces, explain, history, policy, health, metrics; POST /v1/ reload, stop, clear, vips/set, routes; DELETE /v1/routes"
+            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, watch/routes, dump, observers, rpki, fib, vips, originated, interfaces, explain, history, policy, health, metrics; POST /v1/ reload, stop, clear, vips/set, routes; DELETE /v1/routes"
         }
         Door::Metrics => "GET /metrics or /healthz; everything else is answered on the unix socket only",
     };
@@ -108,6 +112,19 @@ fn selection(query: &mut Query) -> Result<Selection, Refusal> {
         None => DEFAULT_LIMIT,
     };
     Ok(Selection::Page { after, limit })
+}
+
+/// The prefixes of a watch.
+fn within(text: &str) -> Result<Vec<IpNet>, Refusal> {
+    let wrong =
+        |one: &str| Refusal::new(400, format!("within=`{one}` is no prefix"), "write within=10.69.0.0/16,fd00:69::/48");
+    let read = |one: &str| one.parse().map(|net: IpNet| net.trunc()).map_err(|_| wrong(one));
+    let all: Vec<IpNet> = text.split(',').map(read).collect::<Result<_, _>>()?;
+    if all.len() > WITHIN_MAX {
+        let remedy = format!("at most {WITHIN_MAX}: name a shorter prefix that holds several");
+        return Err(Refusal::new(400, format!("`within` has {} prefixes", all.len()), remedy));
+    }
+    Ok(all)
 }
 
 fn target_of(text: &str) -> Result<Target, Refusal> {
@@ -204,12 +221,16 @@ mod tests {
             (Door::Local, "GET", "/v1/metrics"),
             (Door::Local, "POST", "/v1/clear?peer=spine%201&hard=true"),
             (Door::Local, "POST", "/v1/clear?peer=tor1"),
+            (Door::Local, "GET", "/v1/watch/routes?within=10.69.0.1/16,fd00:69::/48"),
             (Door::Local, "POST", "/v1/stop"),
             (Door::Local, "POST", "/v1/reload"),
             (Door::Metrics, "GET", "/metrics"),
             (Door::Metrics, "GET", "/healthz"),
             // refused
             (Door::Local, "GET", "/v1/stop"),
+            (Door::Local, "GET", "/v1/watch/routes"),
+            (Door::Local, "GET", "/v1/watch/routes?within=10.69.0.0"),
+            (Door::Metrics, "GET", "/v1/watch/routes?within=10.69.0.0/16"),
             (Door::Local, "POST", "/v1/routes"),
             (Door::Local, "GET", "/v1/routes?limit=0"),
             (Door::Local, "GET", "/v1/routes?limit=2001"),

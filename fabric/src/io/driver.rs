@@ -18,7 +18,7 @@ use super::bfd::{self, Detector};
 use super::check::Checks;
 use super::clock::{self, Clock};
 use super::discovery::Discovery;
-use super::http::{self, Ask};
+use super::http::{self, Ask, Changed};
 use super::listen::Listeners;
 use super::lldp::Ears;
 use super::netlink::{self, Handle, Kernel};
@@ -34,7 +34,7 @@ use anyhow::Context as _;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use weft_bgp::event::Event;
 use weft_bgp::speaker::{self, ForeignRoute};
 use weft_bgp::time::{Duration, Instant};
@@ -145,6 +145,8 @@ struct Daemon {
     caches: Caches,
     sources: Sources,
     server: http::Server,
+    /// Who watches hears here what to ask about again.
+    changes: broadcast::Sender<Changed>,
     /// Questions for which the kernel's thread was asked come back here.
     counted: mpsc::Sender<(Ask, Counts)>,
     /// Since when somebody waits for a turn to send.
@@ -179,7 +181,8 @@ impl Daemon {
         let (detector, detected) = Detector::new(clock, kernel.clone());
         let (asked, asks) = mpsc::channel(ASKS);
         let (counted, counts) = mpsc::channel(ASKS);
-        let server = http::serve(&config.api, asked)?;
+        let (changes, _) = broadcast::channel(http::CHANGES_MAX);
+        let server = http::serve(&config.api, asked, changes.clone())?;
         let mut listeners = Listeners::start(&conns)?;
         // Before the first peer can call; links come with the kernel's first answer.
         listeners.set_keys(&conns, &keys, &[]);
@@ -225,6 +228,7 @@ impl Daemon {
             caches,
             sources,
             server,
+            changes,
             counted,
             waiting: None,
             batches: VecDeque::new(),
@@ -326,6 +330,11 @@ impl Daemon {
         while self.fib_ready && self.batches.len() < BATCHES {
             let changes = self.node.poll_fib(BATCH);
             self.fib_ready = changes.len() == BATCH;
+            if self.changes.receiver_count() > 0 {
+                for change in &changes {
+                    let _ = self.changes.send(Changed::Route(change.prefix));
+                }
+            }
             if let Some(last) = changes.iter().map(|change| change.seq).max() {
                 self.batches.push_back(last);
                 self.kernel.install(changes);
@@ -462,6 +471,10 @@ impl Daemon {
 
     /// One line per change.
     fn on_event(&mut self, event: &Event) {
+        if !matches!(event, Event::SessionRefused { .. }) {
+            // Nobody watches, mostly.
+            let _ = self.changes.send(Changed::Sessions);
+        }
         match event {
             Event::SessionUp { name, asn, .. } => tracing::info!(peer = name, %asn, "session up"),
             Event::SessionDown { name, reason, retained, .. } => {

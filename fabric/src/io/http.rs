@@ -1,10 +1,15 @@
 //! Carries the local API: HTTP/1.1 on a unix socket, and metrics and health on a TCP port. A request becomes an [`Ask`] for the
 //! daemon's loop; everything that a client can make large or slow has a bound here, so that the loop never waits for one.
+//! A watch of routes asks the loop again and again ([`watch`]).
+
+mod watch;
+
+pub use watch::{CHANGES_MAX, Changed, WATCHERS_MAX};
 
 use crate::api::{self, Answer, Body, Door, Refusal};
 use crate::config::ApiConfig;
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
@@ -16,12 +21,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::watch::{Receiver as Watched, Sender as Watching};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
+use watch::{Lines, Watcher};
 use weft_bgp::time::Duration;
+use weft_bgp::types::IpNet;
 
 /// Connections at a time, for each of the two listeners. More are answered with 503 at once.
 pub const MAX_CONNECTIONS: usize = 64;
@@ -62,7 +71,7 @@ pub struct Server {
     metrics: Option<SocketAddr>,
     listeners: JoinSet<()>,
     /// Dropped, it tells the listeners to end.
-    open: Option<watch::Sender<()>>,
+    open: Option<Watching<()>>,
 }
 
 impl Server {
@@ -89,24 +98,25 @@ impl Drop for Server {
     }
 }
 
-/// Opens both listeners and serves until the result is dropped. Call it within the runtime.
+/// Opens both listeners and serves until the result is dropped. Call it within the runtime. Who watches subscribes to `changes`.
 ///
 /// # Errors
 /// When another daemon answers on the socket, or the socket or the port cannot be opened; the text names which.
-pub fn serve(config: &ApiConfig, asks: mpsc::Sender<Ask>) -> io::Result<Server> {
+pub fn serve(config: &ApiConfig, asks: mpsc::Sender<Ask>, changes: broadcast::Sender<Changed>) -> io::Result<Server> {
     let at_socket = |error| context(&format!("API socket {}", config.socket.display()), &error);
     let local = bind(&config.socket).map_err(at_socket)?;
     let file = inode(&config.socket).map_err(at_socket)?;
-    let (open, closing) = watch::channel(());
+    let (open, closing) = tokio::sync::watch::channel(());
+    let hall = Hall { asks, changes, watchers: Arc::new(Semaphore::new(WATCHERS_MAX)), closing };
     let listeners = JoinSet::new();
     let mut server = Server { socket: config.socket.clone(), file, metrics: None, listeners, open: Some(open) };
     if let Some(address) = config.http {
         let at_port = |error| context(&format!("metrics port {address} (`api.http`)"), &error);
         let listener = super::sockopt::listen(address, None).map_err(at_port)?;
         server.metrics = Some(listener.local_addr().map_err(at_port)?);
-        server.listeners.spawn(accept_metrics(listener, asks.clone(), closing.clone()));
+        server.listeners.spawn(accept_metrics(listener, hall.clone()));
     }
-    server.listeners.spawn(accept_local(local, asks, closing));
+    server.listeners.spawn(accept_local(local, hall));
     Ok(server)
 }
 
@@ -158,8 +168,9 @@ fn is_answered(path: &Path) -> io::Result<bool> {
     }
 }
 
-async fn accept_local(listener: UnixListener, asks: mpsc::Sender<Ask>, mut closing: watch::Receiver<()>) {
-    let mut room = Room::new(Door::Local, asks);
+async fn accept_local(listener: UnixListener, hall: Hall) {
+    let mut closing = hall.closing.clone();
+    let mut room = Room::new(Door::Local, hall);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -178,8 +189,9 @@ async fn accept_local(listener: UnixListener, asks: mpsc::Sender<Ask>, mut closi
     room.empty().await;
 }
 
-async fn accept_metrics(listener: TcpListener, asks: mpsc::Sender<Ask>, mut closing: watch::Receiver<()>) {
-    let mut room = Room::new(Door::Metrics, asks);
+async fn accept_metrics(listener: TcpListener, hall: Hall) {
+    let mut closing = hall.closing.clone();
+    let mut room = Room::new(Door::Metrics, hall);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -215,17 +227,39 @@ fn too_many() -> Vec<u8> {
     head
 }
 
+/// What both listeners share.
+#[derive(Clone, Debug)]
+struct Hall {
+    asks: mpsc::Sender<Ask>,
+    /// Who watches subscribes.
+    changes: broadcast::Sender<Changed>,
+    watchers: Arc<Semaphore>,
+    /// Changes when the listeners are to end.
+    closing: Watched<()>,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// One answer.
+    Answer,
+    /// A watch, which has no end of its own.
+    Watch,
+    /// A watch that ended: what is left of it has as long as an answer.
+    Over,
+}
+
 /// The connections of one listener; they end with it.
 struct Room {
     door: Door,
-    asks: mpsc::Sender<Ask>,
+    hall: Hall,
     places: Arc<Semaphore>,
     tasks: JoinSet<()>,
 }
 
 impl Room {
-    fn new(door: Door, asks: mpsc::Sender<Ask>) -> Self {
-        Self { door, asks, places: Arc::new(Semaphore::new(MAX_CONNECTIONS)), tasks: JoinSet::new() }
+    fn new(door: Door, hall: Hall) -> Self {
+        Self { door, hall, places: Arc::new(Semaphore::new(MAX_CONNECTIONS)), tasks: JoinSet::new() }
     }
 
     /// Serves a connection, or hands it back when there is no place for it.
@@ -234,16 +268,17 @@ impl Room {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return Some(stream);
         };
-        let (door, asks) = (self.door, self.asks.clone());
+        let (door, hall) = (self.door, self.hall.clone());
         self.tasks.spawn(async move {
-            let service = service_fn(move |request| respond(door, asks.clone(), request));
+            let (life, lives) = tokio::sync::watch::channel(Life::Answer);
+            let life = Arc::new(life);
+            let service = service_fn(move |request| respond(door, hall.clone(), life.clone(), request));
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
             // One request for each connection: its whole life has one bound.
             http.max_buf_size(MAX_HEAD_BYTES).keep_alive(false);
-            let connection = http.serve_connection(TokioIo::new(stream), service);
             // A client that spoke nonsense, left, or was too slow: its own loss.
-            let _ = tokio::time::timeout(CONNECTION_LIMIT, connection).await;
+            bounded(http.serve_connection(TokioIo::new(stream), service), lives).await;
             drop(place);
         });
         None
@@ -255,22 +290,69 @@ impl Room {
     }
 }
 
-async fn respond(
-    door: Door,
-    asks: mpsc::Sender<Ask>,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    let response = match ask(door, &asks, request).await {
-        Ok(answer) => render(door, &answer),
-        Err(refusal) => refused(&refusal),
-    };
-    Ok(response)
+/// A connection to its end, or to that of its time; a watch has as long as it goes on.
+async fn bounded(connection: impl Future, mut life: Watched<Life>) {
+    let mut connection = pin!(connection);
+    let mut over = tokio::time::timeout(CONNECTION_LIMIT, connection.as_mut()).await.is_ok();
+    if !over && *life.borrow() == Life::Watch {
+        over = tokio::select! {
+            _ = connection.as_mut() => true,
+            _ = life.wait_for(|life| *life == Life::Over) => false,
+        };
+    }
+    if !over && *life.borrow() == Life::Over {
+        let _ = tokio::time::timeout(CONNECTION_LIMIT, connection).await;
+    }
 }
 
-async fn ask(door: Door, asks: &mpsc::Sender<Ask>, request: Request<Incoming>) -> Result<Answer, Refusal> {
+type Said = Response<Either<Full<Bytes>, Lines>>;
+
+async fn respond(
+    door: Door,
+    hall: Hall,
+    life: Arc<Watching<Life>>,
+    request: Request<Incoming>,
+) -> Result<Said, Infallible> {
     let (head, body) = request.into_parts();
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    let wanted = api::parse(door, head.method.as_str(), target)?;
+    let response = match api::parse(door, head.method.as_str(), target) {
+        Ok(api::Request::Watch(within)) => {
+            match read_to_end(body).await.and_then(|()| begin_watch(&hall, life, within)) {
+                Ok(lines) => return Ok(watched(lines)),
+                Err(refusal) => refused(&refusal),
+            }
+        }
+        Ok(wanted) => match ask(&hall.asks, wanted, body).await {
+            Ok(answer) => render(door, &answer),
+            Err(refusal) => refused(&refusal),
+        },
+        Err(refusal) => refused(&refusal),
+    };
+    Ok(response.map(Either::Left))
+}
+
+/// Starts a watcher; it ends when its lines are no longer wanted.
+fn begin_watch(hall: &Hall, life: Arc<Watching<Life>>, within: Vec<IpNet>) -> Result<Lines, Refusal> {
+    let place = Arc::clone(&hall.watchers).try_acquire_owned();
+    let place =
+        place.map_err(|_| Refusal::new(503, format!("{WATCHERS_MAX} watchers are there already"), "try again"))?;
+    let (watcher, lines) = Watcher::new(within, hall.asks.clone(), hall.changes.subscribe(), hall.closing.clone());
+    life.send_replace(Life::Watch);
+    tokio::spawn(async move {
+        watcher.run().await;
+        life.send_replace(Life::Over);
+        drop(place);
+    });
+    Ok(lines)
+}
+
+fn watched(lines: Lines) -> Said {
+    let mut response = Response::new(Either::Right(lines));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/jsonl"));
+    response
+}
+
+async fn ask(asks: &mpsc::Sender<Ask>, wanted: api::Request, body: Incoming) -> Result<Answer, Refusal> {
     read_to_end(body).await?;
     let (reply, answer) = oneshot::channel();
     asks.try_send(Ask { request: wanted, reply }).map_err(|error| match error {

@@ -31,6 +31,8 @@ impl Daemon {
                 // Who does not wait for the answer any more does not miss it.
                 let _ = ask.reply.send(answer);
             }
+            // The server makes questions of it; nobody is told anything by dropping it but that.
+            Request::Watch(_) => {}
         }
     }
 

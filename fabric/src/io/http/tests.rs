@@ -43,14 +43,14 @@ fn start(folder: &Folder) -> Server {
                     kernel_waiting: 0,
                     kernel_refused: 0,
                 }),
-                other @ (api::Request::Show(_) | api::Request::Do(_)) => {
+                other @ (api::Request::Show(_) | api::Request::Do(_) | api::Request::Watch(_)) => {
                     Body::Done(Done { done: format!("{other:?}") })
                 }
             };
             let _ = ask.reply.send(Answer::new("tor1", body));
         }
     });
-    serve(&folder.config(), asked).unwrap()
+    serve(&folder.config(), asked, broadcast::channel(1).0).unwrap()
 }
 
 async fn talk<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, bytes: &[u8]) -> String {
@@ -158,7 +158,7 @@ async fn a_client_that_never_ends_its_request_is_closed() {
 async fn a_loop_that_is_busy_stuck_or_gone_is_named() {
     let folder = Folder::new("stuck");
     let (asked, mut asks) = mpsc::channel::<Ask>(1);
-    let server = serve(&folder.config(), asked).unwrap();
+    let server = serve(&folder.config(), asked, broadcast::channel(1).0).unwrap();
     // Nobody takes the first ask; the second finds the queue full.
     let first = request(&folder, "GET /v1/version").await;
     assert_eq!(status(&first), "504");
@@ -174,7 +174,7 @@ async fn a_loop_that_is_busy_stuck_or_gone_is_named() {
 async fn the_end_waits_for_answers_under_way_and_for_nobody_else() {
     let folder = Folder::new("finish");
     let (asked, mut asks) = mpsc::channel::<Ask>(1);
-    let server = serve(&folder.config(), asked).unwrap();
+    let server = serve(&folder.config(), asked, broadcast::channel(1).0).unwrap();
     let idle = UnixStream::connect(folder.config().socket).await.unwrap();
     let mut client = UnixStream::connect(folder.config().socket).await.unwrap();
     client.write_all(b"POST /v1/stop HTTP/1.1\r\nhost: weft\r\n\r\n").await.unwrap();
@@ -196,7 +196,7 @@ async fn a_stale_file_is_replaced_and_a_living_daemon_is_not() {
     let server = start(&folder);
     assert_eq!(status(&request(&folder, "GET /v1/version").await), "200");
     let (asked, _asks) = mpsc::channel(1);
-    let error = serve(&config, asked.clone()).unwrap_err();
+    let error = serve(&config, asked.clone(), broadcast::channel(1).0).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     assert!(error.to_string().contains("another daemon answers there"), "{error}");
     assert_eq!(status(&request(&folder, "GET /v1/version").await), "200", "it still answers");
@@ -204,7 +204,7 @@ async fn a_stale_file_is_replaced_and_a_living_daemon_is_not() {
     std::fs::remove_file(&config.socket).unwrap();
     std::fs::write(&config.socket, "precious").unwrap();
     drop(server);
-    let error = serve(&config, asked).unwrap_err();
+    let error = serve(&config, asked, broadcast::channel(1).0).unwrap_err();
     assert!(error.to_string().contains("is no socket"), "{error}");
     assert_eq!(std::fs::read_to_string(&config.socket).unwrap(), "precious");
 }
@@ -213,6 +213,115 @@ async fn a_stale_file_is_replaced_and_a_living_daemon_is_not() {
 async fn a_path_that_no_socket_can_have_is_named() {
     let (asked, _asks) = mpsc::channel(1);
     let config = ApiConfig { socket: PathBuf::from(format!("/tmp/{}", "x".repeat(120))), http: None };
-    let error = serve(&config, asked).unwrap_err().to_string();
+    let error = serve(&config, asked, broadcast::channel(1).0).unwrap_err().to_string();
     assert!(error.contains("longer than 107 bytes") && error.contains("api.socket"), "{error}");
+}
+
+/// What a loop with a table answers: one session, and a path from it for each prefix.
+fn table(question: &Question, routes: &[(&str, bool)]) -> Body {
+    let route = |(prefix, stale): &(&str, bool)| {
+        serde_json::from_value::<api::BgpRoute>(serde_json::json!({
+            "prefix": prefix, "installed": true, "paths": [{
+                "from": "tor1", "best": true, "used": true, "stale": stale, "external": true, "reason": "", "next_hop": "10.0.0.1",
+                "via": null, "as_path": "", "origin": "igp", "local_pref": null, "med": null, "communities": [],
+                "large_communities": [], "ext_communities": [], "originator_id": null, "cluster_list": [], "age_s": 0 }]
+        }))
+        .unwrap()
+    };
+    let all: Vec<api::BgpRoute> = routes.iter().map(route).collect();
+    let found = |wanted: &dyn Fn(&api::BgpRoute) -> bool| all.iter().filter(|route| wanted(route)).cloned().collect();
+    if matches!(question, Question::Neighbors) {
+        return Body::Neighbors(api::Neighbors { asn: 1, router_id: [10, 0, 0, 1].into(), neighbors: Vec::new() });
+    }
+    let Question::Bgp(selection) = question else {
+        // A watcher asks for its node's name too.
+        return Body::Done(Done { done: format!("{question:?}") });
+    };
+    let routes: Vec<api::BgpRoute> = match selection {
+        api::Selection::One(target) => found(&|route| route.prefix == target.net()),
+        api::Selection::Page { after, .. } => found(&|route| Some(route.prefix) > *after),
+    };
+    let none = api::PerFamily { ipv4: 0, ipv6: 0 };
+    Body::Bgp(api::Bgp { asn: 1, router_id: [10, 0, 0, 1].into(), prefixes: 0, paths: none, routes, next: None })
+}
+
+type Table = Arc<std::sync::Mutex<Vec<(&'static str, bool)>>>;
+
+/// A server before a loop that has such a table.
+fn start_with_table(folder: &Folder, known: Table, changes: broadcast::Sender<Changed>) -> Server {
+    let (asked, mut asks) = mpsc::channel::<Ask>(4);
+    tokio::spawn(async move {
+        while let Some(ask) = asks.recv().await {
+            let api::Request::Show(question) = &ask.request else { panic!("{ask:?}") };
+            let body = table(question, &known.lock().unwrap().clone());
+            let _ = ask.reply.send(Answer::new("boot1", body));
+        }
+    });
+    serve(&folder.config(), asked, changes).unwrap()
+}
+
+const WATCH: &[u8] = b"GET /v1/watch/routes?within=10.69.0.0/16 HTTP/1.1\r\nhost: weft\r\n\r\n";
+
+#[tokio::test]
+async fn a_watch_says_what_is_there_and_then_what_changes() {
+    let folder = Folder::new("watch");
+    let (changes, _) = broadcast::channel(CHANGES_MAX);
+    let now: Table = Arc::default();
+    *now.lock().unwrap() = vec![("10.69.0.4/32", false), ("10.69.0.5/32", false), ("192.0.2.0/24", false)];
+    let _server = start_with_table(&folder, now.clone(), changes.clone());
+    let mut stream = UnixStream::connect(folder.config().socket).await.unwrap();
+    stream.write_all(WATCH).await.unwrap();
+    let mut heard = String::new();
+    let mut until = async |heard: &mut String, text: &str| {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        while !heard.contains(text) {
+            let mut some = [0; 4_096];
+            let read =
+                tokio::time::timeout_at(deadline, stream.read(&mut some)).await.expect("it comes in time").unwrap();
+            assert_ne!(read, 0, "{heard}");
+            heard.push_str(&String::from_utf8_lossy(&some[..read]));
+        }
+    };
+    until(&mut heard, r#"{"synced":true}"#).await;
+    for line in [r#""watch":"routes""#, r#""prefix":"10.69.0.4/32","stale":false"#, r#""prefix":"10.69.0.5/32""#] {
+        assert!(heard.contains(line), "{line}: {heard}");
+    }
+    assert!(!heard.contains("192.0.2.0"), "{heard}");
+    heard.clear();
+    // One goes; another one, of which nobody asked, comes.
+    *now.lock().unwrap() = vec![("10.69.0.5/32", false), ("192.0.2.0/24", false), ("192.0.3.0/24", false)];
+    for prefix in ["192.0.3.0/24", "10.69.0.4/32"] {
+        changes.send(Changed::Route(prefix.parse().unwrap())).unwrap();
+    }
+    until(&mut heard, r#"{"from":[],"prefix":"10.69.0.4/32","stale":false}"#).await;
+    assert!(!heard.contains("192.0.3.0"), "{heard}");
+    // A session is lost with graceful restart: no route changes, but they are stale.
+    *now.lock().unwrap() = vec![("10.69.0.5/32", true)];
+    changes.send(Changed::Sessions).unwrap();
+    until(&mut heard, r#"{"from":["tor1"],"prefix":"10.69.0.5/32","stale":true}"#).await;
+    // More changes than anybody remembers: everything is looked at again.
+    *now.lock().unwrap() = Vec::new();
+    for _ in 0..2 * CHANGES_MAX {
+        let _ = changes.send(Changed::Route("192.0.2.0/24".parse().unwrap()));
+    }
+    until(&mut heard, r#"{"from":[],"prefix":"10.69.0.5/32","stale":false}"#).await;
+}
+
+#[tokio::test]
+async fn a_watcher_does_not_hold_up_the_end_and_the_ninth_is_refused() {
+    let folder = Folder::new("watchers");
+    let server = start_with_table(&folder, Arc::default(), broadcast::channel(1).0);
+    let mut held = Vec::new();
+    for _ in 0..WATCHERS_MAX {
+        let mut stream = UnixStream::connect(folder.config().socket).await.unwrap();
+        stream.write_all(WATCH).await.unwrap();
+        let mut some = [0; 16];
+        stream.read_exact(&mut some).await.unwrap();
+        held.push(stream);
+    }
+    let ninth = local(&folder, WATCH).await;
+    assert!(ninth.contains(" 503 ") && ninth.contains("8 watchers are there already"), "{ninth}");
+    let began = tokio::time::Instant::now();
+    server.finish().await;
+    assert!(began.elapsed() < FINISH_LIMIT);
 }

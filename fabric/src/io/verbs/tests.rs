@@ -29,7 +29,7 @@ impl Daemon {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
                 let (asked, mut asks) = mpsc::channel::<Ask>(4);
-                let server = http::serve(&config, asked).unwrap();
+                let server = http::serve(&config, asked, tokio::sync::broadcast::channel(1).0).unwrap();
                 ready.send(()).unwrap();
                 while let Some(ask) = asks.recv().await {
                     let stop = ask.request == Request::Do(Command::Stop);
@@ -81,6 +81,7 @@ fn reply(plant: &Plant, at: usize, request: &Request) -> Answer {
             Answer::new("host", Body::Refused(Refusal::new(404, "there is no peer `nobody`", "look")))
         }
         Request::Do(command) => Answer::new("host", Body::Done(Done { done: format!("{command:?}") })),
+        Request::Watch(_) => panic!("the server makes questions of it"),
     }
 }
 
