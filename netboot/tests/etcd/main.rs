@@ -4,12 +4,15 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_types,
+    clippy::print_stdout,
     reason = "a test helper fails by panicking, and waits with a deadline"
 )]
 
 #[path = "../store/contract.rs"]
 mod contract;
+mod history;
 mod servers;
+mod tls;
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -31,10 +34,23 @@ struct Cluster {
     folder: PathBuf,
     ports: Vec<(u16, u16)>,
     members: Vec<Option<Child>>,
+    /// Further options of each member.
+    more: Vec<String>,
+    /// How clients speak to them.
+    scheme: &'static str,
 }
 
 impl Cluster {
     fn start(name: &str, count: usize) -> Self {
+        let mut cluster = Self::new(name, count);
+        for member in 0..count {
+            cluster.run(member);
+        }
+        cluster
+    }
+
+    /// One whose members do not run yet.
+    fn new(name: &str, count: usize) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = std::env::temp_dir().join(format!("weft-etcd-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
@@ -43,11 +59,8 @@ impl Cluster {
         let all: Vec<u16> = held.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
         drop(held);
         let ports = all.chunks(2).map(|pair| (pair[0], pair[1])).collect();
-        let mut cluster = Self { _turn: turn, folder, ports, members: (0..count).map(|_| None).collect() };
-        for member in 0..count {
-            cluster.run(member);
-        }
-        cluster
+        let members = (0..count).map(|_| None).collect();
+        Self { _turn: turn, folder, ports, members, more: Vec::new(), scheme: "http" }
     }
 
     fn run(&mut self, member: usize) {
@@ -58,11 +71,12 @@ impl Cluster {
         let started = Command::new("etcd")
             .args(["--name", &format!("m{member}")])
             .args(["--data-dir", &self.folder.join(format!("m{member}")).display().to_string()])
-            .args(["--listen-client-urls", &format!("http://127.0.0.1:{client}")])
-            .args(["--advertise-client-urls", &format!("http://127.0.0.1:{client}")])
+            .args(["--listen-client-urls", &format!("{}://127.0.0.1:{client}", self.scheme)])
+            .args(["--advertise-client-urls", &format!("{}://127.0.0.1:{client}", self.scheme)])
             .args(["--listen-peer-urls", &format!("http://127.0.0.1:{peer}")])
             .args(["--initial-advertise-peer-urls", &format!("http://127.0.0.1:{peer}")])
             .args(["--initial-cluster", &peers.join(",")])
+            .args(&self.more)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -24,7 +24,7 @@ fn actor() -> Actor {
     Actor { name: "test".to_owned(), access: Access::Admin, via: "test".to_owned() }
 }
 
-fn plan() -> Command {
+pub(super) fn plan() -> Command {
     let node = Pool {
         prefix: "10.69.0.0/16".parse().unwrap(),
         offset: None,
@@ -39,7 +39,7 @@ fn plan() -> Command {
     Command::SetIpam { ipam }
 }
 
-fn register(serial: String, rack: u32) -> Command {
+pub(super) fn register(serial: String, rack: u32) -> Command {
     Command::Register { machines: vec![Spec { serial, rack, role: "cs".to_owned(), ..Spec::default() }] }
 }
 

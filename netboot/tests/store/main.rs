@@ -6,7 +6,10 @@
     reason = "a test helper fails by panicking, and waits with a deadline"
 )]
 
+mod clients;
 mod contract;
+mod history;
+mod linear;
 
 use std::path::PathBuf;
 use std::sync::Arc;
