@@ -18,6 +18,8 @@ pub struct Config {
     /// The web page for people at this machine, without certificates and for reading alone: a loopback address; nowhere unless set.
     #[serde(default, deserialize_with = "loopback")]
     pub web: Option<SocketAddr>,
+    /// Judges machines by the routes that the `weft daemon` of this server knows; nobody does unless set.
+    pub liveness: Option<crate::liveness::Rules>,
 }
 
 fn loopback<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {

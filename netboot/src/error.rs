@@ -72,6 +72,12 @@ impl Refusal {
         Self { kind, ..self }
     }
 
+    /// The same with another remedy.
+    #[must_use]
+    pub fn with_rule(self, rule: &str) -> Self {
+        Self { rule: rule.to_owned(), ..self }
+    }
+
     /// The same, somewhere below `field`.
     #[must_use]
     pub fn within(self, field: &str) -> Self {

@@ -9,6 +9,7 @@
 pub mod client;
 pub mod embedded;
 pub mod etcd;
+pub mod liveness;
 pub mod rest;
 pub mod server;
 pub mod service;

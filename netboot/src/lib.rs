@@ -8,6 +8,7 @@ pub mod error;
 pub mod inventory;
 pub mod io;
 pub mod ipam;
+pub mod liveness;
 pub mod metrics;
 pub mod plan;
 pub mod sabakan;

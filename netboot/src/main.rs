@@ -1,6 +1,8 @@
 //! The `weft-netboot` binary: reads the command line and calls the library.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to a person")]
 
+#[path = "main/agent.rs"]
+mod agent;
 #[path = "main/arguments.rs"]
 mod arguments;
 #[path = "main/ask.rs"]
@@ -13,12 +15,18 @@ use clap::{CommandFactory as _, Parser as _};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use weft_netboot::config::{self, Config};
 use weft_netboot::io::client::NobodyThere;
 use weft_netboot::io::{server, service::Service};
+use weft_netboot::store::Store;
+
+/// Wait before a store that does not answer is asked again.
+const STORE_AGAIN: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -58,11 +66,15 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             Ok(())
         }
         Verb::Store(verb) => store::run(verb).await,
+        Verb::Agent { serial, to, every } => {
+            agent::run(&arguments.target.targets(&to)?, &serial, Duration::from_secs(every)).await
+        }
         verb @ (Verb::Machines(_)
         | Verb::Ipam(_)
         | Verb::Plan(_)
         | Verb::Dhcp(_)
         | Verb::Fabric(_)
+        | Verb::Liveness(_)
         | Verb::Audit { .. }
         | Verb::Sabakan(_)
         | Verb::Completions { .. }) => ask::run(&arguments.target.target()?, verb, arguments.output).await,
@@ -91,12 +103,30 @@ async fn serve(path: &Path) -> anyhow::Result<()> {
     }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
-    let service = Service::start(store::open(&config.store)?).await?;
-    let until = async {
+    let store = store::open(&config.store)?;
+    let mut until = std::pin::pin!(async {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+    });
+    let service = tokio::select! {
+        service = started(store) => service,
+        () = until.as_mut() => return Ok(()),
     };
     server::run(&config, service, until).await
+}
+
+/// A boot server and its etcd start together, and etcd needs a majority: a store that does not answer yet is waited for.
+async fn started(store: Arc<dyn Store>) -> Arc<Service> {
+    let mut complained = false;
+    loop {
+        match Service::start(store.clone()).await {
+            Ok(service) => return service,
+            Err(error) if !complained => tracing::warn!(store = store.describe(), %error, "waits for the store"),
+            Err(_) => {}
+        }
+        complained = true;
+        tokio::time::sleep(STORE_AGAIN).await;
+    }
 }

@@ -3,12 +3,13 @@
 use crate::inventory::Inventory;
 use crate::inventory::state::State;
 use crate::io::server::counts::Counts;
+use crate::liveness::Status;
 use prometheus::{Encoder as _, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// All of them, in Prometheus' text format.
 #[must_use]
-pub fn text(inventory: &Inventory, watchers: usize, counts: &Counts) -> String {
+pub fn text(inventory: &Inventory, watchers: usize, counts: &Counts, watched: Option<&Watched>) -> String {
     let page = Page { registry: Registry::new() };
     page.gauge("build_info", "1; what runs here is in the label", "version", [(env!("CARGO_PKG_VERSION"), 1)]);
     let mut states = State::ALL.map(|state| (state.name(), 0));
@@ -43,7 +44,23 @@ pub fn text(inventory: &Inventory, watchers: usize, counts: &Counts) -> String {
     let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
     let answers: Vec<_> = classes.into_iter().zip(counts.answers.iter().map(read)).collect();
     page.counter("answers_total", "Answers of the API by class of status", "class", answers);
+    if let Some(watched) = watched {
+        page.liveness(watched);
+    }
     page.text()
+}
+
+/// What the watcher of the fabric counts.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// How it is.
+    pub status: Status,
+    /// Whether its verdicts are stored.
+    pub leads: bool,
+    /// Verdicts stored since the start, by the state that they said.
+    pub marked: Vec<(State, u64)>,
+    /// Verdicts that the store did not take.
+    pub not_stored: u64,
 }
 
 struct Page {
@@ -80,6 +97,25 @@ impl Page {
         let _ = self.registry.register(Box::new(family));
     }
 
+    fn liveness(&self, watched: &Watched) {
+        let Watched { status, leads, marked, not_stored } = watched;
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let views = ["blind", "holding", "clear"].map(|view| (view, u64::from(status.view == view)));
+        self.gauge("liveness_view", "1 for how much of the fabric is seen", "view", views);
+        let all = [
+            ("leads", u64::from(*leads)),
+            ("frozen", u64::from(status.frozen_s.is_some())),
+            ("lost", count(status.lost.len())),
+            ("well", count(status.good)),
+            ("sessions", count(status.sessions)),
+        ];
+        self.gauge("liveness", "The watcher of the fabric", "what", all);
+        let marked = marked.iter().map(|(state, count)| (state.name(), *count));
+        self.counter("liveness_marked_total", "States changed by this server", "state", marked);
+        let refused = [("not_stored", *not_stored)];
+        self.counter("liveness_refused_total", "Changes of state that the store did not take", "why", refused);
+    }
+
     fn text(&self) -> String {
         let mut out = Vec::new();
         // Writing to memory fails only for a metric without samples, and none of ours is.
@@ -97,7 +133,11 @@ mod tests {
 
     #[test]
     fn the_readme_names_every_metric_and_no_other() {
-        let text = text(&Inventory::default(), 3, &Counts::default());
+        let status = crate::liveness::Liveness::new(crate::liveness::Rules::default(), std::time::Duration::ZERO)
+            .status(std::time::Duration::ZERO);
+        let marked = State::ALL.map(|state| (state, 0)).to_vec();
+        let watched = Watched { status, leads: false, marked, not_stored: 0 };
+        let text = text(&Inventory::default(), 3, &Counts::default(), Some(&watched));
         let names: BTreeSet<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
         assert!(names.len() >= 9, "{text}");

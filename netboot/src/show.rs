@@ -29,7 +29,10 @@ fn render(table: &Table) -> String {
 
 /// `12s`, `4m12s`, `3h05m`, `2d07h`.
 fn age(since: Timestamp, now: Timestamp) -> String {
-    let seconds = now.duration_since(since).as_secs().max(0);
+    span(u64::try_from(now.duration_since(since).as_secs()).unwrap_or_default())
+}
+
+fn span(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
     match seconds {
         0..60 => format!("{seconds}s"),
@@ -45,7 +48,7 @@ fn first<T: ToString>(all: &[T]) -> String {
 
 /// Machines, a line for each.
 #[must_use]
-pub fn machines(machines: &[Machine], now: Timestamp) -> String {
+pub fn machines(machines: &[Machine], evidence: &Value, now: Timestamp) -> String {
     if machines.is_empty() {
         return "no such machines\n".to_owned();
     }
@@ -54,7 +57,12 @@ pub fn machines(machines: &[Machine], now: Timestamp) -> String {
     if dual {
         header.push("IPv6");
     }
-    header.extend(["BMC", "Reason"]);
+    header.push("BMC");
+    let watched = evidence.is_object();
+    if watched {
+        header.push("Evidence");
+    }
+    header.push("Reason");
     let mut lines = table(&header);
     for machine in machines {
         let mut row = vec![
@@ -71,10 +79,54 @@ pub fn machines(machines: &[Machine], now: Timestamp) -> String {
             row.push(first(&machine.ipv6));
         }
         row.push(machine.bmc.ipv4.map_or_else(|| NONE.to_owned(), |address| address.to_string()));
+        if watched {
+            row.push(shown(&evidence[&machine.serial]));
+        }
         row.push(machine.state.reason.clone());
         lines.add_row(row);
     }
     render(&lines)
+}
+
+/// What the fabric shows of a machine: `2 paths 3m10s`, `no path 12s, reported 4s ago`.
+fn shown(evidence: &Value) -> String {
+    let paths = evidence["from"].as_array().map_or(0, Vec::len);
+    let what = match evidence["route"].as_str() {
+        Some("present") => format!("{paths} {}", if paths == 1 { "path" } else { "paths" }),
+        Some("stale") => "stale path".to_owned(),
+        Some(_) => "no path".to_owned(),
+        None => return NONE.to_owned(),
+    };
+    let reported = evidence["reported_s"].as_u64().map(|seconds| format!(", reported {} ago", span(seconds)));
+    format!("{what} {}{}", span(evidence["for_s"].as_u64().unwrap_or_default()), reported.unwrap_or_default())
+}
+
+/// How the watcher of the fabric is.
+#[must_use]
+pub fn liveness(answer: &Value) -> String {
+    let number = |key: &str| answer[key].as_u64().unwrap_or_default();
+    let view = match answer["view"].as_str() {
+        Some("clear") => format!("the fabric is seen by {} sessions for {}", number("sessions"), span(number("for_s"))),
+        Some("holding") => {
+            format!("the fabric is seen for {}: what is not there may be coming still", span(number("for_s")))
+        }
+        _ => {
+            format!("the fabric is not seen for {}: {}", span(number("for_s")), answer["why"].as_str().unwrap_or(NONE))
+        }
+    };
+    let leads = if answer["leads"] == true { "this server changes states" } else { "another server changes states" };
+    let mut text = format!("{view}\n{leads}\n{} of {} machines are well\n", number("good"), number("machines"));
+    if let Some(seconds) = answer["frozen_s"].as_u64() {
+        let lost: Vec<&str> = answer["lost"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let _ = writeln!(
+            text,
+            "FROZEN for {}: {} machines went at once, no state is changed: {}\n  remedy: look at the fabric; `weft-netboot liveness thaw` when they are really gone",
+            span(seconds),
+            lost.len(),
+            lost.join(" ")
+        );
+    }
+    text
 }
 
 /// Everything about one machine.
@@ -207,12 +259,16 @@ mod tests {
     #[test]
     fn tables_of_machines() {
         let now = Timestamp::from_second(3_725).unwrap();
-        insta::assert_snapshot!("machines", machines(&[sample("a", 0, 3), sample("b", 1, 5)], now));
+        insta::assert_snapshot!("machines", machines(&[sample("a", 0, 3), sample("b", 1, 5)], &Value::Null, now));
         let mut one = sample("b", 1, 5);
         one.labels.insert("zone".to_owned(), "x".to_owned());
         one.ids.macs = vec!["52:54:00:00:00:01".to_owned()];
         insta::assert_snapshot!("machine", machine(&one, now));
-        assert_eq!(machines(&[], now), "no such machines\n");
+        assert_eq!(machines(&[], &Value::Null, now), "no such machines\n");
+        let evidence = serde_json::json!({"a": {"route": "present", "from": ["tor1", "tor2"], "for_s": 190, "reported_s": 4},
+            "b": {"route": "absent", "from": [], "for_s": 12}});
+        let text = machines(&[sample("a", 0, 3), sample("b", 1, 5), sample("c", 1, 6)], &evidence, now);
+        assert!(text.contains("2 paths 3m10s, reported 4s ago") && text.contains("no path 12s"), "{text}");
     }
 
     #[test]

@@ -211,6 +211,11 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// What it is, for people.
     fn describe(&self) -> String;
+
+    /// Whether other servers may use it too.
+    fn is_shared(&self) -> bool {
+        true
+    }
 }
 
 /// A watcher.

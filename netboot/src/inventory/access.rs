@@ -71,6 +71,7 @@ impl Actor {
         }
         let needs = match command {
             Command::Register { .. }
+            | Command::Observe { .. }
             | Command::Label { .. }
             | Command::Retire { .. }
             | Command::Announce { .. }

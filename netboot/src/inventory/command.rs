@@ -31,6 +31,19 @@ pub enum Command {
         /// Why.
         reason: String,
     },
+    /// Says what the routes of the fabric show of a machine; nothing, when it is no longer as it was when that was judged.
+    Observe {
+        /// Which machine.
+        serial: String,
+        /// The state in which it was.
+        from: State,
+        /// Since when.
+        since: Timestamp,
+        /// Its new state.
+        to: State,
+        /// Why.
+        reason: String,
+    },
     /// Adds, changes and removes labels.
     Label {
         /// Which machine.
@@ -119,7 +132,7 @@ impl Command {
     pub fn action(&self) -> String {
         match self {
             Self::Register { .. } => "register".to_owned(),
-            Self::SetState { to, .. } => format!("set state {to}"),
+            Self::SetState { to, .. } | Self::Observe { to, .. } => format!("set state {to}"),
             Self::Label { .. } => "label".to_owned(),
             Self::Retire { .. } => "set retire date".to_owned(),
             Self::Announce { .. } => "set announcements".to_owned(),
@@ -138,6 +151,7 @@ impl Command {
     pub fn serial(&self) -> Option<&str> {
         match self {
             Self::SetState { serial, .. }
+            | Self::Observe { serial, .. }
             | Self::Label { serial, .. }
             | Self::Retire { serial, .. }
             | Self::Announce { serial, .. }

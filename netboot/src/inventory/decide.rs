@@ -275,6 +275,11 @@ fn edit(machine: &mut Machine, command: &Command, actor: &Actor, stamp: &Stamp) 
             let wish = Wish { to: *to, reason, by: &actor.name, at: stamp.now };
             state::change(machine, wish)?;
         }
+        Command::Observe { from, since, to, reason, .. } => {
+            if (machine.state.name, machine.state.since) == (*from, *since) {
+                state::change(machine, Wish { to: *to, reason, by: &actor.name, at: stamp.now })?;
+            }
+        }
         Command::Label { set, remove, .. } => {
             machine.labels.retain(|label, _| !remove.contains(label));
             machine.labels.extend(set.clone());

@@ -54,7 +54,7 @@ impl Target {
     /// # Errors
     /// When nobody answers. A refusal is an answer.
     pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Said> {
-        let response = self.send(method, path, body).await?;
+        let response = self.open(method, path, body).await?;
         let status = response.status().as_u16();
         let body = response.into_body().collect().await?.to_bytes().to_vec();
         Ok(Said { status, body })
@@ -65,7 +65,7 @@ impl Target {
     /// # Errors
     /// When nobody answers, the server refuses, or nobody reads.
     pub async fn stream(&self, path: &str, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
-        let response = self.send(Method::GET, path, None).await?;
+        let response = self.open(Method::GET, path, None).await?;
         let status = response.status().as_u16();
         let mut body = response.into_body();
         if status != 200 {
@@ -83,7 +83,11 @@ impl Target {
         Ok(())
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Response<Incoming>> {
+    /// Sends one request; what comes of the answer's body is the caller's.
+    ///
+    /// # Errors
+    /// As [`Target::ask`].
+    pub async fn open(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Response<Incoming>> {
         let octets = body.map(Value::to_string).unwrap_or_default();
         let host = match self {
             Self::Socket(_) => "localhost",

@@ -138,6 +138,10 @@ impl Store for Embedded {
     fn describe(&self) -> String {
         format!("embedded, {}", self.shared.name)
     }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
 /// Hears events live, and from the file when it lags.

@@ -4,6 +4,7 @@
 
 mod answer;
 mod graphql;
+mod liveness;
 mod machines;
 mod openapi;
 mod page;
@@ -11,6 +12,7 @@ mod plans;
 mod sabakan;
 mod watch;
 
+use super::liveness::Watcher;
 use super::server::counts::Counts;
 use super::service::Service;
 use axum::Router;
@@ -32,14 +34,17 @@ struct Api {
     graphql: graphql::GraphQl,
     /// The document that says what can be asked.
     openapi: serde_json::Value,
+    /// Judges machines by their routes, if somebody is to.
+    liveness: Option<Arc<Watcher>>,
 }
 
 /// All routes.
-pub fn router(service: Arc<Service>, counts: Arc<Counts>) -> Router {
+pub fn router(service: Arc<Service>, counts: Arc<Counts>, liveness: Option<Arc<Watcher>>) -> Router {
     let about = "This document";
     let mut all = vec![openapi::on(Method::GET, "/v1/openapi.json", get(document), about).gives::<serde_json::Value>()];
     all.extend(page::operations());
     all.extend(machines::operations());
+    all.extend(liveness::operations());
     all.extend(watch::operations());
     all.extend(plans::operations());
     all.extend(graphql::operations());
@@ -50,6 +55,7 @@ pub fn router(service: Arc<Service>, counts: Arc<Counts>) -> Router {
         openapi: openapi::document(&all),
         service,
         counts,
+        liveness,
     };
     openapi::router(&all)
         .method_not_allowed_fallback(openapi::wrong_method)

@@ -9,6 +9,7 @@ mod reload;
 mod tls;
 mod web;
 
+use super::liveness::Watcher;
 use super::rest;
 use super::service::Service;
 use crate::config::Config;
@@ -59,8 +60,14 @@ impl Server {
     /// # Errors
     /// When a file or address cannot be used; says which.
     pub async fn start(config: &Config, service: Arc<Service>) -> anyhow::Result<Self> {
+        let liveness = config.liveness.as_ref();
+        let liveness = match liveness.map(|rules| rules.check().map(|()| rules)) {
+            Some(Err(wrong)) => anyhow::bail!(wrong),
+            Some(Ok(rules)) => Some(Watcher::start(rules, service.clone())),
+            None => None,
+        };
         let counts = Arc::new(Counts::default());
-        let router = rest::router(service.clone(), counts.clone());
+        let router = rest::router(service.clone(), counts.clone(), liveness);
         let local = listen_local(&config.socket).await?;
         tokio::spawn(serve_local(local, router.clone(), counts.clone()));
         if let Some(address) = &config.web {

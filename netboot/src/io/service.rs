@@ -19,7 +19,10 @@ use tokio::sync::watch;
 /// How often a change is decided anew because others changed the same things. Each time another one got through.
 const TRIES_MAX: usize = 128;
 /// How often a transaction whose answer was lost is looked for and sent again.
-const UNKNOWN_MAX: usize = 4;
+const UNKNOWN_MAX: u32 = 5;
+/// Wait for the answer to a transaction before it is looked for the first time; each time twice as long. A follower of etcd sits on what
+/// it sent to a leader that is gone for six seconds, although there is a new one after one.
+const PATIENCE: Duration = Duration::from_millis(600);
 /// Longest wait for the copy to hear of a transaction that the store has.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
 /// Wait before a store that does not answer is tried again.
@@ -97,8 +100,10 @@ impl Service {
     /// the conditions let one of the two through only.
     async fn commit(&self, transaction: Transaction, stamp: &Stamp) -> Result<Outcome, NetbootError> {
         let mut unknown = None;
-        for _ in 0..UNKNOWN_MAX {
-            let lost = match self.store.commit(transaction.clone()).await {
+        for turn in 0..UNKNOWN_MAX {
+            let patience = PATIENCE * 2_u32.pow(turn);
+            let answer = tokio::time::timeout(patience, self.store.commit(transaction.clone())).await;
+            let lost = match answer.unwrap_or_else(|_| Err(StoreError::Unknown("no answer in time".to_owned()))) {
                 Ok(Outcome::Conflict) if unknown.is_some() => StoreError::Unknown("conflict".to_owned()),
                 Ok(outcome) => return Ok(outcome),
                 Err(StoreError::Unknown(why)) => StoreError::Unknown(why),
@@ -107,13 +112,14 @@ impl Service {
             let conflict = lost == StoreError::Unknown("conflict".to_owned());
             unknown = Some(lost);
             let key = format!("{AUDIT}{}", AuditEntry::key(stamp, 0));
-            match self.store.read(&key).await {
-                Ok(found) => match found.entries.first() {
+            match tokio::time::timeout(patience, self.store.read(&key)).await {
+                Ok(Ok(found)) => match found.entries.first() {
                     Some(entry) => return Ok(Outcome::Committed(entry.modified)),
                     None if conflict => return Ok(Outcome::Conflict),
                     None => {}
                 },
-                Err(_) => tokio::time::sleep(AGAIN).await,
+                Ok(Err(_)) => tokio::time::sleep(AGAIN).await,
+                Err(_) => {}
             }
         }
         Err(unknown.map_or_else(|| NetbootError::Store("no answer".to_owned()), said))

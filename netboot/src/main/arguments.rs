@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     pub(crate) verb: Verb,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct TargetArguments {
     /// The server's local socket
     #[arg(
@@ -48,6 +48,15 @@ pub(crate) struct TargetArguments {
 }
 
 impl TargetArguments {
+    /// The servers that an agent reports to.
+    pub(crate) fn targets(self, to: &[String]) -> anyhow::Result<Vec<Target>> {
+        if to.is_empty() {
+            return Ok(vec![self.target()?]);
+        }
+        let one = |authority: &String| Self { server: Some(authority.clone()), ..self.clone() }.target();
+        to.iter().map(one).collect()
+    }
+
     pub(crate) fn target(self) -> anyhow::Result<Target> {
         let Some(authority) = self.server else {
             return Ok(Target::Socket(self.socket));
@@ -100,6 +109,20 @@ pub(crate) enum Verb {
     /// Configurations that follow from inventory and plan
     #[command(subcommand)]
     Fabric(Fabric),
+    /// What this server sees of the fabric, by which it judges machines
+    #[command(subcommand)]
+    Liveness(Liveness),
+    /// On a machine: report to boot servers that it is well, until ended; the machine's certificate says which it is
+    Agent {
+        /// Its serial number
+        serial: String,
+        /// A boot server; each judges for itself, so all of them (may be given several times) [default: --server or --socket]
+        #[arg(long, value_name = "HOST:PORT")]
+        to: Vec<String>,
+        /// How often, in seconds; servers believe in a report for 30 s unless told otherwise
+        #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        every: u64,
+    },
     /// Who changed what, newest first
     Audit {
         /// About this machine, or ipam, plan, dhcp
@@ -238,6 +261,15 @@ pub(crate) enum Setting {
         /// The file; - reads standard input
         file: PathBuf,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Liveness {
+    /// Print it
+    #[command(alias = "get")]
+    Show,
+    /// Many machines went at once, and that is real: mark them
+    Thaw,
 }
 
 #[derive(Debug, Subcommand)]

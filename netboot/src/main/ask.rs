@@ -1,6 +1,6 @@
 //! Verbs that ask a server, and how its answers are printed.
 
-use crate::arguments::{Fabric, Ipam, Machines, Output, Sabakan, Setting, Verb};
+use crate::arguments::{Fabric, Ipam, Liveness, Machines, Output, Sabakan, Setting, Verb};
 use anyhow::Context as _;
 use hyper::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -44,6 +44,12 @@ pub(crate) async fn run(target: &Target, verb: Verb, output: Output) -> anyhow::
             }
             Ok(std::io::stdout().write_all(&said.body)?)
         }
+        Verb::Liveness(Liveness::Show) => asker.show(&asker.get("/v1/liveness").await?, show::liveness),
+        Verb::Liveness(Liveness::Thaw) => {
+            let answer = asker.change(Method::POST, "/v1/liveness/thaw", &Value::Null).await?;
+            println!("{}", answer["done"].as_str().unwrap_or_default());
+            Ok(())
+        }
         Verb::Audit { subject, since, until, limit } => {
             let mut pairs = vec![format!("limit={limit}")];
             pairs.extend(subject.map(|subject| format!("subject={}", escaped(&subject))));
@@ -57,7 +63,9 @@ pub(crate) async fn run(target: &Target, verb: Verb, output: Output) -> anyhow::
             asker.import(ipam.as_deref(), dhcp.as_deref(), machines.as_deref()).await
         }
         // `main` has taken these.
-        Verb::Serve { .. } | Verb::Check { .. } | Verb::Store(_) | Verb::Completions { .. } => Ok(()),
+        Verb::Serve { .. } | Verb::Check { .. } | Verb::Agent { .. } | Verb::Store(_) | Verb::Completions { .. } => {
+            Ok(())
+        }
     }
 }
 
@@ -97,7 +105,7 @@ impl Asker<'_> {
             Machines::Register { file } => {
                 let answer = self.change(Method::POST, "/v1/machines", &read(&file)?).await?;
                 let machines: Vec<Machine> = serde_json::from_value(answer["machines"].clone())?;
-                self.show(&answer, |_| show::machines(&machines, now()))
+                self.show(&answer, |answer| show::machines(&machines, &answer["evidence"], now()))
             }
             Machines::SetState { serial, state, reason } => {
                 let body = json!({ "state": state, "reason": reason });
@@ -153,12 +161,15 @@ impl Asker<'_> {
                     all.append(more);
                 }
                 whole["next"] = page["next"].take();
+                if let (Some(all), Some(more)) = (whole["evidence"].as_object_mut(), page["evidence"].as_object_mut()) {
+                    all.append(more);
+                }
             } else {
                 whole = Some(page);
             }
             if let Some(document) = whole.take_if(|whole| whole["next"].as_str().is_none()) {
                 let machines: Vec<Machine> = serde_json::from_value(document["machines"].clone())?;
-                return self.show(&document, |_| show::machines(&machines, now()));
+                return self.show(&document, |answer| show::machines(&machines, &answer["evidence"], now()));
             }
         }
     }

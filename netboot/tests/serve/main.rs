@@ -13,6 +13,7 @@ mod crash;
 mod figures;
 mod graphql;
 mod handshakes;
+mod liveness;
 mod openapi;
 mod requests;
 mod roles;

@@ -10,6 +10,7 @@ use crate::inventory::command::Command;
 use crate::inventory::machine::{Hardware, Ids, Machine, Spec};
 use crate::inventory::query::Query;
 use crate::inventory::state::State;
+use crate::liveness::Evidence;
 use crate::plan::Range;
 use axum::extract::State as Shared;
 use axum::http::{Method, StatusCode};
@@ -85,6 +86,9 @@ pub(super) struct Page<'a> {
     /// The last serial number here, if there are more.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<&'a str>,
+    /// What the fabric shows of each, by serial number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<BTreeMap<&'a str, Evidence>>,
 }
 
 /// The machines that a query means, in the order of serial numbers.
@@ -110,7 +114,9 @@ pub(super) async fn list(Shared(api): Shared<Arc<Api>>, Who(actor): Who, mut pai
     let more = machines.len() > limit;
     machines.truncate(limit);
     let next = machines.last().filter(|_| more).map(|machine| machine.serial.as_str());
-    Ok(json(StatusCode::OK, &Page { revision, machines: &machines, next }))
+    let serials = machines.iter().map(|machine| machine.serial.as_str());
+    let evidence = api.liveness.as_ref().map(|watcher| watcher.evidence(serials));
+    Ok(json(StatusCode::OK, &Page { revision, machines: &machines, next, evidence }))
 }
 
 pub(super) async fn one(Shared(api): Shared<Arc<Api>>, Who(actor): Who, Path(serial): Path<String>) -> Reply {
@@ -135,7 +141,7 @@ pub(super) async fn register(
 ) -> Reply {
     let machines = api.service.run(&Command::Register { machines }, &actor).await?;
     let revision = api.service.inventory().revision().0;
-    Ok(json(StatusCode::CREATED, &Page { revision, machines: &machines, next: None }))
+    Ok(json(StatusCode::CREATED, &Page { revision, machines: &machines, next: None, evidence: None }))
 }
 
 pub(super) async fn remove(Shared(api): Shared<Arc<Api>>, Who(actor): Who, Path(serial): Path<String>) -> Reply {

@@ -105,8 +105,9 @@ struct AuditPage {
 /// Figures, as `metrics` names them.
 pub(super) async fn metrics(Shared(api): Shared<Arc<Api>>, Who(actor): Who) -> Reply {
     actor.may_read(None)?;
+    let watched = api.liveness.as_ref().map(|watcher| watcher.watched());
     let watchers = super::WATCHERS_MAX - api.watchers.available_permits();
-    let text = crate::metrics::text(&api.service.inventory(), watchers, &api.counts);
+    let text = crate::metrics::text(&api.service.inventory(), watchers, &api.counts, watched.as_ref());
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }
 
