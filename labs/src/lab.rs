@@ -299,6 +299,8 @@ fn create(
         lab: topology.name.clone(),
         folder: home.folder().to_owned(),
         weft: options.weft.clone(),
+        // Of the same build.
+        netboot: options.weft.as_ref().map(|weft| weft.with_file_name("weft-netboot")).filter(|path| path.is_file()),
         ordinary: options.ordinary,
     };
     let read = |path: &Path| fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));

@@ -14,6 +14,8 @@ use std::str::FromStr;
 pub enum Personality {
     /// weft itself.
     Weft,
+    /// weft as a boot server: with a member of etcd and the inventory.
+    Netboot,
     /// BIRD 2.
     Bird,
     /// FRR: zebra, bfdd and bgpd.
@@ -32,7 +34,7 @@ impl Personality {
     pub fn of_image(image: &str) -> Self {
         let last = image.rsplit('/').next().unwrap_or_default();
         let name = last.split(':').next().unwrap_or_default();
-        [Self::Weft, Self::Gobgp, Self::Bird, Self::Frr, Self::Openbgpd]
+        [Self::Netboot, Self::Weft, Self::Gobgp, Self::Bird, Self::Frr, Self::Openbgpd]
             .into_iter()
             .find(|personality| name.contains(personality.name()))
             .unwrap_or(Self::Plain)
@@ -43,6 +45,7 @@ impl Personality {
     pub fn name(self) -> &'static str {
         match self {
             Self::Weft => "weft",
+            Self::Netboot => "netboot",
             Self::Bird => "bird",
             Self::Frr => "frr",
             Self::Gobgp => "gobgp",
@@ -55,7 +58,7 @@ impl Personality {
     #[must_use]
     pub fn config_file(self, weft_yaml: &Path) -> PathBuf {
         match self {
-            Self::Weft | Self::Plain => weft_yaml.to_owned(),
+            Self::Weft | Self::Netboot | Self::Plain => weft_yaml.to_owned(),
             Self::Bird => weft_yaml.with_extension("bird.conf"),
             Self::Frr => weft_yaml.with_extension("frr.conf"),
             Self::Gobgp => weft_yaml.with_extension("gobgp.yaml"),
@@ -63,11 +66,17 @@ impl Personality {
         }
     }
 
+    /// Whether a `weft daemon` runs in it.
+    #[must_use]
+    pub fn runs_weft(self) -> bool {
+        matches!(self, Self::Weft | Self::Netboot)
+    }
+
     /// Whether its routes can be read in the node's kernel.
     #[must_use]
     pub fn has_kernel_routes(self) -> bool {
         match self {
-            Self::Weft | Self::Bird | Self::Frr => true,
+            Self::Weft | Self::Netboot | Self::Bird | Self::Frr => true,
             Self::Gobgp | Self::Openbgpd | Self::Plain => false,
         }
     }
@@ -83,10 +92,10 @@ impl FromStr for Personality {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Weft, Self::Bird, Self::Frr, Self::Gobgp, Self::Openbgpd, Self::Plain]
+        [Self::Weft, Self::Netboot, Self::Bird, Self::Frr, Self::Gobgp, Self::Openbgpd, Self::Plain]
             .into_iter()
             .find(|personality| personality.name() == text)
-            .ok_or_else(|| format!("`{text}` is no personality: weft, bird, frr, gobgp, openbgpd or plain"))
+            .ok_or_else(|| format!("`{text}` is no personality: weft, netboot, bird, frr, gobgp, openbgpd or plain"))
     }
 }
 
@@ -108,6 +117,7 @@ mod tests {
     #[test]
     fn an_image_decides_by_the_last_part_of_its_path() {
         assert_eq!(Personality::of_image("weft"), Personality::Weft);
+        assert_eq!(Personality::of_image("weft-netboot"), Personality::Netboot);
         assert_eq!(Personality::of_image("quay.io/frrouting/frr:8.4"), Personality::Frr);
         assert_eq!(Personality::of_image("example.org/bird/alpine"), Personality::Plain);
         assert_eq!(Personality::of_image("osrg/gobgp"), Personality::Gobgp);

@@ -12,6 +12,8 @@ mod bfd;
 mod count;
 #[path = "../suite/interop.rs"]
 mod interop;
+#[path = "../suite/inventory.rs"]
+mod inventory;
 #[path = "../suite/netboot.rs"]
 mod netboot;
 #[path = "../suite/packages.rs"]

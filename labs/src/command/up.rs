@@ -181,7 +181,7 @@ fn start(choice: &Choice, begin: Instant) -> Result<Started> {
         bail!("--node {unknown}: there is no such node; there are {}", names.join(", "));
     }
     let runs = |name: &str, own: Personality| overrides.get(name).copied().unwrap_or(own);
-    let needs_weft = topology.nodes.values().any(|spec| runs(&spec.name, spec.personality) == Personality::Weft);
+    let needs_weft = topology.nodes.values().any(|spec| runs(&spec.name, spec.personality).runs_weft());
     let weft = needs_weft.then(|| find::weft(choice.weft.as_deref(), &progress)).transpose()?;
     let root = lab_root();
     let home = Arc::new(Home::claim(&root, &topology.name)?);

@@ -299,8 +299,7 @@ impl Machine {
     /// Ends the daemons as a datacenter's owner would: sessions end with Cease, within a bound.
     pub(super) fn stop_daemons(&self) {
         let mut daemons = std::mem::take(&mut *locked(&self.daemons));
-        if self.personality == Personality::Weft && stop_api::stop(&self.plan.blueprint.state.join("weft.sock")).is_ok()
-        {
+        if self.personality.runs_weft() && stop_api::stop(&self.plan.blueprint.state.join("weft.sock")).is_ok() {
             for daemon in &daemons {
                 ended(daemon.handle.as_fd(), STOP_LIMIT);
             }

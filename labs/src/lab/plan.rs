@@ -68,6 +68,8 @@ pub struct Host {
     pub folder: PathBuf,
     /// The `weft` program, if a node needs it.
     pub weft: Option<PathBuf>,
+    /// The `weft-netboot` program, if it is there.
+    pub netboot: Option<PathBuf>,
     /// Whether the lab is an ordinary user's.
     pub ordinary: bool,
 }
@@ -93,8 +95,10 @@ pub fn plan(
             binds.push((from.clone(), to.clone(), true));
         }
     }
-    if let Some(weft) = &host.weft {
-        binds.push((weft.clone(), Path::new(PROGRAMS).join("weft"), true));
+    for (program, name) in [(&host.weft, "weft"), (&host.netboot, "weft-netboot")] {
+        if let Some(program) = program {
+            binds.push((program.clone(), Path::new(PROGRAMS).join(name), true));
+        }
     }
     let mut files = launch.files.clone();
     files.push(("/etc/hostname".into(), format!("{}\n", spec.hostname)));
@@ -120,7 +124,7 @@ fn launch(
     let bound = spec.binds.iter().find(|bind| bind.target == Path::new(WEFT_CONFIG));
     match (personality, bound) {
         (Personality::Plain, _) => Ok(Launch::default()),
-        (Personality::Weft, None) => {
+        (Personality::Weft | Personality::Netboot, None) => {
             Err(format!("it runs weft, but nothing is bound to {WEFT_CONFIG}: add to `binds`"))
         }
         (Personality::Bird | Personality::Frr | Personality::Gobgp | Personality::Openbgpd, None) => {
@@ -202,7 +206,13 @@ mod tests {
 
     fn planned(node: &str, personality: Option<Personality>) -> Result<Plan, String> {
         let topology = topology();
-        let host = Host { lab: "t".into(), folder: "/s/t".into(), weft: Some("/bin/weft".into()), ordinary: true };
+        let host = Host {
+            lab: "t".into(),
+            folder: "/s/t".into(),
+            weft: Some("/bin/weft".into()),
+            netboot: None,
+            ordinary: true,
+        };
         let spec = &topology.nodes[node];
         let read = |_: &Path| Ok("addresses: [10.0.0.1/32]\n".to_owned());
         plan(spec, personality.unwrap_or(spec.personality), &host, &read)

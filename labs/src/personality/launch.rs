@@ -2,6 +2,8 @@
 //!
 //! Pure: the lab executes it. All files are for the node's own mount namespace.
 
+mod netboot;
+
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -65,6 +67,7 @@ pub fn plan(personality: Personality, config: &Path, weft_yaml: &str) -> Result<
             daemons: vec![daemon(&["weft", "daemon", "--config", "/etc/weft/weft.yaml"])],
             ..Launch::default()
         },
+        Personality::Netboot => netboot::boot_server(config),
         Personality::Bird => Launch {
             loopback: loopback()?,
             binds: bind("/etc/bird/bird.conf"),

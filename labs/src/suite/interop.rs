@@ -147,7 +147,7 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn prepare(context: &Context, log: &Log) -> io::Result<Option<Self>> {
         let mut build =
-            context.cargo(&["build", "-p", "weft-fabric", "-p", "weft-labs", "--bin", "weft", "--bin", "weft-lab"]);
+            context.cargo(&["build", "-p", "weft-fabric", "-p", "weft-labs", "-p", "weft-netboot", "--bins"]);
         if !log.run(&mut build)? {
             return Ok(None);
         }
@@ -155,7 +155,7 @@ impl Stage {
         let stage = Self { folder };
         std::fs::create_dir_all(stage.folder.join("reports"))?;
         std::fs::set_permissions(stage.folder.join("reports"), std::fs::Permissions::from_mode(0o1777))?;
-        for name in ["weft", "weft-lab"] {
+        for name in ["weft", "weft-lab", "weft-netboot"] {
             std::fs::copy(context.target.join("debug").join(name), stage.folder.join(name))?;
         }
         copy_tree(&context.root.join("labs/topologies"), &stage.folder.join("topologies"))?;

@@ -3,8 +3,9 @@
 use std::io;
 
 use crate::count::{Outcome, libtest};
+use crate::inventory;
 use crate::packages;
-use crate::run::{Context, find_program};
+use crate::run::{Context, Log, find_program};
 use crate::stages::test;
 
 /// Debian's package of etcd; its service is not started.
@@ -27,20 +28,35 @@ pub(crate) fn web(context: &Context) -> io::Result<Outcome> {
     test(context, "web", &["--test", "web"])
 }
 
-/// The real server: over its socket and with certificates, killed, without room on its disk.
+/// The real server: over its socket and with certificates, killed, without room on its disk; and three of them in a fabric.
 pub(crate) fn inventory(context: &Context) -> io::Result<Outcome> {
-    test(context, "inventory", &["--test", "serve"])
+    let mut outcome = test(context, "inventory", &["--test", "serve"])?;
+    let log = context.more_log("inventory");
+    if has_etcd(context, &log)? {
+        outcome.add(&inventory::lab(context, &log)?);
+    } else {
+        outcome.add(&Outcome::skipped(format!("three boot servers: {NO_ETCD}")));
+    }
+    Ok(outcome)
+}
+
+/// Said where it is needed and not there.
+const NO_ETCD: &str = "no program `etcd` (Debian: etcd-server), and it could not be installed";
+
+/// Whether there is an etcd; installs it where that is possible.
+fn has_etcd(context: &Context, log: &Log) -> io::Result<bool> {
+    let is_root = rustix::process::geteuid().is_root();
+    if find_program("etcd").is_none() && is_root && find_program("apt-get").is_some() {
+        packages::install_each(context, log, &[ETCD])?;
+    }
+    Ok(find_program("etcd").is_some())
 }
 
 /// One contract on both stores.
 pub(crate) fn store(context: &Context) -> io::Result<Outcome> {
     let log = context.log("store")?;
-    let is_root = rustix::process::geteuid().is_root();
-    if find_program("etcd").is_none() && is_root && find_program("apt-get").is_some() {
-        packages::install_each(context, &log, &[ETCD])?;
-    }
     let mut words = vec!["test", "--workspace", "--locked", "--no-fail-fast", "--test", "store"];
-    let etcd = find_program("etcd").is_some();
+    let etcd = has_etcd(context, &log)?;
     if etcd {
         words.extend(["--test", "etcd"]);
     }
@@ -48,9 +64,7 @@ pub(crate) fn store(context: &Context) -> io::Result<Outcome> {
     let ended_well = log.run(&mut context.cargo(&words))?;
     let mut outcome = libtest(&log.text(), ended_well);
     if !etcd {
-        outcome.add(&Outcome::skipped(format!(
-            "the store in etcd: no program `etcd` ({ETCD}), and it could not be installed"
-        )));
+        outcome.add(&Outcome::skipped(format!("the store in etcd: {NO_ETCD}")));
     }
     Ok(outcome)
 }

@@ -54,6 +54,11 @@ impl Context {
         Ok(Log { path })
     }
 
+    /// A stage's log, to go on with.
+    pub(crate) fn more_log(&self, stage: &str) -> Log {
+        Log { path: self.log_path(stage) }
+    }
+
     /// The last lines of a stage's log.
     pub(crate) fn tail(&self, stage: &str) -> Vec<String> {
         let text = std::fs::read(self.log_path(stage)).unwrap_or_default();

@@ -46,33 +46,33 @@ pub(crate) fn vip(context: &Context) -> io::Result<Outcome> {
 }
 
 /// A lab that runs.
-struct Lab<'a> {
-    context: &'a Context,
-    log: &'a Log,
-    folder: PathBuf,
-    name: String,
+pub(crate) struct Lab<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) log: &'a Log,
+    pub(crate) folder: PathBuf,
+    pub(crate) name: String,
 }
 
 impl Lab<'_> {
-    fn lab_command(&self, words: &[&str]) -> Command {
+    pub(crate) fn lab_command(&self, words: &[&str]) -> Command {
         let mut command = self.context.command(&self.folder.join("weft-lab"), words);
         command.current_dir(&self.folder).stdin(Stdio::null());
         command
     }
 
     /// Starts it; whether every expectation of its file came true.
-    fn up(&self, topology: &str) -> io::Result<bool> {
+    pub(crate) fn up(&self, topology: &str) -> io::Result<bool> {
         let file = format!("topologies/{topology}.clab.yml");
         let weft = self.folder.join("weft").display().to_string();
         self.log.run(&mut self.lab_command(&["up", "--detach", "--weft", &weft, &file]))
     }
 
-    fn down(&self) -> io::Result<()> {
+    pub(crate) fn down(&self) -> io::Result<()> {
         self.log.run(&mut self.lab_command(&["down", &self.name])).map(drop)
     }
 
     /// What a shell line in a node prints.
-    fn shell(&self, node: &str, line: &str) -> io::Result<String> {
+    pub(crate) fn shell(&self, node: &str, line: &str) -> io::Result<String> {
         let place = format!("{}/{node}", self.name);
         let output = self.lab_command(&["exec", &place, "--", "sh", "-c", line]).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -111,7 +111,7 @@ impl Lab<'_> {
     }
 
     /// Kills a node's daemon, or starts it again.
-    fn node(&self, verb: &str, node: &str) -> io::Result<()> {
+    pub(crate) fn node(&self, verb: &str, node: &str) -> io::Result<()> {
         let place = format!("{}/{node}", self.name);
         if self.log.run(&mut self.lab_command(&["node", verb, &place]))? {
             return Ok(());
@@ -120,7 +120,12 @@ impl Lab<'_> {
     }
 
     /// Waits until it holds; one check.
-    fn until(&self, outcome: &mut Outcome, what: &str, mut holds: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+    pub(crate) fn until(
+        &self,
+        outcome: &mut Outcome,
+        what: &str,
+        mut holds: impl FnMut() -> io::Result<bool>,
+    ) -> io::Result<()> {
         let deadline = Instant::now() + LIMIT;
         while !holds()? {
             if Instant::now() > deadline {
