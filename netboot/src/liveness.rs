@@ -351,6 +351,11 @@ impl Liveness {
         self.set_view(now, view);
     }
 
+    /// What is missing is not believed to be for a while.
+    fn hold(&mut self, now: Duration) {
+        self.set_view(now, View::Holding(now + self.rules.hold()));
+    }
+
     fn set_view(&mut self, now: Duration, view: View) {
         if self.view == view {
             return;

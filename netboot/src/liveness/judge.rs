@@ -97,7 +97,8 @@ impl Liveness {
         if !self.too_many(left) {
             self.mass = None;
             self.losses.clear();
-            self.refresh_all(now);
+            // The others may be coming back as well.
+            self.hold(now);
         }
     }
 
