@@ -34,7 +34,7 @@ use anyhow::Context as _;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use weft_bgp::event::Event;
 use weft_bgp::speaker::{self, ForeignRoute};
 use weft_bgp::time::{Duration, Instant};
@@ -145,8 +145,6 @@ struct Daemon {
     caches: Caches,
     sources: Sources,
     server: http::Server,
-    /// Who watches hears here what to ask about again.
-    changes: broadcast::Sender<Changed>,
     /// Questions for which the kernel's thread was asked come back here.
     counted: mpsc::Sender<(Ask, Counts)>,
     /// Since when somebody waits for a turn to send.
@@ -181,8 +179,7 @@ impl Daemon {
         let (detector, detected) = Detector::new(clock, kernel.clone());
         let (asked, asks) = mpsc::channel(ASKS);
         let (counted, counts) = mpsc::channel(ASKS);
-        let (changes, _) = broadcast::channel(http::CHANGES_MAX);
-        let server = http::serve(&config.api, asked, changes.clone())?;
+        let server = http::serve(&config.api, asked)?;
         let mut listeners = Listeners::start(&conns)?;
         // Before the first peer can call; links come with the kernel's first answer.
         listeners.set_keys(&conns, &keys, &[]);
@@ -228,7 +225,6 @@ impl Daemon {
             caches,
             sources,
             server,
-            changes,
             counted,
             waiting: None,
             batches: VecDeque::new(),
@@ -330,9 +326,9 @@ impl Daemon {
         while self.fib_ready && self.batches.len() < BATCHES {
             let changes = self.node.poll_fib(BATCH);
             self.fib_ready = changes.len() == BATCH;
-            if self.changes.receiver_count() > 0 {
+            if self.server.changes.receiver_count() > 0 {
                 for change in &changes {
-                    let _ = self.changes.send(Changed::Route(change.prefix));
+                    let _ = self.server.changes.send(Changed::Route(change.prefix));
                 }
             }
             if let Some(last) = changes.iter().map(|change| change.seq).max() {
@@ -473,7 +469,7 @@ impl Daemon {
     fn on_event(&mut self, event: &Event) {
         if !matches!(event, Event::SessionRefused { .. }) {
             // Nobody watches, mostly.
-            let _ = self.changes.send(Changed::Sessions);
+            let _ = self.server.changes.send(Changed::Sessions);
         }
         match event {
             Event::SessionUp { name, asn, .. } => tracing::info!(peer = name, %asn, "session up"),

@@ -69,6 +69,8 @@ pub struct Server {
     /// Device and inode: a file that somebody else put there since is not ours to remove.
     file: (u64, u64),
     metrics: Option<SocketAddr>,
+    /// Who watches hears here what to ask about again.
+    pub changes: broadcast::Sender<Changed>,
     listeners: JoinSet<()>,
     /// Dropped, it tells the listeners to end.
     open: Option<Watching<()>>,
@@ -98,18 +100,20 @@ impl Drop for Server {
     }
 }
 
-/// Opens both listeners and serves until the result is dropped. Call it within the runtime. Who watches subscribes to `changes`.
+/// Opens both listeners and serves until the result is dropped. Call it within the runtime.
 ///
 /// # Errors
 /// When another daemon answers on the socket, or the socket or the port cannot be opened; the text names which.
-pub fn serve(config: &ApiConfig, asks: mpsc::Sender<Ask>, changes: broadcast::Sender<Changed>) -> io::Result<Server> {
+pub fn serve(config: &ApiConfig, asks: mpsc::Sender<Ask>) -> io::Result<Server> {
     let at_socket = |error| context(&format!("API socket {}", config.socket.display()), &error);
     let local = bind(&config.socket).map_err(at_socket)?;
     let file = inode(&config.socket).map_err(at_socket)?;
     let (open, closing) = tokio::sync::watch::channel(());
-    let hall = Hall { asks, changes, watchers: Arc::new(Semaphore::new(WATCHERS_MAX)), closing };
+    let changes = broadcast::Sender::new(CHANGES_MAX);
+    let hall = Hall { asks, changes: changes.clone(), watchers: Arc::new(Semaphore::new(WATCHERS_MAX)), closing };
     let listeners = JoinSet::new();
-    let mut server = Server { socket: config.socket.clone(), file, metrics: None, listeners, open: Some(open) };
+    let mut server =
+        Server { socket: config.socket.clone(), file, metrics: None, changes, listeners, open: Some(open) };
     if let Some(address) = config.http {
         let at_port = |error| context(&format!("metrics port {address} (`api.http`)"), &error);
         let listener = super::sockopt::listen(address, None).map_err(at_port)?;

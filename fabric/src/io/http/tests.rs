@@ -50,7 +50,7 @@ fn start(folder: &Folder) -> Server {
             let _ = ask.reply.send(Answer::new("tor1", body));
         }
     });
-    serve(&folder.config(), asked, broadcast::channel(1).0).unwrap()
+    serve(&folder.config(), asked).unwrap()
 }
 
 async fn talk<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, bytes: &[u8]) -> String {
@@ -158,7 +158,7 @@ async fn a_client_that_never_ends_its_request_is_closed() {
 async fn a_loop_that_is_busy_stuck_or_gone_is_named() {
     let folder = Folder::new("stuck");
     let (asked, mut asks) = mpsc::channel::<Ask>(1);
-    let server = serve(&folder.config(), asked, broadcast::channel(1).0).unwrap();
+    let server = serve(&folder.config(), asked).unwrap();
     // Nobody takes the first ask; the second finds the queue full.
     let first = request(&folder, "GET /v1/version").await;
     assert_eq!(status(&first), "504");
@@ -174,7 +174,7 @@ async fn a_loop_that_is_busy_stuck_or_gone_is_named() {
 async fn the_end_waits_for_answers_under_way_and_for_nobody_else() {
     let folder = Folder::new("finish");
     let (asked, mut asks) = mpsc::channel::<Ask>(1);
-    let server = serve(&folder.config(), asked, broadcast::channel(1).0).unwrap();
+    let server = serve(&folder.config(), asked).unwrap();
     let idle = UnixStream::connect(folder.config().socket).await.unwrap();
     let mut client = UnixStream::connect(folder.config().socket).await.unwrap();
     client.write_all(b"POST /v1/stop HTTP/1.1\r\nhost: weft\r\n\r\n").await.unwrap();
@@ -196,7 +196,7 @@ async fn a_stale_file_is_replaced_and_a_living_daemon_is_not() {
     let server = start(&folder);
     assert_eq!(status(&request(&folder, "GET /v1/version").await), "200");
     let (asked, _asks) = mpsc::channel(1);
-    let error = serve(&config, asked.clone(), broadcast::channel(1).0).unwrap_err();
+    let error = serve(&config, asked.clone()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     assert!(error.to_string().contains("another daemon answers there"), "{error}");
     assert_eq!(status(&request(&folder, "GET /v1/version").await), "200", "it still answers");
@@ -204,7 +204,7 @@ async fn a_stale_file_is_replaced_and_a_living_daemon_is_not() {
     std::fs::remove_file(&config.socket).unwrap();
     std::fs::write(&config.socket, "precious").unwrap();
     drop(server);
-    let error = serve(&config, asked, broadcast::channel(1).0).unwrap_err();
+    let error = serve(&config, asked).unwrap_err();
     assert!(error.to_string().contains("is no socket"), "{error}");
     assert_eq!(std::fs::read_to_string(&config.socket).unwrap(), "precious");
 }
@@ -213,7 +213,7 @@ async fn a_stale_file_is_replaced_and_a_living_daemon_is_not() {
 async fn a_path_that_no_socket_can_have_is_named() {
     let (asked, _asks) = mpsc::channel(1);
     let config = ApiConfig { socket: PathBuf::from(format!("/tmp/{}", "x".repeat(120))), http: None };
-    let error = serve(&config, asked, broadcast::channel(1).0).unwrap_err().to_string();
+    let error = serve(&config, asked).unwrap_err().to_string();
     assert!(error.contains("longer than 107 bytes") && error.contains("api.socket"), "{error}");
 }
 
@@ -248,7 +248,7 @@ fn table(question: &Question, routes: &[(&str, bool)]) -> Body {
 type Table = Arc<std::sync::Mutex<Vec<(&'static str, bool)>>>;
 
 /// A server before a loop that has such a table.
-fn start_with_table(folder: &Folder, known: Table, changes: broadcast::Sender<Changed>) -> Server {
+fn start_with_table(folder: &Folder, known: Table) -> Server {
     let (asked, mut asks) = mpsc::channel::<Ask>(4);
     tokio::spawn(async move {
         while let Some(ask) = asks.recv().await {
@@ -257,7 +257,7 @@ fn start_with_table(folder: &Folder, known: Table, changes: broadcast::Sender<Ch
             let _ = ask.reply.send(Answer::new("boot1", body));
         }
     });
-    serve(&folder.config(), asked, changes).unwrap()
+    serve(&folder.config(), asked).unwrap()
 }
 
 const WATCH: &[u8] = b"GET /v1/watch/routes?within=10.69.0.0/16 HTTP/1.1\r\nhost: weft\r\n\r\n";
@@ -265,10 +265,9 @@ const WATCH: &[u8] = b"GET /v1/watch/routes?within=10.69.0.0/16 HTTP/1.1\r\nhost
 #[tokio::test]
 async fn a_watch_says_what_is_there_and_then_what_changes() {
     let folder = Folder::new("watch");
-    let (changes, _) = broadcast::channel(CHANGES_MAX);
     let now: Table = Arc::default();
     *now.lock().unwrap() = vec![("10.69.0.4/32", false), ("10.69.0.5/32", false), ("192.0.2.0/24", false)];
-    let _server = start_with_table(&folder, now.clone(), changes.clone());
+    let server = start_with_table(&folder, now.clone());
     let mut stream = UnixStream::connect(folder.config().socket).await.unwrap();
     stream.write_all(WATCH).await.unwrap();
     let mut heard = String::new();
@@ -291,18 +290,18 @@ async fn a_watch_says_what_is_there_and_then_what_changes() {
     // One goes; another one, of which nobody asked, comes.
     *now.lock().unwrap() = vec![("10.69.0.5/32", false), ("192.0.2.0/24", false), ("192.0.3.0/24", false)];
     for prefix in ["192.0.3.0/24", "10.69.0.4/32"] {
-        changes.send(Changed::Route(prefix.parse().unwrap())).unwrap();
+        server.changes.send(Changed::Route(prefix.parse().unwrap())).unwrap();
     }
     until(&mut heard, r#"{"from":[],"prefix":"10.69.0.4/32","stale":false}"#).await;
     assert!(!heard.contains("192.0.3.0"), "{heard}");
     // A session is lost with graceful restart: no route changes, but they are stale.
     *now.lock().unwrap() = vec![("10.69.0.5/32", true)];
-    changes.send(Changed::Sessions).unwrap();
+    server.changes.send(Changed::Sessions).unwrap();
     until(&mut heard, r#"{"from":["tor1"],"prefix":"10.69.0.5/32","stale":true}"#).await;
     // More changes than anybody remembers: everything is looked at again.
     *now.lock().unwrap() = Vec::new();
     for _ in 0..2 * CHANGES_MAX {
-        let _ = changes.send(Changed::Route("192.0.2.0/24".parse().unwrap()));
+        let _ = server.changes.send(Changed::Route("192.0.2.0/24".parse().unwrap()));
     }
     until(&mut heard, r#"{"from":[],"prefix":"10.69.0.5/32","stale":false}"#).await;
 }
@@ -310,7 +309,7 @@ async fn a_watch_says_what_is_there_and_then_what_changes() {
 #[tokio::test]
 async fn a_watcher_does_not_hold_up_the_end_and_the_ninth_is_refused() {
     let folder = Folder::new("watchers");
-    let server = start_with_table(&folder, Arc::default(), broadcast::channel(1).0);
+    let server = start_with_table(&folder, Arc::default());
     let mut held = Vec::new();
     for _ in 0..WATCHERS_MAX {
         let mut stream = UnixStream::connect(folder.config().socket).await.unwrap();

@@ -29,7 +29,7 @@ impl Daemon {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
                 let (asked, mut asks) = mpsc::channel::<Ask>(4);
-                let server = http::serve(&config, asked, tokio::sync::broadcast::channel(1).0).unwrap();
+                let server = http::serve(&config, asked).unwrap();
                 ready.send(()).unwrap();
                 while let Some(ask) = asks.recv().await {
                     let stop = ask.request == Request::Do(Command::Stop);
