@@ -176,6 +176,9 @@ pub enum StoreError {
     /// It cannot write, or not be reached; nothing was written.
     #[error("{0}")]
     Unavailable(String),
+    /// It says that it has no room. Etcd says so too of the change that filled it, which it took: read whether this is that one.
+    #[error("{0}")]
+    Full(String),
     /// The answer was lost: it may have been written or not.
     #[error("{0}")]
     Unknown(String),

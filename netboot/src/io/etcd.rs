@@ -377,6 +377,9 @@ fn maybe_done(status: &Status) -> StoreError {
             | Code::Unauthenticated
             | Code::OutOfRange
     );
+    if status.code() == Code::ResourceExhausted && status.message().contains("space exceeded") {
+        return StoreError::Full(said(status));
+    }
     if refused || was_never_sent(status) {
         return StoreError::Unavailable(said(status));
     }
@@ -390,6 +393,16 @@ fn said(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Etcd looks for room before it takes a change, and again after it; the second time it says the same of what it has taken.
+    #[test]
+    fn what_finds_no_room_may_have_been_stored_and_what_is_refused_was_not() {
+        let full = Status::resource_exhausted("etcdserver: mvcc: database space exceeded");
+        assert!(matches!(maybe_done(&full), StoreError::Full(_)));
+        let busy = Status::resource_exhausted("etcdserver: too many requests");
+        assert!(matches!(maybe_done(&busy), StoreError::Unavailable(_)));
+        assert!(matches!(maybe_done(&Status::unavailable("etcdserver: request timed out")), StoreError::Unknown(_)));
+    }
 
     #[test]
     fn a_prefix_ends_before_the_next_one() {

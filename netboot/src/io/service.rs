@@ -106,16 +106,20 @@ impl Service {
             let lost = match answer.unwrap_or_else(|_| Err(StoreError::Unknown("no answer in time".to_owned()))) {
                 Ok(Outcome::Conflict) if unknown.is_some() => StoreError::Unknown("conflict".to_owned()),
                 Ok(outcome) => return Ok(outcome),
-                Err(StoreError::Unknown(why)) => StoreError::Unknown(why),
+                Err(lost @ (StoreError::Unknown(_) | StoreError::Full(_))) => lost,
                 Err(error) => return Err(said(error)),
             };
             let conflict = lost == StoreError::Unknown("conflict".to_owned());
+            // What was sent before may be on its way still; this one has its answer, and is there or is not.
+            let full = unknown.is_none() && matches!(lost, StoreError::Full(_));
+            let why = lost.to_string();
             unknown = Some(lost);
             let key = format!("{AUDIT}{}", AuditEntry::key(stamp, 0));
             match tokio::time::timeout(patience, self.store.read(&key)).await {
                 Ok(Ok(found)) => match found.entries.first() {
                     Some(entry) => return Ok(Outcome::Committed(entry.modified)),
                     None if conflict => return Ok(Outcome::Conflict),
+                    None if full => return Err(NetbootError::Store(why)),
                     None => {}
                 },
                 Ok(Err(_)) => tokio::time::sleep(AGAIN).await,
@@ -252,7 +256,7 @@ async fn prune_once(service: &Service, now: Timestamp) -> Result<(), NetbootErro
 }
 
 fn said(error: StoreError) -> NetbootError {
-    if let StoreError::Unknown(why) = error {
+    if let StoreError::Unknown(why) | StoreError::Full(why) = error {
         return NetbootError::Unknown(why);
     }
     NetbootError::Store(error.to_string())

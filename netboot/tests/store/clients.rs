@@ -114,9 +114,9 @@ fn put(key: &str, value: Value) -> Write {
     Write { key: key.to_owned(), value: value.map(|value| value.to_be_bytes().as_slice().into()) }
 }
 
-/// What is unknown may have happened; every other error says that it did not.
+/// What is unknown, or found no room, may have happened; every other error says that it did not.
 fn gave_up(history: &History, key: &str, began: u64, call: Call, error: &StoreError) -> bool {
-    if matches!(error, StoreError::Unknown(_)) {
+    if matches!(error, StoreError::Unknown(_) | StoreError::Full(_)) {
         history.lost(key, began, call);
     }
     false
