@@ -109,7 +109,7 @@ fn wall() -> i64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_path_makes_suspect_at_once_and_unreachable_after_the_grace() {
     let (server, mut daemon) =
-        with_daemon("routes", &json!({ "grace_s": 5, "mass_loss_window_s": 1, "hold_s": 0 })).await;
+        with_daemon("paths", &json!({ "grace_s": 5, "mass_loss_window_s": 1, "hold_s": 0 })).await;
     daemon.begin(0..MACHINES).await;
     for at in 0..MACHINES {
         until_state(&server, at, "healthy").await;

@@ -98,7 +98,14 @@ fn fields(document: &Value, schema: &serde_json::Map<String, Value>, value: &Val
 }
 
 async fn filled(name: &str) -> Server {
-    let server = Server::with_plan(name).await;
+    let mut server = Server::new(name);
+    // Its watcher sees nothing; what can be asked about it is there.
+    let (store, daemon) = (server.path("inventory.redb"), server.path("weft.sock"));
+    let config =
+        json!({ "store": { "embedded": store }, "socket": server.path("s"), "liveness": { "daemon": daemon } });
+    std::fs::write(server.path("netboot.yaml"), config.to_string()).unwrap();
+    server.start().await;
+    assert_eq!(server.ask(Method::PUT, "/v1/ipam", &super::ipam()).await.0, 200);
     let machine = json!([{
         "serial": "m0", "rack": 0, "role": "cs", "labels": { "zone": "x" }, "bmc_type": "Redfish", "retires": "2100-01-01T00:00:00Z",
         "announces": ["10.64.4.0/27", "10.72.32.0/20 ge 32"],
