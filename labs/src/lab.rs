@@ -59,6 +59,8 @@ pub struct Options {
     pub overrides: BTreeMap<String, Personality>,
     /// The `weft` program; needed when any node runs it.
     pub weft: Option<PathBuf>,
+    /// The `weft-netboot` program; needed when any node is a boot server.
+    pub netboot: Option<PathBuf>,
     /// This program, for the nodes' first processes.
     pub program: PathBuf,
     /// Whether we are an ordinary user, in a user namespace.
@@ -299,8 +301,7 @@ fn create(
         lab: topology.name.clone(),
         folder: home.folder().to_owned(),
         weft: options.weft.clone(),
-        // Of the same build.
-        netboot: options.weft.as_ref().map(|weft| weft.with_file_name("weft-netboot")).filter(|path| path.is_file()),
+        netboot: options.netboot.clone(),
         ordinary: options.ordinary,
     };
     let read = |path: &Path| fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));

@@ -181,14 +181,18 @@ fn start(choice: &Choice, begin: Instant) -> Result<Started> {
         bail!("--node {unknown}: there is no such node; there are {}", names.join(", "));
     }
     let runs = |name: &str, own: Personality| overrides.get(name).copied().unwrap_or(own);
-    let needs_weft = topology.nodes.values().any(|spec| runs(&spec.name, spec.personality).runs_weft());
-    let weft = needs_weft.then(|| find::weft(choice.weft.as_deref(), &progress)).transpose()?;
+    let needs = |wanted: fn(Personality) -> bool| {
+        topology.nodes.values().any(|spec| wanted(runs(&spec.name, spec.personality)))
+    };
+    let found = |program| find::program(program, choice.weft.as_deref(), &progress);
+    let weft = needs(Personality::runs_weft).then(|| found(&find::WEFT)).transpose()?;
+    let netboot = needs(|one| one == Personality::Netboot).then(|| found(&find::NETBOOT)).transpose()?;
     let root = lab_root();
     let home = Arc::new(Home::claim(&root, &topology.name)?);
     let made = (|| {
         let ordinary = userns::ensure_rights()?;
         let session = Session::new(Arc::clone(&home))?;
-        let options = Options { overrides, weft, program: own_program(), ordinary };
+        let options = Options { overrides, weft, netboot, program: own_program(), ordinary };
         let lab = Arc::new(Lab::start(topology, Arc::clone(&home), &options, &progress)?);
         session.set(Arc::clone(&lab));
         let asked = Arc::clone(&session);

@@ -68,7 +68,7 @@ pub struct Host {
     pub folder: PathBuf,
     /// The `weft` program, if a node needs it.
     pub weft: Option<PathBuf>,
-    /// The `weft-netboot` program, if it is there.
+    /// The `weft-netboot` program, if a node needs it.
     pub netboot: Option<PathBuf>,
     /// Whether the lab is an ordinary user's.
     pub ordinary: bool,

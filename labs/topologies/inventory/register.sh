@@ -1,4 +1,5 @@
-# Registers the machines of this lab, unless they are there already.
+# Registers the machines of this lab, unless they are there already, and says which there are.
 set -e
-weft-netboot ipam set /etc/lab/ipam.yaml
-weft-netboot machines list | grep -q N4 || weft-netboot machines register /etc/lab/machines.yaml
+weft-netboot ipam set /etc/lab/ipam.netboot.yaml
+weft-netboot machines list | grep -q N4 || weft-netboot machines register /etc/lab/machines.netboot.yaml
+weft-netboot machines list
