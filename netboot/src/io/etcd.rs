@@ -114,6 +114,7 @@ impl Etcd {
         let mut tried = 1;
         loop {
             let (at, channel) = self.member();
+            let mut patience = Patience { etcd: self, at, answered: false };
             let mut client = tonic::client::Grpc::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
             let codec = ProstCodec::<Q, A>::default();
             let answer = match client.ready().await {
@@ -124,6 +125,7 @@ impl Etcd {
                 }
                 Err(error) => Err(Status::failed_precondition(format!("no member answers: {error}"))),
             };
+            patience.answered = true;
             match answer {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) if is_away(&status) => {
@@ -320,6 +322,22 @@ impl Watch for EtcdWatch {
                 self.hear().await?;
             }
         })
+    }
+}
+
+/// A question that its asker stopped waiting for: the next one goes to another member. A machine that lost its power refuses nothing,
+/// so that nothing else would tell before the limit of an answer.
+struct Patience<'a> {
+    etcd: &'a Etcd,
+    at: usize,
+    answered: bool,
+}
+
+impl Drop for Patience<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.etcd.leave(self.at);
+        }
     }
 }
 
