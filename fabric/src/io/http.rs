@@ -1,6 +1,6 @@
 //! Carries the local API: HTTP/1.1 on a unix socket, and metrics and health on a TCP port. A request becomes an [`Ask`] for the
 //! daemon's loop; everything that a client can make large or slow has a bound here, so that the loop never waits for one.
-//! A watch of routes asks the loop again and again ([`watch`]).
+//! A watch of routes asks the loop again and again (`http::watch`).
 
 mod watch;
 
