@@ -6,7 +6,7 @@
 //!   agents ─────── PUT …/alive ─────────────────┘                                (lead)
 //! ```
 //!
-//! Several boot servers all watch; one writes. Which, is one entry of the store that it renews ([`lead`]); whoever takes a verdict for
+//! Several boot servers all watch; one writes. Which, is one entry of the store that it renews (`liveness::lead`); whoever takes a verdict for
 //! right although another one leads does no harm, because a verdict counts only for the state on which it was given.
 
 mod fabric;
