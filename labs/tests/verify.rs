@@ -162,7 +162,10 @@ fn a_true_plant_passes_and_its_flows_spread_and_survive_a_router() {
     let bad = report.checks.iter().filter(|check| check.outcome != Outcome::Passed && check.name != "r1 returns");
     assert_eq!(bad.filter(|check| !is_cut(check)).count(), 0, "{}", report.text());
     let cut: Vec<Outcome> = report.checks.iter().filter(is_cut).map(|check| check.outcome).collect();
-    assert_eq!(cut, [Outcome::Failed; 2], "a cut that nobody sees: {}", report.text());
+    // The way back is the kernel's choice for each of four flows: one time in sixteen none of them goes by the cut link.
+    let lost = report.figures.iter().find(|figure| figure.event.starts_with("r1's link to a ")).unwrap().lost;
+    let first = if lost > 0 { Outcome::Failed } else { Outcome::Passed };
+    assert_eq!(cut, [first, Outcome::Failed], "a cut that nobody sees: {}", report.text());
     let dies = report.figures.first().unwrap();
     assert!(dies.event == "r1 dies" && dies.sent > 10_000, "{dies:?}");
     assert!(report.junit("static").contains("tests=\"14\""), "{}", report.junit("static"));
