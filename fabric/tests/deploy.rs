@@ -1,0 +1,46 @@
+//! What is deployed beside the daemon keeps to what the daemon has: metrics by their names, commands by their words.
+
+use std::process::Command;
+
+const ALERTS: &str = include_str!("../deploy/alerts.yaml");
+const ALERT_TESTS: &str = include_str!("../deploy/alerts.test.yaml");
+const README: &str = include_str!("../README.md");
+
+/// The names of metrics in a text.
+fn metrics(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|letter: char| !(letter.is_ascii_lowercase() || letter == '_'));
+    words.filter(|word| word.starts_with("weft_"))
+}
+
+#[test]
+fn alerts_are_about_metrics_that_there_are() {
+    // The README's list is held to the daemon's own by the tests of the metrics.
+    assert!(metrics(ALERTS).count() > 15);
+    for name in metrics(ALERTS).chain(metrics(ALERT_TESTS)) {
+        assert!(README.contains(&format!("`{name}`")), "{name}");
+    }
+}
+
+#[test]
+fn alerts_name_commands_that_there_are() {
+    let quoted = ALERTS.split('`').skip(1).step_by(2);
+    let commands: Vec<&str> = quoted.filter(|text| text.starts_with("weft ")).collect();
+    assert!(commands.len() > 10, "{commands:?}");
+    for command in commands {
+        let words = command.split(' ').skip(1).filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
+        let answer = Command::new(env!("CARGO_BIN_EXE_weft")).args(words).arg("--help").output().unwrap();
+        assert!(answer.status.success(), "{command}: {}", String::from_utf8_lossy(&answer.stderr));
+    }
+}
+
+#[test]
+fn every_alert_has_a_severity_and_says_what_to_do_next() {
+    let blocks: Vec<&str> = ALERTS.split("- alert: ").skip(1).collect();
+    for block in &blocks {
+        let name = block.lines().next().unwrap_or_default();
+        let severity =
+            ["severity: page}", "severity: ticket}"].iter().filter(|wanted| block.contains(**wanted)).count();
+        assert_eq!((severity, block.contains("summary: '"), block.contains("next: '")), (1, true, true), "{name}");
+        assert!(README.contains(&format!("`{name}`")), "{name} is not in the README");
+    }
+}
