@@ -10,6 +10,8 @@
 mod bfd;
 #[path = "../suite/count.rs"]
 mod count;
+#[path = "../suite/deploy.rs"]
+mod deploy;
 #[path = "../suite/interop.rs"]
 mod interop;
 #[path = "../suite/inventory.rs"]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::bfd;
 use crate::count::{Outcome, libtest};
+use crate::deploy;
 use crate::interop;
 use crate::netboot;
 use crate::run::{Context, find_program};
@@ -45,6 +46,7 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage { name: "store", about: "one contract on the embedded store and on a real etcd", run: netboot::store },
     Stage { name: "web", about: "the inventory's web page in headless Chromium", run: netboot::web },
+    Stage { name: "deploy", about: "alert rules, tried by Prometheus' own tool", run: deploy::deploy },
     Stage { name: "deny", about: "licences, bans, sources and advisories of all dependencies", run: deny },
     Stage { name: "static", about: "the daemon links into one static file that runs", run: static_binary },
     Stage {
