@@ -242,7 +242,7 @@ pub(super) fn parse(payload: &[u8]) -> Option<Seen> {
     let mut single = Way::default();
     for (kind, value) in wire::attributes(payload.get(HEADER..)?) {
         match kind {
-            RTA_DST => addr = ip(value).filter(|addr| addr.is_ipv4() == v4)?,
+            RTA_DST => addr = wire::address(value).filter(|addr| addr.is_ipv4() == v4)?,
             RTA_PRIORITY => metric = wire::word(value, 0)?,
             RTA_TABLE => table = wire::word(value, 0)?,
             RTA_MULTIPATH => via = ways(value),
@@ -267,9 +267,9 @@ impl Way {
     fn take(&mut self, kind: u16, value: &[u8]) {
         match kind {
             RTA_OIF => self.link = wire::word(value, 0).map(IfIndex),
-            RTA_GATEWAY => self.gateway = ip(value),
+            RTA_GATEWAY => self.gateway = wire::address(value),
             // `struct rtvia`: a family, then an address of that.
-            RTA_VIA => self.gateway = value.get(2..).and_then(ip),
+            RTA_VIA => self.gateway = value.get(2..).and_then(wire::address),
             _ => {}
         }
     }
@@ -291,14 +291,6 @@ fn ways(mut value: &[u8]) -> Vec<(IfIndex, Option<IpAddr>)> {
         value = value.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     all
-}
-
-fn ip(value: &[u8]) -> Option<IpAddr> {
-    match value.len() {
-        4 => Some(<[u8; 4]>::try_from(value).ok()?.into()),
-        16 => Some(<[u8; 16]>::try_from(value).ok()?.into()),
-        _ => None,
-    }
 }
 
 /// Lets in what is not ours: a bulk install must not fill the buffer.

@@ -3,7 +3,6 @@
 use super::wire;
 use crate::link::{AddrInfo, LinkInfo, is_link_local};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weft_bgp::types::{IfIndex, IpNet};
 
 pub(super) const RTM_NEWLINK: u16 = 16;
@@ -247,9 +246,9 @@ fn parse_addr(payload: &[u8]) -> Option<Addr> {
     let (mut addr, mut local, mut mark) = (None, None, 0);
     for (kind, value) in wire::attributes(payload.get(ADDR_HEADER..)?) {
         match kind {
-            IFA_ADDRESS => addr = ip(value),
+            IFA_ADDRESS => addr = wire::address(value),
             // On a point-to-point link the other attribute is the far end.
-            IFA_LOCAL => local = ip(value),
+            IFA_LOCAL => local = wire::address(value),
             IFA_FLAGS => flags = wire::word(value, 0)?,
             IFA_PROTO => mark = *value.first()?,
             _ => {}
@@ -262,14 +261,6 @@ fn parse_addr(payload: &[u8]) -> Option<Addr> {
     let tentative = unchecked || duplicate;
     let info = AddrInfo { net, tentative, duplicate, link_local: is_link_local(net.addr()), protocol: mark };
     Some(Addr { link: IfIndex(wire::word(payload, 4)?), info, mark })
-}
-
-fn ip(value: &[u8]) -> Option<IpAddr> {
-    match value.len() {
-        4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?).into()),
-        16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(value).ok()?).into()),
-        _ => None,
-    }
 }
 
 /// The body of a request for an address of an interface, with our mark.

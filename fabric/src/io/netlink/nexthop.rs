@@ -2,7 +2,7 @@
 
 use super::wire;
 use crate::fib::{HeldNexthop, HeldShape, Member, NhId, Op, Spread};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use weft_bgp::types::IfIndex;
 
 pub(super) const RTM_NEWNEXTHOP: u16 = 104;
@@ -87,7 +87,7 @@ pub(super) fn parse(payload: &[u8], protocol: u8) -> Option<HeldNexthop> {
         match kind {
             NHA_ID => id = wire::word(value, 0),
             NHA_OIF => link = wire::word(value, 0),
-            NHA_GATEWAY => gateway = address(value),
+            NHA_GATEWAY => gateway = wire::address(value),
             NHA_GROUP => group = Some(members(value)),
             NHA_GROUP_TYPE if value.starts_with(&RESILIENT.to_ne_bytes()) => spread = Spread::Resilient,
             _ => {}
@@ -99,14 +99,6 @@ pub(super) fn parse(payload: &[u8], protocol: u8) -> Option<HeldNexthop> {
         _ => HeldShape::Other,
     };
     Some(HeldNexthop { id: NhId(id?), ours, shape })
-}
-
-fn address(value: &[u8]) -> Option<IpAddr> {
-    match value.len() {
-        4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?).into()),
-        16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(value).ok()?).into()),
-        _ => None,
-    }
 }
 
 fn members(value: &[u8]) -> Vec<(NhId, u8)> {

@@ -11,7 +11,7 @@
 use super::wire;
 use crate::fib::Member;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use weft_bgp::types::IfIndex;
 
 pub(super) const RTM_NEWNEIGH: u16 = 28;
@@ -162,21 +162,13 @@ fn parse(payload: &[u8]) -> Option<Entry> {
     let mut entry = Entry { family: family.into(), link, state, address: None, mac: None, bridge: None };
     for (kind, value) in wire::attributes(payload.get(HEADER..)?) {
         match kind {
-            NDA_DST => entry.address = ip(value),
+            NDA_DST => entry.address = wire::address(value),
             NDA_LLADDR => entry.mac = value.try_into().ok(),
             NDA_MASTER => entry.bridge = wire::word(value, 0).map(IfIndex),
             _ => {}
         }
     }
     Some(entry)
-}
-
-fn ip(value: &[u8]) -> Option<IpAddr> {
-    match value.len() {
-        4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?).into()),
-        16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(value).ok()?).into()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

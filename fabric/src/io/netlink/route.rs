@@ -122,11 +122,11 @@ pub(super) fn parse(payload: &[u8]) -> Option<Seen> {
     for (attribute, value) in wire::attributes(payload.get(HEADER..)?) {
         match attribute {
             // Of the family that the header names, or the message is malformed.
-            RTA_DST => destination = address(value).filter(|found| found.is_ipv4() == destination.is_ipv4())?,
+            RTA_DST => destination = wire::address(value).filter(|found| found.is_ipv4() == destination.is_ipv4())?,
             RTA_TABLE => table = wire::word(value, 0)?,
             RTA_PRIORITY => metric = wire::word(value, 0)?,
             RTA_NH_ID => nhid = Some(NhId(wire::word(value, 0)?)),
-            RTA_PREFSRC => source = address(value),
+            RTA_PREFSRC => source = wire::address(value),
             _ => {}
         }
     }
@@ -139,14 +139,6 @@ pub(super) fn parse(payload: &[u8]) -> Option<Seen> {
     let prefix = IpNet::new(destination, length).ok()?;
     let route = HeldRoute { key: RouteKey { prefix, table, metric }, target, source };
     Some(Seen { route, protocol })
-}
-
-fn address(value: &[u8]) -> Option<IpAddr> {
-    match value.len() {
-        4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?).into()),
-        16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(value).ok()?).into()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! messages it lacks, and answers are read here because a batch mixes kinds.
 
 use crate::fib::Refusal;
+use std::net::IpAddr;
 
 pub(super) const NLMSG_ERROR: u16 = 2;
 pub(super) const NLMSG_DONE: u16 = 3;
@@ -105,6 +106,15 @@ pub(super) fn attributes(mut data: &[u8]) -> impl Iterator<Item = (u16, &[u8])> 
 /// A 32-bit number in host order.
 pub(super) fn word(data: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(data.get(at..at + 4)?.try_into().ok()?))
+}
+
+/// An address of either family, by its length.
+pub(super) fn address(value: &[u8]) -> Option<IpAddr> {
+    match value.len() {
+        4 => Some(<[u8; 4]>::try_from(value).ok()?.into()),
+        16 => Some(<[u8; 16]>::try_from(value).ok()?.into()),
+        _ => None,
+    }
 }
 
 fn half(data: &[u8], at: usize) -> Option<u16> {
