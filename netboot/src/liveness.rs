@@ -245,6 +245,18 @@ impl Liveness {
         self.view == View::Clear
     }
 
+    /// Whether nothing is seen.
+    #[must_use]
+    pub const fn is_blind(&self) -> bool {
+        matches!(self.view, View::Blind(_))
+    }
+
+    /// Whether too many machines went at once.
+    #[must_use]
+    pub const fn is_frozen(&self) -> bool {
+        self.mass.is_some()
+    }
+
     fn put(&mut self, now: Duration, machine: &Machine) {
         let others = machine.history.iter().rev().find(|passage| passage.by != NAME).map(|passage| passage.to);
         let addresses: Vec<IpAddr> = machine.own_addresses().collect();

@@ -133,8 +133,9 @@ async fn judge(watcher: Arc<Watcher>) {
             let mut mind = watcher.mind();
             let now = watcher.now();
             let verdict = mind.poll(now);
-            let status = mind.status(now);
-            aloud(&status, &mut frozen, &mut blind);
+            if (mind.is_frozen(), mind.is_blind()) != (frozen, blind) {
+                aloud(&mind.status(now), &mut frozen, &mut blind);
+            }
             verdict.ok_or_else(|| mind.next_timeout().map(|at| at.saturating_sub(now)))
         };
         match next {

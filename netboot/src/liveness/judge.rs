@@ -11,7 +11,6 @@
 
 use super::{Liveness, Mass, REPEAT, Route, SETTLE, Verdict, View, Watched};
 use crate::inventory::state::State;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 impl Liveness {
@@ -70,16 +69,17 @@ impl Liveness {
             // It was expected to go.
             return;
         }
-        self.losses.push_back((now, serial.to_owned()));
-        while self.losses.front().is_some_and(|(at, _)| *at + self.rules.window() < now) {
-            self.losses.pop_front();
-        }
         if let Some(mass) = &mut self.mass {
             mass.lost.insert(serial.to_owned());
             return;
         }
-        let lost: BTreeSet<String> = self.losses.iter().map(|(_, serial)| serial.clone()).collect();
-        if self.too_many(lost.len()) {
+        self.losses.push_back((now, serial.to_owned()));
+        while self.losses.front().is_some_and(|(at, _)| *at + self.rules.window() < now) {
+            self.losses.pop_front();
+        }
+        // Each is there once: who is well again is taken out.
+        if self.too_many(self.losses.len()) {
+            let lost = self.losses.drain(..).map(|(_, serial)| serial).collect();
             self.mass = Some(Mass { since: now, lost });
         }
     }
@@ -96,7 +96,6 @@ impl Liveness {
         let left = mass.lost.len();
         if !self.too_many(left) {
             self.mass = None;
-            self.losses.clear();
             // The others may be coming back as well.
             self.hold(now);
         }
