@@ -4,6 +4,7 @@ use std::process::Command;
 
 const ALERTS: &str = include_str!("../deploy/alerts.yaml");
 const ALERT_TESTS: &str = include_str!("../deploy/alerts.test.yaml");
+const DASHBOARD: &str = include_str!("../deploy/dashboard.json");
 const README: &str = include_str!("../README.md");
 
 /// The names of metrics in a text.
@@ -18,6 +19,21 @@ fn alerts_are_about_metrics_that_there_are() {
     assert!(metrics(ALERTS).count() > 15);
     for name in metrics(ALERTS).chain(metrics(ALERT_TESTS)) {
         assert!(README.contains(&format!("`{name}`")), "{name}");
+    }
+}
+
+#[test]
+fn the_dashboard_shows_metrics_and_alerts_that_there_are() {
+    let panels = serde_json::from_str::<serde_json::Value>(DASHBOARD).unwrap();
+    assert!(panels["panels"].as_array().unwrap().len() > 20);
+    assert!(metrics(DASHBOARD).count() > 30);
+    for name in metrics(DASHBOARD) {
+        assert!(README.contains(&format!("`{name}`")), "{name}");
+    }
+    let alerts =
+        DASHBOARD.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| word.starts_with("Weft"));
+    for alert in alerts {
+        assert!(ALERTS.contains(&format!("- alert: {alert}\n")), "{alert}");
     }
 }
 

@@ -67,6 +67,8 @@ pub(super) struct Worker {
     /// Notifications were lost: when links are to be listed again.
     list_at: Option<Instant>,
     dump_at: Instant,
+    /// In a burst doubts wait until it ends, but not beyond this.
+    dump_overdue_at: Instant,
     /// No dump before this, so that dumps of a large table do not eat the thread.
     dump_not_before: Instant,
 }
@@ -102,6 +104,7 @@ impl Worker {
             refused_addresses: BTreeMap::new(),
             list_at: None,
             dump_at: Instant::ZERO + DUMP_PERIOD,
+            dump_overdue_at: Instant::ZERO + DUMP_PERIOD,
             dump_not_before: Instant::ZERO,
         };
         // Listening began first: whatever changes from here on is heard.
@@ -150,7 +153,7 @@ impl Worker {
     fn sleep(&self) {
         let now = self.clock.now();
         let events = self.watch.next_timeout().map(|at| at.max(now + EVENT_RETRY));
-        let dump = Some(self.dump_at.max(self.dump_not_before)).filter(|_| self.fib.config().install);
+        let dump = Some(self.dump_due_at()).filter(|_| self.fib.config().install);
         let address = self.refused_addresses.values().map(|(at, _)| *at).min();
         let at =
             [events, dump, self.fib.next_timeout(), self.pause_at, address, self.list_at].into_iter().flatten().min();
@@ -344,9 +347,15 @@ impl Worker {
         }
     }
 
+    /// A dump in the middle of a burst tells what the one after it tells as well, and keeps routes waiting meanwhile.
+    fn dump_due_at(&self) -> Instant {
+        let at = self.dump_at.max(self.dump_not_before);
+        if self.burst > BURST { at.max(self.dump_overdue_at) } else { at }
+    }
+
     fn dump_if_due(&mut self) {
         let begun = self.clock.now();
-        if !self.fib.config().install || begun < self.dump_at.max(self.dump_not_before) {
+        if !self.fib.config().install || begun < self.dump_due_at() {
             return;
         }
         match self.compare() {
@@ -355,6 +364,7 @@ impl Worker {
                 let health = &mut self.watch.health;
                 (health.dumps, health.last_drift, health.dumped_at) = (health.dumps + 1, drift, Some(now));
                 self.dump_at = now + DUMP_PERIOD;
+                self.dump_overdue_at = self.dump_at;
                 self.dump_not_before = now + now.since(begun) * DUMP_SHARE;
             }
             Err(error) => {
