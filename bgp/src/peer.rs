@@ -1,6 +1,7 @@
 //! One peer: its configuration, at most two connections ([`crate::fsm`]), and the arbiter between them (RFC 4271 §6.8, RFC 6286).
 
 mod arbiter;
+pub mod change;
 mod damping;
 mod ending;
 mod facts;

@@ -42,6 +42,13 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RuleId(u32);
 
+impl RuleId {
+    /// What stands at the place of this number.
+    pub(crate) fn place(self, numbers: &[Option<Self>]) -> Option<Self> {
+        numbers.get(self.0 as usize).copied().flatten()
+    }
+}
+
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rule {
@@ -109,10 +116,10 @@ impl Policies {
         self.all == other.all && self.index == other.index
     }
 
-    /// Whether the policy called `name` does the same here as there.
+    /// Whether the policy called `here` does the same as the one called `there` among others.
     #[must_use]
-    pub fn does_as(&self, other: &Self, name: Option<&str>, ebgp: bool) -> bool {
-        match (self.choose(name, ebgp), other.choose(name, ebgp)) {
+    pub fn does_as(&self, here: Option<&str>, (other, there): (&Self, Option<&str>), ebgp: bool) -> bool {
+        match (self.choose(here, ebgp), other.choose(there, ebgp)) {
             (Chosen::Always(here), Chosen::Always(there)) => here == there,
             (Chosen::Rules(_, here), Chosen::Rules(_, there)) => self.is_alike(here, other, there),
             (Chosen::Always(_), Chosen::Rules(..)) | (Chosen::Rules(..), Chosen::Always(_)) => false,
@@ -182,6 +189,20 @@ impl Policies {
         false
     }
 
+    /// Whether a rule of the policy, or of one that it calls, changes anything.
+    #[must_use]
+    pub fn changes_routes(&self, name: Option<&str>) -> bool {
+        let mut ahead: Vec<usize> = name.and_then(|name| self.index.get(name)).copied().into_iter().collect();
+        while let Some(policy) = ahead.pop().and_then(|at| self.all.get(at)) {
+            if policy.rules.iter().any(|rule| rule.changes != Changes::default()) {
+                return true;
+            }
+            // Calls make no circle: the compiler refuses that.
+            ahead.extend(policy.rules.iter().filter_map(|rule| rule.call));
+        }
+        false
+    }
+
     /// Names of the policies, built-in ones apart.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.index.keys().map(String::as_str)
@@ -207,6 +228,20 @@ impl Policies {
     /// Every rule, by number.
     pub fn rules(&self) -> impl Iterator<Item = RuleId> + use<> {
         (0..u32::try_from(self.rule_count()).unwrap_or(u32::MAX)).map(RuleId)
+    }
+
+    /// The numbers that the rules of others have here, by theirs: of policies that are there by the same name, and do the same.
+    #[must_use]
+    pub(crate) fn numbers_of(&self, other: &Self) -> Vec<Option<RuleId>> {
+        let mut numbers = Vec::with_capacity(other.rule_count());
+        for (there, policy) in other.all.iter().enumerate() {
+            let here = self.index.get(&policy.name).copied().filter(|here| self.is_alike(*here, other, there));
+            let first = here.and_then(|here| self.all.get(here)).map(|policy| policy.first);
+            // The end has a number too.
+            let count = u32::try_from(policy.rules.len()).unwrap_or(u32::MAX).saturating_add(1);
+            numbers.extend((0..count).map(|at| first.map(|first| RuleId(first + at))));
+        }
+        numbers
     }
 
     fn rule(&self, id: RuleId) -> Option<&Rule> {
@@ -238,6 +273,14 @@ impl Hits {
         if let Some(at) = rule.map(|rule| rule.0 as usize) {
             self.count(rule);
             self.0[at] += times.saturating_sub(1);
+        }
+    }
+
+    /// The same counts under other numbers; what has none is forgotten.
+    pub(crate) fn renumber(&mut self, numbers: &[Option<RuleId>]) {
+        let old = std::mem::take(self);
+        for (count, number) in old.0.into_iter().zip(numbers).filter(|(count, _)| *count > 0) {
+            self.count_many(*number, count);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The arbiter of a peer: when to dial, which of two connections lives (RFC 4271 §6.8, RFC 6286 §2.3), and what graceful restart
 //! keeps when the session ends (RFC 4724 §4.2, §5).
 
+use super::change::{changes, effect_of};
 use super::damping::{Damping, between};
 use super::restart::Stale;
 use super::trail::{FsmEvent, FsmState, Trail};
@@ -257,19 +258,8 @@ impl Peer {
         let old = std::mem::replace(&mut self.config, config);
         let new = &self.config;
         let asn = new.routes.local_as.map_or(self.real_asn, |other| other.asn);
-        let same_asn = std::mem::replace(&mut self.local.asn, asn) == asn;
-        let same = same_asn
-            && old.endpoint == new.endpoint
-            && old.remote_asn == new.remote_asn
-            && old.shutdown == new.shutdown
-            && old.families == new.families
-            && old.hold_time_s == new.hold_time_s
-            && old.graceful_restart_s == new.graceful_restart_s
-            && old.local_address == new.local_address
-            && old.multihop == new.multihop
-            && !old.session.ends_session(&new.session)
-            && old.add_path.offer() == new.add_path.offer();
-        if same {
+        self.local.asn = asn;
+        if effect_of(&changes(&old, new)).ends.is_none() {
             return false;
         }
         // RFC 4486 §4: Other Configuration Change, or the shutdown the operator asked for.

@@ -53,22 +53,6 @@ impl Default for SessionOptions {
     }
 }
 
-impl SessionOptions {
-    /// Whether a change to `new` has to end the session: what an OPEN says, or what was made of one.
-    #[must_use]
-    pub fn ends_session(&self, new: &Self) -> bool {
-        self.role != new.role
-            || self.role_strict != new.role_strict
-            || self.extended_message != new.extended_message
-            || self.ttl_security != new.ttl_security
-            || self.long_lived_stale_s != new.long_lived_stale_s
-            || self.notification_restart != new.notification_restart
-            || self.send_hold_s != new.send_hold_s
-            || self.bfd_strict != new.bfd_strict
-            || self.expect_hostname != new.expect_hostname
-    }
-}
-
 /// Several paths for a prefix on one session (RFC 7911), for every family of the session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddPath {

@@ -37,17 +37,6 @@ pub struct RouteOptions {
     pub max_prefixes_out: Option<u32>,
 }
 
-impl RouteOptions {
-    /// Whether what was taken from the peer under `old` would be taken otherwise now.
-    #[must_use]
-    pub fn changes_import(&self, old: &Self) -> bool {
-        self.allow_own_as != old.allow_own_as
-            || self.enforce_first_as != old.enforce_first_as
-            || self.local_as != old.local_as
-            || self.max_prefixes_action != old.max_prefixes_action
-    }
-}
-
 /// Another AS of ours (elsewhere: local-as).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalAs {

@@ -294,12 +294,15 @@ impl Speaker {
                 continue;
             };
             let (source, family) = (first.fate.source, first.fate.family);
-            let taken = self.export_next_hop(member, session, (route, source), policy).map_or(0, |(next_hop, own)| {
-                let block = self.export_block((session, &member.peer.config().routes), (route, source), policy);
-                batch.put(run, own, |buf, prefixes| {
-                    put_announce(buf, &session.codec, family, &block, &next_hop, prefixes)
-                })
-            });
+            let taken = self.export_next_hop(member.peer.config(), session, (route, source), policy).map_or(
+                0,
+                |(next_hop, own)| {
+                    let block = self.export_block((session, &member.peer.config().routes), (route, source), policy);
+                    batch.put(run, own, |buf, prefixes| {
+                        put_announce(buf, &session.codec, family, &block, &next_hop, prefixes)
+                    })
+                },
+            );
             // What does not fit the peer's maximum message is withdrawn there, never tried in a loop.
             unfit.extend(run.iter().skip(taken).map(|item| {
                 let fate = Fate { route: None, source, attrs: None, rule: None, family };
@@ -392,8 +395,8 @@ impl Speaker {
         {
             return Some(Item { fate: fate.clone(), slot, prefix });
         }
-        let offer = match self.tellable(member, session, &entry, path) {
-            Ok(()) => self.offered((member, session), (&entry, path), policy),
+        let offer = match self.tellable(member.peer.config(), session, &entry, path) {
+            Ok(()) => self.offered((member.peer.config(), session), (&entry, path), policy),
             Err(why) => Err(Refusal::Because(why)),
         };
         let (source, attrs) = (path.peer, Some(path.attrs));

@@ -2,42 +2,31 @@
 
 use super::DynamicRange;
 use super::machine::{Member, Speaker};
+use super::reconfigure::Reconfiguration;
 use crate::peer::{Endpoint, PeerConfig};
 use crate::time::Instant;
 use crate::types::PeerId;
 use std::net::IpAddr;
 
+impl DynamicRange {
+    /// The peer that an address of the range becomes.
+    #[must_use]
+    pub fn peer_at(&self, address: IpAddr) -> PeerConfig {
+        PeerConfig {
+            name: address.to_string(),
+            endpoint: Endpoint::Address(address),
+            passive: true,
+            ..self.template.clone()
+        }
+    }
+}
+
 impl Speaker {
     pub(super) fn set_ranges(&mut self, now: Instant, ranges: Vec<DynamicRange>) {
-        self.named = true;
-        self.ranges = ranges;
-        let uncovered = |member: &&Member| match member.peer.config().endpoint {
-            Endpoint::Address(address) => !self.ranges.iter().any(|range| range.prefix.contains(&address)),
-            Endpoint::Interface(_) => true,
-        };
-        let gone: Vec<_> = self
-            .members
-            .values()
-            .filter(|member| member.dynamic)
-            .filter(uncovered)
-            .map(|member| member.peer.id())
-            .collect();
-        for peer in gone {
-            self.remove_peer(now, peer);
-        }
-        // The others follow their range's template, policies included.
-        let dynamic = self.members.values().filter(|member| member.dynamic);
-        let changed: Vec<_> = dynamic
-            .filter_map(|member| match member.peer.config().endpoint {
-                Endpoint::Address(address) => Some((member.peer.id(), self.range_of(address)?.1)),
-                Endpoint::Interface(_) => None,
-            })
-            .collect();
-        for (peer, config) in changed {
-            self.set_peer(now, peer, config, true);
-        }
-        // Ranges come last in a configuration: one without any peer has nothing to wait for.
-        self.settle(now);
+        let config = self.config.clone();
+        // Who is in none any more goes; the others follow their range's template, policies included. At the start ranges come last in
+        // a configuration: one without any peer has nothing to wait for.
+        self.reconfigure(now, Reconfiguration { config, peers: Vec::new(), gone: Vec::new(), ranges: Some(ranges) });
     }
 
     /// The range of an address.
@@ -48,13 +37,7 @@ impl Speaker {
     /// The range of an address, and the peer that it makes there.
     fn range_of(&self, address: IpAddr) -> Option<(&DynamicRange, PeerConfig)> {
         let range = self.range_at(address)?;
-        let config = PeerConfig {
-            name: address.to_string(),
-            endpoint: Endpoint::Address(address),
-            passive: true,
-            ..range.template.clone()
-        };
-        Some((range, config))
+        Some((range, range.peer_at(address)))
     }
 
     /// The peer for a caller at an address that only a range covers. A range that is full makes room by forgetting a peer that is

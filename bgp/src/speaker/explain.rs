@@ -66,7 +66,12 @@ impl Speaker {
                 let reason = first.unwrap_or_else(|| "there is no usable path".to_owned());
                 return Some(ToldInfo { neighbor, reason: (!told).then_some(reason), paths });
             }
-            let reason = match self.exportable(member, session, &entry, self.export_policy(member, session)) {
+            let reason = match self.exportable(
+                (member.peer.id(), member.peer.config()),
+                session,
+                &entry,
+                self.export_policy(member, session),
+            ) {
                 Err(why) => Some(self.refusal(why)),
                 Ok(_) if member.out.was_told(slot) => None,
                 Ok(_) => Some(self.not_yet(&entry).to_owned()),
@@ -107,11 +112,11 @@ impl Speaker {
         if finds_itself(session, &member.peer.config().routes, Attrs(self.table.attrs.block(path.attrs))) {
             return Some("the peer's AS is in the path: it would have to drop it".to_owned());
         }
-        if let Err(why) = self.tellable(member, session, entry, path) {
+        if let Err(why) = self.tellable(member.peer.config(), session, entry, path) {
             return Some(why.to_owned());
         }
         let policy = self.export_policy(member, session);
-        self.offered((member, session), (entry, path), policy).err().map(|why| self.refusal(why))
+        self.offered((member.peer.config(), session), (entry, path), policy).err().map(|why| self.refusal(why))
     }
 
     /// Why a route that may be told was not told so far.

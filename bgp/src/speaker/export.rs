@@ -4,10 +4,10 @@ use super::batch::Start;
 use super::filter::{Offer, Refusal};
 use super::leading::{self, finds_itself};
 use super::long_lived::{as_long_lived, may_be_told_stale};
-use super::machine::{Member, Speaker};
+use super::machine::Speaker;
 use super::otc;
 use super::told::ToldPaths;
-use crate::peer::{LinkLocalForm, NextHopRule, RouteOptions, Session};
+use crate::peer::{LinkLocalForm, NextHopRule, PeerConfig, RouteOptions, Session};
 use crate::policy::{Chosen, RuleId, SetNextHop};
 use crate::rib::attrs::AttrsId;
 use crate::rib::decide::DEFAULT_LOCAL_PREF;
@@ -189,31 +189,30 @@ impl Speaker {
     /// The path a peer should be told for an entry, or why none.
     pub(super) fn exportable<'t>(
         &self,
-        member: &Member,
+        (id, config): (PeerId, &PeerConfig),
         session: &Session,
         entry: &Entry<'t>,
         policy: Chosen<'_>,
     ) -> Result<Offer<'t>, Refusal> {
         let path = entry.best_path().ok_or(Refusal::Because("there is no usable path"))?;
-        if path.peer == member.peer.id() {
+        if path.peer == id {
             return Err(Refusal::Because("it was learnt from this peer"));
         }
-        if finds_itself(session, &member.peer.config().routes, Attrs(self.table.attrs.block(path.attrs))) {
+        if finds_itself(session, &config.routes, Attrs(self.table.attrs.block(path.attrs))) {
             return Err(Refusal::Because("the peer's AS is in the path: it would have to drop it"));
         }
-        self.tellable(member, session, entry, path).map_err(Refusal::Because)?;
-        self.offered((member, session), (entry, path), policy)
+        self.tellable(config, session, entry, path).map_err(Refusal::Because)?;
+        self.offered((config, session), (entry, path), policy)
     }
 
     /// What protocol and role say of a peer of this kind, before any policy.
     pub(super) fn tellable(
         &self,
-        member: &Member,
+        config: &PeerConfig,
         session: &Session,
         entry: &Entry<'_>,
         path: &Path,
     ) -> Result<(), &'static str> {
-        let config = member.peer.config();
         let family = Family::of(&entry.prefix);
         let attrs = Attrs(self.table.attrs.block(path.attrs));
         let local = is_own(path.peer);
@@ -331,20 +330,20 @@ impl Speaker {
     /// RFC 4271 §5.1.3, RFC 2545 §3, RFC 8950 §3. True: it is ourselves on this session.
     pub(super) fn export_next_hop(
         &self,
-        member: &Member,
+        config: &PeerConfig,
         session: &Session,
         key: (&Route, PeerId),
         policy: Chosen<'_>,
     ) -> Option<(NextHop, bool)> {
         let (Route { hop, changes, .. }, source) = key;
-        let rule = member.peer.config().next_hop;
+        let rule = config.next_hop;
         let set = if changes.is_empty() { None } else { policy.next_hop(changes) };
         if let Some(SetNextHop::Address(address)) = set {
             return Some((NextHop::new(address), false));
         }
         let me = set == Some(SetNextHop::Me) || rule == NextHopRule::SelfOnExport;
         if session.codec.ebgp || is_own(source) || me {
-            return Some((own_next_hop(session, member.peer.config().routes.link_local_form), true));
+            return Some((own_next_hop(session, config.routes.link_local_form), true));
         }
         let next_hop = self.table.hops.next_hop(*hop);
         // A link-local next hop means nothing on another link.

@@ -2,7 +2,7 @@
 
 use super::machine::{Member, Speaker};
 use super::refused::Why;
-use crate::peer::Session;
+use crate::peer::{PeerConfig, Session};
 use crate::policy::{Chosen, Outcome, Route, RuleId, SetNextHop, Source, Verdict};
 use crate::rib::attrs::AttrsId;
 use crate::rib::nexthop::HopId;
@@ -113,7 +113,7 @@ impl Speaker {
     /// What the export policy says of a path that may be told otherwise.
     pub(super) fn offered<'t>(
         &self,
-        (member, session): (&Member, &Session),
+        (config, session): (&PeerConfig, &Session),
         (entry, path): (&Entry<'_>, &'t Path),
         chosen: Chosen<'_>,
     ) -> Result<Offer<'t>, Refusal> {
@@ -124,7 +124,7 @@ impl Speaker {
                 attrs: Attrs(self.table.attrs.block(path.attrs)),
                 next_hop: self.table.hops.next_hop(path.hop).addr,
                 source: self.learnt(path.peer),
-                peer_name: &member.peer.config().name,
+                peer_name: &config.name,
                 peer_address: session.remote.ip(),
                 peer_asn: session.remote_asn,
                 own_asn: self.config.asn,

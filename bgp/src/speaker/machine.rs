@@ -6,11 +6,11 @@ use super::kernel::AskAgain;
 use super::monitor::Monitors;
 use super::refused::RefusedRoutes;
 use super::rpki::Rpki;
-use super::sweep::{Held, SLICE, Sweep};
+use super::sweep::{Held, Sweep};
 use super::{DynamicRange, Input, Output, SpeakerConfig};
 use crate::event::Event;
-use crate::peer::{Local, Peer, PeerConfig, PeerInput, Session};
-use crate::policy::{Hits, Policies};
+use crate::peer::{Peer, PeerInput, Session};
+use crate::policy::Hits;
 use crate::rib::aggregate::Aggregates;
 use crate::rib::table::Table;
 use crate::rng::Rng;
@@ -53,7 +53,7 @@ pub(super) struct Member {
     pub(super) ended: Vec<Family>,
     pub(super) dynamic: bool,
     /// When it is to be called, as [`Speaker::timers`] knows it.
-    timer: Option<Instant>,
+    pub(super) timer: Option<Instant>,
 }
 
 /// A BGP speaker. See [`Input`], [`Output`] and the verbs below.
@@ -77,8 +77,8 @@ pub struct Speaker {
     pub(super) output: VecDeque<Output>,
     pub(super) monitors: Monitors,
     pub(super) rpki: Rpki,
-    rng: Rng,
-    next_conn: u64,
+    pub(super) rng: Rng,
+    pub(super) next_conn: u64,
     pub(super) next_dynamic: u32,
     /// Cursor of the kernel side, the newest change it acknowledged, and whether it was told to look.
     pub(super) fib_cursor: u64,
@@ -298,129 +298,12 @@ impl Speaker {
             .min()
     }
 
-    /// Replaces what the speaker is. A new AS or identifier ends every session and begins them again (RFC 4486 §4, Other
-    /// Configuration Change); anything else is applied in place.
-    pub fn set_config(&mut self, now: Instant, config: SpeakerConfig) {
-        let same = self.config.asn == config.asn && self.config.router_id == config.router_id;
-        let multipath = self.config.multipath != config.multipath;
-        let aggregates = self.config.aggregates != config.aggregates;
-        let policies = Arc::clone(&config.policies);
-        let old = std::mem::replace(&mut self.config, config);
-        self.groups.clear();
-        self.config.policies = old.policies;
-        self.set_policies(now, policies);
-        if multipath {
-            self.table.set_multipath(self.config.multipath);
-            self.table.rerank(SLICE);
-        }
-        if aggregates || !same {
-            self.set_aggregates(now);
-        }
-        if !same {
-            let peers: Vec<_> = self.members.iter().map(|(id, member)| (*id, member.peer.config().clone())).collect();
-            for (id, config) in peers {
-                self.remove_peer(now, id);
-                if id.0 < DYNAMIC {
-                    self.set_peer(now, id, config, false);
-                }
-            }
-        }
-        self.aggregate(now);
-        self.after(now);
-    }
-
-    /// Replaces the policies.
-    pub fn set_policies(&mut self, now: Instant, policies: Arc<Policies>) {
-        if self.config.policies == policies {
-            return;
-        }
-        self.table.tell_hops(policies.asks_of_next_hops());
-        self.table.set_guards(policies.guards());
-        self.table.rerank(SLICE);
-        let old = std::mem::replace(&mut self.config.policies, Arc::clone(&policies));
-        if policies.has_rules_of(&old) {
-            self.aggregate(now);
-            return self.after(now);
-        }
-        self.has_news = true;
-        self.groups.clear();
-        for id in self.members.keys().copied().collect::<Vec<_>>() {
-            let Some(member) = self.members.get_mut(&id) else {
-                continue;
-            };
-            // Rules have other numbers now.
-            member.hits = Hits::default();
-            member.refused.clear();
-            member.out.restart();
-            let import = member.peer.config().import.clone();
-            let ebgp = member.peer.session().is_some_and(|session| session.codec.ebgp);
-            if self.ask_for_routes_of(id) && !policies.does_as(&old, import.as_deref(), ebgp) {
-                self.outdate(now, id);
-            }
-        }
-        self.after(now);
-    }
-
     pub(super) fn event(&mut self, event: Event) {
         self.output.push_back(Output::Event(event));
     }
 
     pub(super) fn fault(&mut self, now: Instant, peer: PeerId, notification: Notification) {
         self.give(now, peer, PeerInput::Fault(notification));
-    }
-
-    pub(super) fn set_peer(&mut self, now: Instant, id: PeerId, config: PeerConfig, dynamic: bool) {
-        self.groups.clear();
-        if let Some(member) = self.members.get(&id) {
-            let old = member.peer.config().clone();
-            if old == config {
-                return;
-            }
-            if old.endpoint != config.endpoint {
-                self.leave_place(id, &old.endpoint);
-                self.take_place(id, &config.endpoint);
-            }
-            let Some(member) = self.members.get_mut(&id) else {
-                return;
-            };
-            let import = old.import != config.import || config.routes.changes_import(&old.routes);
-            let client = config.route_reflector_client;
-            let reset = member.peer.set_config(now, config, &mut self.rng, &mut self.next_conn);
-            if !reset {
-                self.news.insert(id);
-                member.out.restart();
-                self.table.set_client(id, client);
-                if import && self.ask_for_routes_of(id) {
-                    self.outdate(now, id);
-                }
-            }
-        } else {
-            self.take_place(id, &config.endpoint);
-            let restarted = !self.converged;
-            let kept = self.config.restarting && restarted;
-            let local = Local { asn: self.config.asn, router_id: self.config.router_id, restarted, kept };
-            let member = Member {
-                peer: Peer::new(id, config, local),
-                out: Out::default(),
-                last: None,
-                held: self.left.remove(&id).unwrap_or_default(),
-                rejected: 0,
-                prefixes_rejected: 0,
-                paths_over_limit: 0,
-                refused: RefusedRoutes::default(),
-                hits: Hits::default(),
-                faults: 0,
-                warned: false,
-                over: false,
-                updates: 0,
-                ended: Vec::new(),
-                dynamic,
-                timer: None,
-            };
-            self.members.insert(id, member);
-            self.give(now, id, PeerInput::Start);
-        }
-        self.drain(now, id);
     }
 
     pub(super) fn remove_peer(&mut self, now: Instant, id: PeerId) {

@@ -136,10 +136,10 @@ impl Speaker {
             rule: None,
             route: None,
         };
-        if self.tellable(member, session, &entry, path).is_err() {
+        if self.tellable(member.peer.config(), session, &entry, path).is_err() {
             return None;
         }
-        match self.offered((member, session), (&entry, path), policy) {
+        match self.offered((member.peer.config(), session), (&entry, path), policy) {
             Ok(accepted) => {
                 offer.rule = accepted.rule;
                 offer.route =
@@ -175,7 +175,9 @@ impl Speaker {
             return 0;
         };
         let (source, family) = (first.source, Family::of(&first.item.1));
-        let Some((next_hop, own_next_hop)) = self.export_next_hop(member, session, (route, source), policy) else {
+        let Some((next_hop, own_next_hop)) =
+            self.export_next_hop(member.peer.config(), session, (route, source), policy)
+        else {
             return 0;
         };
         let block = self.export_block((session, &member.peer.config().routes), (route, source), policy);
@@ -282,7 +284,7 @@ impl Speaker {
         let Reader { member, session, policy, .. } = reader;
         let family = Family::of(&offer.item.1);
         let told = offer.route.as_ref().and_then(|route| {
-            let (next_hop, _) = self.export_next_hop(member, session, (route, offer.source), policy)?;
+            let (next_hop, _) = self.export_next_hop(member.peer.config(), session, (route, offer.source), policy)?;
             let block = self.export_block((session, &member.peer.config().routes), (route, offer.source), policy);
             let (updates, taken) = announce(buf, session, family, (&block, &next_hop), &[offer.item]);
             (taken == 1).then_some(updates)

@@ -59,6 +59,24 @@ impl RefusedRoutes {
         self.0.len() >= REMEMBERED || self.0.iter().any(|refused| is_meant(&refused.prefix))
     }
 
+    /// The rules have other numbers; what names none that is still there is forgotten.
+    pub(super) fn renumber(&mut self, numbers: &[Option<RuleId>]) {
+        self.0.retain_mut(|refused| {
+            if let Why::Policy(Some(rule)) = &mut refused.why {
+                let number = rule.place(numbers);
+                number.map(|number| *rule = number).is_some()
+            } else {
+                true
+            }
+        });
+    }
+
+    /// The newest routes that a policy refused, the newest first.
+    pub(super) fn by_policy(&self) -> impl Iterator<Item = (u32, IpNet)> + '_ {
+        let refused = self.0.iter().rev().filter(|refused| matches!(refused.why, Why::Policy(_)));
+        refused.map(|refused| (refused.path_id, refused.prefix))
+    }
+
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }

@@ -7,11 +7,13 @@ mod links;
 mod originate;
 mod paths;
 mod policy;
+mod reconfigure;
 mod settle;
 mod walks;
 
 use super::*;
-use crate::peer::{Endpoint, RemoteAs};
+use crate::peer::{Endpoint, PeerConfig, RemoteAs};
+use crate::policy::Policies;
 use crate::speaker::{LinkState, Originate};
 use crate::time::Duration;
 use crate::types::{Asn, IfIndex, RouterId};
