@@ -4,6 +4,7 @@
 //! ```text
 //! GET /v1/…   ──▶ target::parse ──▶ Request::Show(Question) ──▶ answer(&Node) ──▶ Answer ──▶ JSON
 //! POST /v1/…  ──▶ target::parse ──▶ Request::Do(Command)    ──▶ the daemon's loop ──▶ Answer::done
+//! GET /v1/plan        ──▶ Request::Plan ──▶ the daemon's loop, in slices ──▶ Answer
 //! GET /v1/watch/routes ──▶ Request::Watch(prefixes) ──▶ questions, again and again ──▶ lines of JSON
 //! ```
 
@@ -20,8 +21,8 @@ mod vips;
 
 pub use answers::{
     AddPathUse, Address, Bgp, BgpPath, BgpRoute, Done, Explanation, Happening, Health, History, Interface, Interfaces,
-    Neighbor, NeighborHistory, NeighborPolicy, Neighbors, Observer, Observers, PerFamily, Policy, Refusal, Refused,
-    Route, Routes, Rpki, RpkiCache, RuleHits, Told, Version, Via,
+    LastReload, Neighbor, NeighborHistory, NeighborPolicy, Neighbors, Observer, Observers, PerFamily, Policy, Refusal,
+    Refused, Route, Routes, Rpki, RpkiCache, RuleHits, Told, Version, Via,
 };
 pub use bfd::{BfdSession, BfdSessions};
 pub(crate) use build::ESTABLISHED;
@@ -29,7 +30,7 @@ pub use build::{answer, find_peer};
 pub use dump::{TableDump, TablePath, TablePeer, TableRoute};
 pub use kernel::{Kernel, kernel_sentence};
 pub use originated::{Originated, OriginatedRoute, refusal};
-pub use target::{Door, MAX_LIMIT, parse, query};
+pub use target::{CONFIRM_MAX_S, Door, MAX_LIMIT, parse, query};
 pub use vips::{Vip, Vips};
 pub use weft_bgp::speaker::ToldPath;
 
@@ -49,6 +50,8 @@ pub enum Request {
     Show(Question),
     /// Carried out by the daemon's loop.
     Do(Command),
+    /// What a reload would do.
+    Plan,
     /// The routes within these prefixes, and every change of them; `io/http` makes questions of it.
     Watch(Vec<IpNet>),
 }
@@ -97,11 +100,37 @@ pub enum Question {
     },
 }
 
+/// How to reload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reload {
+    /// Sessions that stand may end.
+    pub allow_reset: bool,
+    /// Unless it is confirmed within so many seconds, the earlier configuration comes back.
+    pub confirm_within_s: Option<u64>,
+}
+
+/// An answer to [`Request::Plan`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// The file that was read.
+    pub file: String,
+    /// In a few words.
+    pub summary: String,
+    /// Why the reload is refused unless sessions may end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// All of it.
+    #[serde(flatten)]
+    pub plan: crate::plan::Plan,
+}
+
 /// What may be ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Read the configuration again and apply what changed.
-    Reload,
+    Reload(Reload),
+    /// What was reloaded to be confirmed stays.
+    ConfirmReload,
     /// Cease, withdraw, remove the routes, end.
     Stop,
     /// Ask a peer for its routes again and tell it ours, or reset its session.
@@ -268,6 +297,8 @@ pub enum Body {
     Dump(TableDump),
     /// To [`Question::Fib`].
     Fib(Box<Kernel>),
+    /// To [`Request::Plan`].
+    Plan(Box<Planned>),
     /// To [`Question::Metrics`]: no JSON, the text as it is.
     Metrics {
         /// Prometheus' text format.
@@ -319,6 +350,7 @@ impl Answer {
             | Body::Observers(_)
             | Body::Rpki(_)
             | Body::Bfd(_)
+            | Body::Plan(_)
             | Body::Metrics { .. }
             | Body::Done(_)
             | Body::Refused(_) => None,

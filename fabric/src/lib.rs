@@ -12,6 +12,7 @@ pub mod link;
 pub mod lldp;
 pub mod metrics;
 pub mod node;
+pub mod plan;
 pub mod ra;
 pub mod show;
 pub mod trial;

@@ -1,6 +1,8 @@
 //! The `weft` binary: reads the command line and calls the library.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to a person")]
 
+#[path = "main/reload.rs"]
+mod reload;
 #[path = "main/route.rs"]
 mod route;
 
@@ -89,7 +91,7 @@ enum Verb {
         target: String,
     },
     /// Apply the changed configuration file; peers that did not change notice nothing
-    Reload,
+    Reload(reload::Reload),
     /// End the daemon: Cease to every peer, routes removed; returns when it is gone
     Stop,
     /// Ask a peer for its routes again and tell it ours again
@@ -322,7 +324,7 @@ fn main() -> ExitCode {
         Verb::External(words) => return external(&words),
         Verb::Show(show) => shown(show),
         Verb::Explain { target } => verbs::Verb::Explain(target),
-        Verb::Reload => verbs::Verb::Reload,
+        Verb::Reload(wanted) => reload::verb(&wanted),
         Verb::Stop => verbs::Verb::Stop,
         Verb::Route(wanted) => route::verb(wanted),
         Verb::Vip(Vip::Set { name, state }) => verbs::Verb::SetVip(name, state == UpDown::Up),

@@ -14,6 +14,7 @@ mod import;
 mod leases;
 mod lldp;
 mod observe;
+mod probation;
 mod reload;
 mod sources;
 mod vip;
@@ -34,7 +35,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv6Addr, SocketAddr};
 use weft_bgp::event::Event;
 use weft_bgp::speaker::{self, FibChange, ForeignRoute, LinkState, Speaker};
-use weft_bgp::time::Instant;
+use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::{ConnId, IfIndex, IpNet, PeerId};
 
 /// Something happened.
@@ -92,6 +93,12 @@ pub enum Input {
     ForeignRoutes(Vec<ForeignRoute>),
     /// A new configuration.
     Reload(Box<NodeConfig>),
+    /// A new configuration that goes again unless it is confirmed within this time.
+    Try(Box<NodeConfig>, Duration),
+    /// What is tried stays.
+    Confirm,
+    /// The configuration of before, after `Output::RollBack`.
+    RollBack(Box<NodeConfig>),
     /// The end.
     Shutdown {
         /// `true`: tell the peers and take the addresses away; `false`: a restart is meant, keep everything (RFC 4724).
@@ -134,6 +141,8 @@ pub enum Output {
     Event(Event),
     /// Likewise, of a service address.
     Vip(crate::vip::Event),
+    /// Nobody confirmed the configuration: hand back what `take_earlier` yields, as `Input::RollBack`.
+    RollBack,
 }
 
 /// A line of the history.
@@ -146,6 +155,8 @@ pub enum Happened {
     Vip(crate::vip::Event),
     /// With BFD to a peer.
     Bfd(crate::bfd::Event),
+    /// With the configuration.
+    Configuration(crate::plan::Event),
 }
 
 /// A node. See [`Input`] and [`Output`].
@@ -170,6 +181,7 @@ pub struct Node {
     vips: Vips,
     leases: leases::Leases,
     import_left_out: usize,
+    reloads: probation::Reloads,
 }
 
 impl Happened {
@@ -178,7 +190,7 @@ impl Happened {
     pub const fn bfd_peer(&self) -> Option<PeerId> {
         match self {
             Self::Bfd(crate::bfd::Event::Bfd { peer, .. }) => Some(*peer),
-            Self::Bgp(_) | Self::Vip(_) => None,
+            Self::Bgp(_) | Self::Vip(_) | Self::Configuration(_) => None,
         }
     }
 
@@ -186,7 +198,7 @@ impl Happened {
     const fn peer(&self) -> Option<PeerId> {
         match self {
             Self::Bgp(event) => event.peer(),
-            Self::Vip(_) => None,
+            Self::Vip(_) | Self::Configuration(_) => None,
             Self::Bfd(crate::bfd::Event::Bfd { peer, .. }) => Some(*peer),
         }
     }
@@ -214,6 +226,7 @@ impl Node {
             vips: Vips::default(),
             leases: leases::Leases::default(),
             import_left_out: 0,
+            reloads: probation::Reloads::default(),
             config,
         };
         node.originate_all(now, Source::Configured, node.config.originate.clone());
@@ -244,7 +257,10 @@ impl Node {
             Input::Vip(input) => self.serve(now, input),
             Input::Imported(imported) => self.imported(now, imported),
             Input::ForeignRoutes(routes) => self.speaker.handle(now, speaker::Input::ForeignRoutes(routes)),
-            Input::Reload(config) => self.reload(now, *config),
+            Input::Reload(config) => self.reload(now, *config, None),
+            Input::Try(config, within) => self.reload(now, *config, Some(within)),
+            Input::Confirm => self.confirm(now),
+            Input::RollBack(config) => self.roll_back(now, *config),
             Input::Shutdown { cease } => self.shutdown(now, cease),
             Input::Tick => {
                 if self.ra.next_timeout().is_some_and(|(at, _)| at <= now) {
@@ -256,6 +272,7 @@ impl Node {
                 self.wiring_tick(now);
                 self.bfd_tick(now);
                 self.end_leases(now);
+                self.probation_tick(now);
                 if self.vips.next_timeout().is_some_and(|(at, _)| at <= now) {
                     self.serve(now, crate::vip::Input::Tick);
                 }
@@ -294,7 +311,8 @@ impl Node {
     /// When to call with [`Input::Tick`], and who asked.
     #[must_use]
     pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
-        let own = [self.vips.next_timeout(), self.leases.next_timeout(), self.wiring_timeout()];
+        let own =
+            [self.vips.next_timeout(), self.leases.next_timeout(), self.wiring_timeout(), self.probation_timeout()];
         let all = [self.speaker.next_timeout(), self.ra.next_timeout(), self.bfd_timeout()];
         all.into_iter().chain(own).flatten().min()
     }

@@ -11,6 +11,7 @@ pub mod mrt;
 pub mod neighbors;
 pub mod observers;
 pub mod originated;
+pub mod plan;
 pub mod policy;
 pub mod routes;
 pub mod rpki;

@@ -414,6 +414,12 @@ impl Sim {
                     let (name, run) = (order.name, order.run);
                     self.handle(node, Input::Vip(vip::Input::Checked { name, run, outcome: Ok(()) }));
                 }
+                Output::RollBack => {
+                    let daemon = self.machines[node.0].daemon.as_mut();
+                    if let Some(earlier) = daemon.and_then(weft_fabric::node::Node::take_earlier) {
+                        self.handle(node, Input::RollBack(earlier));
+                    }
+                }
                 Output::Vip(event) => {
                     let name = &self.machines[node.0].name;
                     self.trace.line(self.now, name, format_args!("{event:?}"));

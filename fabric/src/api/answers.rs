@@ -2,6 +2,7 @@
 
 use crate::lldp::Heard;
 use crate::node::Happened;
+use crate::plan::Outcome;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use weft_bgp::peer::{MessageRecord, Transition};
@@ -28,6 +29,21 @@ pub struct Version {
     pub asn: u32,
     /// Our identifier.
     pub router_id: Ipv4Addr,
+    /// The last reload since the start, and what came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<LastReload>,
+}
+
+/// The last reload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastReload {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Seconds ago.
+    pub ago_s: u64,
+    /// Seconds left to confirm it; without that the earlier configuration comes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_within_s: Option<u64>,
 }
 
 /// A number for each family.

@@ -3,8 +3,8 @@
 
 use super::answers::{
     AddPathUse, Address, Bgp, BgpPath, BgpRoute, Explanation, Happening, Health, History, Interface, Interfaces,
-    Neighbor, NeighborHistory, NeighborPolicy, Neighbors, Observers, PerFamily, Policy, Refusal, Refused, Route,
-    Routes, Rpki, RpkiCache, RuleHits, Told, Version, Via,
+    LastReload, Neighbor, NeighborHistory, NeighborPolicy, Neighbors, Observers, PerFamily, Policy, Refusal, Refused,
+    Route, Routes, Rpki, RpkiCache, RuleHits, Told, Version, Via,
 };
 use super::{Answer, Body, Question, Selection, Surroundings, Target, bfd, dump};
 use crate::bfd::Event as BfdEvent;
@@ -68,6 +68,11 @@ fn version(node: &Node, now: Instant, around: &Surroundings) -> Version {
         role: config.role.map(|role| role.to_string()),
         asn: config.speaker.asn.0,
         router_id: config.speaker.router_id,
+        reload: node.last_reload().map(|(at, outcome)| LastReload {
+            outcome,
+            ago_s: now.since(at).as_secs(),
+            confirm_within_s: node.unconfirmed(now).map(|left| left.as_secs()),
+        }),
     }
 }
 
@@ -379,6 +384,7 @@ fn happening(now: Instant, entry: &Entry, name: impl Fn(PeerId) -> String) -> Ha
             Happened::Bgp(event) => sentence(event, name),
             Happened::Vip(vip::Event::Vip { name, state, reason }) => format!("vip {name}: {state}: {reason}"),
             Happened::Bfd(event) => bfd_sentence(event),
+            Happened::Configuration(event) => event.sentence(),
         },
         event: entry.event.clone(),
     }

@@ -2,7 +2,7 @@
 //! queries may say. Strict: an unknown parameter is refused by name.
 
 use super::originated;
-use super::{Command, Question, Refusal, Request, Selection, Target};
+use super::{Command, Question, Refusal, Reload, Request, Selection, Target};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::collections::BTreeMap;
 use weft_bgp::types::IpNet;
@@ -11,6 +11,8 @@ use weft_bgp::types::IpNet;
 const DEFAULT_LIMIT: usize = 1_000;
 /// Most routes in one answer: while the daemon's loop gathers them, it sends no keepalive.
 pub const MAX_LIMIT: usize = 2_000;
+/// Longest time within which a reload may be confirmed: whoever is away longer has forgotten it.
+pub const CONFIRM_MAX_S: u64 = 86_400;
 /// Prefixes of one watch: the pools of an address plan, of both families.
 const WITHIN_MAX: usize = 64;
 /// What stays readable in a query.
@@ -37,7 +39,7 @@ pub fn query(value: &str) -> String {
 /// With 400 for a query that cannot be understood, 404 for a path that does not exist behind this door, 405 for the wrong method.
 pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal> {
     let (path, text) = target.split_once('?').unwrap_or((target, ""));
-    let commands = ["/v1/reload", "/v1/stop", "/v1/clear", "/v1/vips/set"];
+    let commands = ["/v1/reload", "/v1/reload/confirm", "/v1/stop", "/v1/clear", "/v1/vips/set"];
     let known = match door {
         Door::Local => path.starts_with("/v1/"),
         Door::Metrics => ["/metrics", "/healthz"].contains(&path),
@@ -75,7 +77,9 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
         "/v1/policy" => Request::Show(Question::Policy),
         "/v1/health" | "/healthz" => Request::Show(Question::Health),
         "/v1/metrics" | "/metrics" => Request::Show(Question::Metrics),
-        "/v1/reload" => Request::Do(Command::Reload),
+        "/v1/plan" => Request::Plan,
+        "/v1/reload" => Request::Do(reload(&mut query)?),
+        "/v1/reload/confirm" => Request::Do(Command::ConfirmReload),
         "/v1/stop" => Request::Do(Command::Stop),
         "/v1/clear" => Request::Do(clear(&mut query)?),
         _ => return Err(unknown_path(door, path)),
@@ -90,7 +94,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
 fn unknown_path(door: Door, path: &str) -> Refusal {
     let remedy = match door {
         Door::Local => {
-            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, watch/routes, dump, observers, rpki, fib, vips, originated, interfaces, explain, history, policy, health, metrics; POST /v1/ reload, stop, clear, vips/set, routes; DELETE /v1/routes"
+            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, watch/routes, dump, observers, rpki, fib, vips, originated, interfaces, explain, history, policy, health, plan, metrics; POST /v1/ reload, reload/confirm, stop, clear, vips/set, routes; DELETE /v1/routes"
         }
         Door::Metrics => "GET /metrics or /healthz; everything else is answered on the unix socket only",
     };
@@ -140,6 +144,19 @@ fn no_prefix(name: &str, text: &str) -> Refusal {
 fn clear(query: &mut Query) -> Result<Command, Refusal> {
     let peer = query.needed("peer")?;
     Ok(Command::Clear { peer, hard: flag(query, "hard")? })
+}
+
+fn reload(query: &mut Query) -> Result<Command, Refusal> {
+    let allow_reset = flag(query, "allow_reset")?;
+    let confirm_within_s = match query.take("confirm_within_s") {
+        Some(text) => {
+            let seconds = text.parse().ok().filter(|seconds| (1..=CONFIRM_MAX_S).contains(seconds));
+            let error = format!("confirm_within_s={text} is not possible");
+            Some(seconds.ok_or_else(|| Refusal::new(400, error, format!("write a number of 1..={CONFIRM_MAX_S}")))?)
+        }
+        None => None,
+    };
+    Ok(Command::Reload(Reload { allow_reset, confirm_within_s }))
 }
 
 fn flag(query: &mut Query, name: &str) -> Result<bool, Refusal> {
@@ -224,6 +241,9 @@ mod tests {
             (Door::Local, "GET", "/v1/watch/routes?within=10.69.0.1/16,fd00:69::/48"),
             (Door::Local, "POST", "/v1/stop"),
             (Door::Local, "POST", "/v1/reload"),
+            (Door::Local, "POST", "/v1/reload?allow_reset=true&confirm_within_s=60"),
+            (Door::Local, "POST", "/v1/reload/confirm"),
+            (Door::Local, "GET", "/v1/plan"),
             (Door::Metrics, "GET", "/metrics"),
             (Door::Metrics, "GET", "/healthz"),
             // refused
@@ -232,6 +252,8 @@ mod tests {
             (Door::Local, "GET", "/v1/watch/routes?within=10.69.0.0"),
             (Door::Metrics, "GET", "/v1/watch/routes?within=10.69.0.0/16"),
             (Door::Local, "POST", "/v1/routes"),
+            (Door::Local, "POST", "/v1/reload?confirm_within_s=0"),
+            (Door::Metrics, "GET", "/v1/plan"),
             (Door::Local, "GET", "/v1/routes?limit=0"),
             (Door::Local, "GET", "/v1/routes?limit=2001"),
             (Door::Local, "GET", "/v1/routes?limit=-1"),

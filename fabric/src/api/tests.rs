@@ -9,6 +9,7 @@
 //! ```
 
 mod originated;
+mod reload;
 mod vips;
 
 use super::*;
@@ -161,6 +162,7 @@ impl Plant {
                 | Output::RemoveAddress(_)
                 | Output::Check(_)
                 | Output::Vip(_)
+                | Output::RollBack
                 | Output::Event(_) => {}
             }
         }
@@ -210,6 +212,12 @@ impl Plant {
             self.now = self.now.max(when);
             self.handle(at, Input::Tick);
         }
+    }
+
+    /// What a reload of the file as it is would do.
+    pub(crate) fn planned(&self, at: usize) -> Planned {
+        let plan = self.nodes[at].plan(self.nodes[at].config()).0;
+        Planned { file: "weft.yaml".to_owned(), summary: plan.summary(), refused: plan.refusal(), plan }
     }
 
     pub(crate) fn ask(&self, at: usize, question: &Question) -> Answer {

@@ -11,6 +11,7 @@
 
 mod aloud;
 mod ask;
+mod foresee;
 mod life;
 
 use super::auth::Keys;
@@ -31,6 +32,7 @@ use crate::fib::FibReport;
 use crate::node::{Imported, Input, Node, Output};
 use crate::vip;
 use anyhow::Context as _;
+use foresee::Changing;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -155,6 +157,7 @@ struct Daemon {
     fib_ready: bool,
     /// What an earlier run left in the kernel goes as soon as the kernel holds what is wanted now.
     sweep: bool,
+    changing: Changing,
     ending: Option<Ending>,
 }
 
@@ -230,6 +233,7 @@ impl Daemon {
             batches: VecDeque::new(),
             fib_ready: false,
             sweep: false,
+            changing: Changing::default(),
             ending: None,
         })
     }
@@ -269,11 +273,12 @@ impl Daemon {
                 Some(ask) = self.sources.asks.recv() => self.on_ask(ask),
                 Some((ask, counts)) = self.sources.counted.recv() => self.on_counted(ask, counts),
                 // Nothing of all that, even after everybody had the chance to say so.
-                () = tokio::task::yield_now(), if has_work || self.conns.has_turns() => self.write(),
+                () = tokio::task::yield_now(), if has_work || self.changing.is_foreseeing() || self.conns.has_turns() => self.write(),
             }
             if has_work {
                 self.handle(Input::Tick);
             }
+            self.foresee_on();
             if self.conns.has_turns() {
                 let now = self.clock.now();
                 if now >= *self.waiting.get_or_insert(now) + HEAR_FIRST {
@@ -305,6 +310,7 @@ impl Daemon {
                 Output::Check(order) => self.checks.start(order),
                 Output::Event(event) => self.on_event(&event),
                 Output::Vip(event) => aloud::log_vip(&event),
+                Output::RollBack => self.roll_back(),
             }
             self.install();
         }

@@ -417,6 +417,7 @@ fn render(door: Door, answer: &Answer) -> Response<Full<Bytes>> {
         | Body::Observers(_)
         | Body::Rpki(_)
         | Body::Bfd(_)
+        | Body::Plan(_)
         | Body::Done(_) => reply(StatusCode::OK, "application/json", line(serde_json::to_vec(answer))),
     }
 }

@@ -3,8 +3,8 @@
 use super::client::{Client, ClientError};
 use super::files;
 use crate::api::{
-    self, BfdSessions, Bgp, Explanation, History, Interfaces, Kernel, Neighbors, Observers, Originated, Policy, Routes,
-    Rpki, Version, Vips,
+    self, BfdSessions, Bgp, Explanation, History, Interfaces, Kernel, Neighbors, Observers, Originated, Planned,
+    Policy, Routes, Rpki, Version, Vips,
 };
 use crate::show;
 use serde::de::DeserializeOwned;
@@ -67,8 +67,12 @@ pub enum Verb {
     SetVip(String, bool),
     /// One prefix.
     Explain(String),
-    /// Apply the changed configuration.
-    Reload,
+    /// Say what applying the changed configuration would do.
+    Plan,
+    /// Apply it.
+    Reload(api::Reload),
+    /// What was applied to be confirmed stays.
+    ConfirmReload,
     /// End.
     Stop,
     /// Refresh or reset a peer.
@@ -208,7 +212,12 @@ pub fn run(verb: &Verb, socket: &Path, form: Form, out: &mut impl Write) -> Resu
         }
         Verb::Policy => simple(&client, "/v1/policy", form, out, |_, answer: &Policy| show::policy::text(answer)),
         Verb::Explain(target) => explain(&client, target, form, out),
-        Verb::Reload => order(&client, "/v1/reload", form, out),
+        Verb::Plan => simple(&client, "/v1/plan", form, out, |_, answer: &Planned| show::plan::text(answer)),
+        Verb::Reload(how) => {
+            let within = how.confirm_within_s.map(|seconds| format!("&confirm_within_s={seconds}")).unwrap_or_default();
+            order(&client, &format!("/v1/reload?allow_reset={}{within}", how.allow_reset), form, out)
+        }
+        Verb::ConfirmReload => order(&client, "/v1/reload/confirm", form, out),
         Verb::Stop => stop(&client, form, out),
         Verb::Clear(peer, hard) => {
             order(&client, &format!("/v1/clear?peer={}&hard={hard}", api::query(peer)), form, out)

@@ -1,10 +1,11 @@
 //! What a new configuration changes in a running node: only that. Peers are compared by name; one that did not change hears nothing.
+//! [`Node::plan`] says beforehand what [`Input::Reload`](super::Input) does: both ask the same comparison.
 
 use super::{Node, NodeConfig, Output, Source};
+use crate::plan::{self, Plan};
 use crate::vip;
-use std::sync::Arc;
 use weft_bgp::peer::{Endpoint, PeerConfig};
-use weft_bgp::speaker::{self, SpeakerConfig};
+use weft_bgp::speaker::{self, Forecast, PeerStep, Reconfiguration, Step};
 use weft_bgp::time::Instant;
 use weft_bgp::types::PeerId;
 
@@ -22,32 +23,57 @@ impl Node {
         self.speaker.handle(now, speaker::Input::SetDynamicRanges(ranges));
     }
 
-    /// Puts a new configuration into force.
-    pub(super) fn reload(&mut self, now: Instant, mut new: NodeConfig) {
-        if self.stopped {
-            return;
-        }
+    /// What a new configuration would do, and a forecast of routes to be carried on with [`Self::forecast_on`]. Nothing happens yet.
+    #[must_use]
+    pub fn plan(&self, new: &NodeConfig) -> (Plan, Forecast) {
+        let step = self.step(new);
+        let steps = self.speaker.foresee(&step);
+        (plan::compare(&self.config, new, &steps), self.speaker.forecast(&step, &steps))
+    }
+
+    /// One slice more of a forecast; true: it is over.
+    pub fn forecast_on(&self, forecast: &mut Forecast) -> bool {
+        self.speaker.forecast_on(forecast)
+    }
+
+    /// A new configuration as the speaker compares it. Ids of new peers are those that they will have.
+    fn step(&self, new: &NodeConfig) -> Reconfiguration {
+        let mut config = new.speaker.clone();
         // These belong to the run, not to the file.
-        new.speaker.seed = self.config.speaker.seed;
-        new.speaker.restarting = self.config.speaker.restarting;
+        config.seed = self.config.speaker.seed;
+        config.restarting = self.config.speaker.restarting;
+        if !self.started {
+            // Peers come with the first picture of the links.
+            return Reconfiguration { config, peers: Vec::new(), gone: Vec::new(), ranges: None };
+        }
+        let gone = self.peers.iter().filter(|(name, _)| !new.peers.iter().any(|peer| peer.name == **name));
+        let differing = new.peers.iter().filter(|peer| !self.config.peers.contains(peer));
+        let fresh = (self.next_peer..).map(|id| PeerId(id % FIRST_DYNAMIC));
+        let mut fresh = fresh.filter(|id| !self.peers.values().any(|known| known == id));
+        let ids = differing.filter_map(|peer| Some((self.peer(&peer.name).or_else(|| fresh.next())?, peer.clone())));
+        Reconfiguration {
+            config,
+            peers: ids.collect(),
+            gone: gone.map(|(_, id)| *id).collect(),
+            ranges: (self.config.dynamic != new.dynamic).then(|| new.dynamic.clone()),
+        }
+    }
+
+    /// Puts a new configuration into force; the one of before, and what changed in a few words.
+    pub(super) fn apply(&mut self, now: Instant, mut new: NodeConfig) -> Option<(NodeConfig, String)> {
+        if self.stopped {
+            return None;
+        }
+        let step = self.step(&new);
+        new.speaker = step.config.clone();
         let old = std::mem::replace(&mut self.config, new);
         self.bfd.is_dirty = true;
-        // Policies first: a peer may name one that is new.
-        if old.speaker.policies != self.config.speaker.policies {
-            let policies = Arc::clone(&self.config.speaker.policies);
-            self.speaker.set_policies(now, policies);
-        }
-        if differs(&old.speaker, &self.config.speaker) {
-            self.speaker.set_config(now, self.config.speaker.clone());
-        }
+        let steps = self.reload_speaker(now, step);
         if old.originate != self.config.originate {
             self.originate_all(now, Source::Configured, self.config.originate.clone());
         }
         if old.import != self.config.import {
             self.import_connected(now);
-        }
-        if self.started {
-            self.reload_peers(now, &old);
         }
         if self.started && old.vips != self.config.vips {
             self.serve(now, vip::Input::Configure(self.config.vips.clone()));
@@ -58,27 +84,30 @@ impl Node {
             self.want_addresses();
             self.watch(now);
         }
+        let summary = plan::compare(&old, &self.config, &steps).summary();
+        Some((old, summary))
     }
 
-    fn reload_peers(&mut self, now: Instant, old: &NodeConfig) {
-        let gone = old.peers.iter().filter(|peer| !self.config.peers.iter().any(|new| new.name == peer.name));
-        let gone: Vec<PeerId> = gone.filter_map(|peer| self.peers.remove(&peer.name)).collect();
-        for peer in gone {
-            self.established.remove(&peer);
-            self.speaker.handle(now, speaker::Input::RemovePeer { peer });
+    fn reload_speaker(&mut self, now: Instant, step: Reconfiguration) -> Vec<PeerStep> {
+        for peer in &step.gone {
+            self.peers.retain(|_, id| id != peer);
+            self.established.remove(peer);
         }
-        for config in self.config.peers.clone() {
-            if !old.peers.contains(&config) {
-                self.set_peer(now, config);
+        for (id, config) in &step.peers {
+            self.peers.insert(config.name.clone(), *id);
+            self.next_peer = self.next_peer.max(id.0 + 1);
+        }
+        let steps = self.speaker.reconfigure(now, step);
+        for step in steps.iter().filter(|step| step.step != Step::Nothing) {
+            let config = self.config.peers.iter().find(|peer| peer.name == step.name);
+            if let Some(Endpoint::Interface(name)) = config.map(|config| config.endpoint.clone()) {
+                self.remind(now, step.peer, &name);
             }
         }
-        if old.dynamic != self.config.dynamic {
-            let ranges = self.config.dynamic.clone();
-            self.speaker.handle(now, speaker::Input::SetDynamicRanges(ranges));
-        }
+        steps
     }
 
-    /// Adds or changes a peer. Its id stays the same as long as its name does.
+    /// Adds a peer. Its id stays the same as long as its name does.
     fn set_peer(&mut self, now: Instant, config: PeerConfig) {
         let peer = self.peers.get(&config.name).copied().unwrap_or_else(|| {
             let fresh = PeerId(self.next_peer % FIRST_DYNAMIC);
@@ -95,11 +124,4 @@ impl Node {
             self.remind(now, peer, &interface);
         }
     }
-}
-
-/// Whether the speaker must be told, policies apart.
-fn differs(old: &SpeakerConfig, new: &SpeakerConfig) -> bool {
-    (old.asn, old.router_id, old.cluster_id, old.multipath) != (new.asn, new.router_id, new.cluster_id, new.multipath)
-        || (old.advertise_after_install, old.hold_back_ms) != (new.advertise_after_install, new.hold_back_ms)
-        || old.aggregates != new.aggregates
 }

@@ -1,7 +1,24 @@
 //! `show version`: what runs, since when, from which file.
 
 use super::{duration, render, table};
-use crate::api::Version;
+use crate::api::{LastReload, Version};
+use crate::plan::Outcome;
+
+/// What came of the last reload.
+fn last(reload: &LastReload) -> String {
+    let ago = format!("{} ago", duration(reload.ago_s));
+    match (reload.outcome, reload.confirm_within_s) {
+        (Outcome::OnProbation, Some(left)) => {
+            let left = duration(left);
+            format!("{ago}; the earlier configuration comes back in {left} unless `weft reload --confirm` comes")
+        }
+        (Outcome::Reloaded | Outcome::OnProbation, _) => ago,
+        (Outcome::Confirmed, _) => format!("confirmed {ago}"),
+        (Outcome::RolledBack, _) => {
+            format!("not confirmed: the earlier configuration is back since {ago}, the file is another one")
+        }
+    }
+}
 
 /// Facts about the daemon.
 #[must_use]
@@ -19,6 +36,9 @@ pub fn text(node: &str, answer: &Version) -> String {
         ("running for", duration(answer.uptime_s)),
     ] {
         lines.add_row([name.to_owned(), value]);
+    }
+    if let Some(reload) = &answer.reload {
+        lines.add_row(["last reload".to_owned(), last(reload)]);
     }
     render(&lines, 0)
 }

@@ -40,7 +40,11 @@ impl Lone {
                 self.node.release_all(self.now, &owner);
                 Ok(())
             }
-            Command::Reload | Command::Stop | Command::Clear { .. } | Command::SetVip { .. } => panic!("{command:?}"),
+            Command::Reload(_)
+            | Command::ConfirmReload
+            | Command::Stop
+            | Command::Clear { .. }
+            | Command::SetVip { .. } => panic!("{command:?}"),
         }
     }
 

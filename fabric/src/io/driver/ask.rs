@@ -31,6 +31,7 @@ impl Daemon {
                 // Who does not wait for the answer any more does not miss it.
                 let _ = ask.reply.send(answer);
             }
+            Request::Plan => self.foresee(ask.reply),
             // The server makes questions of it; nobody is told anything by dropping it but that.
             Request::Watch(_) => {}
         }
@@ -93,21 +94,14 @@ impl Daemon {
 
     fn carry_out(&mut self, command: &Command) -> Answer {
         match command {
-            Command::Reload => match self.reload() {
-                Ok(()) => {
-                    tracing::info!(file = %self.path.display(), "configuration reloaded");
-                    Answer::done(&self.node, format!("{} is in force", self.path.display()))
-                }
-                Err(error) => {
-                    tracing::error!("configuration not reloaded, the old one stays in force: {error}");
-                    let refusal = Refusal {
-                        status: 422,
-                        error,
-                        remedy: Some("the old configuration stays in force; mend the file and reload".to_owned()),
-                    };
-                    Answer::refused(&self.node, refusal)
-                }
-            },
+            Command::Reload(how) => {
+                let done = self.reload(*how);
+                self.said(done)
+            }
+            Command::ConfirmReload => {
+                let done = self.confirm();
+                self.said(done)
+            }
             Command::Stop => {
                 self.ending = Some(Ending::Stop);
                 Answer::done(&self.node, "stopping: sessions end with Cease, routes and addresses go")
@@ -116,6 +110,13 @@ impl Daemon {
             Command::AddRoute(lease) => self.add_route(lease),
             Command::RemoveRoutes { owner, prefix } => self.remove_routes(owner, prefix.as_ref()),
             Command::SetVip { name, up } => self.set_vip(name, *up),
+        }
+    }
+
+    fn said(&self, done: Result<String, Refusal>) -> Answer {
+        match done {
+            Ok(done) => Answer::done(&self.node, done),
+            Err(refusal) => Answer::refused(&self.node, refusal),
         }
     }
 

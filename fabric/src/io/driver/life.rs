@@ -1,33 +1,118 @@
 //! How the daemon changes and ends: a new configuration, a restart that nobody notices, a stop that leaves nothing behind.
 
 use super::{Daemon, Ending, PICTURES};
-use crate::config;
+use crate::api::{Refusal, Reload};
+use crate::config::{self, NodeConfig};
 use crate::io::auth::Keys;
 use crate::io::netlink;
 use crate::io::raw::{self, Code};
 use crate::node::{Imported, Input};
 use tokio::sync::mpsc;
+use weft_bgp::time::Duration;
 
 impl Daemon {
-    /// A failed reload changes nothing.
+    /// A failed reload changes nothing. A signal has no options: it ends no session that stands.
     pub(super) fn on_sighup(&mut self) {
-        match self.reload() {
-            Ok(()) => tracing::info!(file = %self.path.display(), "configuration reloaded"),
-            Err(error) => tracing::error!("configuration not reloaded, the old one stays in force: {error}"),
-        }
+        // Both ways it is in the log.
+        let _ = self.reload(Reload::default());
     }
 
-    /// Reads the file again and puts it into force.
-    pub(super) fn reload(&mut self) -> Result<(), String> {
-        let new = config::load(&self.path).and_then(|config| config.node()).map_err(|error| error.to_string())?;
-        let old = self.node.config();
-        if new.api != old.api {
-            return Err("`api` changed, which takes effect at the next start only: restart the daemon".to_owned());
+    /// Reads the file again and puts it into force; what was done, as a sentence.
+    pub(super) fn reload(&mut self, how: Reload) -> Result<String, Refusal> {
+        let done = self.try_reload(how);
+        let file = self.path.display();
+        match &done {
+            Ok(done) => tracing::info!(%file, "{done}"),
+            Err(refusal) => {
+                tracing::error!(%file, "configuration not reloaded, the old one stays in force: {}", refusal.error)
+            }
         }
+        done
+    }
+
+    fn try_reload(&mut self, how: Reload) -> Result<String, Refusal> {
+        if let Some(left) = self.node.unconfirmed(self.clock.now()) {
+            let error = format!("the configuration in force waits for its confirmation, {} s more", left.as_secs());
+            return Err(Refusal::new(
+                409,
+                error,
+                "`weft reload --confirm` keeps it; without that the earlier one comes back, and then reload again",
+            ));
+        }
+        let new = self.read()?;
+        let keys = Keys::load(&new).map_err(mend)?;
+        let (plan, _) = self.node.plan(&new);
+        if let Some(error) = plan.refusal().filter(|_| !how.allow_reset) {
+            let remedy = "`weft reload --plan` shows all of it; `weft reload --allow-reset` does it";
+            return Err(Refusal::new(409, error, remedy));
+        }
+        let file = self.path.display().to_string();
+        if plan.is_empty() && keys == self.keys && new.policy == self.node.config().policy {
+            return Ok(format!("{file}: nothing is different"));
+        }
+        let summary = if plan.is_empty() { "keys or unused policies".to_owned() } else { plan.summary() };
+        let within = how.confirm_within_s.map(Duration::from_secs);
+        self.changing.earlier_keys = within.map(|_| self.keys.clone());
+        self.apply(new, keys, |new| match within {
+            Some(within) => Input::Try(new, within),
+            None => Input::Reload(new),
+        });
+        Ok(match within {
+            Some(within) => {
+                let seconds = within.as_secs();
+                format!(
+                    "{file} is in force: {summary}; it goes again unless `weft reload --confirm` comes within {seconds} s"
+                )
+            }
+            None => format!("{file} is in force: {summary}"),
+        })
+    }
+
+    /// What is tried stays.
+    pub(super) fn confirm(&mut self) -> Result<String, Refusal> {
+        if self.node.unconfirmed(self.clock.now()).is_none() {
+            return Err(Refusal::new(
+                409,
+                "no configuration waits for a confirmation",
+                "`weft show history` says what became of the last one",
+            ));
+        }
+        self.changing.earlier_keys = None;
+        self.handle(Input::Confirm);
+        tracing::info!("configuration confirmed");
+        Ok("the configuration in force is confirmed".to_owned())
+    }
+
+    /// Nobody confirmed it.
+    pub(super) fn roll_back(&mut self) {
+        let Some(earlier) = self.node.take_earlier() else {
+            return;
+        };
+        let keys = self.changing.earlier_keys.take().unwrap_or_else(|| self.keys.clone());
+        self.apply(*earlier, keys, Input::RollBack);
+        tracing::warn!(
+            file = %self.path.display(),
+            "configuration not confirmed in time: the earlier one is in force again, and the file is not what runs"
+        );
+    }
+
+    /// The file as it is now.
+    pub(super) fn read(&self) -> Result<NodeConfig, Refusal> {
+        let new = config::load(&self.path).and_then(|config| config.node()).map_err(|error| mend(error.to_string()))?;
+        if new.api != self.node.config().api {
+            return Err(mend(
+                "`api` changed, which takes effect at the next start only: restart the daemon".to_owned(),
+            ));
+        }
+        Ok(new)
+    }
+
+    /// Puts a configuration into force that was found good.
+    fn apply(&mut self, new: NodeConfig, keys: Keys, input: impl FnOnce(Box<NodeConfig>) -> Input) {
+        let old = self.node.config();
         let imports = new.import.kernel != old.import.kernel || new.fib.protocol != old.fib.protocol;
         let place = |fib: &config::FibConfig| (fib.table, fib.protocol);
         let (looked_at, to_look_at) = (place(&old.fib), place(&new.fib));
-        let keys = Keys::load(&new)?;
         if new.fib != old.fib {
             self.kernel.reconfigure(new.fib.clone());
         }
@@ -39,7 +124,7 @@ impl Daemon {
             self.listeners.set_keys(&self.conns, &self.keys, links);
             self.conns.set_keys(|remote| self.keys.of(remote, links).cloned());
         }
-        self.handle(Input::Reload(Box::new(new)));
+        self.handle(input(Box::new(new)));
         if imports && let Err(error) = self.start_import() {
             tracing::error!(%error, "routes of other software are not announced");
         }
@@ -55,7 +140,6 @@ impl Daemon {
             self.caches.start(self.clock.now(), &mut self.node);
         }
         let_go_of_code();
-        Ok(())
     }
 
     /// Begins to read other software's routes as the configuration says; those of before are replaced by the first answer.
@@ -102,6 +186,11 @@ impl Daemon {
         self.server.finish().await;
         tracing::info!(cease, routes_kept = keep, "weft ends");
     }
+}
+
+/// A file that cannot be put into force.
+fn mend(error: String) -> Refusal {
+    Refusal::new(422, error, "the old configuration stays in force; mend the file and reload")
 }
 
 /// What only a start or a reload needs, reading a configuration above all, is most of the code that was touched: it is not to stay

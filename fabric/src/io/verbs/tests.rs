@@ -81,6 +81,7 @@ fn reply(plant: &Plant, at: usize, request: &Request) -> Answer {
             Answer::new("host", Body::Refused(Refusal::new(404, "there is no peer `nobody`", "look")))
         }
         Request::Do(command) => Answer::new("host", Body::Done(Done { done: format!("{command:?}") })),
+        Request::Plan => Answer::new("host", Body::Plan(Box::new(plant.planned(at)))),
         Request::Watch(_) => panic!("the server makes questions of it"),
     }
 }
@@ -101,7 +102,9 @@ fn every_verb_prints_a_table_and_json() {
         (Verb::History, "At ", "history"),
         (Verb::Policy, "Neighbor ", "neighbors"),
         (Verb::Explain("10.72.0.0/16".to_owned()), "10.72.0.0/16  installed", "paths"),
-        (Verb::Reload, "host: Reload", "done"),
+        (Verb::Plan, "weft.yaml: nothing is different\n4 neighbors: nothing\n", "peers"),
+        (Verb::Reload(api::Reload::default()), "host: Reload", "done"),
+        (Verb::ConfirmReload, "host: ConfirmReload", "done"),
         (Verb::Clear("tor1".to_owned(), true), "host: Clear { peer: \"tor1\", hard: true }", "done"),
     ] {
         let text = daemon.table(&verb);
