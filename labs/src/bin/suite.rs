@@ -20,6 +20,8 @@ mod inventory;
 mod netboot;
 #[path = "../suite/packages.rs"]
 mod packages;
+#[path = "../suite/reload.rs"]
+mod reload;
 #[path = "../suite/run.rs"]
 mod run;
 #[path = "../suite/stages.rs"]

@@ -8,6 +8,7 @@ use crate::count::{Outcome, libtest};
 use crate::deploy;
 use crate::interop;
 use crate::netboot;
+use crate::reload;
 use crate::run::{Context, find_program};
 use crate::vip;
 
@@ -59,6 +60,11 @@ pub(crate) const STAGES: &[Stage] = &[
         name: "vip",
         about: "service addresses that follow their checks; who announces what is not his",
         run: vip::vip,
+    },
+    Stage {
+        name: "reload",
+        about: "changed configurations beside BIRD: planned, refused, tried, undone",
+        run: reload::reload,
     },
     Stage {
         name: "interop",

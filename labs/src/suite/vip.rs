@@ -83,7 +83,7 @@ impl Lab<'_> {
     }
 
     /// What a daemon answers to a verb, as JSON.
-    fn ask(&self, node: &str, words: &[&str]) -> io::Result<Value> {
+    pub(crate) fn ask(&self, node: &str, words: &[&str]) -> io::Result<Value> {
         let place = format!("{}/{node}", self.name);
         let mut command = self.context.command(&self.folder.join("weft"), &["--lab", &place, "--output", "json"]);
         let output = command.args(words).stdin(Stdio::null()).output()?;
