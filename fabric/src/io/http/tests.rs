@@ -43,10 +43,7 @@ fn start(folder: &Folder) -> Server {
                     kernel_waiting: 0,
                     kernel_refused: 0,
                 }),
-                other @ (api::Request::Show(_)
-                | api::Request::Do(_)
-                | api::Request::Plan
-                | api::Request::Watch(_)) => {
+                other @ (api::Request::Show(_) | api::Request::Do(_) | api::Request::Plan | api::Request::Watch(_)) => {
                     Body::Done(Done { done: format!("{other:?}") })
                 }
             };
