@@ -12,6 +12,7 @@ mod answers;
 mod bfd;
 mod build;
 mod dump;
+mod health;
 mod kernel;
 mod originated;
 mod target;
@@ -77,7 +78,7 @@ pub enum Question {
     History,
     /// The policy as written, and who is under it.
     Policy,
-    /// Whether the daemon has converged.
+    /// Whether the daemon has converged, and what its checks say.
     Health,
     /// BMP collectors and dumps of messages.
     Observers,
@@ -212,6 +213,8 @@ pub struct Surroundings {
     pub kernel: Option<KernelCounts>,
     /// Who observes.
     pub observers: Vec<Observer>,
+    /// All that the kernel's thread reports, where it was asked.
+    pub fib: Option<crate::fib::FibReport>,
     /// What BFD's thread reports, if there is one.
     pub bfd: Option<crate::io::bfd::Report>,
 }

@@ -7,6 +7,7 @@ pub mod bfd;
 pub mod config;
 pub mod doctor;
 pub mod fib;
+pub mod health;
 pub mod io;
 pub mod link;
 pub mod lldp;

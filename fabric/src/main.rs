@@ -1,10 +1,14 @@
 //! The `weft` binary: reads the command line and calls the library.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to a person")]
 
+#[path = "main/mrt.rs"]
+mod mrt;
 #[path = "main/reload.rs"]
 mod reload;
 #[path = "main/route.rs"]
 mod route;
+#[path = "main/show.rs"]
+mod show_verbs;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -17,11 +21,10 @@ use std::process::ExitCode;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
-use weft_bgp::time::Duration;
-use weft_bgp::types::{Asn, IpNet};
+use weft_bgp::types::IpNet;
 use weft_bgp::wire::community::ExtCommunity;
 use weft_fabric::config;
-use weft_fabric::io::{doctor, mrt, verbs};
+use weft_fabric::io::{doctor, verbs};
 use weft_fabric::show;
 use weft_fabric::trial::{self, Trial};
 
@@ -44,12 +47,14 @@ struct Arguments {
     verb: Verb,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Output {
     /// For people
     Table,
     /// For programs; the schema is in the README
     Json,
+    /// With the keys of FRR's JSON: show summary, neighbors, bgp and routes
+    Frr,
 }
 
 #[derive(Debug, Subcommand)]
@@ -83,7 +88,9 @@ enum Verb {
     Policy(Policy),
     /// Show what the daemon knows
     #[command(subcommand)]
-    Show(Show),
+    Show(show_verbs::Show),
+    /// Look at everything that can go wrong: what is well, what is not, and what to do about it; exit code 1 if something is bad
+    Health,
     /// Say everything about an address or prefix: which paths, why these, what the kernel holds, who was told
     Explain {
         /// As 10.69.3.5 or 10.69.3.0/24
@@ -111,7 +118,7 @@ enum Verb {
     Route(route::Route),
     /// Read, write and replay MRT dumps (RFC 6396); files may be compressed with gzip or bzip2
     #[command(subcommand)]
-    Mrt(Mrt),
+    Mrt(mrt::Mrt),
     /// Print the completion script of a shell
     Completions {
         /// Which shell
@@ -138,55 +145,6 @@ enum Vip {
 enum UpDown {
     Up,
     Down,
-}
-
-#[derive(Debug, Subcommand)]
-enum Mrt {
-    /// Print a dump, a line for each path, message and state change (--output json: a document for each)
-    Show {
-        /// The dump
-        file: PathBuf,
-        /// Stop after so many lines
-        #[arg(long, value_name = "NUMBER")]
-        limit: Option<u64>,
-    },
-    /// Write the daemon's table, as it is after the import policies, as TABLE_DUMP_V2
-    Dump {
-        /// The file; it is replaced when the dump is whole
-        file: PathBuf,
-    },
-    /// Tell a BGP speaker what a dump holds, as its peer, and stay until the session ends
-    Replay(Replay),
-}
-
-#[derive(Debug, clap::Args)]
-struct Replay {
-    /// The dump: of a table, of messages, or both
-    file: PathBuf,
-    /// Where the speaker is, as 10.0.0.1 or `[fd00::1]:1179`
-    #[arg(long, value_name = "ADDRESS", value_parser = endpoint)]
-    to: std::net::SocketAddr,
-    /// Our AS; put in front of every path, unless the speaker is in it too
-    #[arg(long, value_name = "NUMBER")]
-    asn: u32,
-    /// Our address, also the next hop [default: the system's choice]
-    #[arg(long, value_name = "ADDRESS")]
-    from: Option<IpAddr>,
-    /// Our BGP identifier
-    #[arg(long, value_name = "ADDRESS", default_value = "192.0.2.1")]
-    router_id: std::net::Ipv4Addr,
-    /// Tell the routes of this peer of a table dump, by its index [default: the first path of every prefix]
-    #[arg(long, value_name = "NUMBER")]
-    peer: Option<u16>,
-    /// End the session so many seconds after everything was told
-    #[arg(long, value_name = "SECONDS")]
-    stay_s: Option<u64>,
-}
-
-/// An address, with a port or without.
-fn endpoint(text: &str) -> Result<std::net::SocketAddr, String> {
-    let address = text.parse().map(|address: IpAddr| std::net::SocketAddr::new(address, 179));
-    address.or_else(|_| text.parse()).map_err(|_| "write 10.0.0.1, 10.0.0.1:179 or [fd00::1]:179".to_owned())
 }
 
 #[derive(Debug, Subcommand)]
@@ -253,76 +211,21 @@ fn ext_community(text: &str) -> Result<ExtCommunity, String> {
         .map_err(|()| "write rt:65000:1, ro:10.0.0.1:1, link-bandwidth:64600:10G or 0x with 16 digits".to_owned())
 }
 
-#[derive(Debug, Subcommand)]
-enum Show {
-    /// BGP neighbors, or everything about one
-    #[command(alias = "neighbours", alias = "neighbor", alias = "neighbour")]
-    Neighbors {
-        /// Its name or address
-        name: Option<String>,
-        /// Its last states and messages
-        #[arg(long, requires = "name")]
-        history: bool,
-    },
-    /// Paths of every prefix, and which of them are used
-    Bgp {
-        /// One prefix, or the address it covers
-        #[arg(value_name = "ADDRESS|PREFIX")]
-        prefix: Option<String>,
-        /// Stop after so many prefixes
-        #[arg(long, value_name = "NUMBER", conflicts_with = "prefix")]
-        limit: Option<usize>,
-    },
-    /// Where packets go, and whether the kernel holds it
-    #[command(alias = "route")]
-    Routes {
-        /// One prefix, or the address it covers
-        #[arg(value_name = "ADDRESS|PREFIX")]
-        prefix: Option<String>,
-        /// Stop after so many prefixes
-        #[arg(long, value_name = "NUMBER", conflicts_with = "prefix")]
-        limit: Option<usize>,
-    },
-    /// What the kernel holds of ours, what it refused, and who disturbs it
-    #[command(alias = "kernel")]
-    Fib {
-        /// Compare a fresh dump of the kernel with what is wanted; exit code 1 if they differ
-        #[arg(long)]
-        diff: bool,
-    },
-    /// Links, their addresses, and who is on them
-    #[command(alias = "interface")]
-    Interfaces,
-    /// What runs, since when, from which file
-    Version,
-    /// The last events
-    History,
-    /// Policies, and who is under which
-    Policy,
-    /// BMP collectors and dumps of messages, and whether they keep up
-    Observers,
-    /// RPKI caches, and how much each knows
-    Rpki,
-    /// BFD sessions, and what they found
-    Bfd,
-    /// Service addresses, whether they are announced, and why
-    #[command(alias = "vip")]
-    Vips,
-}
-
 fn main() -> ExitCode {
     let Arguments { lab, socket, output, verb } = Arguments::parse();
+    if output == Output::Frr {
+        return as_frr(verb, socket.as_deref(), lab.as_deref());
+    }
     let asked = match verb {
         Verb::Daemon { config } => return daemon(&config),
         Verb::Check { config } => return check(&config),
         Verb::Doctor { config, fix, root } => return examine(&config, fix, &root, output),
         Verb::Policy(Policy::Test(test)) => return test_policy(*test, output),
-        Verb::Mrt(Mrt::Show { file, limit }) => return mrt_show(&file, limit, output),
-        Verb::Mrt(Mrt::Replay(replay)) => return mrt_replay(&replay),
-        Verb::Mrt(Mrt::Dump { file }) => return mrt_dump(&file, socket.as_deref(), lab.as_deref()),
+        Verb::Mrt(wanted) => return mrt::run(wanted, output, socket.as_deref(), lab.as_deref()),
         Verb::Completions { shell } => return completions(shell),
         Verb::External(words) => return external(&words),
-        Verb::Show(show) => shown(show),
+        Verb::Show(wanted) => show_verbs::verb(wanted),
+        Verb::Health => verbs::Verb::Health(true),
         Verb::Explain { target } => verbs::Verb::Explain(target),
         Verb::Reload(wanted) => reload::verb(&wanted),
         Verb::Stop => verbs::Verb::Stop,
@@ -330,8 +233,28 @@ fn main() -> ExitCode {
         Verb::Vip(Vip::Set { name, state }) => verbs::Verb::SetVip(name, state == UpDown::Up),
         Verb::Clear { peer, hard } => verbs::Verb::Clear(peer, hard),
     };
-    match verbs::socket(socket.as_deref(), lab.as_deref()) {
-        Ok(socket) => ask(&asked, &socket, output),
+    answer(&asked, socket.as_deref(), lab.as_deref(), output)
+}
+
+/// FRR's documents are few; nothing else pretends to be one.
+fn as_frr(verb: Verb, socket: Option<&Path>, lab: Option<&str>) -> ExitCode {
+    let document = if let Verb::Show(wanted) = verb { show_verbs::frr(wanted) } else { None };
+    match document {
+        Some(asked) => answer(&asked, socket, lab, Output::Frr),
+        None => {
+            eprintln!(
+                "weft: FRR's keys are known for `show summary`, `show neighbors [NAME]`, `show bgp [PREFIX]` and `show routes [PREFIX]`\n  \
+                 remedy: use --output json here"
+            );
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Finds the daemon, asks it and prints.
+fn answer(asked: &verbs::Verb, socket: Option<&Path>, lab: Option<&str>, output: Output) -> ExitCode {
+    match verbs::socket(socket, lab) {
+        Ok(socket) => ask(asked, &socket, output),
         Err(error) => {
             eprintln!("weft: {error}");
             ExitCode::from(2)
@@ -342,71 +265,7 @@ fn main() -> ExitCode {
 fn form(output: Output) -> verbs::Form {
     match output {
         Output::Table => verbs::Form::Table,
-        Output::Json => verbs::Form::Json,
-    }
-}
-
-/// Prints a dump; 1 if part of it could not be read.
-fn mrt_show(file: &Path, limit: Option<u64>, output: Output) -> ExitCode {
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let complain = |damage| eprintln!("weft: {damage}");
-    let shown = mrt::verbs::show(file, form(output), limit, &mut out, complain);
-    match shown.and_then(|counts| Ok((counts, out.flush()?))) {
-        Ok((counts, ())) if counts.left_out == 0 => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            let closed = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
-            if error.downcast_ref().is_some_and(closed) {
-                return ExitCode::SUCCESS;
-            }
-            eprintln!("weft: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn mrt_dump(file: &Path, socket: Option<&Path>, lab: Option<&str>) -> ExitCode {
-    let socket = match verbs::socket(socket, lab) {
-        Ok(socket) => socket,
-        Err(error) => {
-            eprintln!("weft: {error}");
-            return ExitCode::from(2);
-        }
-    };
-    match mrt::verbs::dump(&socket, file) {
-        Ok(counts) => {
-            println!("{}: {} prefixes, {} paths left out", file.display(), counts.done, counts.left_out);
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("weft: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn mrt_replay(replay: &Replay) -> ExitCode {
-    let wanted = mrt::replay::Replay {
-        to: replay.to,
-        from: replay.from,
-        asn: Asn(replay.asn),
-        router_id: replay.router_id,
-        peer: replay.peer,
-        stay: replay.stay_s.map(Duration::from_secs),
-    };
-    let done = mrt::replay::run(&replay.file, &wanted, |told| {
-        let mrt::replay::Told { octets, prefixes, messages, untold, took } = told;
-        println!(
-            "told {prefixes} prefixes of tables and {messages} messages, {octets} octets in {:.3} s; {untold} could not be told",
-            took.as_secs_f64()
-        );
-    });
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("weft: {error:#}");
-            ExitCode::FAILURE
-        }
+        Output::Json | Output::Frr => verbs::Form::Json,
     }
 }
 
@@ -420,25 +279,6 @@ fn completions(shell: Shell) -> ExitCode {
     }
 }
 
-fn shown(show: Show) -> verbs::Verb {
-    match show {
-        Show::Neighbors { name: Some(name), history: true } => verbs::Verb::NeighborHistory(name),
-        Show::Neighbors { name, history: _ } => verbs::Verb::Neighbors(name),
-        Show::Bgp { prefix, limit } => verbs::Verb::Bgp(prefix, limit),
-        Show::Routes { prefix, limit } => verbs::Verb::Routes(prefix, limit),
-        Show::Fib { diff } => verbs::Verb::Fib(diff),
-        Show::Interfaces => verbs::Verb::Interfaces,
-        Show::Version => verbs::Verb::Version,
-        Show::History => verbs::Verb::History,
-        Show::Policy => verbs::Verb::Policy,
-        Show::Observers => verbs::Verb::Observers,
-        Show::Rpki => verbs::Verb::Rpki,
-        Show::Bfd => verbs::Verb::Bfd,
-        Show::Vips => verbs::Verb::Vips,
-    }
-}
-
-/// Asks the daemon and prints what it says.
 fn ask(verb: &verbs::Verb, socket: &Path, output: Output) -> ExitCode {
     let form = form(output);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
@@ -528,7 +368,7 @@ fn test_policy(test: Test, output: Output) -> ExitCode {
         Ok(report) => {
             match output {
                 Output::Table => print!("{report}"),
-                Output::Json => println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default()),
+                Output::Json | Output::Frr => println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default()),
             }
             ExitCode::SUCCESS
         }
@@ -558,7 +398,7 @@ fn examine(config: &Path, fix: bool, root: &Path, output: Output) -> ExitCode {
                 println!("`weft doctor --fix` sets these; in /etc/sysctl.d/90-weft.conf they stay:\n{lines}");
             }
         }
-        Output::Json => {
+        Output::Json | Output::Frr => {
             let document = serde_json::json!({ "schema": weft_fabric::api::SCHEMA, "done": done, "report": report });
             println!("{document:#}");
         }

@@ -5,6 +5,8 @@ pub mod bgp;
 pub mod doctor;
 pub mod explain;
 pub mod fib;
+pub mod frr;
+pub mod health;
 pub mod history;
 pub mod interfaces;
 pub mod mrt;

@@ -104,6 +104,12 @@ impl NextHops {
         self.slots[id.0 as usize].key.next_hop
     }
 
+    /// Those that paths have and that lead nowhere: the next hop, and how many paths.
+    pub fn unresolved(&self) -> impl Iterator<Item = (NextHop, u32)> {
+        let nowhere = |slot: &&Slot| slot.holders > 0 && slot.resolved.is_none();
+        self.slots.iter().filter(nowhere).map(|slot| (slot.key.next_hop, slot.holders))
+    }
+
     /// Where it leads now, if it can be reached.
     #[must_use]
     pub fn resolved(&self, id: HopId) -> Option<Hop> {
@@ -260,8 +266,10 @@ mod tests {
         assert_eq!(hops.resolved(far).unwrap().link, IfIndex(2));
         assert_eq!(hops.set_links(links(&[(2, &["10.0.0.1/8"])])), [near]);
         assert_eq!(hops.resolved(near).unwrap().link, IfIndex(2));
+        assert_eq!(hops.unresolved().next(), None);
         assert_eq!(hops.set_links(Vec::new()), [near, far]);
         assert_eq!(hops.resolved(near), None);
+        assert_eq!(hops.unresolved().collect::<Vec<_>>(), [(at("10.1.0.9"), 1), (at("10.2.0.9"), 1)]);
     }
 
     #[test]

@@ -204,6 +204,14 @@ impl Speaker {
         }
     }
 
+    /// Next hops of peers' paths that lead nowhere (RFC 4271 §9.1.2.1), with the number of paths of each.
+    #[must_use]
+    pub fn unresolved_next_hops(&self) -> Vec<(IpAddr, u32)> {
+        let all = self.table.hops.unresolved().map(|(next_hop, paths)| (next_hop.addr, paths));
+        // Routes of our own have our identifier there.
+        all.filter(|(address, _)| *address != IpAddr::V4(self.config.router_id)).collect()
+    }
+
     fn route(&self, entry: &Entry<'_>) -> RouteInfo {
         let ranking = self.table.ranking(entry.paths);
         let held_back = self.table.why_held_back(entry).map(|why| why.to_string());

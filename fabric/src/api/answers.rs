@@ -1,5 +1,6 @@
 //! The shapes of the answers: plain data, the same for the JSON and for the tables.
 
+use crate::health::Check;
 use crate::lldp::Heard;
 use crate::node::Happened;
 use crate::plan::Outcome;
@@ -486,6 +487,9 @@ pub struct Health {
     pub kernel_waiting: u64,
     /// Prefixes that the kernel refused.
     pub kernel_refused: u64,
+    /// What was looked at, always in the same order.
+    #[serde(default)]
+    pub checks: Vec<Check>,
 }
 
 /// Route origin validation.

@@ -2,9 +2,9 @@
 //! and links, or by a page of the table, so that no question can hold up the daemon's loop.
 
 use super::answers::{
-    AddPathUse, Address, Bgp, BgpPath, BgpRoute, Explanation, Happening, Health, History, Interface, Interfaces,
-    LastReload, Neighbor, NeighborHistory, NeighborPolicy, Neighbors, Observers, PerFamily, Policy, Refusal, Refused,
-    Route, Routes, Rpki, RpkiCache, RuleHits, Told, Version, Via,
+    AddPathUse, Address, Bgp, BgpPath, BgpRoute, Explanation, Happening, History, Interface, Interfaces, LastReload,
+    Neighbor, NeighborHistory, NeighborPolicy, Neighbors, Observers, PerFamily, Policy, Refusal, Refused, Route,
+    Routes, Rpki, RpkiCache, RuleHits, Told, Version, Via,
 };
 use super::{Answer, Body, Question, Selection, Surroundings, Target, bfd, dump};
 use crate::bfd::Event as BfdEvent;
@@ -35,7 +35,7 @@ pub fn answer(node: &Node, now: Instant, around: &Surroundings, question: &Quest
         Question::Explain(target) => Body::Explain(Box::new(explain(node, now, *target))),
         Question::History => Body::History(history(node, now)),
         Question::Policy => Body::Policy(policy(node)),
-        Question::Health => Body::Health(health(node, now)),
+        Question::Health => Body::Health(super::health::health(node, now, around)),
         Question::Originated => Body::Originated(super::originated::originated(node, now)),
         Question::Vips => Body::Vips(super::vips::vips(node, now)),
         Question::Rpki => Body::Rpki(rpki(node, now)),
@@ -76,7 +76,7 @@ fn version(node: &Node, now: Instant, around: &Surroundings) -> Version {
     }
 }
 
-fn neighbors(node: &Node, now: Instant) -> Neighbors {
+pub(super) fn neighbors(node: &Node, now: Instant) -> Neighbors {
     let speaker = &node.config().speaker;
     Neighbors {
         asn: speaker.asn.0,
@@ -288,7 +288,7 @@ fn paths(node: &Node, now: Instant, infos: Vec<PathInfo>) -> Vec<BgpPath> {
     all
 }
 
-fn interfaces(node: &Node, now: Instant) -> Interfaces {
+pub(super) fn interfaces(node: &Node, now: Instant) -> Interfaces {
     let peers = node.speaker().neighbors(now);
     let one = |link: &LinkInfo| {
         let on_link = |info: &&NeighborInfo| match configured(node, info).map(|config| &config.endpoint) {
@@ -447,29 +447,7 @@ fn policy(node: &Node) -> Policy {
     }
 }
 
-fn rpki(node: &Node, now: Instant) -> Rpki {
+pub(super) fn rpki(node: &Node, now: Instant) -> Rpki {
     let caches = node.config().rpki.iter().zip(node.speaker().caches(now));
     Rpki { caches: caches.map(|(address, info)| RpkiCache { address: *address, info }).collect() }
-}
-
-fn health(node: &Node, now: Instant) -> Health {
-    let summary = node.speaker().summary();
-    let all = node.speaker().neighbors(now);
-    let established = all.iter().filter(|peer| peer.state == ESTABLISHED).count();
-    let reason = if !summary.converged {
-        Some(format!("waiting for End-of-RIB of {}", summary.waiting_for.join(", ")))
-    } else if established == 0 && !all.is_empty() {
-        Some(format!("no session: none of {} neighbors is Established", all.len()))
-    } else {
-        None
-    };
-    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    Health {
-        healthy: reason.is_none(),
-        reason,
-        established: count(established),
-        neighbors: count(all.len()),
-        kernel_waiting: summary.fib_changes_waiting,
-        kernel_refused: summary.fib_failed,
-    }
 }

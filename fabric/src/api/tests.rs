@@ -227,6 +227,7 @@ impl Plant {
             resident_bytes: Some(6_000_000),
             kernel: Some(KernelCounts { routes: 3, nexthops: 4, ..KernelCounts::default() }),
             observers: Vec::new(),
+            fib: Some(crate::fib::FibReport { install: true, routes: 3, ..crate::fib::FibReport::default() }),
             bfd: None,
         };
         answer(&self.nodes[at], self.now, &around, question)
@@ -343,6 +344,7 @@ fn tables_say_what_the_answers_say() {
             Question::Interfaces,
             Question::History,
             Question::Policy,
+            Question::Health,
         ] {
             let answer = plant.ask(at, &question);
             all.push_str(&format!("--- {question:?} on {}\n{}", answer.node, table_of(&question, &answer)));
@@ -378,7 +380,8 @@ fn table_of(question: &Question, answer: &Answer) -> String {
         Question::Rpki => show::rpki::table_of(&read(value)),
         Question::Bfd => show::bfd::table_of(&read(value)),
         Question::Fib { .. } => show::fib::text(&read(value)),
-        Question::Health | Question::Dump(_) | Question::Metrics => panic!("{question:?} has no table"),
+        Question::Health => show::health::text(node, &read(value)),
+        Question::Dump(_) | Question::Metrics => panic!("{question:?} has no table"),
     }
 }
 

@@ -1,12 +1,16 @@
 //! What each verb of the command line does: asks the daemon, prints its answer as a table or as the JSON that came.
 
+mod frr;
+
 use super::client::{Client, ClientError};
 use super::files;
 use crate::api::{
-    self, BfdSessions, Bgp, Explanation, History, Interfaces, Kernel, Neighbors, Observers, Originated, Planned,
-    Policy, Routes, Rpki, Version, Vips,
+    self, BfdSessions, Bgp, Explanation, Health, History, Interfaces, Kernel, Neighbors, Observers, Originated,
+    Planned, Policy, Routes, Rpki, Version, Vips,
 };
+use crate::health::State;
 use crate::show;
+pub use frr::Frr;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::io::{self, Write};
@@ -51,6 +55,8 @@ pub enum Verb {
     Policy,
     /// Collectors and dumps.
     Observers,
+    /// Every check; with a verdict: what is bad is exit code 1.
+    Health(bool),
     /// RPKI caches.
     Rpki,
     /// `show bfd`.
@@ -59,6 +65,8 @@ pub enum Verb {
     Vips,
     /// What we originate.
     Originated,
+    /// One of FRR's documents.
+    Frr(Frr),
     /// Announce a route.
     AddRoute(NewRoute),
     /// No longer: an owner's prefix, or all of his.
@@ -191,11 +199,13 @@ pub fn run(verb: &Verb, socket: &Path, form: Form, out: &mut impl Write) -> Resu
             simple(&client, "/v1/history", form, out, |_, answer: &History| show::history::table_of(answer))
         }
         Verb::Bfd => simple(&client, "/v1/bfd", form, out, |_, answer: &BfdSessions| show::bfd::table_of(answer)),
+        Verb::Health(verdict) => health(&client, *verdict, form, out),
         Verb::Rpki => simple(&client, "/v1/rpki", form, out, |_, answer: &Rpki| show::rpki::table_of(answer)),
         Verb::Vips => simple(&client, "/v1/vips", form, out, |_, answer: &Vips| show::vips::table_of(answer)),
         Verb::Originated => {
             simple(&client, "/v1/originated", form, out, |_, answer: &Originated| show::originated::table_of(answer))
         }
+        Verb::Frr(wanted) => frr::run(&client, wanted, out),
         Verb::AddRoute(route) => order(&client, &route.target(), form, out),
         Verb::RemoveRoutes(owner, prefix) => {
             let prefix = prefix.as_ref().map(|prefix| format!("&prefix={}", api::query(prefix)));
@@ -252,6 +262,23 @@ fn fib(client: &Client, diff: bool, form: Form, out: &mut impl Write) -> Result<
     if reply.body.diff.is_some_and(|diff| !diff.is_clean()) {
         out.flush()?;
         return Err(VerbError::Unknown(format!("{}: the kernel is not as wanted", reply.node)));
+    }
+    Ok(())
+}
+
+/// As fib: what is bad is the exit code 1, where a verdict is wanted.
+fn health(client: &Client, verdict: bool, form: Form, out: &mut impl Write) -> Result<(), VerbError> {
+    let text = client.text("/v1/health")?;
+    let reply = client.read::<Health>(&text)?;
+    match form {
+        Form::Json => out.write_all(text.as_bytes())?,
+        Form::Table => out.write_all(show::health::text(&reply.node, &reply.body).as_bytes())?,
+    }
+    let bad: Vec<&str> =
+        reply.body.checks.iter().filter(|check| check.state == State::Bad).map(|check| check.name.as_str()).collect();
+    if verdict && !bad.is_empty() {
+        out.flush()?;
+        return Err(VerbError::Unknown(format!("{}: bad: {}", reply.node, bad.join(", "))));
     }
     Ok(())
 }

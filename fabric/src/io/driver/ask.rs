@@ -87,6 +87,7 @@ impl Daemon {
             pid: std::process::id(),
             resident_bytes: resident_bytes(),
             kernel: counts.fib.as_ref().map(Into::into),
+            fib: counts.fib,
             bfd: counts.bfd,
             observers: self.observers.status(&self.node),
         }

@@ -42,6 +42,7 @@ fn start(folder: &Folder) -> Server {
                     neighbors: 1,
                     kernel_waiting: 0,
                     kernel_refused: 0,
+                    checks: Vec::new(),
                 }),
                 other @ (api::Request::Show(_) | api::Request::Do(_) | api::Request::Plan | api::Request::Watch(_)) => {
                     Body::Done(Done { done: format!("{other:?}") })

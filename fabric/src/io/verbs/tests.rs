@@ -101,6 +101,8 @@ fn every_verb_prints_a_table_and_json() {
         (Verb::Version, "node ", "version"),
         (Verb::History, "At ", "history"),
         (Verb::Policy, "Neighbor ", "neighbors"),
+        (Verb::Health(false), "ok    convergence", "checks"),
+        (Verb::Health(true), "ok    convergence", "checks"),
         (Verb::Explain("10.72.0.0/16".to_owned()), "10.72.0.0/16  installed", "paths"),
         (Verb::Plan, "weft.yaml: nothing is different\n4 neighbors: nothing\n", "peers"),
         (Verb::Reload(api::Reload::default()), "host: Reload", "done"),
@@ -115,6 +117,15 @@ fn every_verb_prints_a_table_and_json() {
     }
     assert_eq!(daemon.json(&Verb::Routes(None, Some(2)))["routes"].as_array().unwrap().len(), 2);
     assert_eq!(daemon.json(&Verb::Neighbors(named("spine")))["neighbors"][0]["router_id"], "10.69.255.101");
+}
+
+#[test]
+fn what_is_bad_is_an_exit_code_of_health_alone() {
+    // The second node's address is on no interface.
+    let daemon = Daemon::start("health", 1, converged);
+    let error = daemon.run(&Verb::Health(true), Form::Table).unwrap_err();
+    assert_eq!((error.exit_code(), error.to_string().as_str()), (1, "tor1: bad: addresses"));
+    assert!(daemon.table(&Verb::Health(false)).contains("remedy: "));
 }
 
 #[test]
