@@ -6,6 +6,7 @@
 //! POST /v1/…  ──▶ target::parse ──▶ Request::Do(Command)    ──▶ the daemon's loop ──▶ Answer::done
 //! GET /v1/plan        ──▶ Request::Plan ──▶ the daemon's loop, in slices ──▶ Answer
 //! GET /v1/watch/routes ──▶ Request::Watch(prefixes) ──▶ questions, again and again ──▶ lines of JSON
+//! GET /v1/watch/events ──▶ Request::Watch(kinds)    ──▶ what the loop says meanwhile ──▶ lines of JSON
 //! ```
 
 mod answers;
@@ -27,7 +28,7 @@ pub use answers::{
 };
 pub use bfd::{BfdSession, BfdSessions};
 pub(crate) use build::ESTABLISHED;
-pub use build::{answer, find_peer};
+pub use build::{answer, find_peer, sentence_of};
 pub use dump::{TableDump, TablePath, TablePeer, TableRoute};
 pub use kernel::{Kernel, kernel_sentence};
 pub use originated::{Originated, OriginatedRoute, refusal};
@@ -35,6 +36,7 @@ pub use target::{CONFIRM_MAX_S, Door, MAX_LIMIT, parse, query};
 pub use vips::{Vip, Vips};
 pub use weft_bgp::speaker::ToldPath;
 
+use crate::news::Kind;
 use crate::node::{Lease, Node};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -53,8 +55,17 @@ pub enum Request {
     Do(Command),
     /// What a reload would do.
     Plan,
-    /// The routes within these prefixes, and every change of them; `io/http` makes questions of it.
-    Watch(Vec<IpNet>),
+    /// What has no end; `io/http` follows it.
+    Watch(Watch),
+}
+
+/// What may be followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// The routes within these prefixes, and every change of them.
+    Routes(Vec<IpNet>),
+    /// Events of these kinds, from now on.
+    Events(Vec<Kind>),
 }
 
 /// What may be asked.

@@ -12,6 +12,7 @@ pub mod io;
 pub mod link;
 pub mod lldp;
 pub mod metrics;
+pub mod news;
 pub mod node;
 pub mod plan;
 pub mod ra;

@@ -10,6 +10,7 @@ mod route;
 #[path = "main/show.rs"]
 mod show_verbs;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::ffi::OsString;
@@ -25,6 +26,7 @@ use weft_bgp::types::IpNet;
 use weft_bgp::wire::community::ExtCommunity;
 use weft_fabric::config;
 use weft_fabric::io::{doctor, verbs};
+use weft_fabric::news::Kind;
 use weft_fabric::show;
 use weft_fabric::trial::{self, Trial};
 
@@ -91,6 +93,12 @@ enum Verb {
     Show(show_verbs::Show),
     /// Look at everything that can go wrong: what is well, what is not, and what to do about it; exit code 1 if something is bad
     Health,
+    /// Say what happens as it happens, until Ctrl-C: a line for each event (--output json: a document for each)
+    Monitor {
+        /// Only events of these kinds
+        #[arg(value_name = "KIND", value_parser = kinds())]
+        kinds: Vec<Kind>,
+    },
     /// Say everything about an address or prefix: which paths, why these, what the kernel holds, who was told
     Explain {
         /// As 10.69.3.5 or 10.69.3.0/24
@@ -198,6 +206,11 @@ enum Origin {
     Incomplete,
 }
 
+/// The kinds of events by their names.
+fn kinds() -> impl TypedValueParser<Value = Kind> {
+    PossibleValuesParser::new(Kind::ALL.map(Kind::name)).try_map(|name| name.parse::<Kind>())
+}
+
 fn community(text: &str) -> Result<config::Community, String> {
     config::Community::parse(text).ok_or_else(|| "write 64600:1, or a name such as no-export".to_owned())
 }
@@ -226,6 +239,7 @@ fn main() -> ExitCode {
         Verb::External(words) => return external(&words),
         Verb::Show(wanted) => show_verbs::verb(wanted),
         Verb::Health => verbs::Verb::Health(true),
+        Verb::Monitor { kinds } => verbs::Verb::Monitor(kinds),
         Verb::Explain { target } => verbs::Verb::Explain(target),
         Verb::Reload(wanted) => reload::verb(&wanted),
         Verb::Stop => verbs::Verb::Stop,

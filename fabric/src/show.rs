@@ -9,6 +9,7 @@ pub mod frr;
 pub mod health;
 pub mod history;
 pub mod interfaces;
+pub mod monitor;
 pub mod mrt;
 pub mod neighbors;
 pub mod observers;

@@ -380,13 +380,19 @@ fn happening(now: Instant, entry: &Entry, name: impl Fn(PeerId) -> String) -> Ha
         ago_ms: now.0.saturating_sub(entry.at.0) / 1_000_000,
         times: entry.times,
         since_ms: entry.since.0 / 1_000_000,
-        text: match &entry.event {
-            Happened::Bgp(event) => sentence(event, name),
-            Happened::Vip(vip::Event::Vip { name, state, reason }) => format!("vip {name}: {state}: {reason}"),
-            Happened::Bfd(event) => bfd_sentence(event),
-            Happened::Configuration(event) => event.sentence(),
-        },
+        text: sentence_of(&entry.event, name),
         event: entry.event.clone(),
+    }
+}
+
+/// An event as a sentence; `name` is that of a peer.
+#[must_use]
+pub fn sentence_of(happened: &Happened, name: impl Fn(PeerId) -> String) -> String {
+    match happened {
+        Happened::Bgp(event) => sentence(event, name),
+        Happened::Vip(vip::Event::Vip { name, state, reason }) => format!("vip {name}: {state}: {reason}"),
+        Happened::Bfd(event) => bfd_sentence(event),
+        Happened::Configuration(event) => event.sentence(),
     }
 }
 

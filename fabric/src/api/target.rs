@@ -2,7 +2,8 @@
 //! queries may say. Strict: an unknown parameter is refused by name.
 
 use super::originated;
-use super::{Command, Question, Refusal, Reload, Request, Selection, Target};
+use super::{Command, Question, Refusal, Reload, Request, Selection, Target, Watch};
+use crate::news::Kind;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::collections::BTreeMap;
 use weft_bgp::types::IpNet;
@@ -62,7 +63,8 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
         "/v1/routes" if method == "DELETE" => Request::Do(originated::remove(&mut query)?),
         "/v1/routes" => Request::Show(Question::Routes(selection(&mut query)?)),
         "/v1/bgp" => Request::Show(Question::Bgp(selection(&mut query)?)),
-        "/v1/watch/routes" => Request::Watch(within(&query.needed("within")?)?),
+        "/v1/watch/routes" => Request::Watch(Watch::Routes(within(&query.needed("within")?)?)),
+        "/v1/watch/events" => Request::Watch(Watch::Events(kinds(query.take("kinds"))?)),
         "/v1/rpki" => Request::Show(Question::Rpki),
         "/v1/bfd" => Request::Show(Question::Bfd),
         "/v1/originated" => Request::Show(Question::Originated),
@@ -94,7 +96,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
 fn unknown_path(door: Door, path: &str) -> Refusal {
     let remedy = match door {
         Door::Local => {
-            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, watch/routes, dump, observers, rpki, fib, vips, originated, interfaces, explain, history, policy, health, plan, metrics; POST /v1/ reload, reload/confirm, stop, clear, vips/set, routes; DELETE /v1/routes"
+            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, watch/routes, watch/events, dump, observers, rpki, fib, vips, originated, interfaces, explain, history, policy, health, plan, metrics; POST /v1/ reload, reload/confirm, stop, clear, vips/set, routes; DELETE /v1/routes"
         }
         Door::Metrics => "GET /metrics or /healthz; everything else is answered on the unix socket only",
     };
@@ -129,6 +131,16 @@ fn within(text: &str) -> Result<Vec<IpNet>, Refusal> {
         return Err(Refusal::new(400, format!("`within` has {} prefixes", all.len()), remedy));
     }
     Ok(all)
+}
+
+/// The kinds of a watch of events: all unless said.
+fn kinds(text: Option<String>) -> Result<Vec<Kind>, Refusal> {
+    let Some(text) = text else {
+        return Ok(Kind::ALL.to_vec());
+    };
+    let read =
+        |one: &str| one.parse().map_err(|remedy: String| Refusal::new(400, format!("kinds=`{one}` is none"), remedy));
+    text.split(',').map(read).collect()
 }
 
 fn target_of(text: &str) -> Result<Target, Refusal> {
@@ -239,6 +251,8 @@ mod tests {
             (Door::Local, "POST", "/v1/clear?peer=spine%201&hard=true"),
             (Door::Local, "POST", "/v1/clear?peer=tor1"),
             (Door::Local, "GET", "/v1/watch/routes?within=10.69.0.1/16,fd00:69::/48"),
+            (Door::Local, "GET", "/v1/watch/events"),
+            (Door::Local, "GET", "/v1/watch/events?kinds=peers,routes"),
             (Door::Local, "POST", "/v1/stop"),
             (Door::Local, "POST", "/v1/reload"),
             (Door::Local, "POST", "/v1/reload?allow_reset=true&confirm_within_s=60"),
@@ -251,6 +265,8 @@ mod tests {
             (Door::Local, "GET", "/v1/watch/routes"),
             (Door::Local, "GET", "/v1/watch/routes?within=10.69.0.0"),
             (Door::Metrics, "GET", "/v1/watch/routes?within=10.69.0.0/16"),
+            (Door::Local, "GET", "/v1/watch/events?kinds=peers,x"),
+            (Door::Metrics, "GET", "/v1/watch/events"),
             (Door::Local, "POST", "/v1/routes"),
             (Door::Local, "POST", "/v1/reload?confirm_within_s=0"),
             (Door::Metrics, "GET", "/v1/plan"),

@@ -5,6 +5,7 @@ use super::sockopt::plain;
 use crate::api::{Done, Refusal, SCHEMA};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1::SendRequest;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
@@ -13,12 +14,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use weft_bgp::time::Duration;
 
 /// For one request in all: more than the daemon allows itself.
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 /// Largest answer: a page of routes with 64 paths each stays below it.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+/// A watch that says nothing for so long is dead: there is a sign of life every few seconds.
+const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+/// Longest line of a watch.
+const MAX_LINE_BYTES: usize = 1024 * 1024;
 /// How often a daemon that is ending is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -133,6 +139,48 @@ impl Client {
         Ok(reply)
     }
 
+    /// Follows a watch line by line until it ends, or `on_line` wants no more.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; and what `on_line` says.
+    pub fn follow<E: From<ClientError>>(
+        &self,
+        target: &str,
+        mut on_line: impl FnMut(&str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.runtime.block_on(async {
+            let (mut sender, carrier) = self.connect().await?;
+            let request = self.request(Method::GET, target)?;
+            let response = sender.send_request(request).await.map_err(|error| self.broken(error.to_string()))?;
+            let (status, mut body) = (response.status(), response.into_body());
+            if status != StatusCode::OK {
+                let text = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
+                let text = text.map_err(|error| self.broken(error.to_string()))?.to_bytes();
+                return Err(self.refused(status, &String::from_utf8_lossy(&text)).into());
+            }
+            let mut waiting = Vec::new();
+            loop {
+                let frame = tokio::time::timeout(SILENCE_LIMIT, body.frame()).await;
+                let frame = frame.map_err(|_| self.broken(format!("silent for {} s", SILENCE_LIMIT.as_secs())))?;
+                let Some(frame) = frame else { break };
+                let frame = frame.map_err(|error| self.broken(error.to_string()))?;
+                waiting.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+                while let Some(end) = waiting.iter().position(|octet| *octet == b'\n') {
+                    let line: Vec<u8> = waiting.drain(..=end).collect();
+                    let line = std::str::from_utf8(&line).map_err(|_| self.broken("it is no UTF-8".to_owned()))?;
+                    if !line.trim_end().is_empty() {
+                        on_line(line.trim_end())?;
+                    }
+                }
+                if waiting.len() > MAX_LINE_BYTES {
+                    return Err(self.broken("a line has no end".to_owned()).into());
+                }
+            }
+            carrier.abort();
+            Ok(())
+        })
+    }
+
     /// Waits until nobody answers any more; whether that came true within `limit`.
     #[must_use]
     pub fn wait_gone(&self, limit: Duration) -> bool {
@@ -155,13 +203,23 @@ impl Client {
         if status == StatusCode::OK {
             return Ok(text);
         }
-        match serde_json::from_str(&text) {
-            Ok(refusal) => Err(ClientError::Refused(refusal)),
-            Err(_) => Err(self.broken(format!("status {status}"))),
+        Err(self.refused(status, &text))
+    }
+
+    fn refused(&self, status: StatusCode, text: &str) -> ClientError {
+        match serde_json::from_str(text) {
+            Ok(refusal) => ClientError::Refused(refusal),
+            Err(_) => self.broken(format!("status {status}")),
         }
     }
 
-    async fn exchange(&self, method: Method, target: &str) -> Result<(StatusCode, Bytes), ClientError> {
+    fn request(&self, method: Method, target: &str) -> Result<Request<Empty<Bytes>>, ClientError> {
+        let request = Request::builder().method(method).uri(target).header("host", "weft").body(Empty::new());
+        request.map_err(|error| self.broken(error.to_string()))
+    }
+
+    /// A connection, and the task that carries it.
+    async fn connect(&self) -> Result<(SendRequest<Empty<Bytes>>, JoinHandle<()>), ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|why| {
             let socket = self.socket.clone();
             if why.kind() == io::ErrorKind::PermissionDenied {
@@ -171,13 +229,18 @@ impl Client {
             }
         })?;
         let broken = |error: hyper::Error| self.broken(error.to_string());
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // It ends with the exchange; what goes wrong in it the sender reports.
-        let carrier = tokio::spawn(connection);
-        let request = Request::builder().method(method).uri(target).header("host", "weft").body(Empty::<Bytes>::new());
-        let request = request.map_err(|error| self.broken(error.to_string()))?;
-        let response = sender.send_request(request).await.map_err(broken)?;
+        let carrier = tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        Ok((sender, carrier))
+    }
+
+    async fn exchange(&self, method: Method, target: &str) -> Result<(StatusCode, Bytes), ClientError> {
+        let (mut sender, carrier) = self.connect().await?;
+        let request = self.request(method, target)?;
+        let response = sender.send_request(request).await.map_err(|error| self.broken(error.to_string()))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
         let body = body.map_err(|error| self.broken(error.to_string()))?.to_bytes();

@@ -13,6 +13,7 @@ mod aloud;
 mod ask;
 mod foresee;
 mod life;
+mod tell;
 
 use super::auth::Keys;
 use super::bfd::{self, Detector};
@@ -29,7 +30,7 @@ use super::tcp::{Conns, Dial, Ready, WRITE_BYTES};
 use crate::bfd::{Cause, State};
 use crate::config::{self, NodeConfig, OnSigterm};
 use crate::fib::FibReport;
-use crate::node::{Imported, Input, Node, Output};
+use crate::node::{Happened, Imported, Input, Node, Output};
 use crate::vip;
 use anyhow::Context as _;
 use foresee::Changing;
@@ -308,8 +309,11 @@ impl Daemon {
                 Output::RemoveAddress(net) => self.kernel.remove_address(net),
                 Output::FibReady => self.fib_ready = true,
                 Output::Check(order) => self.checks.start(order),
-                Output::Event(event) => self.on_event(&event),
-                Output::Vip(event) => aloud::log_vip(&event),
+                Output::Event(event) => self.on_event(event),
+                Output::Vip(event) => {
+                    aloud::log_vip(&event);
+                    self.tell_happened(&Happened::Vip(event));
+                }
                 Output::RollBack => self.roll_back(),
             }
             self.install();
@@ -337,6 +341,7 @@ impl Daemon {
                     let _ = self.server.changes.send(Changed::Route(change.prefix));
                 }
             }
+            self.tell_routes(&changes);
             if let Some(last) = changes.iter().map(|change| change.seq).max() {
                 self.batches.push_back(last);
                 self.kernel.install(changes);
@@ -428,7 +433,13 @@ impl Daemon {
         } else {
             tracing::debug!(peer, %state, cause, "BFD");
         }
-        self.handle(Input::Bfd(notice));
+        let now = self.clock.now();
+        self.node.handle(now, Input::Bfd(notice));
+        // What of it is worth the history.
+        let newest = self.node.history().next_back().filter(|entry| entry.at == now);
+        if let Some(entry) = newest.filter(|entry| matches!(entry.event, Happened::Bfd(_))) {
+            self.tell_happened(&entry.event);
+        }
     }
 
     fn on_kernel(&mut self, event: netlink::Event) {
@@ -439,12 +450,19 @@ impl Daemon {
                 // Routes may have gone with an address or a link, of which the kernel says nothing.
                 self.import.iter().for_each(Handle::doubt);
                 self.foreign.iter().for_each(Handle::doubt);
+                let before = self.server.events.is_watched().then(|| self.node.links().to_vec());
                 self.handle(Input::Links(links));
+                before.iter().for_each(|before| self.tell_links(before));
             }
-            netlink::Event::LinkDown(link) => self.handle(Input::LinkDown(link)),
+            netlink::Event::LinkDown(link) => {
+                let before = self.server.events.is_watched().then(|| self.node.links().to_vec());
+                self.handle(Input::LinkDown(link));
+                before.iter().for_each(|before| self.tell_links(before));
+            }
             netlink::Event::Reachable(members) => self.handle(Input::Reachable(members)),
             netlink::Event::Acked { seq, failed } => {
                 self.batches.retain(|last| *last > seq);
+                self.tell_refused(&failed);
                 self.handle(Input::FibAck { seq, failed });
                 self.install();
             }
@@ -471,8 +489,13 @@ impl Daemon {
         }
     }
 
+    fn on_event(&mut self, event: Event) {
+        self.log_event(&event);
+        self.tell_happened(&Happened::Bgp(event));
+    }
+
     /// One line per change.
-    fn on_event(&mut self, event: &Event) {
+    fn log_event(&mut self, event: &Event) {
         if !matches!(event, Event::SessionRefused { .. }) {
             // Nobody watches, mostly.
             let _ = self.server.changes.send(Changed::Sessions);

@@ -2,8 +2,10 @@
 //! daemon's loop; everything that a client can make large or slow has a bound here, so that the loop never waits for one.
 //! A watch of routes asks the loop again and again (`http::watch`).
 
+mod events;
 mod watch;
 
+pub use events::{EVENTS_MAX, Events, ROUTES_MAX};
 pub use watch::{CHANGES_MAX, Changed, WATCHERS_MAX};
 
 use crate::api::{self, Answer, Body, Door, Refusal};
@@ -26,11 +28,10 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch::{Receiver as Watched, Sender as Watching};
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 use watch::{Lines, Watcher};
 use weft_bgp::time::Duration;
-use weft_bgp::types::IpNet;
 
 /// Connections at a time, for each of the two listeners. More are answered with 503 at once.
 pub const MAX_CONNECTIONS: usize = 64;
@@ -71,6 +72,8 @@ pub struct Server {
     metrics: Option<SocketAddr>,
     /// Who watches hears here what to ask about again.
     pub changes: broadcast::Sender<Changed>,
+    /// And who follows events, what happens.
+    pub events: Events,
     listeners: JoinSet<()>,
     /// Dropped, it tells the listeners to end.
     open: Option<Watching<()>>,
@@ -110,10 +113,12 @@ pub fn serve(config: &ApiConfig, asks: mpsc::Sender<Ask>) -> io::Result<Server> 
     let file = inode(&config.socket).map_err(at_socket)?;
     let (open, closing) = tokio::sync::watch::channel(());
     let changes = broadcast::Sender::new(CHANGES_MAX);
-    let hall = Hall { asks, changes: changes.clone(), watchers: Arc::new(Semaphore::new(WATCHERS_MAX)), closing };
+    let events = Events::default();
+    let watchers = Arc::new(Semaphore::new(WATCHERS_MAX));
+    let hall = Hall { asks, changes: changes.clone(), events: events.clone(), watchers, closing };
     let listeners = JoinSet::new();
     let mut server =
-        Server { socket: config.socket.clone(), file, metrics: None, changes, listeners, open: Some(open) };
+        Server { socket: config.socket.clone(), file, metrics: None, changes, events, listeners, open: Some(open) };
     if let Some(address) = config.http {
         let at_port = |error| context(&format!("metrics port {address} (`api.http`)"), &error);
         let listener = super::sockopt::listen(address, None).map_err(at_port)?;
@@ -237,6 +242,7 @@ struct Hall {
     asks: mpsc::Sender<Ask>,
     /// Who watches subscribes.
     changes: broadcast::Sender<Changed>,
+    events: Events,
     watchers: Arc<Semaphore>,
     /// Changes when the listeners are to end.
     closing: Watched<()>,
@@ -320,8 +326,8 @@ async fn respond(
     let (head, body) = request.into_parts();
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let response = match api::parse(door, head.method.as_str(), target) {
-        Ok(api::Request::Watch(within)) => {
-            match read_to_end(body).await.and_then(|()| begin_watch(&hall, life, within)) {
+        Ok(api::Request::Watch(wanted)) => {
+            match read_to_end(body).await.and_then(|()| begin_watch(&hall, life, wanted)) {
                 Ok(lines) => return Ok(watched(lines)),
                 Err(refusal) => refused(&refusal),
             }
@@ -336,18 +342,32 @@ async fn respond(
 }
 
 /// Starts a watcher; it ends when its lines are no longer wanted.
-fn begin_watch(hall: &Hall, life: Arc<Watching<Life>>, within: Vec<IpNet>) -> Result<Lines, Refusal> {
+fn begin_watch(hall: &Hall, life: Arc<Watching<Life>>, wanted: api::Watch) -> Result<Lines, Refusal> {
     let place = Arc::clone(&hall.watchers).try_acquire_owned();
     let place =
         place.map_err(|_| Refusal::new(503, format!("{WATCHERS_MAX} watchers are there already"), "try again"))?;
-    let (watcher, lines) = Watcher::new(within, hall.asks.clone(), hall.changes.subscribe(), hall.closing.clone());
     life.send_replace(Life::Watch);
-    tokio::spawn(async move {
-        watcher.run().await;
-        life.send_replace(Life::Over);
-        drop(place);
-    });
+    let (asks, closing) = (hall.asks.clone(), hall.closing.clone());
+    let lines = match wanted {
+        api::Watch::Routes(within) => {
+            let (watcher, lines) = Watcher::new(within, asks, hall.changes.subscribe(), closing);
+            tokio::spawn(until_over(watcher.run(), life, place));
+            lines
+        }
+        api::Watch::Events(kinds) => {
+            let (watcher, lines) = events::Watcher::new(kinds, &hall.events, asks, closing);
+            tokio::spawn(until_over(watcher.run(), life, place));
+            lines
+        }
+    };
     Ok(lines)
+}
+
+/// A watcher to its end; its place is free then.
+async fn until_over(watcher: impl Future<Output = ()>, life: Arc<Watching<Life>>, place: OwnedSemaphorePermit) {
+    watcher.await;
+    life.send_replace(Life::Over);
+    drop(place);
 }
 
 fn watched(lines: Lines) -> Said {

@@ -1,6 +1,7 @@
 //! What each verb of the command line does: asks the daemon, prints its answer as a table or as the JSON that came.
 
 mod frr;
+mod monitor;
 
 use super::client::{Client, ClientError};
 use super::files;
@@ -9,6 +10,7 @@ use crate::api::{
     Planned, Policy, Routes, Rpki, Version, Vips,
 };
 use crate::health::State;
+use crate::news::Kind;
 use crate::show;
 pub use frr::Frr;
 use serde::de::DeserializeOwned;
@@ -73,6 +75,8 @@ pub enum Verb {
     RemoveRoutes(String, Option<String>),
     /// Hold a service address down, or let it be up.
     SetVip(String, bool),
+    /// Events of these kinds, or of all, as they happen.
+    Monitor(Vec<Kind>),
     /// One prefix.
     Explain(String),
     /// Say what applying the changed configuration would do.
@@ -221,6 +225,7 @@ pub fn run(verb: &Verb, socket: &Path, form: Form, out: &mut impl Write) -> Resu
             simple(&client, "/v1/observers", form, out, |_, answer: &Observers| show::observers::table_of(answer))
         }
         Verb::Policy => simple(&client, "/v1/policy", form, out, |_, answer: &Policy| show::policy::text(answer)),
+        Verb::Monitor(kinds) => monitor::run(&client, kinds, form, out),
         Verb::Explain(target) => explain(&client, target, form, out),
         Verb::Plan => simple(&client, "/v1/plan", form, out, |_, answer: &Planned| show::plan::text(answer)),
         Verb::Reload(how) => {

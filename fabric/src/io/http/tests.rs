@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::{Command, Done, Health, Question};
+use crate::news::{Kind, Line, RouteNews};
 use std::os::unix::net::UnixListener as StdListener;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
@@ -305,6 +306,89 @@ async fn a_watch_says_what_is_there_and_then_what_changes() {
         let _ = server.changes.send(Changed::Route("192.0.2.0/24".parse().unwrap()));
     }
     until(&mut heard, r#"{"from":[],"prefix":"10.69.0.5/32","stale":false}"#).await;
+}
+
+/// A server before a loop that knows its name and no links.
+fn start_with_events(folder: &Folder) -> Server {
+    let (asked, mut asks) = mpsc::channel::<Ask>(4);
+    tokio::spawn(async move {
+        while let Some(ask) = asks.recv().await {
+            let body = Body::Interfaces(api::Interfaces { interfaces: Vec::new() });
+            let _ = ask.reply.send(Answer::new("tor1", body));
+        }
+    });
+    serve(&folder.config(), asked).unwrap()
+}
+
+/// What was heard until some text stood in it.
+async fn hear(stream: &mut UnixStream, text: &str) -> String {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let mut heard = String::new();
+    while !heard.contains(text) {
+        let mut some = [0; 4_096];
+        let read = tokio::time::timeout_at(deadline, stream.read(&mut some)).await.expect("it comes in time").unwrap();
+        assert_ne!(read, 0, "{heard}");
+        heard.push_str(&String::from_utf8_lossy(&some[..read]));
+    }
+    heard
+}
+
+fn event(number: u64, kind: Kind) -> Line {
+    let text = format!("{number} {}", "x".repeat(400));
+    Line::new(weft_bgp::time::Instant(number * 1_000_000), kind, text, serde_json::json!({"event": "test"}))
+}
+
+#[tokio::test]
+async fn a_watch_of_events_says_what_happens_of_the_kinds_that_were_asked_for() {
+    let folder = Folder::new("events");
+    let server = start_with_events(&folder);
+    assert!(!server.events.is_watched(), "nobody");
+    let mut stream = UnixStream::connect(folder.config().socket).await.unwrap();
+    stream.write_all(b"GET /v1/watch/events?kinds=peers,routes HTTP/1.1\r\nhost: weft\r\n\r\n").await.unwrap();
+    hear(&mut stream, r#"{"node":"tor1","schema":"weft/v1","watch":"events"}"#).await;
+    assert!(server.events.is_watched() && server.events.has_routes_watched());
+    server.events.say(event(1, Kind::Links));
+    server.events.say(event(2, Kind::Peers));
+    let want = weft_bgp::speaker::Want::Nothing;
+    server.events.say_route(RouteNews { at: weft_bgp::time::Instant(3), prefix: "10.0.0.0/8".parse().unwrap(), want });
+    let heard = hear(&mut stream, "10.0.0.0/8 is no longer routed").await;
+    assert!(heard.contains(r#""at_ms":2,"kind":"peers""#) && !heard.contains(r#""kind":"links""#), "{heard}");
+    let refused = request(&folder, "GET /v1/watch/events?kinds=x").await;
+    assert!(refused.contains("write one of peers, routes"), "{refused}");
+}
+
+#[tokio::test]
+async fn who_does_not_read_events_loses_them_and_hears_how_many() {
+    const SAID: u64 = 20_000;
+    let folder = Folder::new("deaf");
+    let server = start_with_events(&folder);
+    let mut stream = UnixStream::connect(folder.config().socket).await.unwrap();
+    stream.write_all(b"GET /v1/watch/events?kinds=peers HTTP/1.1\r\nhost: weft\r\n\r\n").await.unwrap();
+    hear(&mut stream, "watch").await;
+    // The loop says them one after the other, and waits for nobody.
+    for number in 0..SAID {
+        server.events.say(event(number, Kind::Peers));
+        tokio::task::yield_now().await;
+    }
+    let mut heard = hear(&mut stream, &format!("\"at_ms\":{}", SAID - 1)).await;
+    heard.push_str(&hear_rest(&mut stream).await);
+    let lines = heard.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let (mut told, mut lost) = (0, 0);
+    for line in lines {
+        lost += line["lost"].as_u64().unwrap_or_default();
+        told += u64::from(line["at_ms"].is_u64());
+    }
+    assert!(lost > SAID / 2, "{told} told, {lost} lost");
+    assert_eq!(told + lost, SAID);
+}
+
+/// What is there already.
+async fn hear_rest(stream: &mut UnixStream) -> String {
+    let mut some = [0; 65_536];
+    match stream.try_read(&mut some) {
+        Ok(read) => String::from_utf8_lossy(&some[..read]).into_owned(),
+        Err(_) => String::new(),
+    }
 }
 
 #[tokio::test]

@@ -48,6 +48,12 @@ pub enum Changed {
 #[derive(Debug)]
 pub(super) struct Lines(mpsc::Receiver<Bytes>);
 
+impl Lines {
+    pub(super) const fn new(lines: mpsc::Receiver<Bytes>) -> Self {
+        Self(lines)
+    }
+}
+
 impl hyper::body::Body for Lines {
     type Data = Bytes;
     type Error = Infallible;

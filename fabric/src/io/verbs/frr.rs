@@ -1,4 +1,5 @@
 //! `--output frr`: what is asked for each of FRR's documents, printed page by page as `show::frr` has it.
+#![expect(clippy::disallowed_types, reason = "FRR says when something happened: the time of the wall clock")]
 
 use super::{PAGE, VerbError};
 use crate::api::{self, Bgp, Explanation, Neighbors, Routes};

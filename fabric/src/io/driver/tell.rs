@@ -1,0 +1,55 @@
+//! What the loop says to watchers of events. Nothing is made while nobody listens, and nobody who listens is waited for.
+
+use super::Daemon;
+use crate::api;
+use crate::link::LinkInfo;
+use crate::news::{self, Kind, Line, RouteNews};
+use crate::node::Happened;
+use weft_bgp::speaker::FibChange;
+use weft_bgp::types::IpNet;
+
+impl Daemon {
+    /// Something that stands in the history too.
+    pub(super) fn tell_happened(&self, happened: &Happened) {
+        if !self.server.events.is_watched() {
+            return;
+        }
+        let kind = match happened {
+            Happened::Bgp(_) => Kind::Peers,
+            Happened::Vip(_) => Kind::Vips,
+            Happened::Bfd(_) => Kind::Bfd,
+            Happened::Configuration(_) => Kind::Configuration,
+        };
+        let name = |peer| self.node.peer_name(peer).unwrap_or_default().to_owned();
+        // Our own types always become JSON.
+        let event = serde_json::to_value(happened).unwrap_or_default();
+        let text = api::sentence_of(happened, name);
+        self.server.events.say(Line::new(self.clock.now(), kind, text, event));
+    }
+
+    /// What is different about the links now.
+    pub(super) fn tell_links(&self, before: &[LinkInfo]) {
+        for line in news::links(self.clock.now(), before, self.node.links()) {
+            self.server.events.say(line);
+        }
+    }
+
+    /// What the kernel did not take.
+    pub(super) fn tell_refused(&self, failed: &[IpNet]) {
+        if self.server.events.is_watched() {
+            failed.iter().for_each(|prefix| self.server.events.say(news::refused(self.clock.now(), *prefix)));
+        }
+    }
+
+    /// Routes that change.
+    pub(super) fn tell_routes(&self, changes: &[FibChange]) {
+        if !self.server.events.has_routes_watched() {
+            return;
+        }
+        let at = self.clock.now();
+        for change in changes {
+            let news = RouteNews { at, prefix: change.prefix, want: change.want.clone() };
+            self.server.events.say_route(news);
+        }
+    }
+}

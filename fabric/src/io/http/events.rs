@@ -1,0 +1,194 @@
+//! A watch of events: what happens from now on, as lines of JSON until the client leaves. The daemon's loop hands each to a channel
+//! that forgets the oldest when nobody keeps up, and never waits; a client that was too slow is told how many it lost.
+//!
+//! ```text
+//! {"schema":"weft/v1","node":"boot1","watch":"events"}
+//! {"at_ms":12003,"kind":"peers","text":"tor1: session up, AS 64600","event":"session_up",…}
+//! {"lost":17,"of":"routes"}
+//! ```
+
+use super::watch::Lines;
+use super::{ANSWER_LIMIT, Ask, CONNECTION_LIMIT};
+use crate::api::{self, Body, Question, SCHEMA};
+use crate::news::{Kind, Line, RouteNews};
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use weft_bgp::time::Duration;
+
+/// Events that wait for a watcher; of everything but routes there are few.
+pub const EVENTS_MAX: usize = 256;
+/// Changed routes that wait for a watcher: what is more is counted, not told.
+pub const ROUTES_MAX: usize = 1_024;
+/// Lines that wait for a client that reads slowly.
+const LINES_MAX: usize = 64;
+/// How often a quiet watch gives a sign of life.
+const LIFE_EVERY: Duration = Duration::from_secs(5);
+
+/// Where the loop says what happens.
+#[derive(Clone, Debug)]
+pub struct Events {
+    said: broadcast::Sender<Arc<Line>>,
+    routes: broadcast::Sender<Arc<RouteNews>>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { said: broadcast::Sender::new(EVENTS_MAX), routes: broadcast::Sender::new(ROUTES_MAX) }
+    }
+}
+
+impl Events {
+    /// Whether anybody listens: otherwise no line needs to be made.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.said.receiver_count() > 0
+    }
+
+    /// Whether anybody listens for routes.
+    #[must_use]
+    pub fn has_routes_watched(&self) -> bool {
+        self.routes.receiver_count() > 0
+    }
+
+    /// Something happened. Never waits.
+    pub fn say(&self, line: Line) {
+        // Nobody listens, mostly.
+        let _ = self.said.send(Arc::new(line));
+    }
+
+    /// A route changed. Never waits.
+    pub fn say_route(&self, news: RouteNews) {
+        let _ = self.routes.send(Arc::new(news));
+    }
+}
+
+/// The client left, read nothing for too long, or the daemon ends.
+struct Over;
+
+/// One watcher.
+pub(super) struct Watcher {
+    kinds: Vec<Kind>,
+    said: broadcast::Receiver<Arc<Line>>,
+    /// There while routes are wanted.
+    routes: Option<broadcast::Receiver<Arc<RouteNews>>>,
+    /// Names of links by their indices.
+    names: BTreeMap<u32, String>,
+    asks: mpsc::Sender<Ask>,
+    closing: watch::Receiver<()>,
+    lines: mpsc::Sender<Bytes>,
+}
+
+/// What came.
+enum Heard {
+    Said(Result<Arc<Line>, RecvError>),
+    Route(Result<Arc<RouteNews>, RecvError>),
+    Nothing,
+}
+
+impl Watcher {
+    pub(super) fn new(
+        kinds: Vec<Kind>,
+        events: &Events,
+        asks: mpsc::Sender<Ask>,
+        closing: watch::Receiver<()>,
+    ) -> (Self, Lines) {
+        let (lines, body) = mpsc::channel(LINES_MAX);
+        let routes = kinds.contains(&Kind::Routes).then(|| events.routes.subscribe());
+        let said = events.said.subscribe();
+        (Self { kinds, said, routes, names: BTreeMap::new(), asks, closing, lines }, Lines::new(body))
+    }
+
+    /// Until the client leaves, reads nothing for too long, or the daemon ends.
+    pub(super) async fn run(mut self) {
+        let mut closing = self.closing.clone();
+        tokio::select! {
+            _ = closing.changed() => {}
+            _ = self.follow() => {}
+        }
+    }
+
+    async fn follow(&mut self) -> Result<(), Over> {
+        let node = self.ask(Question::Version).await?.node;
+        self.learn_names().await?;
+        self.tell(&json!({ "schema": SCHEMA, "node": node, "watch": "events" })).await?;
+        let lines = self.lines.clone();
+        loop {
+            let heard = tokio::select! {
+                // What is rare first: it must not be lost behind a table that arrives.
+                biased;
+                () = lines.closed() => return Err(Over),
+                said = self.said.recv() => Heard::Said(said),
+                route = next(self.routes.as_mut()) => Heard::Route(route),
+                () = tokio::time::sleep(LIFE_EVERY) => Heard::Nothing,
+            };
+            match heard {
+                Heard::Said(Ok(line)) => self.on_said(&line).await?,
+                Heard::Route(Ok(news)) => {
+                    let line = news.line(|link| self.name(link.0));
+                    self.tell(&line).await?;
+                }
+                Heard::Said(Err(RecvError::Lagged(lost))) => {
+                    self.tell(&json!({ "lost": lost, "of": "events" })).await?
+                }
+                Heard::Route(Err(RecvError::Lagged(lost))) => {
+                    self.tell(&json!({ "lost": lost, "of": "routes" })).await?
+                }
+                Heard::Said(Err(RecvError::Closed)) | Heard::Route(Err(RecvError::Closed)) => return Err(Over),
+                Heard::Nothing => self.send(Bytes::from_static(b"\n")).await?,
+            }
+        }
+    }
+
+    async fn on_said(&mut self, line: &Line) -> Result<(), Over> {
+        if line.kind == Kind::Links && self.routes.is_some() {
+            self.learn_names().await?;
+        }
+        if self.kinds.contains(&line.kind) { self.tell(line).await } else { Ok(()) }
+    }
+
+    fn name(&self, link: u32) -> String {
+        self.names.get(&link).cloned().unwrap_or_else(|| format!("interface {link}"))
+    }
+
+    async fn learn_names(&mut self) -> Result<(), Over> {
+        if let Body::Interfaces(found) = self.ask(Question::Interfaces).await?.body {
+            self.names = found.interfaces.into_iter().map(|link| (link.index, link.name)).collect();
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, question: Question) -> Result<api::Answer, Over> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.asks.send(Ask { request: api::Request::Show(question), reply }).await.map_err(|_| Over)?;
+            answer.await.map_err(|_| Over)
+        };
+        tokio::time::timeout(ANSWER_LIMIT, asked).await.map_err(|_| Over)?
+    }
+
+    async fn tell(&self, line: &impl Serialize) -> Result<(), Over> {
+        // Our own types always become JSON.
+        let mut text = serde_json::to_vec(line).map_err(|_| Over)?;
+        text.push(b'\n');
+        self.send(text.into()).await
+    }
+
+    /// Who reads nothing for so long is given up, as with any other answer.
+    async fn send(&self, line: Bytes) -> Result<(), Over> {
+        let sent = tokio::time::timeout(CONNECTION_LIMIT, self.lines.send(line)).await;
+        sent.map_err(|_| Over)?.map_err(|_| Over)
+    }
+}
+
+/// The next changed route, never where nobody wants any.
+async fn next(routes: Option<&mut broadcast::Receiver<Arc<RouteNews>>>) -> Result<Arc<RouteNews>, RecvError> {
+    match routes {
+        Some(routes) => routes.recv().await,
+        None => std::future::pending().await,
+    }
+}

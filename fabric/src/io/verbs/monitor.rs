@@ -1,0 +1,35 @@
+//! `weft monitor`: lines of a watch of events, each written at once.
+
+use super::{Form, VerbError};
+use crate::api::SCHEMA;
+use crate::io::client::Client;
+use crate::news::Kind;
+use crate::show;
+use serde_json::Value;
+use std::io::{self, Write};
+
+/// Follows until the daemon ends; who leaves before is a closed pipe, or a signal.
+pub(super) fn run(client: &Client, kinds: &[Kind], form: Form, out: &mut impl Write) -> Result<(), VerbError> {
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+    let target = match names.as_slice() {
+        [] => "/v1/watch/events".to_owned(),
+        some => format!("/v1/watch/events?kinds={}", some.join(",")),
+    };
+    let mut node = String::new();
+    client.follow(&target, |line| {
+        let value: Value = serde_json::from_str(line).map_err(io::Error::from)?;
+        if let Some(schema) = value["schema"].as_str() {
+            if schema != SCHEMA {
+                let why = format!("the daemon speaks `{schema}` and this command `{SCHEMA}`: use that of its version");
+                return Err(VerbError::Unknown(why));
+            }
+            node = value["node"].as_str().unwrap_or_default().to_owned();
+        }
+        match form {
+            Form::Json => writeln!(out, "{line}")?,
+            Form::Table => writeln!(out, "{}", show::monitor::line(&value))?,
+        }
+        Ok(out.flush()?)
+    })?;
+    Err(VerbError::Unknown(format!("{node}: the daemon has ended")))
+}
