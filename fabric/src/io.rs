@@ -22,4 +22,6 @@ mod raw;
 pub mod rtr;
 pub mod sockopt;
 pub mod tcp;
+pub mod top;
+pub mod trace;
 pub mod verbs;

@@ -17,5 +17,6 @@ pub mod node;
 pub mod plan;
 pub mod ra;
 pub mod show;
+pub mod trace;
 pub mod trial;
 pub mod vip;

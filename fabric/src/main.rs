@@ -1,6 +1,10 @@
 //! The `weft` binary: reads the command line and calls the library.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to a person")]
 
+#[path = "main/documents.rs"]
+mod documents;
+#[path = "main/live.rs"]
+mod live;
 #[path = "main/mrt.rs"]
 mod mrt;
 #[path = "main/reload.rs"]
@@ -99,11 +103,19 @@ enum Verb {
         #[arg(value_name = "KIND", value_parser = kinds())]
         kinds: Vec<Kind>,
     },
+    /// The whole node on one screen, live, until `q`
+    Top,
     /// Say everything about an address or prefix: which paths, why these, what the kernel holds, who was told
     Explain {
         /// As 10.69.3.5 or 10.69.3.0/24
         #[arg(value_name = "ADDRESS|PREFIX")]
         target: String,
+    },
+    /// Follow an address through the fabric, daemon by daemon; exit code 1 if packets are lost or go round on some way
+    Trace {
+        /// As 10.69.3.5
+        #[arg(value_name = "ADDRESS")]
+        target: IpAddr,
     },
     /// Apply the changed configuration file; peers that did not change notice nothing
     Reload(reload::Reload),
@@ -127,6 +139,12 @@ enum Verb {
     /// Read, write and replay MRT dumps (RFC 6396); files may be compressed with gzip or bzip2
     #[command(subcommand)]
     Mrt(mrt::Mrt),
+    /// Print the manual page, or write those of all verbs
+    Man {
+        /// Where they are written, one file for each verb
+        #[arg(value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+    },
     /// Print the completion script of a shell
     Completions {
         /// Which shell
@@ -235,7 +253,10 @@ fn main() -> ExitCode {
         Verb::Doctor { config, fix, root } => return examine(&config, fix, &root, output),
         Verb::Policy(Policy::Test(test)) => return test_policy(*test, output),
         Verb::Mrt(wanted) => return mrt::run(wanted, output, socket.as_deref(), lab.as_deref()),
-        Verb::Completions { shell } => return completions(shell),
+        Verb::Top => return live::top(socket.as_deref(), lab.as_deref()),
+        Verb::Trace { target } => return live::trace(target, socket.as_deref(), lab.as_deref(), output),
+        Verb::Completions { shell } => return documents::completions(shell),
+        Verb::Man { folder } => return documents::man(folder.as_deref()),
         Verb::External(words) => return external(&words),
         Verb::Show(wanted) => show_verbs::verb(wanted),
         Verb::Health => verbs::Verb::Health(true),
@@ -283,16 +304,7 @@ fn form(output: Output) -> verbs::Form {
     }
 }
 
-fn completions(shell: Shell) -> ExitCode {
-    // Written at once: the generator knows no reader that leaves.
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "weft", &mut script);
-    match std::io::stdout().write_all(&script) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
-        Ok(()) | Err(_) => ExitCode::SUCCESS,
-    }
-}
-
+/// Asks the daemon and prints what it says.
 fn ask(verb: &verbs::Verb, socket: &Path, output: Output) -> ExitCode {
     let form = form(output);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());

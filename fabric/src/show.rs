@@ -18,6 +18,8 @@ pub mod plan;
 pub mod policy;
 pub mod routes;
 pub mod rpki;
+pub mod top;
+pub mod trace;
 pub mod trail;
 pub mod version;
 pub mod vips;

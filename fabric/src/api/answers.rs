@@ -30,6 +30,9 @@ pub struct Version {
     pub asn: u32,
     /// Our identifier.
     pub router_id: Ipv4Addr,
+    /// Resident memory, octets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resident_bytes: Option<u64>,
     /// The last reload since the start, and what came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reload: Option<LastReload>,

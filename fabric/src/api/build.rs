@@ -68,6 +68,7 @@ fn version(node: &Node, now: Instant, around: &Surroundings) -> Version {
         role: config.role.map(|role| role.to_string()),
         asn: config.speaker.asn.0,
         router_id: config.speaker.router_id,
+        resident_bytes: around.resident_bytes,
         reload: node.last_reload().map(|(at, outcome)| LastReload {
             outcome,
             ago_s: now.since(at).as_secs(),

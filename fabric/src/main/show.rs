@@ -100,8 +100,6 @@ pub(crate) fn verb(show: Show) -> verbs::Verb {
     }
 }
 
-/// Asks the daemon and prints what it says.
-
 /// Which of FRR's documents that is, if it has one.
 pub(crate) fn frr(show: Show) -> Option<verbs::Verb> {
     let of = |family| match family {

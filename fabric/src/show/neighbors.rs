@@ -141,7 +141,7 @@ fn asn(peer: &Neighbor) -> String {
 }
 
 /// Why it is not up; or what is unusual about it.
-fn note(peer: &Neighbor) -> String {
+pub(super) fn note(peer: &Neighbor) -> String {
     if let Some(reason) = &peer.shutdown {
         return if reason.is_empty() { "shut down".to_owned() } else { format!("shut down: {reason}") };
     }

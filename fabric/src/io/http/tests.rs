@@ -371,7 +371,7 @@ async fn who_does_not_read_events_loses_them_and_hears_how_many() {
         tokio::task::yield_now().await;
     }
     let mut heard = hear(&mut stream, &format!("\"at_ms\":{}", SAID - 1)).await;
-    heard.push_str(&hear_rest(&mut stream).await);
+    heard.push_str(&rest(&stream));
     let lines = heard.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let (mut told, mut lost) = (0, 0);
     for line in lines {
@@ -383,7 +383,7 @@ async fn who_does_not_read_events_loses_them_and_hears_how_many() {
 }
 
 /// What is there already.
-async fn hear_rest(stream: &mut UnixStream) -> String {
+fn rest(stream: &UnixStream) -> String {
     let mut some = [0; 65_536];
     match stream.try_read(&mut some) {
         Ok(read) => String::from_utf8_lossy(&some[..read]).into_owned(),
