@@ -6,7 +6,7 @@
 mod kernel;
 mod services;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::api::{BfdSessions, Interface, Neighbor, Observer, RpkiCache, Vip};
 use crate::fib::FibReport;

@@ -126,6 +126,14 @@ impl End {
 }
 
 impl Trace {
+    /// Next hops that are used beside others and cannot be asked: what becomes of packets there is not known.
+    #[must_use]
+    pub fn unasked(&self) -> BTreeSet<String> {
+        let ways = self.hops.iter().filter(|hop| hop.end.is_none()).flat_map(|hop| &hop.ways);
+        let silent = ways.filter(|way| way.next.is_none());
+        silent.filter_map(|way| way.peer.clone().or(Some(way.gateway?.to_string()))).collect()
+    }
+
     /// Whether packets are lost on some way, or the kernel does something else than the daemon wants.
     #[must_use]
     pub fn is_bad(&self) -> bool {

@@ -1,4 +1,5 @@
 //! The command line as it is built: completion scripts and manual pages have all of it, and the README names every verb.
+#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -74,6 +75,15 @@ fn the_readme_names_every_verb() {
     }
     for verb in verbs(&["show"]) {
         assert!(README.contains(&format!("`weft show {verb}")) || README.contains(&format!("`{verb}`")), "show {verb}");
+    }
+}
+
+#[test]
+fn every_show_verb_has_a_recorded_view() {
+    let views = include_str!("../VIEWS.md");
+    for verb in verbs(&["show"]) {
+        let titles = [format!("## `weft show {verb}"), format!("## `weft {verb}`")];
+        assert!(titles.iter().any(|title| views.contains(title)), "show {verb}");
     }
 }
 

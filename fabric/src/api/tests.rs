@@ -10,6 +10,7 @@
 
 mod originated;
 mod reload;
+mod views;
 mod vips;
 
 use super::*;

@@ -64,7 +64,7 @@ fn interface(changes: Value) -> Value {
     with(base, changes)
 }
 
-fn session(changes: Value) -> Value {
+pub(crate) fn session(changes: Value) -> Value {
     let base = json!({
         "neighbor": "tor1", "address": "10.0.0.1", "interface": "eth0", "state": "Up", "since_s": 3, "diagnostic": "no diagnostic",
         "remote_state": "Up", "remote_diagnostic": "", "discriminator": 1, "remote_discriminator": 2, "remote_independent": false,
@@ -74,13 +74,13 @@ fn session(changes: Value) -> Value {
     with(base, changes)
 }
 
-fn bfd(sessions: Value, starved: u64) -> Value {
+pub(crate) fn bfd(sessions: Value, starved: u64) -> Value {
     json!({
         "sessions": sessions, "scheduling": "nice -20", "starved": starved, "starved_longest_us": 140_000, "refused": 0, "discarded": {}
     })
 }
 
-fn vip(changes: Value) -> Value {
+pub(crate) fn vip(changes: Value) -> Value {
     let base = json!({
         "name": "boot", "addresses": ["10.71.255.6/32"], "state": "up", "announced": true, "alarm": false, "since_ms": 1, "reason": "",
         "check": null, "good": null, "checked_ms_ago": null, "last_error": null, "set_down": false, "held_down_ms": null,
@@ -90,7 +90,7 @@ fn vip(changes: Value) -> Value {
     with(base, changes)
 }
 
-fn cache(address: &str, expires: Option<u64>, active: bool) -> Value {
+pub(crate) fn cache(address: &str, expires: Option<u64>, active: bool) -> Value {
     let error = if expires.is_none() { Some("Connection refused") } else { None };
     json!({
         "address": address, "state": "established", "active": active, "version": 1, "session": 7, "serial": 1, "vrps": [9, 1],
@@ -98,7 +98,7 @@ fn cache(address: &str, expires: Option<u64>, active: bool) -> Value {
     })
 }
 
-fn observer(changes: Value) -> Value {
+pub(crate) fn observer(changes: Value) -> Value {
     let base = json!({
         "name": "192.0.2.100:5000", "kind": "bmp", "connected": true, "synchronized": true, "messages": 1, "waiting_bytes": 0,
         "dropped": 0, "connects": 1, "overflows": 0, "last_error": null
@@ -106,12 +106,12 @@ fn observer(changes: Value) -> Value {
     with(base, changes)
 }
 
-fn fib(changes: Value) -> Value {
+pub(crate) fn fib(changes: Value) -> Value {
     let base = serde_json::to_value(FibReport { install: true, routes: 12, ..FibReport::default() }).unwrap();
     with(base, changes)
 }
 
-fn health(changes: Value) -> Value {
+pub(crate) fn health(changes: Value) -> Value {
     with(
         serde_json::to_value(crate::fib::FibHealth { dumps: 9, dump_age_s: 12, ..Default::default() }).unwrap(),
         changes,

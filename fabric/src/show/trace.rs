@@ -76,6 +76,14 @@ fn verdict(trace: &Trace) -> String {
         (false, _) => format!("packets are lost at {}", lost.join(", ")),
         (true, false) => format!("known as far as {}", unsure.join(", ")),
         (true, true) if trace.is_bad() => "a kernel does otherwise than its daemon wants".to_owned(),
-        (true, true) => format!("every way ends at {}, after {length} at most", there.join(" or ")),
+        (true, true) if furthest == 0 => format!("the way ends here, at {}", there.join(" or ")),
+        (true, true) => {
+            let silent: Vec<String> = trace.unasked().into_iter().collect();
+            let (which, rest) = match silent.as_slice() {
+                [] => ("every way ends", String::new()),
+                some => ("every way that can be followed ends", format!("; {} cannot be asked", some.join(" and "))),
+            };
+            format!("{which} at {}, after {length} at most{rest}", there.join(" or "))
+        }
     }
 }

@@ -113,6 +113,19 @@ fn every_other_end_is_named_too() {
 }
 
 #[test]
+fn who_cannot_be_asked_beside_others_is_named() {
+    let nodes = [
+        node("host", 1, via("10.69.0.3/32", &[2, 3])),
+        Node { kernel: "deaf", ..node("frr", 2, Value::Null) },
+        node("owner", 3, Value::Null),
+    ];
+    let trace = trace(&nodes, "10.69.0.3");
+    assert_eq!(trace.unasked().into_iter().collect::<Vec<_>>(), ["10.0.0.2"]);
+    let said = "every way that can be followed ends at owner, after 1 hop at most; 10.0.0.2 cannot be asked\n";
+    assert!(crate::show::trace::text(&trace).ends_with(said), "{}", crate::show::trace::text(&trace));
+}
+
+#[test]
 fn a_kernel_that_does_otherwise_is_bad() {
     let kernel = "nhid 7 = {eth1 ×1}, not yet as wanted";
     let nodes = [Node { kernel, ..node("host", 1, via("10.69.0.2/32", &[2])) }, node("owner", 2, Value::Null)];

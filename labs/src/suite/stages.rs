@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::bfd;
 use crate::count::{Outcome, libtest};
 use crate::deploy;
+use crate::frr_keys;
 use crate::interop;
 use crate::netboot;
 use crate::reload;
@@ -61,6 +62,7 @@ pub(crate) const STAGES: &[Stage] = &[
         about: "service addresses that follow their checks; who announces what is not his",
         run: vip::vip,
     },
+    Stage { name: "frr-keys", about: "`weft --output frr` beside a real FRR: keys and types", run: frr_keys::frr_keys },
     Stage {
         name: "reload",
         about: "changed configurations beside BIRD: planned, refused, tried, undone",
