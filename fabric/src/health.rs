@@ -208,6 +208,15 @@ fn flaps(picture: &Picture<'_>) -> Check {
     let name = "flaps";
     let flapping: Vec<&(String, u64)> = picture.losses.iter().filter(|(_, losses)| *losses > LOSSES).collect();
     let minutes = LATELY.as_secs() / 60;
+    let resting = picture
+        .neighbors
+        .iter()
+        .filter_map(|peer| Some(format!("{} rests for {} more", peer.name, crate::show::duration(peer.resting_s?))));
+    let resting: Vec<String> = resting.collect();
+    if !resting.is_empty() {
+        let fact = format!("after failures in a row, or a limit: {}", some(&resting));
+        return warn(name, fact, "it is tried again by itself; `weft show neighbors PEER --history` says what failed");
+    }
     let Some((first, _)) = flapping.first() else {
         let lost: u64 = picture.losses.iter().map(|(_, losses)| losses).sum();
         let times = count(usize::try_from(lost).unwrap_or(usize::MAX), "session was", "sessions were");

@@ -43,7 +43,14 @@ impl Damping {
 
     /// Whether nobody is dialled or listened to now.
     pub(super) fn refuses(&self, now: Instant) -> bool {
-        (self.failures >= REFUSE_FROM && now < self.until) || now < self.ordered
+        self.rest(now).is_some()
+    }
+
+    /// For how long nobody is dialled or listened to from now on.
+    pub(super) fn rest(&self, now: Instant) -> Option<Duration> {
+        let own = if self.failures >= REFUSE_FROM { self.until } else { Instant::ZERO };
+        let end = own.max(self.ordered);
+        (now < end).then(|| end.since(now))
     }
 
     /// A rest of a given length.
@@ -105,6 +112,7 @@ mod tests {
         for failures in 1..=5 {
             let rest = damping.failed(now, RETRY, &mut rng);
             assert_eq!(damping.refuses(now), failures >= REFUSE_FROM);
+            assert_eq!(damping.rest(now), (failures >= REFUSE_FROM).then_some(rest));
             assert!(!damping.refuses(now + rest));
         }
         damping.forgive();

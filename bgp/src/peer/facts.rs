@@ -4,6 +4,7 @@ use super::arbiter::{Peer, add};
 use super::trail::{FsmState, PeerHistory};
 use super::{Endpoint, Local, PeerConfig, PeerRestart, PeerStatus, RemoteAs, Session};
 use crate::fsm::Connection;
+use crate::time::{Duration, Instant};
 use crate::wire::MAX_MESSAGE_BYTES;
 use crate::wire::capability::{Capabilities, LongLived, PathDirections, Role};
 use crate::wire::open::Open;
@@ -61,6 +62,12 @@ impl Peer {
             add(&mut status.sent, conn.sent);
         }
         status
+    }
+
+    /// For how long nobody is dialled or listened to, after failures in a row or a limit that was passed.
+    #[must_use]
+    pub fn resting(&self, now: Instant) -> Option<Duration> {
+        self.damping.rest(now)
     }
 
     /// The last transitions and messages, oldest first.

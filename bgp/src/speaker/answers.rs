@@ -65,6 +65,8 @@ pub struct NeighborInfo {
     pub dropped: u64,
     /// Why last lost or refused.
     pub last_error: Option<String>,
+    /// It failed again and again, or passed a limit: for so many seconds it is neither dialled nor listened to.
+    pub resting_s: Option<u64>,
     /// Made by a listen range.
     pub dynamic: bool,
 }
@@ -330,6 +332,7 @@ fn neighbor(member: &Member, now: Instant) -> NeighborInfo {
         established: status.established,
         dropped: status.dropped,
         last_error: status.last_error,
+        resting_s: member.peer.resting(now).map(|rest| rest.as_secs() + 1),
         dynamic: member.dynamic,
     }
 }

@@ -129,6 +129,9 @@ pub struct Neighbor {
     pub dropped: u64,
     /// Why it was last lost or refused.
     pub last_error: Option<String>,
+    /// It failed again and again, or passed a limit: for so many seconds it is neither dialled nor listened to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resting_s: Option<u64>,
     /// What is wrong with who is heard by LLDP on its link: no session before that is mended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub miswired: Option<String>,

@@ -149,6 +149,7 @@ fn neighbor(node: &Node, info: NeighborInfo) -> Neighbor {
         established: info.established,
         dropped: info.dropped,
         last_error: info.last_error,
+        resting_s: info.resting_s,
         miswired,
         shutdown: config.and_then(|config| config.shutdown.clone()),
         dynamic: info.dynamic,

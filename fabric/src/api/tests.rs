@@ -10,7 +10,7 @@
 
 mod originated;
 mod reload;
-mod views;
+pub(crate) mod views;
 mod vips;
 
 use super::*;

@@ -156,6 +156,10 @@ fn cases_of_neighbors() -> Vec<(&'static str, Value)> {
             json!({"neighbors": [neighbor(json!({"name": "10.0.0.9", "state": "Idle", "dynamic": true}))]}),
         ),
         ("flaps", json!({"losses": [["tor1", 5], ["tor2", 2]], "interfaces": [interface(json!({"damped": 6}))]})),
+        (
+            "a rest",
+            json!({"neighbors": [neighbor(json!({"state": "Active", "resting_s": 12, "last_error": "hold timer expired"}))]}),
+        ),
         ("near a limit", json!({"neighbors": [neighbor(json!({"max_prefixes": 3}))]})),
         ("an old policy", json!({"neighbors": [neighbor(json!({"old_policy": 17}))]})),
         ("held back", json!({"held_back": 2})),

@@ -5,7 +5,7 @@
 mod events;
 mod watch;
 
-pub use events::{EVENTS_MAX, Events, ROUTES_MAX};
+pub use events::{EVENTS_MAX, Events, FOLLOWERS_MAX, ROUTES_MAX};
 pub use watch::{CHANGES_MAX, Changed, WATCHERS_MAX};
 
 use crate::api::{self, Answer, Body, Door, Refusal};
@@ -114,8 +114,8 @@ pub fn serve(config: &ApiConfig, asks: mpsc::Sender<Ask>) -> io::Result<Server> 
     let (open, closing) = tokio::sync::watch::channel(());
     let changes = broadcast::Sender::new(CHANGES_MAX);
     let events = Events::default();
-    let watchers = Arc::new(Semaphore::new(WATCHERS_MAX));
-    let hall = Hall { asks, changes: changes.clone(), events: events.clone(), watchers, closing };
+    let [watchers, followers] = [WATCHERS_MAX, FOLLOWERS_MAX].map(|places| Arc::new(Semaphore::new(places)));
+    let hall = Hall { asks, changes: changes.clone(), events: events.clone(), watchers, followers, closing };
     let listeners = JoinSet::new();
     let mut server =
         Server { socket: config.socket.clone(), file, metrics: None, changes, events, listeners, open: Some(open) };
@@ -244,6 +244,7 @@ struct Hall {
     changes: broadcast::Sender<Changed>,
     events: Events,
     watchers: Arc<Semaphore>,
+    followers: Arc<Semaphore>,
     /// Changes when the listeners are to end.
     closing: Watched<()>,
 }
@@ -343,9 +344,12 @@ async fn respond(
 
 /// Starts a watcher; it ends when its lines are no longer wanted.
 fn begin_watch(hall: &Hall, life: Arc<Watching<Life>>, wanted: api::Watch) -> Result<Lines, Refusal> {
-    let place = Arc::clone(&hall.watchers).try_acquire_owned();
-    let place =
-        place.map_err(|_| Refusal::new(503, format!("{WATCHERS_MAX} watchers are there already"), "try again"))?;
+    let (places, most) = match &wanted {
+        api::Watch::Routes(_) => (&hall.watchers, WATCHERS_MAX),
+        api::Watch::Events(_) => (&hall.followers, FOLLOWERS_MAX),
+    };
+    let place = Arc::clone(places).try_acquire_owned();
+    let place = place.map_err(|_| Refusal::new(503, format!("{most} watchers are there already"), "try again"))?;
     life.send_replace(Life::Watch);
     let (asks, closing) = (hall.asks.clone(), hall.closing.clone());
     let lines = match wanted {

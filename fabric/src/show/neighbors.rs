@@ -96,6 +96,9 @@ pub fn details(peer: &Neighbor) -> String {
     if let Some(error) = &peer.last_error {
         line("last error", error.clone());
     }
+    if let Some(seconds) = peer.resting_s {
+        line("rests", format!("for {} more: it failed again and again, or passed a limit", duration(seconds)));
+    }
     if let Some(reason) = &peer.shutdown {
         let reason = if reason.is_empty() { "by configuration" } else { reason };
         line("shut down", reason.to_owned());

@@ -82,6 +82,7 @@ fn neighbor(name: &str) -> Neighbor {
         established: 1,
         dropped: 0,
         last_error: None,
+        resting_s: None,
         miswired: None,
         shutdown: None,
         dynamic: false,

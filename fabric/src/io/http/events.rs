@@ -20,6 +20,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use weft_bgp::time::Duration;
 
+/// Who follows events at a time: people who look, and a program or two. Watchers of routes have places of their own.
+pub const FOLLOWERS_MAX: usize = 8;
 /// Events that wait for a watcher; of everything but routes there are few.
 pub const EVENTS_MAX: usize = 256;
 /// Changed routes that wait for a watcher: what is more is counted, not told.

@@ -219,3 +219,17 @@ fn a_reader_that_leaves_is_no_fault() {
     let error = run(&Verb::Routes(None, None), &daemon.socket(), Form::Json, &mut Closed).unwrap_err();
     assert!(error.is_closed_pipe(), "{error}");
 }
+
+#[test]
+fn views_are_as_recorded() {
+    const RENEW: &str = "WEFT_RENEW=1 cargo test -p weft-fabric --lib views";
+    let text = crate::api::tests::views::text(RENEW);
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/VIEWS.md");
+    if std::env::var_os("WEFT_RENEW").is_some() {
+        std::fs::write(file, &text).unwrap();
+        return;
+    }
+    let recorded = std::fs::read_to_string(file).unwrap();
+    let other = text.lines().zip(recorded.lines()).find(|(now, then)| now != then);
+    assert_eq!(text, recorded, "first difference: {other:?}; if it is meant: {RENEW}");
+}
