@@ -129,6 +129,8 @@ impl Client {
     ///
     /// # Errors
     /// When it is none of ours.
+    // Reading an answer is much code for each type: once in the binary is enough.
+    #[inline(never)]
     pub fn read<T: DeserializeOwned>(&self, text: &str) -> Result<Reply<T>, ClientError> {
         let reply: Reply<T> = serde_json::from_str(text).map_err(|error| self.broken(error.to_string()))?;
         if reply.schema != SCHEMA {

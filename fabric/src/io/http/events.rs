@@ -15,7 +15,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use weft_bgp::time::Duration;
@@ -31,41 +31,48 @@ const LINES_MAX: usize = 64;
 /// How often a quiet watch gives a sign of life.
 const LIFE_EVERY: Duration = Duration::from_secs(5);
 
-/// Where the loop says what happens.
-#[derive(Clone, Debug)]
+/// Where the loop says what happens. A ring takes its room when somebody listens for the first time.
+#[derive(Clone, Debug, Default)]
 pub struct Events {
-    said: broadcast::Sender<Arc<Line>>,
-    routes: broadcast::Sender<Arc<RouteNews>>,
-}
-
-impl Default for Events {
-    fn default() -> Self {
-        Self { said: broadcast::Sender::new(EVENTS_MAX), routes: broadcast::Sender::new(ROUTES_MAX) }
-    }
+    said: Arc<OnceLock<broadcast::Sender<Arc<Line>>>>,
+    routes: Arc<OnceLock<broadcast::Sender<Arc<RouteNews>>>>,
 }
 
 impl Events {
     /// Whether anybody listens: otherwise no line needs to be made.
     #[must_use]
     pub fn is_watched(&self) -> bool {
-        self.said.receiver_count() > 0
+        self.said.get().is_some_and(|ring| ring.receiver_count() > 0)
     }
 
     /// Whether anybody listens for routes.
     #[must_use]
     pub fn has_routes_watched(&self) -> bool {
-        self.routes.receiver_count() > 0
+        self.routes.get().is_some_and(|ring| ring.receiver_count() > 0)
     }
 
     /// Something happened. Never waits.
     pub fn say(&self, line: Line) {
-        // Nobody listens, mostly.
-        let _ = self.said.send(Arc::new(line));
+        if let Some(ring) = self.said.get() {
+            // Perhaps nobody listens any more.
+            let _ = ring.send(Arc::new(line));
+        }
     }
 
     /// A route changed. Never waits.
     pub fn say_route(&self, news: RouteNews) {
-        let _ = self.routes.send(Arc::new(news));
+        if let Some(ring) = self.routes.get() {
+            // Perhaps nobody listens any more.
+            let _ = ring.send(Arc::new(news));
+        }
+    }
+
+    fn said(&self) -> broadcast::Receiver<Arc<Line>> {
+        self.said.get_or_init(|| broadcast::Sender::new(EVENTS_MAX)).subscribe()
+    }
+
+    fn routes(&self) -> broadcast::Receiver<Arc<RouteNews>> {
+        self.routes.get_or_init(|| broadcast::Sender::new(ROUTES_MAX)).subscribe()
     }
 }
 
@@ -100,8 +107,8 @@ impl Watcher {
         closing: watch::Receiver<()>,
     ) -> (Self, Lines) {
         let (lines, body) = mpsc::channel(LINES_MAX);
-        let routes = kinds.contains(&Kind::Routes).then(|| events.routes.subscribe());
-        let said = events.said.subscribe();
+        let routes = kinds.contains(&Kind::Routes).then(|| events.routes());
+        let said = events.said();
         (Self { kinds, said, routes, names: BTreeMap::new(), asks, closing, lines }, Lines::new(body))
     }
 

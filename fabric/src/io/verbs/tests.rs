@@ -2,7 +2,7 @@
 //! something is missing.
 
 use super::*;
-use crate::api::tests::{HOST_AT, Plant, converged};
+use crate::api::tests::{HOST_AT, Plant, converged, views};
 use crate::api::{Answer, Body, Command, Done, Refusal, Request};
 use crate::config::ApiConfig;
 use crate::io::http::{self, Ask};
@@ -223,7 +223,7 @@ fn a_reader_that_leaves_is_no_fault() {
 #[test]
 fn views_are_as_recorded() {
     const RENEW: &str = "WEFT_RENEW=1 cargo test -p weft-fabric --lib views";
-    let text = crate::api::tests::views::text(RENEW);
+    let text = views::text(RENEW);
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/VIEWS.md");
     if std::env::var_os("WEFT_RENEW").is_some() {
         std::fs::write(file, &text).unwrap();
