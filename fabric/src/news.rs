@@ -106,6 +106,7 @@ impl RouteNews {
         let (text, via) = match &self.want {
             Want::Nothing => (format!("{prefix} is no longer routed"), Vec::new()),
             Want::Discard => (format!("{prefix} is dropped here"), Vec::new()),
+            Want::Hops(hops) if hops.is_empty() => (format!("{prefix} has no next hop that is up"), Vec::new()),
             Want::Hops(hops) => {
                 let hop = |hop: &Hop| (name(hop.link), hop.gateway, hop.weight);
                 let hops: Vec<_> = hops.iter().map(hop).collect();
@@ -234,6 +235,7 @@ mod tests {
             })
         );
         assert_eq!(line(Want::Nothing).text, "10.9.0.0/16 is no longer routed");
+        assert_eq!(line(Want::Hops(Arc::from([]))).text, "10.9.0.0/16 has no next hop that is up");
         assert_eq!(line(Want::Discard).text, "10.9.0.0/16 is dropped here");
         let back: Line = serde_json::from_str(&serde_json::to_string(&routed).unwrap()).unwrap();
         assert_eq!(back, routed);

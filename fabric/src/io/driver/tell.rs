@@ -5,8 +5,8 @@ use crate::api;
 use crate::link::LinkInfo;
 use crate::news::{self, Kind, Line, RouteNews};
 use crate::node::Happened;
-use weft_bgp::speaker::FibChange;
-use weft_bgp::types::IpNet;
+use weft_bgp::speaker::{FibChange, Want};
+use weft_bgp::types::{Hop, IpNet};
 
 impl Daemon {
     /// Something that stands in the history too.
@@ -47,8 +47,16 @@ impl Daemon {
             return;
         }
         let at = self.clock.now();
+        // A next hop whose link is down may stand among the wanted ones: the kernel does without it meanwhile.
+        let is_up = |hop: &&Hop| self.node.links().iter().any(|link| link.index == hop.link && link.is_usable());
         for change in changes {
-            let news = RouteNews { at, prefix: change.prefix, want: change.want.clone() };
+            let want = match &change.want {
+                Want::Hops(hops) if !hops.iter().all(|hop| is_up(&hop)) => {
+                    Want::Hops(hops.iter().filter(is_up).copied().collect())
+                }
+                other @ (Want::Hops(_) | Want::Nothing | Want::Discard) => other.clone(),
+            };
+            let news = RouteNews { at, prefix: change.prefix, want };
             self.server.events.say_route(news);
         }
     }
