@@ -290,7 +290,9 @@ impl Daemon {
     }
 
     fn handle(&mut self, input: Input) {
-        self.node.handle(self.clock.now(), input);
+        let now = self.clock.now();
+        self.node.handle(now, input);
+        self.tell_configuration(now);
     }
 
     /// Carries out everything the node wants.
