@@ -26,7 +26,7 @@ pub enum Kind {
     Vips,
     /// What the kernel refuses.
     Kernel,
-    /// Reloads.
+    /// Reloads, and what became of them.
     Configuration,
 }
 

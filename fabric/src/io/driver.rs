@@ -290,9 +290,7 @@ impl Daemon {
     }
 
     fn handle(&mut self, input: Input) {
-        let now = self.clock.now();
-        self.node.handle(now, input);
-        self.tell_configuration(now);
+        self.node.handle(self.clock.now(), input);
     }
 
     /// Carries out everything the node wants.

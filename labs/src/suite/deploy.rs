@@ -63,7 +63,10 @@ fn expressions<'a>(value: &'a serde_json::Value, all: &mut Vec<&'a str>) {
             fields.values().for_each(|field| expressions(field, all));
         }
         serde_json::Value::Array(items) => items.iter().for_each(|item| expressions(item, all)),
-        _ => {}
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => {}
     }
 }
 

@@ -79,6 +79,7 @@ impl Daemon {
         }
         self.changing.earlier_keys = None;
         self.handle(Input::Confirm);
+        self.tell_configuration();
         tracing::info!("configuration confirmed");
         Ok("the configuration in force is confirmed".to_owned())
     }
@@ -125,6 +126,7 @@ impl Daemon {
             self.conns.set_keys(|remote| self.keys.of(remote, links).cloned());
         }
         self.handle(input(Box::new(new)));
+        self.tell_configuration();
         if imports && let Err(error) = self.start_import() {
             tracing::error!(%error, "routes of other software are not announced");
         }

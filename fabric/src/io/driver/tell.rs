@@ -6,7 +6,6 @@ use crate::link::LinkInfo;
 use crate::news::{self, Kind, Line, RouteNews};
 use crate::node::Happened;
 use weft_bgp::speaker::{FibChange, Want};
-use weft_bgp::time::Instant;
 use weft_bgp::types::{Hop, IpNet};
 
 impl Daemon {
@@ -28,15 +27,10 @@ impl Daemon {
         self.server.events.say(Line::new(self.clock.now(), kind, text, event));
     }
 
-    /// What became of a reload just now.
-    pub(super) fn tell_configuration(&self, now: Instant) {
-        if !self.server.events.is_watched() {
-            return;
-        }
-        let newest = self.node.history().next_back().filter(|entry| entry.at == now);
-        if let Some(entry) = newest.filter(|entry| matches!(entry.event, Happened::Configuration(_))) {
-            self.tell_happened(&entry.event);
-        }
+    /// What has just become of the configuration: the newest of its kind in the history.
+    pub(super) fn tell_configuration(&self) {
+        let newest = self.node.history().rev().find(|entry| matches!(entry.event, Happened::Configuration(_)));
+        newest.into_iter().for_each(|entry| self.tell_happened(&entry.event));
     }
 
     /// What is different about the links now.
