@@ -89,7 +89,6 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         aloud::warn_of_faults(daemon.node.config());
         daemon.start_import()?;
         daemon.start_foreign()?;
-        life::let_go_of_code();
         let ending = daemon.live().await;
         daemon.end(ending).await;
         Ok(())
@@ -159,6 +158,8 @@ struct Daemon {
     /// What an earlier run left in the kernel goes as soon as the kernel holds what is wanted now.
     sweep: bool,
     changing: Changing,
+    /// When code that only a start, a reload or a question needs is let go.
+    let_go_at: Option<Instant>,
     ending: Option<Ending>,
 }
 
@@ -181,8 +182,7 @@ impl Daemon {
         // Routes of an earlier run are still forwarding: that is what the R and F bits promise (RFC 4724 §3).
         config.speaker.restarting = kernel.report().await.leftovers > 0;
         let (detector, detected) = Detector::new(clock, kernel.clone());
-        let (asked, asks) = mpsc::channel(ASKS);
-        let (counted, counts) = mpsc::channel(ASKS);
+        let ((asked, asks), (counted, counts)) = (mpsc::channel(ASKS), mpsc::channel(ASKS));
         let server = http::serve(&config.api, asked)?;
         let mut listeners = Listeners::start(&conns)?;
         // Before the first peer can call; links come with the kernel's first answer.
@@ -235,6 +235,7 @@ impl Daemon {
             fib_ready: false,
             sweep: false,
             changing: Changing::default(),
+            let_go_at: Some(clock.now() + life::LET_GO_AFTER),
             ending: None,
         })
     }
@@ -246,7 +247,8 @@ impl Daemon {
             if let Some(ending) = self.ending {
                 return ending;
             }
-            let timeout = self.node.next_timeout().map(|(at, _)| at);
+            self.let_go_if_due();
+            let timeout = self.node.next_timeout().map(|(at, _)| at).into_iter().chain(self.let_go_at).min();
             // Slices of work are left: one for each thing that is heard meanwhile, so that neither waits for all of the other.
             let has_work = timeout == Some(Instant::ZERO);
             let timeout = timeout.filter(|_| !has_work).map(|at| self.clock.deadline(at));

@@ -12,6 +12,7 @@ use weft_bgp::types::IpNet;
 
 impl Daemon {
     pub(super) fn on_ask(&mut self, ask: Ask) {
+        self.let_go_soon();
         match &ask.request {
             Request::Show(Question::Metrics | Question::Health | Question::Bfd) => {
                 // The other threads count when they can; the loop goes on meanwhile.

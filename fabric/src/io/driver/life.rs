@@ -10,11 +10,28 @@ use crate::node::{Imported, Input};
 use tokio::sync::mpsc;
 use weft_bgp::time::Duration;
 
+/// How long nobody asks before code is let go: shorter than what lies between two looks of a person or a program.
+pub(super) const LET_GO_AFTER: Duration = Duration::from_millis(500);
+
 impl Daemon {
     /// A failed reload changes nothing. A signal has no options: it ends no session that stands.
     pub(super) fn on_sighup(&mut self) {
         // Both ways it is in the log.
         let _ = self.reload(Reload::default());
+        self.let_go_soon();
+    }
+
+    /// What only a start, a reload or a question needs is most of the code that was touched: it is not to stay resident. A moment
+    /// later, when nobody asks any more and first sessions have come up.
+    pub(super) fn let_go_soon(&mut self) {
+        self.let_go_at = Some(self.clock.now() + LET_GO_AFTER);
+    }
+
+    pub(super) fn let_go_if_due(&mut self) {
+        if self.let_go_at.is_some_and(|at| at <= self.clock.now()) {
+            self.let_go_at = None;
+            let_go_of_code();
+        }
     }
 
     /// Reads the file again and puts it into force; what was done, as a sentence.
@@ -141,7 +158,6 @@ impl Daemon {
         if caches {
             self.caches.start(self.clock.now(), &mut self.node);
         }
-        let_go_of_code();
     }
 
     /// Begins to read other software's routes as the configuration says; those of before are replaced by the first answer.
@@ -195,13 +211,11 @@ fn mend(error: String) -> Refusal {
     Refusal::new(422, error, "the old configuration stays in force; mend the file and reload")
 }
 
-/// What only a start or a reload needs, reading a configuration above all, is most of the code that was touched: it is not to stay
-/// resident.
-pub(super) fn let_go_of_code() {
+fn let_go_of_code() {
     // Without /proc, or where the kernel refuses, it stays: nothing depends on it.
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let refused = Code::all(&maps).filter_map(|code| raw::let_go(&code).err()).count();
-    tracing::debug!(refused, "code of the start let go");
+    tracing::debug!(refused, "code let go");
 }
 
 /// A socket per peer, and a few: the soft limit of 1,024 is raised as far as it goes.
