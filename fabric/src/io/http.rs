@@ -3,6 +3,7 @@
 //! A watch of routes asks the loop again and again (`http::watch`).
 
 mod events;
+mod follower;
 mod watch;
 
 pub use events::{EVENTS_MAX, Events, FOLLOWERS_MAX, ROUTES_MAX};
@@ -11,6 +12,7 @@ pub use watch::{CHANGES_MAX, Changed, WATCHERS_MAX};
 use crate::api::{self, Answer, Body, Door, Refusal};
 use crate::config::ApiConfig;
 use bytes::Bytes;
+use follower::Lines;
 use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -30,7 +32,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch::{Receiver as Watched, Sender as Watching};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
-use watch::{Lines, Watcher};
+use watch::Watcher;
 use weft_bgp::time::Duration;
 
 /// Connections at a time, for each of the two listeners. More are answered with 503 at once.

@@ -7,17 +7,15 @@
 //! {"lost":17,"of":"routes"}
 //! ```
 
-use super::watch::Lines;
-use super::{ANSWER_LIMIT, Ask, CONNECTION_LIMIT};
-use crate::api::{self, Body, Question, SCHEMA};
+use super::Ask;
+use super::follower::{Follower, Lines, Over};
+use crate::api::{Body, Question};
 use crate::news::{Kind, Line, RouteNews};
-use bytes::Bytes;
-use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use weft_bgp::time::Duration;
 
 /// Who follows events at a time: people who look, and a program or two. Watchers of routes have places of their own.
@@ -76,9 +74,6 @@ impl Events {
     }
 }
 
-/// The client left, read nothing for too long, or the daemon ends.
-struct Over;
-
 /// One watcher.
 pub(super) struct Watcher {
     kinds: Vec<Kind>,
@@ -87,9 +82,7 @@ pub(super) struct Watcher {
     routes: Option<broadcast::Receiver<Arc<RouteNews>>>,
     /// Names of links by their indices.
     names: BTreeMap<u32, String>,
-    asks: mpsc::Sender<Ask>,
-    closing: watch::Receiver<()>,
-    lines: mpsc::Sender<Bytes>,
+    follower: Follower,
 }
 
 /// What came.
@@ -106,31 +99,26 @@ impl Watcher {
         asks: mpsc::Sender<Ask>,
         closing: watch::Receiver<()>,
     ) -> (Self, Lines) {
-        let (lines, body) = mpsc::channel(LINES_MAX);
+        let (follower, lines) = Follower::new(asks, closing, LINES_MAX);
         let routes = kinds.contains(&Kind::Routes).then(|| events.routes());
         let said = events.said();
-        (Self { kinds, said, routes, names: BTreeMap::new(), asks, closing, lines }, Lines::new(body))
+        (Self { kinds, said, routes, names: BTreeMap::new(), follower }, lines)
     }
 
     /// Until the client leaves, reads nothing for too long, or the daemon ends.
     pub(super) async fn run(mut self) {
-        let mut closing = self.closing.clone();
-        tokio::select! {
-            _ = closing.changed() => {}
-            _ = self.follow() => {}
-        }
+        self.follower.clone().until_over(self.follow()).await;
     }
 
     async fn follow(&mut self) -> Result<(), Over> {
-        let node = self.ask(Question::Version).await?.node;
         self.learn_names().await?;
-        self.tell(&json!({ "schema": SCHEMA, "node": node, "watch": "events" })).await?;
-        let lines = self.lines.clone();
+        self.follower.greet("events").await?;
+        let follower = self.follower.clone();
         loop {
             let heard = tokio::select! {
                 // What is rare first: it must not be lost behind a table that arrives.
                 biased;
-                () = lines.closed() => return Err(Over),
+                () = follower.left() => return Err(Over),
                 said = self.said.recv() => Heard::Said(said),
                 route = next(self.routes.as_mut()) => Heard::Route(route),
                 () = tokio::time::sleep(LIFE_EVERY) => Heard::Nothing,
@@ -139,16 +127,16 @@ impl Watcher {
                 Heard::Said(Ok(line)) => self.on_said(&line).await?,
                 Heard::Route(Ok(news)) => {
                     let line = news.line(|link| self.name(link.0));
-                    self.tell(&line).await?;
+                    self.follower.tell(&line).await?;
                 }
                 Heard::Said(Err(RecvError::Lagged(lost))) => {
-                    self.tell(&json!({ "lost": lost, "of": "events" })).await?
+                    self.follower.tell(&json!({ "lost": lost, "of": "events" })).await?
                 }
                 Heard::Route(Err(RecvError::Lagged(lost))) => {
-                    self.tell(&json!({ "lost": lost, "of": "routes" })).await?
+                    self.follower.tell(&json!({ "lost": lost, "of": "routes" })).await?
                 }
                 Heard::Said(Err(RecvError::Closed)) | Heard::Route(Err(RecvError::Closed)) => return Err(Over),
-                Heard::Nothing => self.send(Bytes::from_static(b"\n")).await?,
+                Heard::Nothing => self.follower.nudge().await?,
             }
         }
     }
@@ -157,7 +145,7 @@ impl Watcher {
         if line.kind == Kind::Links && self.routes.is_some() {
             self.learn_names().await?;
         }
-        if self.kinds.contains(&line.kind) { self.tell(line).await } else { Ok(()) }
+        if self.kinds.contains(&line.kind) { self.follower.tell(line).await } else { Ok(()) }
     }
 
     fn name(&self, link: u32) -> String {
@@ -165,32 +153,10 @@ impl Watcher {
     }
 
     async fn learn_names(&mut self) -> Result<(), Over> {
-        if let Body::Interfaces(found) = self.ask(Question::Interfaces).await?.body {
+        if let Body::Interfaces(found) = self.follower.ask(Question::Interfaces).await?.body {
             self.names = found.interfaces.into_iter().map(|link| (link.index, link.name)).collect();
         }
         Ok(())
-    }
-
-    async fn ask(&self, question: Question) -> Result<api::Answer, Over> {
-        let (reply, answer) = oneshot::channel();
-        let asked = async {
-            self.asks.send(Ask { request: api::Request::Show(question), reply }).await.map_err(|_| Over)?;
-            answer.await.map_err(|_| Over)
-        };
-        tokio::time::timeout(ANSWER_LIMIT, asked).await.map_err(|_| Over)?
-    }
-
-    async fn tell(&self, line: &impl Serialize) -> Result<(), Over> {
-        // Our own types always become JSON.
-        let mut text = serde_json::to_vec(line).map_err(|_| Over)?;
-        text.push(b'\n');
-        self.send(text.into()).await
-    }
-
-    /// Who reads nothing for so long is given up, as with any other answer.
-    async fn send(&self, line: Bytes) -> Result<(), Over> {
-        let sent = tokio::time::timeout(CONNECTION_LIMIT, self.lines.send(line)).await;
-        sent.map_err(|_| Over)?.map_err(|_| Over)
     }
 }
 

@@ -9,16 +9,12 @@
 //! {"synced":true}                                                      all of it was said; from here on changes
 //! ```
 
-use super::{ANSWER_LIMIT, Ask, CONNECTION_LIMIT};
-use crate::api::{self, BgpRoute, Body, Question, SCHEMA, Selection, Target};
-use bytes::Bytes;
-use hyper::body::Frame;
+use super::Ask;
+use super::follower::{Follower, Lines, Over};
+use crate::api::{self, BgpRoute, Body, Question, Selection, Target};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use weft_bgp::time::Duration;
 use weft_bgp::types::IpNet;
 
@@ -44,25 +40,6 @@ pub enum Changed {
     Sessions,
 }
 
-/// The body of such an answer.
-#[derive(Debug)]
-pub(super) struct Lines(mpsc::Receiver<Bytes>);
-
-impl Lines {
-    pub(super) const fn new(lines: mpsc::Receiver<Bytes>) -> Self {
-        Self(lines)
-    }
-}
-
-impl hyper::body::Body for Lines {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(cx).map(|line| line.map(|line| Ok(Frame::data(line))))
-    }
-}
-
 /// What a watcher was told of a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Told {
@@ -73,16 +50,11 @@ struct Told {
 /// One watcher.
 pub(super) struct Watcher {
     within: Vec<IpNet>,
-    asks: mpsc::Sender<Ask>,
     changes: broadcast::Receiver<Changed>,
-    closing: watch::Receiver<()>,
     told: BTreeMap<IpNet, Told>,
     peers: Option<(usize, usize)>,
-    lines: mpsc::Sender<Bytes>,
+    follower: Follower,
 }
-
-/// Nobody reads any more, or the daemon ends.
-struct Over;
 
 impl Watcher {
     pub(super) fn new(
@@ -91,28 +63,23 @@ impl Watcher {
         changes: broadcast::Receiver<Changed>,
         closing: watch::Receiver<()>,
     ) -> (Self, Lines) {
-        let (lines, body) = mpsc::channel(LINES_MAX);
-        (Self { within, asks, changes, closing, told: BTreeMap::new(), peers: None, lines }, Lines(body))
+        let (follower, lines) = Follower::new(asks, closing, LINES_MAX);
+        (Self { within, changes, told: BTreeMap::new(), peers: None, follower }, lines)
     }
 
     /// Until the client leaves, reads nothing for too long, or the daemon ends.
     pub(super) async fn run(mut self) {
-        let mut closing = self.closing.clone();
-        tokio::select! {
-            _ = closing.changed() => {}
-            _ = self.follow() => {}
-        }
+        self.follower.clone().until_over(self.follow()).await;
     }
 
     async fn follow(&mut self) -> Result<(), Over> {
-        let node = self.node().await?;
-        self.say(&json!({ "schema": SCHEMA, "node": node, "watch": "routes" })).await?;
+        self.follower.greet("routes").await?;
         self.look_at_all().await?;
-        self.say(&json!({ "synced": true })).await?;
-        let lines = self.lines.clone();
+        self.follower.tell(&json!({ "synced": true })).await?;
+        let follower = self.follower.clone();
         loop {
             let heard = tokio::select! {
-                () = lines.closed() => return Err(Over),
+                () = follower.left() => return Err(Over),
                 heard = self.changes.recv() => Some(heard),
                 () = tokio::time::sleep(LOOK_EVERY) => None,
             };
@@ -122,7 +89,7 @@ impl Watcher {
                 Some(Ok(Changed::Sessions) | Err(broadcast::error::RecvError::Lagged(_))) => true,
                 Some(Err(broadcast::error::RecvError::Closed)) => return Err(Over),
                 None => {
-                    self.send(Bytes::from_static(b"\n")).await?;
+                    self.follower.nudge().await?;
                     true
                 }
             };
@@ -185,11 +152,11 @@ impl Watcher {
     }
 
     async fn look_at_peers(&mut self) -> Result<(), Over> {
-        let Body::Neighbors(found) = self.ask(Question::Neighbors).await?.body else { return Ok(()) };
+        let Body::Neighbors(found) = self.follower.ask(Question::Neighbors).await?.body else { return Ok(()) };
         let configured = found.neighbors.len();
         let established = found.neighbors.iter().filter(|one| one.state == api::ESTABLISHED).count();
         if self.peers.replace((configured, established)) != Some((configured, established)) {
-            self.say(&json!({ "peers": { "configured": configured, "established": established } })).await?;
+            self.follower.tell(&json!({ "peers": { "configured": configured, "established": established } })).await?;
         }
         Ok(())
     }
@@ -207,7 +174,7 @@ impl Watcher {
         if before == Some(&now) || (before.is_none() && now.from.is_empty()) {
             return Ok(());
         }
-        self.say(&json!({ "prefix": prefix, "from": now.from, "stale": now.stale })).await?;
+        self.follower.tell(&json!({ "prefix": prefix, "from": now.from, "stale": now.stale })).await?;
         if now.from.is_empty() {
             self.told.remove(&prefix);
         } else {
@@ -218,30 +185,7 @@ impl Watcher {
 
     async fn routes(&self, selection: Selection) -> Result<Vec<BgpRoute>, Over> {
         // The loop answers a question with its own kind of answer.
-        let Body::Bgp(found) = self.ask(Question::Bgp(selection)).await?.body else { return Err(Over) };
+        let Body::Bgp(found) = self.follower.ask(Question::Bgp(selection)).await?.body else { return Err(Over) };
         Ok(found.routes)
-    }
-
-    async fn node(&self) -> Result<String, Over> {
-        Ok(self.ask(Question::Version).await?.node)
-    }
-
-    async fn ask(&self, question: Question) -> Result<api::Answer, Over> {
-        let (reply, answer) = oneshot::channel();
-        let asked = async {
-            self.asks.send(Ask { request: api::Request::Show(question), reply }).await.map_err(|_| Over)?;
-            answer.await.map_err(|_| Over)
-        };
-        tokio::time::timeout(ANSWER_LIMIT, asked).await.map_err(|_| Over)?
-    }
-
-    async fn say(&self, line: &serde_json::Value) -> Result<(), Over> {
-        self.send(Bytes::from(format!("{line}\n"))).await
-    }
-
-    /// Who reads nothing for so long is given up, as with any other answer.
-    async fn send(&self, line: Bytes) -> Result<(), Over> {
-        let sent = tokio::time::timeout(CONNECTION_LIMIT, self.lines.send(line)).await;
-        sent.map_err(|_| Over)?.map_err(|_| Over)
     }
 }
