@@ -3,6 +3,8 @@
 //! invented is left out. What FRR 8.4.4 says is in `tests/corpus/frr-8.4.4-keys.txt`; the suite compares with the one that is installed.
 
 #[cfg(test)]
+mod shape;
+#[cfg(test)]
 pub(crate) mod tests;
 
 use crate::api::{self, Bgp, BgpPath, BgpRoute, Neighbor, Neighbors, Route};

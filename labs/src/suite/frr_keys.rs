@@ -1,7 +1,6 @@
 //! The stage of `weft --output frr`: two spines of one plant, one of them FRR, are asked the same, and what weft says must have FRR's
 //! keys and types. Situations that no plant has (communities, BFD, a neighbor that is shut down) are held to recorded keys by weft's tests.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::process::Stdio;
 
@@ -12,14 +11,16 @@ use crate::interop::Stage;
 use crate::packages;
 use crate::run::{Context, find_program};
 use crate::vip::Lab;
+use shape::shape;
+
+// Of weft's own tests, which hold its documents to recorded keys.
+#[path = "../../../fabric/src/show/frr/shape.rs"]
+mod shape;
 
 /// The plant, and which of the two spines is FRR.
 const PLANT: &str = "two-racks";
 const FRR: &str = "spine1";
 const WEFT: &str = "spine2";
-
-/// Objects whose keys are names, prefixes or addresses.
-const BY_NAME: [&str; 3] = ["peers", "routes", "advertisedTo"];
 
 /// A document: FRR's command, weft's, whether it is by name itself, and keys that programs cannot do without.
 struct Document {
@@ -143,38 +144,6 @@ fn compare(lab: &Lab<'_>, document: &Document) -> io::Result<Outcome> {
 fn read(what: &str, text: &[u8]) -> io::Result<Value> {
     serde_json::from_slice(text)
         .map_err(|error| io::Error::other(format!("{what}: {error}: {}", String::from_utf8_lossy(text))))
-}
-
-/// Every path of keys with the type of what is there.
-fn shape(document: &Value, by_name: bool) -> BTreeSet<String> {
-    let mut all = BTreeSet::new();
-    walk(document, &mut Vec::new(), by_name, &mut all);
-    all
-}
-
-fn walk(value: &Value, path: &mut Vec<String>, by_name: bool, all: &mut BTreeSet<String>) {
-    let kind = match value {
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                let named = !by_name && BY_NAME.contains(&key.as_str());
-                path.push(if by_name { "*".to_owned() } else { key.clone() });
-                walk(value, path, named, all);
-                path.pop();
-            }
-            return;
-        }
-        Value::Array(list) => {
-            path.push("[]".to_owned());
-            list.iter().for_each(|value| walk(value, path, false, all));
-            path.pop();
-            return;
-        }
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Null => "null",
-    };
-    all.insert(format!("{} {kind}", path.join(".")));
 }
 
 #[cfg(test)]

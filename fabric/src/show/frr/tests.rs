@@ -1,44 +1,10 @@
 //! Keys and types beside those of a real FRR, and what the documents of a living node look like.
 
+use super::shape::shape;
 use super::*;
 use crate::api::tests::{HOST_AT, converged};
 use crate::api::{Body, Question, Routes, Selection};
 use std::collections::BTreeSet;
-
-/// Objects whose keys are names, prefixes or addresses.
-const BY_NAME: [&str; 3] = ["peers", "routes", "advertisedTo"];
-
-/// Every path of keys with the type of what is there; `top`: the document itself is by name.
-pub(crate) fn shape(document: &Value, top: bool) -> BTreeSet<String> {
-    let mut all = BTreeSet::new();
-    walk(document, &mut Vec::new(), top, &mut all);
-    all
-}
-
-fn walk(value: &Value, path: &mut Vec<String>, by_name: bool, all: &mut BTreeSet<String>) {
-    let kind = match value {
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                let named = !by_name && BY_NAME.contains(&key.as_str());
-                path.push(if by_name { "*".to_owned() } else { key.clone() });
-                walk(value, path, named, all);
-                path.pop();
-            }
-            return;
-        }
-        Value::Array(list) => {
-            path.push("[]".to_owned());
-            list.iter().for_each(|value| walk(value, path, false, all));
-            path.pop();
-            return;
-        }
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Null => "null",
-    };
-    all.insert(format!("{} {kind}", path.join(".")));
-}
 
 /// What is ours and not FRR's.
 fn unknown(document: &str, value: &Value) -> Vec<String> {
