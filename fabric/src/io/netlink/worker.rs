@@ -27,6 +27,8 @@ const BATCH: usize = 256;
 const BURST: usize = 2_048;
 /// What counts as a pause. It ends a burst: routes are listened to again, and a dump says what was missed.
 const PAUSE: Duration = Duration::from_millis(50);
+/// A burst that lasts longer is no table that arrives but a network that does not rest: doubts no longer wait for its end.
+const BURST_LONGEST: Duration = Duration::from_secs(10);
 /// How long a periodic dump may be away.
 const DUMP_PERIOD: Duration = Duration::from_secs(30);
 /// How long a doubt waits for its like.
@@ -55,8 +57,9 @@ pub(super) struct Worker {
     /// Commands that came while a dump was under way, in order.
     put_off: VecDeque<Command>,
     compat: Compat,
-    /// Operations since the last pause, and when the next one will be long enough.
+    /// Operations since the last pause, since when, and when the next one will be long enough.
     burst: usize,
+    burst_since: Instant,
     pause_at: Option<Instant>,
     /// Addresses on the loopback interface that are ours.
     addresses: BTreeSet<IpNet>,
@@ -67,8 +70,6 @@ pub(super) struct Worker {
     /// Notifications were lost: when links are to be listed again.
     list_at: Option<Instant>,
     dump_at: Instant,
-    /// In a burst doubts wait until it ends, but not beyond this.
-    dump_overdue_at: Instant,
     /// No dump before this, so that dumps of a large table do not eat the thread.
     dump_not_before: Instant,
 }
@@ -98,13 +99,13 @@ impl Worker {
             put_off: VecDeque::new(),
             compat: Compat::default(),
             burst: 0,
+            burst_since: Instant::ZERO,
             pause_at: None,
             addresses: BTreeSet::new(),
             left_addresses: BTreeSet::new(),
             refused_addresses: BTreeMap::new(),
             list_at: None,
             dump_at: Instant::ZERO + DUMP_PERIOD,
-            dump_overdue_at: Instant::ZERO + DUMP_PERIOD,
             dump_not_before: Instant::ZERO,
         };
         // Listening began first: whatever changes from here on is heard.
@@ -315,6 +316,9 @@ impl Worker {
     /// Stops listening to routes in a burst of operations, and begins again after it.
     fn follow_burst(&mut self, now: Instant, ops: usize) {
         if ops > 0 {
+            if self.burst == 0 {
+                self.burst_since = now;
+            }
             self.burst += ops;
             self.pause_at = None;
             if self.burst > BURST && self.watch.hears_routes() {
@@ -350,7 +354,7 @@ impl Worker {
     /// A dump in the middle of a burst tells what the one after it tells as well, and keeps routes waiting meanwhile.
     fn dump_due_at(&self) -> Instant {
         let at = self.dump_at.max(self.dump_not_before);
-        if self.burst > BURST { at.max(self.dump_overdue_at) } else { at }
+        if self.burst > BURST { at.max(self.burst_since + BURST_LONGEST) } else { at }
     }
 
     fn dump_if_due(&mut self) {
@@ -364,7 +368,6 @@ impl Worker {
                 let health = &mut self.watch.health;
                 (health.dumps, health.last_drift, health.dumped_at) = (health.dumps + 1, drift, Some(now));
                 self.dump_at = now + DUMP_PERIOD;
-                self.dump_overdue_at = self.dump_at;
                 self.dump_not_before = now + now.since(begun) * DUMP_SHARE;
             }
             Err(error) => {
