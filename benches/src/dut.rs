@@ -10,6 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::time::ClockId;
+use nix::unistd::Pid as ClockPid;
 use rustix::process::{Pid, Signal, kill_process};
 
 pub use config::ASN;
@@ -230,16 +232,14 @@ impl Dut {
         all
     }
 
-    /// CPU time of all threads so far (s).
+    /// CPU time so far of all threads, those that have ended among them (s).
     pub fn cpu_s(&self) -> Result<f64> {
-        let mut nanoseconds = 0;
+        let mut all = Duration::ZERO;
         for process in self.processes() {
-            for task in fs::read_dir(format!("/proc/{process}/task"))? {
-                let text = fs::read_to_string(task?.path().join("schedstat"))?;
-                nanoseconds += text.split(' ').next().unwrap_or("0").parse::<u64>()?;
-            }
+            let clock = ClockId::pid_cpu_clock_id(ClockPid::from_raw(i32::try_from(process)?))?;
+            all += Duration::from(clock.now()?);
         }
-        Ok(Duration::from_nanos(nanoseconds).as_secs_f64())
+        Ok(all.as_secs_f64())
     }
 
     /// Prefixes in the kernel's main IPv4 trie, which it may share with the local one, of the daemon's namespace. The kernel walks it

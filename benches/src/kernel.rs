@@ -67,6 +67,14 @@ impl Kernel {
 
     /// Every message of an answer of one message, or of a dump.
     fn hear(&mut self, dump: bool, mut each: impl FnMut(&[u8])) -> Result<()> {
+        self.pieces(|message| {
+            each(message);
+            dump
+        })
+    }
+
+    /// Every message of an answer, until one is enough.
+    fn pieces(&mut self, mut each: impl FnMut(&[u8]) -> bool) -> Result<()> {
         loop {
             let length = self.socket.read(&mut self.chunk)?;
             let mut rest = &self.chunk[..length];
@@ -76,10 +84,8 @@ impl Kernel {
                     DONE => return Ok(()),
                     // There is none.
                     ERROR => return Ok(()),
-                    _ => each(rest.get(HEADER..size).context("a cut message")?),
-                }
-                if !dump {
-                    return Ok(());
+                    _ if !each(rest.get(HEADER..size).context("a cut message")?) => return Ok(()),
+                    _ => {}
                 }
                 rest = rest.get(size.next_multiple_of(4)..).unwrap_or_default();
             }
@@ -111,6 +117,30 @@ impl Kernel {
             Some(id) => self.behind(id),
             None => Ok(route.gateways),
         }
+    }
+
+    /// Whether there is a route to just this prefix, if none is longer.
+    pub fn holds(&mut self, address: Ipv4Addr, length: u8) -> Result<bool> {
+        let mut body = vec![2, 32, 0, 0, 0, 0, 0, 0];
+        body.extend(FIB_MATCH.to_ne_bytes());
+        attribute(&mut body, 1, &address.octets());
+        self.ask(GETROUTE, REQUEST, &body)?;
+        let mut holds = false;
+        self.hear(false, |message| holds = message[1] == length)?;
+        Ok(holds)
+    }
+
+    /// Whether there are more routes than so many, of any table and kind. Reads no more than it must: to be asked once, and dropped.
+    pub fn has_more_than(mut self, number: usize) -> Result<bool> {
+        let mut body = vec![0; ROUTE];
+        body[0] = 2;
+        self.ask(GETROUTE, REQUEST | DUMP, &body)?;
+        let mut found = 0;
+        self.pieces(|_| {
+            found += 1;
+            found <= number
+        })?;
+        Ok(found > number)
     }
 
     /// How many routes to single addresses of the main table have exactly these gateways, and how many others.

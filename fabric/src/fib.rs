@@ -375,7 +375,7 @@ impl Fib {
     }
 
     /// The next operations, at most `max`, none of which depends on another; their outcomes must be told by [`Fib::done`] before
-    /// the next call. Empty: nothing is due until something happens or [`Fib::next_timeout`].
+    /// the next call, in their order; [`Fib::want`] may come before, and so may [`Fib::give_back`] for the last of them. Empty: nothing is due until something happens or [`Fib::next_timeout`].
     pub fn next_ops(&mut self, now: Instant, max: usize) -> Vec<Op> {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
@@ -426,6 +426,16 @@ impl Fib {
             }
         }
         ops
+    }
+
+    /// Operations that were not begun are due again.
+    pub fn give_back(&mut self, ops: &[Op]) {
+        self.tidy = true;
+        for op in ops {
+            if let Op::SetRoute { key, .. } | Op::DeleteRoute { key } = op {
+                self.routes.retry(*key);
+            }
+        }
     }
 
     /// Takes the outcome of one operation.

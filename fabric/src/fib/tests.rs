@@ -110,9 +110,18 @@ impl World {
 
     /// One batch; whether there was one.
     fn step(&mut self, max: usize) -> bool {
-        let ops = self.fib.next_ops(self.now, max);
+        self.step_with(max, max, None)
+    }
+
+    /// One batch of which only so many operations are begun, and what is wanted while they are under way.
+    fn step_with(&mut self, max: usize, begun: usize, wanted: Option<(IpNet, Want)>) -> bool {
+        let mut ops = self.fib.next_ops(self.now, max);
+        let outcomes: Vec<_> = ops.iter().take(begun).map(|op| self.apply(op)).collect();
+        if let Some((prefix, want)) = wanted {
+            self.want(prefix, want);
+        }
+        self.fib.give_back(&ops.split_off(begun.min(ops.len())));
         self.ops += ops.len();
-        let outcomes: Vec<_> = ops.iter().map(|op| self.apply(op)).collect();
         for (op, outcome) in ops.iter().zip(outcomes) {
             self.fib.done(self.now, op, outcome);
         }
@@ -564,8 +573,14 @@ enum Event {
     Alive(u32, bool),
     Reachable(u32, bool),
     ForeignRoute(usize),
-    RouteGone { index: usize, told: bool },
-    ObjectGone { index: usize, told: bool },
+    RouteGone {
+        index: usize,
+        told: bool,
+    },
+    ObjectGone {
+        index: usize,
+        told: bool,
+    },
     ForeignObject(u32),
     SourceAddressGone,
     Refuse(Refusal),
@@ -573,6 +588,8 @@ enum Event {
     Sweep,
     Restart,
     Step(usize),
+    /// Operations, how many of them are begun, and what is wanted meanwhile.
+    StepWith(usize, usize, usize, Want),
     Settle,
 }
 
@@ -595,6 +612,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Sweep),
         1 => Just(Event::Restart),
         5 => (1..5usize).prop_map(Event::Step),
+        5 => (1..5usize, 0..5usize, 0..6usize, 0..8u8)
+            .prop_map(|(max, begun, index, mask)| Event::StepWith(max, begun, index, hops(mask << 1))),
         2 => Just(Event::Settle),
     ]
 }
@@ -657,6 +676,9 @@ fn play(world: &mut World, event: Event) {
         Event::Restart => world.restart(),
         Event::Step(max) => {
             world.step(max);
+        }
+        Event::StepWith(max, begun, index, want) => {
+            world.step_with(max, begun, Some((prefix(index), want)));
         }
         Event::Settle => world.settle(),
     }

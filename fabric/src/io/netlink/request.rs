@@ -7,6 +7,7 @@ use crate::fib::{Op, Refusal};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 /// Room for the answers of a batch of which every message fails, with the kernel's words; the system may grant less.
 const RECEIVE_BUFFER: usize = 4 << 20;
@@ -27,9 +28,33 @@ pub(super) enum Piece {
     },
 }
 
+/// Operations as the kernel reads them.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    data: Vec<u8>,
+    /// Sequence numbers of the first and the last message.
+    first: u32,
+    last: u32,
+}
+
+/// The part of the socket that sends: the kernel works on a parcel until the call returns, in which somebody else may stand.
+#[derive(Clone, Debug)]
+pub(super) struct Outlet(Arc<Socket>);
+
+impl Outlet {
+    /// Hands operations to the kernel; [`Requests::outcomes`] says what it answered.
+    pub(super) fn send(&self, parcel: &Parcel) -> io::Result<()> {
+        self.send_octets(&parcel.data)
+    }
+
+    fn send_octets(&self, data: &[u8]) -> io::Result<()> {
+        self.0.send_to(data, &SocketAddr::new(0, 0), 0).map(drop)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Requests {
-    socket: Socket,
+    socket: Outlet,
     port: u32,
     sequence: u32,
     out: Vec<u8>,
@@ -50,7 +75,13 @@ impl Requests {
         socket.set_ext_ack(true)?;
         // Filters of dumps are obeyed, and nonsense is refused rather than ignored.
         socket.set_netlink_get_strict_chk(true)?;
+        let socket = Outlet(Arc::new(socket));
         Ok(Self { socket, port, sequence: 0, out: Vec::new(), chunk: vec![0; CHUNK], undisturbed: true, words: None })
+    }
+
+    /// For who sends parcels in our stead, one at a time and while nothing else is asked.
+    pub(super) fn outlet(&self) -> Outlet {
+        self.socket.clone()
     }
 
     /// How the kernel names us in notifications of what we did.
@@ -60,31 +91,41 @@ impl Requests {
 
     /// Sends operations together and tells the outcome of each.
     pub(super) fn batch(&mut self, ops: &[Op], protocol: u8) -> Vec<Result<(), Refusal>> {
-        let mut outcomes = vec![Ok(()); ops.len()];
-        let mut out = std::mem::take(&mut self.out);
-        out.clear();
+        let parcel = self.pack(ops, protocol);
+        let sent = self.socket.send(&parcel);
+        self.outcomes(parcel, sent.is_ok(), ops.len())
+    }
+
+    /// Operations on the wire, to be sent before anything that is packed or asked after them.
+    pub(super) fn pack(&mut self, ops: &[Op], protocol: u8) -> Parcel {
+        let mut data = std::mem::take(&mut self.out);
+        data.clear();
         let first = self.sequence.wrapping_add(1);
         let mut last = None;
         for op in ops {
             self.sequence = self.sequence.wrapping_add(1);
-            last = nexthop::push(&mut out, op, protocol, self.sequence)
-                .or_else(|| route::push(&mut out, op, protocol, self.sequence));
+            last = nexthop::push(&mut data, op, protocol, self.sequence)
+                .or_else(|| route::push(&mut data, op, protocol, self.sequence));
         }
         if let Some(start) = last {
-            wire::ask_answer(&mut out, start);
+            wire::ask_answer(&mut data, start);
         }
-        let sent = self.send(&out);
-        self.out = out;
+        Parcel { data, first, last: self.sequence }
+    }
+
+    /// What the kernel answered to so many operations.
+    pub(super) fn outcomes(&mut self, parcel: Parcel, sent: bool, number: usize) -> Vec<Result<(), Refusal>> {
+        let mut outcomes = vec![Ok(()); number];
         // Only failures are answered one by one; the answer to the last message says that all have been worked on.
-        let answered = sent.is_ok() && self.collect(first, &mut outcomes);
+        let answered = sent && self.collect(parcel.first, parcel.last, &mut outcomes);
         if !answered {
             outcomes.fill(Err(Refusal::Unanswered));
         }
+        self.out = parcel.data;
         outcomes
     }
 
-    fn collect(&mut self, first: u32, outcomes: &mut [Result<(), Refusal>]) -> bool {
-        let end = self.sequence;
+    fn collect(&mut self, first: u32, end: u32, outcomes: &mut [Result<(), Refusal>]) -> bool {
         let mut chunk = std::mem::take(&mut self.chunk);
         let mut complete = false;
         while !complete {
@@ -123,7 +164,7 @@ impl Requests {
 
     fn ask(&mut self, out: &[u8]) -> Result<(), Refusal> {
         let mut outcome = [Ok(())];
-        if self.send(out).is_err() || !self.collect(self.sequence, &mut outcome) {
+        if self.send(out).is_err() || !self.collect(self.sequence, self.sequence, &mut outcome) {
             return Err(Refusal::Unanswered);
         }
         let [outcome] = outcome;
@@ -209,11 +250,11 @@ impl Requests {
     }
 
     fn send(&self, data: &[u8]) -> io::Result<()> {
-        self.socket.send_to(data, &SocketAddr::new(0, 0), 0).map(drop)
+        self.socket.send_octets(data)
     }
 
     fn receive(&self, chunk: &mut [u8]) -> io::Result<usize> {
-        receive(&self.socket, chunk)
+        receive(&self.socket.0, chunk)
     }
 }
 

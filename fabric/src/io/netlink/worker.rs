@@ -2,6 +2,7 @@
 
 mod behind;
 mod dump;
+mod relay;
 
 use super::compat::Compat;
 use super::links::{self, Links};
@@ -23,6 +24,8 @@ use weft_bgp::types::IpNet;
 
 /// Operations per send: sixteen already give all there is to gain, and a link that goes down waits for one batch at most.
 const BATCH: usize = 256;
+/// Operations that are decided on at once: so many batches go to the kernel one after another without a pause.
+const MANY: usize = 16 * BATCH;
 /// After so many operations without a pause, routes are not listened to: that costs up to half of the time.
 const BURST: usize = 2_048;
 /// What counts as a pause. It ends a burst: routes are listened to again, and a dump says what was missed.
@@ -288,28 +291,38 @@ impl Worker {
         self.dump_at = self.dump_at.min(soon);
     }
 
-    /// One batch; whether there was one.
+    /// One batch, or many together; whether there was anything to do.
     fn work(&mut self) -> bool {
         let now = self.clock.now();
-        let ops = self.fib.next_ops(now, BATCH);
+        let ops = self.fib.next_ops(now, MANY);
         self.follow_burst(now, ops.len());
-        if !ops.is_empty() {
-            self.carry_out(now, &ops);
+        match ops.len() {
+            0 => self.acknowledge(),
+            1..=BATCH => self.carry_out(now, &ops),
+            _ => self.carry_out_many(now, &ops),
         }
         if self.fib.take_dump_request() {
             self.doubt();
-        }
-        while let Some(ack) = self.fib.poll_ack() {
-            self.watch.acknowledge(ack);
         }
         !ops.is_empty()
     }
 
     fn carry_out(&mut self, now: Instant, ops: &[Op]) {
         let outcomes = self.requests.batch(ops, self.fib.config().protocol);
-        self.log_failures(ops, &outcomes);
-        for (op, outcome) in ops.iter().zip(&outcomes) {
+        self.follow(now, ops, &outcomes);
+    }
+
+    fn follow(&mut self, now: Instant, ops: &[Op], outcomes: &[Result<(), Refusal>]) {
+        self.log_failures(ops, outcomes);
+        for (op, outcome) in ops.iter().zip(outcomes) {
             self.fib.done(now, op, *outcome);
+        }
+        self.acknowledge();
+    }
+
+    fn acknowledge(&mut self) {
+        while let Some(ack) = self.fib.poll_ack() {
+            self.watch.acknowledge(ack);
         }
     }
 
