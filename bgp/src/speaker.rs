@@ -30,7 +30,7 @@ mod settle;
 mod sweep;
 mod told;
 
-pub use answers::{NeighborInfo, PathInfo, RouteInfo, SpeakerSummary};
+pub use answers::{LOCAL_NAME, NeighborInfo, PathInfo, PathLine, RouteInfo, SpeakerSummary};
 pub use dump::{DumpedPath, DumpedPeer, DumpedRoute};
 pub use explain::{ToldInfo, ToldPath};
 pub use forecast::{Forecast, Found, NAMED_MAX, PeerRoutes, QUESTIONS_MAX};

@@ -45,6 +45,8 @@ use weft_bgp::types::IpNet;
 
 /// The version of the JSON below. Fields may be added to it; none is renamed or removed.
 pub const SCHEMA: &str = "weft/v1";
+/// Header of an answer in lines: what to ask for `after` it, where there is more.
+pub const NEXT_HEADER: &str = "weft-next";
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +105,13 @@ pub enum Question {
     Originated,
     /// A page of the table with all attributes, for a dump.
     Dump(Selection),
+    /// Paths of a page of prefixes, as lines of text.
+    Lines {
+        /// The last prefix of the page before.
+        after: Option<IpNet>,
+        /// Most prefixes in the answer, 1..=[`MAX_LIMIT`].
+        limit: usize,
+    },
     /// Counters, as Prometheus reads them.
     Metrics,
     /// The kernel's side.
@@ -318,6 +327,13 @@ pub enum Body {
         /// Prometheus' text format.
         text: String,
     },
+    /// To [`Question::Lines`]: no JSON.
+    Lines {
+        /// The lines.
+        text: String,
+        /// Ask for what comes `after` this; absent on the last page.
+        next: Option<IpNet>,
+    },
     /// To a [`Command`] that was carried out.
     Done(Done),
     /// To what cannot be answered.
@@ -366,6 +382,7 @@ impl Answer {
             | Body::Bfd(_)
             | Body::Plan(_)
             | Body::Metrics { .. }
+            | Body::Lines { .. }
             | Body::Done(_)
             | Body::Refused(_) => None,
         }

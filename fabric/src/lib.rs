@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod fib;
 pub mod health;
 pub mod io;
+pub mod lines;
 pub mod link;
 pub mod lldp;
 pub mod metrics;

@@ -30,7 +30,7 @@ mod tests;
 use comfy_table::{ContentArrangement, Table, presets};
 
 /// What stands in a cell without a value.
-const NONE: &str = "-";
+pub(crate) const NONE: &str = "-";
 
 /// A table without lines: columns two spaces apart, as in the shells of routers.
 fn table(header: &[&str]) -> Table {
@@ -81,11 +81,11 @@ impl Paged {
 }
 
 /// Widths of an IPv4 prefix and address, of the name of most interfaces, and of the longest state of a route.
-const PREFIX_WIDTH: usize = 18;
-const ADDRESS_WIDTH: usize = 15;
-const INTERFACE_WIDTH: usize = 9;
+pub(crate) const PREFIX_WIDTH: usize = 18;
+pub(crate) const ADDRESS_WIDTH: usize = 15;
+pub(crate) const INTERFACE_WIDTH: usize = 9;
 const KERNEL_WIDTH: usize = 9;
-const DURATION_WIDTH: usize = 6;
+pub(crate) const DURATION_WIDTH: usize = 6;
 
 /// `1 path`, `2 paths`.
 fn count(number: u64, noun: &str, plural: &str) -> String {

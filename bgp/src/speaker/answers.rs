@@ -71,6 +71,9 @@ pub struct NeighborInfo {
     pub dynamic: bool,
 }
 
+/// Whose paths of our own are.
+pub const LOCAL_NAME: &str = "local";
+
 /// One prefix with its paths.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteInfo {
@@ -133,6 +136,33 @@ pub struct PathInfo {
     pub reason: String,
 }
 
+/// What a listing of all paths says of one; borrowed, for there may be millions.
+#[derive(Clone, Copy, Debug)]
+pub struct PathLine<'a> {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// It is the first one of its prefix.
+    pub first: bool,
+    /// Name of the peer, or `local`.
+    pub from: &'a str,
+    /// Next hop after the next-hop rule.
+    pub next_hop: IpAddr,
+    /// Where that leads.
+    pub hop: Option<Hop>,
+    /// Its attributes.
+    pub attrs: Attrs<'a>,
+    /// Learnt over an external session.
+    pub external: bool,
+    /// Seconds since start at which it came.
+    pub since_s: u64,
+    /// The best path.
+    pub best: bool,
+    /// In the ECMP set.
+    pub used: bool,
+    /// Kept for a restarting peer.
+    pub stale: bool,
+}
+
 /// Totals of a speaker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpeakerSummary {
@@ -166,6 +196,45 @@ impl Speaker {
     pub fn routes(&self, after: Option<IpNet>, limit: usize) -> Vec<RouteInfo> {
         let known = self.table.after(after).filter(|entry| !entry.paths.is_empty());
         known.take(limit).map(|entry| self.route(&entry)).collect()
+    }
+
+    /// The paths of up to `limit` prefixes behind a cursor, in order of family and prefix, the best of each first, then those used with
+    /// it, then the others. Returns the last prefix, if there were so many.
+    pub fn each_path(&self, after: Option<IpNet>, limit: usize, mut each: impl FnMut(&PathLine<'_>)) -> Option<IpNet> {
+        let (mut seen, mut last) = (0, None);
+        let mut order = Vec::new();
+        for entry in self.table.after(after).filter(|entry| !entry.paths.is_empty()).take(limit) {
+            (seen, last) = (seen + 1, Some(entry.prefix));
+            let held_back = self.table.why_held_back(&entry).is_some();
+            let ranking = self.table.ranking(entry.paths);
+            let rule = |at: usize| ranking.as_ref().map_or(Rule::Unresolved, |ranking| ranking.ended_by[at]);
+            let is_used = |at: usize| rule(at) == Rule::Equal && !held_back;
+            order.clear();
+            order.extend(0..entry.paths.len());
+            order.sort_by_key(|at| (Some(*at) != entry.best, !is_used(*at)));
+            for (line, at) in order.iter().enumerate() {
+                let path = &entry.paths[*at];
+                each(&PathLine {
+                    prefix: entry.prefix,
+                    first: line == 0,
+                    from: self.source_name(path.peer),
+                    next_hop: self.table.hops.next_hop(path.hop).addr,
+                    hop: self.table.hops.resolved(path.hop),
+                    attrs: Attrs(self.table.attrs.block(path.attrs)),
+                    external: self.table.candidate(path).is_some_and(|candidate| candidate.ebgp),
+                    since_s: u64::from(path.came.seconds()),
+                    best: Some(*at) == entry.best,
+                    used: is_used(*at),
+                    stale: self.is_retained(path, Family::of(&entry.prefix)),
+                });
+            }
+        }
+        last.filter(|_| seen == limit)
+    }
+
+    /// Names of the peers, in order of their ids.
+    pub fn peer_names(&self) -> impl Iterator<Item = &str> {
+        self.members.values().map(|member| member.peer.config().name.as_str())
     }
 
     /// The longest prefix that covers `target`.
@@ -289,8 +358,17 @@ impl Speaker {
     pub(super) fn source(&self, peer: PeerId) -> String {
         match self.members.get(&peer) {
             Some(member) => member.peer.config().name.clone(),
-            None if is_own(peer) => "local".to_owned(),
+            None if is_own(peer) => LOCAL_NAME.to_owned(),
             None => format!("peer {}", peer.0),
+        }
+    }
+
+    /// The same without a number for a peer that is no more.
+    fn source_name(&self, peer: PeerId) -> &str {
+        match self.members.get(&peer) {
+            Some(member) => &member.peer.config().name,
+            None if is_own(peer) => LOCAL_NAME,
+            None => "gone",
         }
     }
 }

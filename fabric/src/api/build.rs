@@ -8,6 +8,7 @@ use super::answers::{
 };
 use super::{Answer, Body, Question, Selection, Surroundings, Target, bfd, dump};
 use crate::bfd::Event as BfdEvent;
+use crate::lines;
 use crate::link::{AddrInfo, LinkInfo};
 use crate::metrics;
 use crate::node::{Entry, Happened, Node};
@@ -44,6 +45,10 @@ pub fn answer(node: &Node, now: Instant, around: &Surroundings, question: &Quest
         Question::Dump(selection) => Body::Dump(dump::page(node, now, selection)),
         // Only the kernel's thread knows; without one nothing is installed.
         Question::Fib { diff: _ } => Body::Fib(Box::default()),
+        Question::Lines { after, limit } => {
+            let (text, next) = lines::bgp(node, now, *after, *limit);
+            Body::Lines { text, next }
+        }
         Question::Metrics => Body::Metrics { text: metrics::text(node, now, around) },
     };
     Answer::new(&node.config().hostname, body)

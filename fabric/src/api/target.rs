@@ -63,6 +63,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
         "/v1/routes" if method == "DELETE" => Request::Do(originated::remove(&mut query)?),
         "/v1/routes" => Request::Show(Question::Routes(selection(&mut query)?)),
         "/v1/bgp" => Request::Show(Question::Bgp(selection(&mut query)?)),
+        "/v1/bgp/lines" => Request::Show(lines(&mut query)?),
         "/v1/watch/routes" => Request::Watch(Watch::Routes(within(&query.needed("within")?)?)),
         "/v1/watch/events" => Request::Watch(Watch::Events(kinds(query.take("kinds"))?)),
         "/v1/rpki" => Request::Show(Question::Rpki),
@@ -96,7 +97,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
 fn unknown_path(door: Door, path: &str) -> Refusal {
     let remedy = match door {
         Door::Local => {
-            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, watch/routes, watch/events, dump, observers, rpki, fib, vips, originated, interfaces, explain, history, policy, health, plan, metrics; POST /v1/ reload, reload/confirm, stop, clear, vips/set, routes; DELETE /v1/routes"
+            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, bgp/lines, watch/routes, watch/events, dump, observers, rpki, fib, vips, originated, interfaces, explain, history, policy, health, plan, metrics; POST /v1/ reload, reload/confirm, stop, clear, vips/set, routes; DELETE /v1/routes"
         }
         Door::Metrics => "GET /metrics or /healthz; everything else is answered on the unix socket only",
     };
@@ -107,6 +108,16 @@ fn selection(query: &mut Query) -> Result<Selection, Refusal> {
     if let Some(prefix) = query.take("prefix") {
         return Ok(Selection::One(target_of(&prefix)?));
     }
+    let (after, limit) = page(query)?;
+    Ok(Selection::Page { after, limit })
+}
+
+fn lines(query: &mut Query) -> Result<Question, Refusal> {
+    let (after, limit) = page(query)?;
+    Ok(Question::Lines { after, limit })
+}
+
+fn page(query: &mut Query) -> Result<(Option<IpNet>, usize), Refusal> {
     let after = match query.take("after") {
         Some(text) => Some(text.parse().map_err(|_| no_prefix("after", &text))?),
         None => None,
@@ -117,7 +128,7 @@ fn selection(query: &mut Query) -> Result<Selection, Refusal> {
         })?,
         None => DEFAULT_LIMIT,
     };
-    Ok(Selection::Page { after, limit })
+    Ok((after, limit))
 }
 
 /// The prefixes of a watch.

@@ -382,7 +382,7 @@ fn table_of(question: &Question, answer: &Answer) -> String {
         Question::Bfd => show::bfd::table_of(&read(value)),
         Question::Fib { .. } => show::fib::text(&read(value)),
         Question::Health => show::health::text(node, &read(value)),
-        Question::Dump(_) | Question::Metrics => panic!("{question:?} has no table"),
+        Question::Dump(_) | Question::Lines { .. } | Question::Metrics => panic!("{question:?} has no table"),
     }
 }
 
@@ -423,6 +423,33 @@ fn pages_cover_the_table_once() {
     }
     assert_eq!(joined, whole.routes);
     assert!(joined.len() >= 4, "{joined:?}");
+}
+
+/// What a listing of a million lines says is what the typed answer says, in whatever pages it comes.
+#[test]
+fn lines_say_what_the_table_of_the_typed_answer_says() {
+    let plant = converged();
+    let lines = |after, limit| match plant.ask(HOST_AT, &Question::Lines { after, limit }).body {
+        Body::Lines { text, next } => (text, next),
+        other => panic!("no lines: {other:?}"),
+    };
+    let words = |text: &str| -> Vec<Vec<String>> {
+        text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+    let Body::Bgp(bgp) = plant.ask(HOST_AT, &Question::Bgp(all_pages())).body else { panic!("no paths") };
+    let (whole, next) = lines(None, 100);
+    assert_eq!((words(&whole), next), (words(&crate::show::bgp::page(&bgp, true)), None));
+    assert!(bgp.routes.iter().any(|route| route.paths.len() > 1), "a prefix with two paths: {whole}");
+    let (mut joined, mut after) = (String::new(), None);
+    loop {
+        let (text, next) = lines(after, 2);
+        joined += &text;
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(joined, whole, "columns are as wide on each page");
 }
 
 #[test]

@@ -2,10 +2,12 @@
 //! a person sees first when something is not running.
 
 use super::sockopt::plain;
-use crate::api::{Done, Refusal, SCHEMA};
+use crate::api::{Done, NEXT_HEADER, Refusal, SCHEMA};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1::SendRequest;
+use hyper::header::HeaderMap;
+use hyper::http::response::Parts;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
@@ -98,7 +100,17 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn text(&self, target: &str) -> Result<String, ClientError> {
-        self.send(Method::GET, target)
+        self.send(Method::GET, target).map(|(text, _)| text)
+    }
+
+    /// Asks for a page of lines; the lines, and after what to ask for more of them.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn lines(&self, target: &str) -> Result<(String, Option<String>), ClientError> {
+        let (text, headers) = self.send(Method::GET, target)?;
+        let next = headers.get(NEXT_HEADER).and_then(|value| value.to_str().ok());
+        Ok((text, next.map(str::to_owned)))
     }
 
     /// Asks; the answer as data.
@@ -106,7 +118,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn get<T: DeserializeOwned>(&self, target: &str) -> Result<Reply<T>, ClientError> {
-        self.read(&self.send(Method::GET, target)?)
+        self.read(&self.send(Method::GET, target)?.0)
     }
 
     /// Orders something.
@@ -114,7 +126,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn post(&self, target: &str) -> Result<Reply<Done>, ClientError> {
-        self.read(&self.send(Method::POST, target)?)
+        self.read(&self.send(Method::POST, target)?.0)
     }
 
     /// Ends something.
@@ -122,7 +134,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn delete(&self, target: &str) -> Result<Reply<Done>, ClientError> {
-        self.read(&self.send(Method::DELETE, target)?)
+        self.read(&self.send(Method::DELETE, target)?.0)
     }
 
     /// Makes data of an answer.
@@ -194,18 +206,18 @@ impl Client {
         self.runtime.block_on(async { tokio::time::timeout(limit, gone).await.is_ok() })
     }
 
-    fn send(&self, method: Method, target: &str) -> Result<String, ClientError> {
-        let (status, body) = self.runtime.block_on(async {
+    fn send(&self, method: Method, target: &str) -> Result<(String, HeaderMap), ClientError> {
+        let (head, body) = self.runtime.block_on(async {
             match tokio::time::timeout(REQUEST_LIMIT, self.exchange(method, target)).await {
                 Ok(result) => result,
                 Err(_) => Err(self.broken(format!("it did not come within {} s", REQUEST_LIMIT.as_secs()))),
             }
         })?;
         let text = String::from_utf8(body.into()).map_err(|_| self.broken("it is no UTF-8".to_owned()))?;
-        if status == StatusCode::OK {
-            return Ok(text);
+        if head.status == StatusCode::OK {
+            return Ok((text, head.headers));
         }
-        Err(self.refused(status, &text))
+        Err(self.refused(head.status, &text))
     }
 
     fn refused(&self, status: StatusCode, text: &str) -> ClientError {
@@ -239,15 +251,15 @@ impl Client {
         Ok((sender, carrier))
     }
 
-    async fn exchange(&self, method: Method, target: &str) -> Result<(StatusCode, Bytes), ClientError> {
+    async fn exchange(&self, method: Method, target: &str) -> Result<(Parts, Bytes), ClientError> {
         let (mut sender, carrier) = self.connect().await?;
         let request = self.request(method, target)?;
         let response = sender.send_request(request).await.map_err(|error| self.broken(error.to_string()))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
         let body = body.map_err(|error| self.broken(error.to_string()))?.to_bytes();
         carrier.abort();
-        Ok((status, body))
+        Ok((head, body))
     }
 
     fn broken(&self, why: String) -> ClientError {

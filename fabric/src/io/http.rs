@@ -420,6 +420,13 @@ fn render(door: Door, answer: &Answer) -> Response<Full<Bytes>> {
         Body::Metrics { text } => {
             reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.clone().into_bytes())
         }
+        Body::Lines { text, next } => {
+            let mut response = reply(StatusCode::OK, "text/plain; charset=utf-8", text.clone().into_bytes());
+            if let Some(next) = next.and_then(|next| HeaderValue::from_str(&next.to_string()).ok()) {
+                response.headers_mut().insert(api::NEXT_HEADER, next);
+            }
+            response
+        }
         Body::Health(health) if door == Door::Metrics => {
             let status = if health.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             let text = health.reason.as_deref().unwrap_or("ok");

@@ -377,10 +377,34 @@ fn bgp(
     form: Form,
     out: &mut impl Write,
 ) -> Result<(), VerbError> {
+    if form == Form::Table && one.is_none() && limit.is_none_or(|limit| limit > PAGE) {
+        return all_paths(client, limit.unwrap_or(usize::MAX), out);
+    }
     pages(client, "/v1/bgp", (one, limit), form, out, |node, answer: &Bgp, first| {
         let head = if first { show::bgp::head(node, answer) } else { String::new() };
         (head + &show::bgp::page(answer, first), answer.routes.len(), answer.next)
     })
+}
+
+/// A table that fits a page is as wide as what is in it; of a larger one the daemon writes the lines.
+fn all_paths(client: &Client, mut left: usize, out: &mut impl Write) -> Result<(), VerbError> {
+    let first = client.get::<Bgp>(&format!("/v1/bgp?limit={PAGE}"))?;
+    out.write_all(show::bgp::head(&first.node, &first.body).as_bytes())?;
+    if first.body.next.is_none() {
+        out.write_all(show::bgp::page(&first.body, true).as_bytes())?;
+        return Ok(());
+    }
+    let mut after = String::new();
+    while left > 0 {
+        let (text, next) = client.lines(&format!("/v1/bgp/lines?limit={}{after}", left.min(PAGE)))?;
+        out.write_all(text.as_bytes())?;
+        left -= left.min(PAGE);
+        match next {
+            Some(next) => after = format!("&after={}", api::query(&next)),
+            None => break,
+        }
+    }
+    Ok(())
 }
 
 /// All pages of a table, each printed as it comes: a million routes need no memory here, and JSON still is one document.

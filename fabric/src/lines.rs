@@ -1,0 +1,165 @@
+//! Listings that may have millions of lines, as text from the table itself: what a listing needs of a path is a tenth of what the
+//! JSON answer says, and writing that out and reading it again takes far longer than the listing. Pure.
+
+use crate::node::Node;
+use crate::show::{ADDRESS_WIDTH, DURATION_WIDTH, INTERFACE_WIDTH, NONE, PREFIX_WIDTH, bgp, duration};
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use weft_bgp::speaker::{LOCAL_NAME, PathLine};
+use weft_bgp::time::Instant;
+use weft_bgp::types::IpNet;
+
+/// Columns of IPv6, where most prefixes and addresses fit.
+const PREFIX_WIDTH_V6: usize = 29;
+const ADDRESS_WIDTH_V6: usize = 25;
+/// Of most lines, so that a page is made without moving it.
+const LINE_OCTETS: usize = 128;
+
+/// The paths of up to `limit` prefixes `after` another, one line each, with the names of the columns before the first of all; and the
+/// last prefix, if there may be more. Columns are as wide on one page as on another.
+#[must_use]
+pub fn bgp(node: &Node, now: Instant, after: Option<IpNet>, limit: usize) -> (String, Option<IpNet>) {
+    let longest = node.speaker().peer_names().map(str::len).max().unwrap_or_default();
+    let mut page = Page { text: String::with_capacity(limit * LINE_OCTETS), from: longest.max(LOCAL_NAME.len()) };
+    if after.is_none() {
+        page.header();
+    }
+    let next = node.speaker().each_path(after, limit, |line| page.line(node, now, line));
+    (page.text, next)
+}
+
+struct Page {
+    text: String,
+    /// Width of the names of peers.
+    from: usize,
+}
+
+impl Page {
+    fn header(&mut self) {
+        for (name, width) in bgp::COLUMNS.into_iter().zip([
+            bgp::CODES_WIDTH,
+            PREFIX_WIDTH,
+            ADDRESS_WIDTH,
+            INTERFACE_WIDTH,
+            self.from,
+            bgp::PREF_WIDTH,
+            bgp::MED_WIDTH,
+            DURATION_WIDTH,
+        ]) {
+            self.cell(width, |text| text.push_str(name));
+        }
+        self.text.push_str(bgp::COLUMNS.last().copied().unwrap_or_default());
+        self.text.push('\n');
+    }
+
+    fn line(&mut self, node: &Node, now: Instant, path: &PathLine<'_>) {
+        let local = path.from == LOCAL_NAME;
+        let (prefix_width, address_width) = match path.prefix {
+            IpNet::V4(_) => (PREFIX_WIDTH, ADDRESS_WIDTH),
+            IpNet::V6(_) => (PREFIX_WIDTH_V6, ADDRESS_WIDTH_V6),
+        };
+        let reached = path.hop.is_some();
+        self.cell(bgp::CODES_WIDTH, |text| {
+            bgp::push_codes(text, [path.best, path.used, reached, local, path.external, path.stale]);
+        });
+        // A prefix is written once, as on other routers.
+        self.cell(prefix_width, |text| {
+            if path.first {
+                push_address(text, path.prefix.addr());
+                text.push('/');
+                push_number(text, path.prefix.prefix_len().into());
+            }
+        });
+        self.cell(
+            address_width,
+            |text| if local { text.push_str(LOCAL_NAME) } else { push_address(text, path.next_hop) },
+        );
+        let link = path.hop.and_then(|hop| node.links().iter().find(|link| link.index == hop.link));
+        self.cell(INTERFACE_WIDTH, |text| match (link, path.hop) {
+            (Some(link), _) => text.push_str(&link.name),
+            (None, Some(hop)) => text.push_str(&format!("interface {}", hop.link.0)),
+            (None, None) => text.push_str(NONE),
+        });
+        self.cell(self.from, |text| text.push_str(path.from));
+        self.cell(bgp::PREF_WIDTH, |text| push_optional(text, path.attrs.local_pref()));
+        self.cell(bgp::MED_WIDTH, |text| push_optional(text, path.attrs.med()));
+        self.cell(DURATION_WIDTH, |text| text.push_str(&duration(now.as_secs().saturating_sub(path.since_s))));
+        let start = self.text.len();
+        // Text is always taken.
+        let _ = write!(self.text, "{}", path.attrs.as_path());
+        if self.text.len() > start {
+            self.text.push(' ');
+        }
+        self.text.push_str(bgp::origin_code(path.attrs.origin()));
+        self.text.push('\n');
+    }
+
+    /// A column of this width at least.
+    fn cell(&mut self, width: usize, write: impl FnOnce(&mut String)) {
+        let start = self.text.len();
+        write(&mut self.text);
+        for _ in self.text.len() - start..width + 2 {
+            self.text.push(' ');
+        }
+        if self.text.len() - start > width + 2 {
+            self.text.push_str("  ");
+        }
+    }
+}
+
+fn push_optional(text: &mut String, number: Option<u32>) {
+    match number {
+        Some(number) => push_number(text, number),
+        None => text.push_str(NONE),
+    }
+}
+
+/// Decimal; the formatter of the library takes three times as long, which a million lines show.
+fn push_number(text: &mut String, mut number: u32) {
+    let mut digits = [0; 10];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    text.extend(digits[at..].iter().map(|digit| char::from(*digit)));
+}
+
+fn push_address(text: &mut String, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (at, octet) in address.octets().into_iter().enumerate() {
+                if at > 0 {
+                    text.push('.');
+                }
+                push_number(text, octet.into());
+            }
+        }
+        IpAddr::V6(address) => {
+            let _ = write!(text, "{address}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_addresses_are_written_as_the_library_writes_them() {
+        for number in [0, 7, 10, 255, 65_535, u32::MAX] {
+            let mut text = String::new();
+            push_number(&mut text, number);
+            assert_eq!(text, number.to_string());
+        }
+        for address in ["0.0.0.0", "10.69.255.1", "2001:db8::1", "::ffff:10.0.0.1"] {
+            let mut text = String::new();
+            push_address(&mut text, address.parse().unwrap());
+            assert_eq!(text, address);
+        }
+    }
+}
