@@ -129,6 +129,7 @@ impl Bench {
                 | Output::Check(_)
                 | Output::Event(_)
                 | Output::Vip(_)
+                | Output::Drain(_)
                 | Output::RollBack => {}
             }
         }

@@ -26,6 +26,7 @@ pub fn speaker() -> Speaker {
         seed: 1,
         policies: std::sync::Arc::default(),
         aggregates: Vec::new(),
+        addresses: Vec::new(),
     });
     let links = vec![LinkState { link: IfIndex(2), addrs: "10.0.0.1/8".parse().into_iter().collect() }];
     speaker.handle(Instant::ZERO, Input::Links(links));

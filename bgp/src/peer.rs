@@ -13,7 +13,7 @@ mod trail;
 pub use arbiter::{Over, Peer};
 pub use options::{AddPath, AddPathSend, SessionOptions};
 pub use restart::Retain;
-pub use routes::{LinkLocalForm, LocalAs, MaxPrefixesAction, RemovePrivateAs, RouteOptions};
+pub use routes::{Leave, LinkLocalForm, LocalAs, MaxPrefixesAction, RemovePrivateAs, RouteOptions, Tell};
 pub(crate) use trail::Trail;
 pub use trail::{FsmEvent, FsmState, MessageRecord, PeerHistory, Transition, Way};
 

@@ -13,6 +13,7 @@ mod forecast;
 mod import;
 mod kernel;
 mod leading;
+mod leaving;
 mod links;
 mod long_lived;
 mod machine;
@@ -72,6 +73,8 @@ pub struct SpeakerConfig {
     pub policies: Arc<Policies>,
     /// Aggregates: originated while a more specific contributor exists, with a discard route.
     pub aggregates: Vec<IpNet>,
+    /// Of what we originate, the addresses of the node itself: told to peers that are told nothing else ([`crate::peer::Tell`]).
+    pub addresses: Vec<IpNet>,
 }
 
 /// A range from which unknown addresses may open sessions.

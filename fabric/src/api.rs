@@ -12,6 +12,7 @@
 mod answers;
 mod bfd;
 mod build;
+mod drain;
 mod dump;
 mod health;
 mod kernel;
@@ -29,6 +30,7 @@ pub use answers::{
 pub use bfd::{BfdSession, BfdSessions};
 pub(crate) use build::ESTABLISHED;
 pub use build::{answer, find_peer, sentence_of};
+pub use drain::{Around as DrainAround, Drain, Drains, alone, objection};
 pub use dump::{TableDump, TablePath, TablePeer, TableRoute};
 pub use kernel::{Kernel, kernel_sentence};
 pub use originated::{Originated, OriginatedRoute, refusal};
@@ -101,6 +103,8 @@ pub enum Question {
     Bfd,
     /// Service addresses.
     Vips,
+    /// What is out of service.
+    Drains,
     /// What we originate, and for whom.
     Originated,
     /// A page of the table with all attributes, for a dump.
@@ -177,6 +181,15 @@ pub enum Command {
         /// Up.
         up: bool,
     },
+    /// Take something out of service, or back.
+    Drain {
+        /// What.
+        scope: crate::drain::Scope,
+        /// How far.
+        state: crate::drain::State,
+        /// Also the last way to this node.
+        force: bool,
+    },
 }
 
 /// Which routes.
@@ -237,6 +250,8 @@ pub struct Surroundings {
     pub fib: Option<crate::fib::FibReport>,
     /// What BFD's thread reports, if there is one.
     pub bfd: Option<crate::io::bfd::Report>,
+    /// Packets, and the file, where they were asked for.
+    pub drain: DrainAround,
 }
 
 /// Counters of the kernel's side.
@@ -314,6 +329,8 @@ pub enum Body {
     Bfd(BfdSessions),
     /// To [`Question::Vips`].
     Vips(Vips),
+    /// To [`Question::Drains`].
+    Drains(Drains),
     /// To [`Question::Originated`].
     Originated(Originated),
     /// To [`Question::Dump`].
@@ -375,6 +392,7 @@ impl Answer {
             | Body::Health(_)
             | Body::Dump(_)
             | Body::Vips(_)
+            | Body::Drains(_)
             | Body::Originated(_)
             | Body::Fib(_)
             | Body::Observers(_)

@@ -5,6 +5,7 @@
 
 mod auth;
 mod bfd;
+mod drain;
 mod fib;
 mod file;
 mod import;
@@ -21,6 +22,7 @@ mod vip;
 pub use crate::io::files::load;
 pub use auth::{AoAlgorithm, Method, Place, Protection, TcpAo};
 pub use bfd::{Bfd, BfdConfig, BfdOptions, BfdPeers, Interval};
+pub use drain::Drain;
 pub use fib::{Fib, FibConfig, NexthopCompat};
 pub use file::{
     AddPath, AddPathSend, Announce, Api, BgpRole, Config, ExpectLldp, FamilyName, LocalAsOptions, LocalAsWritten,

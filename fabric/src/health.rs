@@ -8,7 +8,7 @@ mod services;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use crate::api::{BfdSessions, Interface, Neighbor, Observer, RpkiCache, Vip};
+use crate::api::{BfdSessions, Drain, Interface, Neighbor, Observer, RpkiCache, Vip};
 use crate::fib::FibReport;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -64,7 +64,7 @@ pub struct Check {
 }
 
 /// Every check, in the order in which they are shown.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 16] = [
     "convergence",
     "sessions",
     "flaps",
@@ -78,6 +78,7 @@ pub const NAMES: [&str; 15] = [
     "bfd",
     "threads",
     "vips",
+    "drain",
     "rpki",
     "observers",
 ];
@@ -105,6 +106,8 @@ pub struct Picture<'a> {
     pub bfd: &'a BfdSessions,
     /// Service addresses.
     pub vips: &'a [Vip],
+    /// What is out of service.
+    pub drains: &'a [Drain],
     /// RPKI caches, the most preferred first.
     pub rpki: &'a [RpkiCache],
     /// Collectors and dumps.
@@ -128,6 +131,7 @@ pub fn examine(picture: &Picture<'_>) -> Vec<Check> {
         services::bfd(picture),
         services::threads(picture),
         services::vips(picture),
+        services::drain(picture),
         services::rpki(picture),
         services::observers(picture),
     ]
@@ -257,7 +261,10 @@ fn links(picture: &Picture<'_>) -> Check {
     let is_there = |wanted: &str| picture.interfaces.iter().any(|link| link.name == wanted);
     let wanted = picture.neighbors.iter().filter(|peer| peer.shutdown.is_none());
     let absent = wanted.filter_map(|peer| peer.interface.clone()).filter(|wanted| !is_there(wanted));
-    let down = used.iter().filter(|link| !link.up || !link.carrier).map(|link| {
+    // Out of service on purpose: the cable may go.
+    let is_shut = |name: &String| picture.neighbors.iter().any(|peer| peer.name == *name && peer.shutdown.is_some());
+    let needed = used.iter().filter(|link| !link.neighbors.iter().all(is_shut));
+    let down = needed.filter(|link| !link.up || !link.carrier).map(|link| {
         let what = if link.up { "has no carrier" } else { "is not up" };
         format!("{} {what}", link.name)
     });

@@ -9,6 +9,7 @@ pub mod client;
 pub mod clock;
 pub mod discovery;
 pub mod doctor;
+pub mod drain;
 pub mod driver;
 pub mod files;
 pub mod http;

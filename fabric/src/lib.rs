@@ -6,6 +6,7 @@ pub mod api;
 pub mod bfd;
 pub mod config;
 pub mod doctor;
+pub mod drain;
 pub mod fib;
 pub mod health;
 pub mod io;

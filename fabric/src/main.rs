@@ -3,6 +3,8 @@
 
 #[path = "main/documents.rs"]
 mod documents;
+#[path = "main/drain.rs"]
+mod drain_verbs;
 #[path = "main/live.rs"]
 mod live;
 #[path = "main/mrt.rs"]
@@ -130,6 +132,10 @@ enum Verb {
         #[arg(long)]
         hard: bool,
     },
+    /// Take the node, a link or a service address out of service without losing a packet
+    Drain(drain_verbs::Drain),
+    /// Take it back into service
+    Undrain(drain_verbs::What),
     /// Hold a service address down, or let it be up
     #[command(subcommand)]
     Vip(Vip),
@@ -264,6 +270,8 @@ fn main() -> ExitCode {
         Verb::Explain { target } => verbs::Verb::Explain(target),
         Verb::Reload(wanted) => reload::verb(&wanted),
         Verb::Stop => verbs::Verb::Stop,
+        Verb::Drain(wanted) => drain_verbs::drain(wanted),
+        Verb::Undrain(what) => drain_verbs::undrain(what),
         Verb::Route(wanted) => route::verb(wanted),
         Verb::Vip(Vip::Set { name, state }) => verbs::Verb::SetVip(name, state == UpDown::Up),
         Verb::Clear { peer, hard } => verbs::Verb::Clear(peer, hard),

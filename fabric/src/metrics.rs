@@ -3,6 +3,7 @@
 
 use crate::api::{KernelCounts, Observer, Surroundings};
 use crate::bfd::{State, Status};
+use crate::drain::{self, Scope};
 use crate::io::bfd::Report;
 use crate::node::Node;
 use crate::vip::{self, Info};
@@ -25,6 +26,7 @@ pub fn text(node: &Node, now: Instant, around: &Surroundings) -> String {
     page.rpki(node, now);
     page.bfd(node, around.bfd.as_ref());
     page.vips(&node.vips(now), now);
+    page.drains(node);
     let mut out = Vec::new();
     // Writing to memory fails only for a metric without samples, and none of ours is.
     if TextEncoder::new().encode(&page.registry.gather(), &mut out).is_err() {
@@ -110,6 +112,19 @@ impl Page {
         self.gauge("weft_neighbor_old_policy_paths", old, label, each(|peer| peer.old_policy.unwrap_or_default()));
         let sent = "Prefixes the neighbor was told";
         self.gauge("weft_neighbor_prefixes_sent", sent, labels, per_family(|peer| peer.prefixes_sent));
+    }
+
+    fn drains(&self, node: &Node) {
+        let number = |state: drain::State| drain::State::ALL.iter().position(|one| *one == state).unwrap_or_default();
+        let labels = |scope: &Scope| vec![scope.kind().to_owned(), scope.name().unwrap_or_default().to_owned()];
+        let others = node.drains().map(|info| info.scope).filter(|scope| *scope != Scope::Node);
+        let all = std::iter::once(Scope::Node).chain(others);
+        self.gauge(
+            "weft_drain_state",
+            "How far something is out of service: 0 live, 1 soft, 2 warm, 3 drained",
+            &["scope", "name"],
+            all.map(|scope| (labels(&scope), u64::try_from(number(node.drain_state(&scope))).unwrap_or_default())),
+        );
     }
 
     fn table(&self, node: &Node) {

@@ -28,12 +28,14 @@ pub enum Kind {
     Kernel,
     /// Reloads, and what became of them.
     Configuration,
+    /// What is taken out of service.
+    Drain,
 }
 
 impl Kind {
     /// Every kind, in the order in which they are listed.
-    pub const ALL: [Self; 7] =
-        [Self::Peers, Self::Routes, Self::Links, Self::Bfd, Self::Vips, Self::Kernel, Self::Configuration];
+    pub const ALL: [Self; 8] =
+        [Self::Peers, Self::Routes, Self::Links, Self::Bfd, Self::Vips, Self::Kernel, Self::Configuration, Self::Drain];
 
     /// As in a query.
     #[must_use]
@@ -46,6 +48,7 @@ impl Kind {
             Self::Vips => "vips",
             Self::Kernel => "kernel",
             Self::Configuration => "configuration",
+            Self::Drain => "drain",
         }
     }
 }
@@ -249,7 +252,7 @@ mod tests {
         }
         assert_eq!(
             "routen".parse::<Kind>(),
-            Err("write one of peers, routes, links, bfd, vips, kernel, configuration".to_owned())
+            Err("write one of peers, routes, links, bfd, vips, kernel, configuration, drain".to_owned())
         );
     }
 }

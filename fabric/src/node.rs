@@ -9,6 +9,7 @@
 
 mod bfd;
 mod discovery;
+mod drain;
 mod history;
 mod import;
 mod leases;
@@ -20,6 +21,7 @@ mod sources;
 mod vip;
 
 pub use crate::config::NodeConfig;
+use crate::drain::{By, Scope, State};
 use crate::fib::Member;
 use crate::link::LinkInfo;
 use crate::lldp::Heard;
@@ -99,6 +101,17 @@ pub enum Input {
     Confirm,
     /// The configuration of before, after `Output::RollBack`.
     RollBack(Box<NodeConfig>),
+    /// Somebody wants something out of service, or back in it.
+    Drain {
+        /// What.
+        scope: Scope,
+        /// How far.
+        target: State,
+        /// Who.
+        by: By,
+    },
+    /// Connections with octets that the other end has not acknowledged: the whole picture, looked at while [`Node::is_draining`].
+    Unacked(BTreeSet<ConnId>),
     /// The end.
     Shutdown {
         /// `true`: tell the peers and take the addresses away; `false`: a restart is meant, keep everything (RFC 4724).
@@ -141,6 +154,8 @@ pub enum Output {
     Event(Event),
     /// Likewise, of a service address.
     Vip(crate::vip::Event),
+    /// Likewise, of what is taken out of service.
+    Drain(crate::drain::Event),
     /// Nobody confirmed the configuration: hand back what `take_earlier` yields, as `Input::RollBack`.
     RollBack,
 }
@@ -157,6 +172,8 @@ pub enum Happened {
     Bfd(crate::bfd::Event),
     /// With the configuration.
     Configuration(crate::plan::Event),
+    /// With what is taken out of service.
+    Drain(crate::drain::Event),
 }
 
 /// A node. See [`Input`] and [`Output`].
@@ -182,6 +199,7 @@ pub struct Node {
     leases: leases::Leases,
     import_left_out: usize,
     reloads: probation::Reloads,
+    drain: drain::Book,
 }
 
 impl Happened {
@@ -190,7 +208,7 @@ impl Happened {
     pub const fn bfd_peer(&self) -> Option<PeerId> {
         match self {
             Self::Bfd(crate::bfd::Event::Bfd { peer, .. }) => Some(*peer),
-            Self::Bgp(_) | Self::Vip(_) | Self::Configuration(_) => None,
+            Self::Bgp(_) | Self::Vip(_) | Self::Configuration(_) | Self::Drain(_) => None,
         }
     }
 
@@ -198,7 +216,7 @@ impl Happened {
     const fn peer(&self) -> Option<PeerId> {
         match self {
             Self::Bgp(event) => event.peer(),
-            Self::Vip(_) | Self::Configuration(_) => None,
+            Self::Vip(_) | Self::Configuration(_) | Self::Drain(_) => None,
             Self::Bfd(crate::bfd::Event::Bfd { peer, .. }) => Some(*peer),
         }
     }
@@ -227,8 +245,10 @@ impl Node {
             leases: leases::Leases::default(),
             import_left_out: 0,
             reloads: probation::Reloads::default(),
+            drain: drain::Book::default(),
             config,
         };
+        node.boot_drained(now);
         node.originate_all(now, Source::Configured, node.config.originate.clone());
         node.pump(now);
         node
@@ -261,6 +281,8 @@ impl Node {
             Input::Try(config, within) => self.reload(now, *config, Some(within)),
             Input::Confirm => self.confirm(now),
             Input::RollBack(config) => self.roll_back(now, *config),
+            Input::Drain { scope, target, by } => self.set_drain(now, &scope, target, by),
+            Input::Unacked(conns) => self.note_unacked(conns),
             Input::Shutdown { cease } => self.shutdown(now, cease),
             Input::Tick => {
                 if self.ra.next_timeout().is_some_and(|(at, _)| at <= now) {
@@ -273,6 +295,7 @@ impl Node {
                 self.bfd_tick(now);
                 self.end_leases(now);
                 self.probation_tick(now);
+                self.drain_tick(now);
                 if self.vips.next_timeout().is_some_and(|(at, _)| at <= now) {
                     self.serve(now, crate::vip::Input::Tick);
                 }
@@ -311,8 +334,13 @@ impl Node {
     /// When to call with [`Input::Tick`], and who asked.
     #[must_use]
     pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
-        let own =
-            [self.vips.next_timeout(), self.leases.next_timeout(), self.wiring_timeout(), self.probation_timeout()];
+        let own = [
+            self.vips.next_timeout(),
+            self.leases.next_timeout(),
+            self.wiring_timeout(),
+            self.probation_timeout(),
+            self.drain_timeout(),
+        ];
         let all = [self.speaker.next_timeout(), self.ra.next_timeout(), self.bfd_timeout()];
         all.into_iter().chain(own).flatten().min()
     }
@@ -374,8 +402,10 @@ impl Node {
         if !self.started {
             self.started = true;
             self.start_peers(now);
+            self.drain_vips(now);
             self.serve(now, crate::vip::Input::Configure(self.config.vips.clone()));
         }
+        self.drain_links(now);
         self.import_connected(now);
         self.want_addresses();
         self.watch(now);

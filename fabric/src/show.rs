@@ -3,6 +3,7 @@
 pub mod bfd;
 pub mod bgp;
 pub mod doctor;
+pub mod drain;
 pub mod explain;
 pub mod fib;
 pub mod frr;

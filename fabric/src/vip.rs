@@ -13,6 +13,7 @@
 //! that fail at the same moment may each take the other for well and withdraw; whoever sees while draining that nobody is left comes
 //! back, so a shared dependency that fails never withdraws a service everywhere. A daemon that starts again and finds the address that an
 //! earlier run left takes the life up where it is shedding: the first result decides whether it goes up, is kept as the last one, or goes.
+//! One that is drained ([`crate::drain`]) goes the same way and stops on it: shedding while that is soft, draining while it is warm.
 
 mod health;
 mod service;
@@ -20,6 +21,7 @@ mod service;
 mod tests;
 
 use crate::config::{Probe, VipConfig};
+use crate::drain;
 use serde::{Deserialize, Serialize};
 use service::Service;
 use std::collections::{BTreeMap, VecDeque};
@@ -52,6 +54,13 @@ pub enum Input {
         name: String,
         /// Up: follow the check again, or be up where there is none.
         up: bool,
+    },
+    /// How far they are taken out of service: all of them with the node, and single ones by name.
+    Drain {
+        /// The node.
+        node: drain::State,
+        /// Those that are further than it.
+        vips: BTreeMap<String, drain::State>,
     },
     /// Addresses, routes or the time may have changed.
     Tick,
@@ -190,6 +199,8 @@ pub struct Vips {
     /// Removed or changed ones that have not gone yet.
     leaving: Vec<Service>,
     run: u64,
+    /// How far the node is out of service, and single ones.
+    drained: (drain::State, BTreeMap<String, drain::State>),
     output: VecDeque<Output>,
 }
 
@@ -208,9 +219,12 @@ impl Vips {
                     service.set(now, up);
                 }
             }
+            Input::Drain { node, vips } => self.drained = (node, vips),
             Input::Tick => {}
         }
-        for service in self.services.values_mut() {
+        let (node, named) = &self.drained;
+        for (name, service) in &mut self.services {
+            service.drain(named.get(name).copied().unwrap_or_default().max(*node));
             service.tick(now);
             if let Some((probe, timeout)) = service.poll_check(now, self.run + 1) {
                 self.run += 1;
@@ -247,6 +261,12 @@ impl Vips {
     #[must_use]
     pub fn knows(&self, name: &str) -> bool {
         self.services.contains_key(name)
+    }
+
+    /// Whether there is nothing left of one here: withdrawn, and its address on no interface.
+    #[must_use]
+    pub fn is_gone(&self, name: &str) -> bool {
+        self.services.get(name).is_none_or(|service| service.state() == State::Down)
     }
 
     /// All of them, by name.

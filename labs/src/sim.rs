@@ -420,6 +420,10 @@ impl Sim {
                         self.handle(node, Input::RollBack(earlier));
                     }
                 }
+                Output::Drain(event) => {
+                    let name = &self.machines[node.0].name;
+                    self.trace.line(self.now, name, format_args!("{event:?}"));
+                }
                 Output::Vip(event) => {
                     let name = &self.machines[node.0].name;
                     self.trace.line(self.now, name, format_args!("{event:?}"));

@@ -244,6 +244,7 @@ impl Plant {
             seed: 1,
             policies: Arc::new(Policies::default()),
             aggregates: Vec::new(),
+            addresses: Vec::new(),
         };
         let mut guest = line(1, (kin.asn(), "guest"), kin == Kin::Old);
         let mut canary = line(2, (CANARY_ASN, "canary"), false);

@@ -208,6 +208,8 @@ fn route_changes(all: &mut Changes, old: &RouteOptions, new: &RouteOptions) {
         advertise_peer_as,
         remove_private_as,
         graceful_shutdown,
+        tell,
+        leave,
         long_lived_partial,
         link_local_form,
         max_prefixes_warn_percent,
@@ -226,6 +228,10 @@ fn route_changes(all: &mut Changes, old: &RouteOptions, new: &RouteOptions) {
     all.note("advertise_peer_as", (advertise_peer_as, &new.advertise_peer_as), Effect::EXPORT);
     all.note("remove_private_as", (remove_private_as, &new.remove_private_as), Effect::EXPORT);
     all.note("graceful_shutdown", (graceful_shutdown, &new.graceful_shutdown), Effect::EXPORT);
+    all.note("tell", (tell, &new.tell), Effect::EXPORT);
+    // What it told is marked where it lies; only the peer knows how it was without the marks.
+    let effect = if new.leave < *leave { Effect::IMPORT } else { Effect::NONE };
+    all.note("leave", (leave, &new.leave), effect);
     all.note("long_lived_partial", (long_lived_partial, &new.long_lived_partial), Effect::EXPORT);
     all.note("link_local_form", (link_local_form, &new.link_local_form), Effect::EXPORT);
     let percent = (max_prefixes_warn_percent, &new.max_prefixes_warn_percent);

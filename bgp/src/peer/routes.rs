@@ -21,6 +21,10 @@ pub struct RouteOptions {
     pub remove_private_as: RemovePrivateAs,
     /// All that it is told asks to be left (RFC 8326 §4.1).
     pub graceful_shutdown: bool,
+    /// How much it is told.
+    pub tell: Tell,
+    /// What it sends is to be left (RFC 8326 §4.2): its link is about to go.
+    pub leave: Leave,
     /// Tell this internal peer of long-lived stale routes though it does not know such: as the last choice, for the AS alone (RFC 9494
     /// §4.6).
     pub long_lived_partial: bool,
@@ -88,4 +92,30 @@ pub enum MaxPrefixesAction {
     Discard,
     /// They are taken, and the operator is told.
     Warn,
+}
+
+/// How much a peer is told, whatever else lets a route pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tell {
+    /// Everything.
+    #[default]
+    All,
+    /// The addresses of this node alone ([`crate::speaker::SpeakerConfig::addresses`]): it can be reached, and carries nobody's traffic.
+    Addresses,
+    /// Nothing.
+    Nothing,
+}
+
+/// How what a peer sends is to be left, when it is we who take its link out of service (RFC 8326 §4.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Leave {
+    /// Not at all.
+    #[default]
+    No,
+    /// It is the last choice, here and, by GRACEFUL_SHUTDOWN, wherever it is passed on.
+    LastChoice,
+    /// Nor is it passed on (NO_ADVERTISE, RFC 1997). Packets that come all the same still go that way.
+    Untold,
 }

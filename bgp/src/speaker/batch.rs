@@ -10,7 +10,7 @@ use super::filter::{Offer, Refusal};
 use super::leading::finds_itself;
 use super::machine::{Member, Speaker};
 use super::paths::{PathBatch, Reader};
-use crate::peer::{AddPathSend, NextHopRule, RemovePrivateAs, RouteOptions, Session};
+use crate::peer::{AddPathSend, NextHopRule, RemovePrivateAs, RouteOptions, Session, Tell};
 use crate::policy::{Chosen, Hits, RuleId};
 use crate::rib::attrs::AttrsId;
 use crate::rib::nexthop::HopId;
@@ -410,8 +410,9 @@ impl Speaker {
             Err(Refusal::Policy(rule)) if rule.is_some() => Fate { source, attrs, rule, ..gone },
             Err(Refusal::Policy(_) | Refusal::Because(_)) => gone,
         };
-        // Rules, and what the kernel refused, are about the prefix.
-        if matches!(policy, Chosen::Always(_)) && self.fib_failed.is_empty() {
+        // Rules, what the kernel refused, and which addresses are ours are about the prefix.
+        let is_alike = member.peer.config().routes.tell != Tell::Addresses;
+        if matches!(policy, Chosen::Always(_)) && self.fib_failed.is_empty() && is_alike {
             *last = Some((path.attrs, path.hop, fate.clone()));
         }
         Some(Item { fate, slot, prefix })

@@ -7,12 +7,12 @@ use super::long_lived::{as_long_lived, may_be_told_stale};
 use super::machine::Speaker;
 use super::otc;
 use super::told::ToldPaths;
-use crate::peer::{LinkLocalForm, NextHopRule, PeerConfig, RouteOptions, Session};
+use crate::peer::{LinkLocalForm, NextHopRule, PeerConfig, RouteOptions, Session, Tell};
 use crate::policy::{Chosen, RuleId, SetNextHop};
 use crate::rib::attrs::AttrsId;
 use crate::rib::decide::DEFAULT_LOCAL_PREF;
 use crate::rib::nexthop::HopId;
-use crate::rib::table::{Entry, Path, SlotId, is_own};
+use crate::rib::table::{Entry, LOCAL, Path, SlotId, is_own};
 use crate::types::{Asn, Family, NextHop, PeerId, RouterId};
 use crate::wire::attrs::{Attrs, community, edited, flag, kind, with};
 use crate::wire::community::{Bandwidth, outside};
@@ -156,6 +156,11 @@ impl Out {
         }
     }
 
+    /// Whether everything up to this number of the log was told, and no walk is left.
+    pub(super) fn has_told(&self, mark: u64) -> bool {
+        self.walk.is_none() && self.cursor >= mark && self.refresh == Refresh::None && self.end_of_rib.is_empty()
+    }
+
     /// Whether the table has changes, or a walk is left, that this peer was not offered.
     pub(super) fn is_behind(&self, readable: u64) -> bool {
         self.next_start(readable).is_some()
@@ -221,6 +226,12 @@ impl Speaker {
         }
         if !session.codec.families[family.index()] {
             return Err("the family was not negotiated");
+        }
+        match config.routes.tell {
+            Tell::All => {}
+            Tell::Addresses if path.peer == LOCAL && self.config.addresses.contains(&entry.prefix) => {}
+            Tell::Addresses => return Err("this node is drained: it tells its own addresses alone"),
+            Tell::Nothing => return Err("the link to this peer is drained: nothing is told there"),
         }
         if config.originated_only && !local {
             return Err("this role never transits: it tells only what it originates");

@@ -1,8 +1,9 @@
 //! Policy between the wire and the table: asks it about each prefix, and changes equal routes once.
 
+use super::leaving::left;
 use super::machine::{Member, Speaker};
 use super::refused::Why;
-use crate::peer::{PeerConfig, Session};
+use crate::peer::{Leave, PeerConfig, Session};
 use crate::policy::{Chosen, Outcome, Route, RuleId, SetNextHop, Source, Verdict};
 use crate::rib::attrs::AttrsId;
 use crate::rib::nexthop::HopId;
@@ -39,6 +40,8 @@ pub(super) struct Import<'u> {
     pub(super) next_hop: NextHop,
     /// What distinct changes made of the block, as prefixes asked for them.
     pub(super) made: Vec<(Vec<RuleId>, AttrsId, HopId)>,
+    /// The peer's link is about to go.
+    pub(super) leave: Leave,
 }
 
 impl Speaker {
@@ -83,7 +86,7 @@ impl Speaker {
         }
         let mut next_hop = import.next_hop;
         let attrs = if changes.is_empty() {
-            self.table.attrs.intern(import.block)
+            self.table.attrs.intern(&left(import.block, import.leave))
         } else {
             let mut block = import.chosen.changed(import.block, &changes, self.config.asn, None);
             // RFC 8326 §4: whatever a rule prefers, who asks to be left is left.
@@ -95,7 +98,7 @@ impl Speaker {
                 Some(SetNextHop::Address(address)) => next_hop = NextHop::new(address),
                 Some(SetNextHop::Me) | None => {}
             }
-            self.table.attrs.intern(&block)
+            self.table.attrs.intern(&left(&block, import.leave))
         };
         let hop = self.table.hops.intern(next_hop, import.session.link);
         // Held by the list too, until the message is done.

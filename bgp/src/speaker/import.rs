@@ -120,7 +120,8 @@ impl Speaker {
         let next_hop = self.table.import_next_hop(config.next_hop, next_hop, session);
         let life = self.table.lives.now(id, family);
         let came = Came::new(now.as_secs(), life);
-        let mut import = Import { id, session, chosen, block, next_hop, made: Vec::new() };
+        let leave = config.routes.leave;
+        let mut import = Import { id, session, chosen, block, next_hop, made: Vec::new(), leave };
         let mut held = self.held(id);
         let add_path = session.codec.add_path_rx[family.index()];
         let room = add_path.then_some(usize::from(config.add_path.paths_limit));

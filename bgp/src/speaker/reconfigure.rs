@@ -310,11 +310,18 @@ impl Speaker {
             self.leave_place(id, &old);
             self.take_place(id, &config.endpoint);
         }
-        let client = config.route_reflector_client;
+        let (client, leave) = (config.route_reflector_client, config.routes.leave);
         let Some(member) = self.members.get_mut(&id) else {
             return;
         };
+        let left = member.peer.config().routes.leave;
         if !member.peer.set_config(now, config, &mut self.rng, &mut self.next_conn) {
+            if left != leave {
+                self.leave(id, leave);
+            }
+            let Some(member) = self.members.get_mut(&id) else {
+                return;
+            };
             self.table.set_client(id, client);
             if effect.export {
                 member.out.restart();

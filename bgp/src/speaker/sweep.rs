@@ -4,7 +4,7 @@
 //! announces: what came since is of another session.
 
 use super::machine::Speaker;
-use crate::peer::Retain;
+use crate::peer::{Leave, Retain};
 use crate::rib::lives::Sessions;
 use crate::rib::table::{Came, Path, PathKey, SlotId, is_own};
 use crate::time::Instant;
@@ -23,6 +23,8 @@ pub(super) enum What {
     Remove,
     /// Marks it as long-lived stale (RFC 9494 §4.2).
     MarkLongLived,
+    /// Marks it as what is to be left (RFC 8326 §4.2).
+    MarkLeaving(Leave),
 }
 
 /// A walk over the paths of a peer's earlier sessions.
@@ -43,6 +45,11 @@ impl Sweep {
     /// Whether the walk is about this path.
     pub(super) fn hits(&self, path: &Path, family: Family) -> bool {
         path.peer == self.peer && self.sessions[family.index()] & 1 << path.came.session() != 0
+    }
+
+    /// Whether it marks what is to be left of a peer.
+    pub(super) fn marks_leaving(&self, peer: PeerId) -> bool {
+        self.peer == peer && matches!(self.what, What::MarkLeaving(_))
     }
 
     fn removes(&self, peer: PeerId) -> bool {
@@ -212,6 +219,7 @@ impl Speaker {
             match sweep.what {
                 What::Remove => self.sweep_slot(slot, &sweep, gone.as_mut()),
                 What::MarkLongLived => self.mark_long_lived(slot, &sweep),
+                What::MarkLeaving(leave) => self.mark_leaving(slot, &sweep, leave),
             }
         }
         if let Some(gone) = gone {
@@ -223,7 +231,7 @@ impl Speaker {
             return;
         }
         let Sweep { peer, sessions, what, .. } = sweep;
-        if what == What::MarkLongLived {
+        if what != What::Remove {
             return;
         }
         self.table.lives.swept(peer, sessions);

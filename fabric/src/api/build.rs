@@ -38,6 +38,7 @@ pub fn answer(node: &Node, now: Instant, around: &Surroundings, question: &Quest
         Question::Policy => Body::Policy(policy(node)),
         Question::Health => Body::Health(super::health::health(node, now, around)),
         Question::Originated => Body::Originated(super::originated::originated(node, now)),
+        Question::Drains => Body::Drains(super::drain::drains(node, now, &around.drain)),
         Question::Vips => Body::Vips(super::vips::vips(node, now)),
         Question::Rpki => Body::Rpki(rpki(node, now)),
         Question::Bfd => Body::Bfd(bfd::sessions(node, now, around.bfd.as_ref())),
@@ -156,7 +157,7 @@ fn neighbor(node: &Node, info: NeighborInfo) -> Neighbor {
         last_error: info.last_error,
         resting_s: info.resting_s,
         miswired,
-        shutdown: config.and_then(|config| config.shutdown.clone()),
+        shutdown: config.and_then(|config| node.in_force(config).shutdown),
         dynamic: info.dynamic,
     }
 }
@@ -400,6 +401,7 @@ pub fn sentence_of(happened: &Happened, name: impl Fn(PeerId) -> String) -> Stri
         Happened::Vip(vip::Event::Vip { name, state, reason }) => format!("vip {name}: {state}: {reason}"),
         Happened::Bfd(event) => bfd_sentence(event),
         Happened::Configuration(event) => event.sentence(),
+        Happened::Drain(event) => event.sentence(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::answers::Health;
 use super::build::{ESTABLISHED, interfaces, neighbors, rpki};
-use super::{Surroundings, bfd, vips};
+use super::{Surroundings, bfd, drain, vips};
 use crate::health::{self, LATELY, Picture};
 use crate::node::{Happened, Node};
 use std::collections::BTreeMap;
@@ -24,6 +24,7 @@ pub(super) fn health(node: &Node, now: Instant, around: &Surroundings) -> Health
         fib: around.fib.as_ref(),
         bfd: &bfd::sessions(node, now, around.bfd.as_ref()),
         vips: &vips::vips(node, now).vips,
+        drains: &drain::drains(node, now, &around.drain).drains,
         rpki: &rpki(node, now).caches,
         observers: &around.observers,
     });

@@ -1,8 +1,8 @@
 //! From the method and the target of an HTTP request to a [`Request`]: which paths exist behind which door, and what their
 //! queries may say. Strict: an unknown parameter is refused by name.
 
-use super::originated;
 use super::{Command, Question, Refusal, Reload, Request, Selection, Target, Watch};
+use super::{drain, originated};
 use crate::news::Kind;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::collections::BTreeMap;
@@ -49,8 +49,9 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
         return Err(unknown_path(door, path));
     }
     let changes_routes = path == "/v1/routes" && ["POST", "DELETE"].contains(&method);
+    let drains = path == "/v1/drain" && method == "POST";
     let wanted = match path {
-        _ if changes_routes => method,
+        _ if changes_routes || drains => method,
         _ if commands.contains(&path) => "POST",
         _ => "GET",
     };
@@ -69,6 +70,8 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
         "/v1/rpki" => Request::Show(Question::Rpki),
         "/v1/bfd" => Request::Show(Question::Bfd),
         "/v1/originated" => Request::Show(Question::Originated),
+        "/v1/drain" if drains => Request::Do(drain::order(&mut query)?),
+        "/v1/drain" => Request::Show(Question::Drains),
         "/v1/vips" => Request::Show(Question::Vips),
         "/v1/vips/set" => Request::Do(set_vip(&mut query)?),
         "/v1/observers" => Request::Show(Question::Observers),
@@ -97,7 +100,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
 fn unknown_path(door: Door, path: &str) -> Refusal {
     let remedy = match door {
         Door::Local => {
-            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, bgp/lines, watch/routes, watch/events, dump, observers, rpki, fib, vips, originated, interfaces, explain, history, policy, health, plan, metrics; POST /v1/ reload, reload/confirm, stop, clear, vips/set, routes; DELETE /v1/routes"
+            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, bgp/lines, watch/routes, watch/events, dump, observers, rpki, fib, vips, drain, originated, interfaces, explain, history, policy, health, plan, metrics; POST /v1/ reload, reload/confirm, stop, clear, vips/set, drain, routes; DELETE /v1/routes"
         }
         Door::Metrics => "GET /metrics or /healthz; everything else is answered on the unix socket only",
     };
@@ -182,7 +185,7 @@ fn reload(query: &mut Query) -> Result<Command, Refusal> {
     Ok(Command::Reload(Reload { allow_reset, confirm_within_s }))
 }
 
-fn flag(query: &mut Query, name: &str) -> Result<bool, Refusal> {
+pub(super) fn flag(query: &mut Query, name: &str) -> Result<bool, Refusal> {
     match query.take(name).as_deref() {
         None | Some("false") => Ok(false),
         Some("true" | "") => Ok(true),
@@ -265,6 +268,10 @@ mod tests {
             (Door::Local, "GET", "/v1/watch/events"),
             (Door::Local, "GET", "/v1/watch/events?kinds=peers,routes"),
             (Door::Local, "POST", "/v1/stop"),
+            (Door::Local, "GET", "/v1/drain"),
+            (Door::Local, "POST", "/v1/drain?state=drained"),
+            (Door::Local, "POST", "/v1/drain?interface=eth1&state=soft&force=true"),
+            (Door::Local, "POST", "/v1/drain?vip=web&state=live"),
             (Door::Local, "POST", "/v1/reload"),
             (Door::Local, "POST", "/v1/reload?allow_reset=true&confirm_within_s=60"),
             (Door::Local, "POST", "/v1/reload/confirm"),
@@ -281,6 +288,10 @@ mod tests {
             (Door::Local, "POST", "/v1/routes"),
             (Door::Local, "POST", "/v1/reload?confirm_within_s=0"),
             (Door::Metrics, "GET", "/v1/plan"),
+            (Door::Metrics, "GET", "/v1/drain"),
+            (Door::Local, "POST", "/v1/drain"),
+            (Door::Local, "POST", "/v1/drain?state=asleep"),
+            (Door::Local, "POST", "/v1/drain?interface=eth1&vip=web&state=soft"),
             (Door::Local, "GET", "/v1/routes?limit=0"),
             (Door::Local, "GET", "/v1/routes?limit=2001"),
             (Door::Local, "GET", "/v1/routes?limit=-1"),

@@ -8,6 +8,7 @@
 //!            host 65004
 //! ```
 
+mod drain;
 mod originated;
 mod reload;
 pub(crate) mod views;
@@ -163,6 +164,7 @@ impl Plant {
                 | Output::RemoveAddress(_)
                 | Output::Check(_)
                 | Output::Vip(_)
+                | Output::Drain(_)
                 | Output::RollBack
                 | Output::Event(_) => {}
             }
@@ -230,6 +232,7 @@ impl Plant {
             observers: Vec::new(),
             fib: Some(crate::fib::FibReport { install: true, routes: 3, ..crate::fib::FibReport::default() }),
             bfd: None,
+            drain: DrainAround::default(),
         };
         answer(&self.nodes[at], self.now, &around, question)
     }
@@ -378,6 +381,7 @@ fn table_of(question: &Question, answer: &Answer) -> String {
         Question::Observers => show::observers::table_of(&read(value)),
         Question::Originated => show::originated::table_of(&read(value)),
         Question::Vips => show::vips::table_of(&read(value)),
+        Question::Drains => show::drain::table_of(&read(value)),
         Question::Rpki => show::rpki::table_of(&read(value)),
         Question::Bfd => show::bfd::table_of(&read(value)),
         Question::Fib { .. } => show::fib::text(&read(value)),

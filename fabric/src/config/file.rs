@@ -2,6 +2,7 @@
 
 use super::auth::TcpAo;
 use super::bfd::Bfd;
+use super::drain::Drain;
 use super::fib::Fib;
 use super::import::{ImportConnected, ImportKernel};
 use super::observe::{Collector, Mrt, Rpki};
@@ -80,6 +81,9 @@ pub struct Config {
     /// What SIGTERM means.
     #[serde(default)]
     pub on_sigterm: OnSigterm,
+    /// How it is taken out of service, and whether it starts so.
+    #[serde(default)]
+    pub drain: Drain,
     /// Service addresses by name.
     #[serde(default)]
     pub vips: BTreeMap<String, Vip>,
@@ -379,4 +383,6 @@ pub enum OnSigterm {
     Restart,
     /// Cease, withdraw, remove the routes.
     Stop,
+    /// As `weft drain`, then as stop.
+    Drain,
 }

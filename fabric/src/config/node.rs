@@ -10,6 +10,7 @@ use super::peer;
 use super::role::{Defaults, Role};
 use super::vip::{self, VipConfig};
 use super::{ConfigError, Fault, locate};
+use crate::drain::DrainConfig;
 use crate::lldp::Expected;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -67,6 +68,8 @@ pub struct NodeConfig {
     pub rpki: Vec<SocketAddr>,
     /// What SIGTERM means.
     pub on_sigterm: OnSigterm,
+    /// How it is taken out of service, and whether it starts so.
+    pub drain: DrainConfig,
 }
 
 /// Where the daemon answers.
@@ -144,6 +147,7 @@ impl Config {
             mrt: observe::dump(self, &mut faults),
             rpki: observe::caches(self, &mut faults),
             on_sigterm: self.on_sigterm,
+            drain: super::drain::drain(self, &mut faults),
         };
         for peer in &mut node.peers {
             peer.session.bfd_strict = node.bfd.peers.get(&peer.name).is_some_and(|bfd| bfd.strict);
@@ -243,6 +247,7 @@ impl Config {
             seed: u64::from(self.asn) << 32 | u64::from(router_id.to_bits()),
             policies: Arc::new(policies),
             aggregates: self.aggregates.iter().map(IpNet::trunc).collect(),
+            addresses: self.addresses.iter().map(IpNet::trunc).collect(),
         }
     }
 

@@ -330,7 +330,7 @@ fn one(
     }
 }
 
-fn span(written: Option<Span>, default: Duration, path: &str, faults: &mut Faults<'_>) -> Duration {
+pub(super) fn span(written: Option<Span>, default: Duration, path: &str, faults: &mut Faults<'_>) -> Duration {
     let span = written.map_or(default, |span| span.0);
     if span > SPAN_MAX {
         faults.add(path, format!("{span:?} is more than an hour"), "write at most 1h");

@@ -1,7 +1,8 @@
 //! Checks of what stands around the table: BFD and its thread, service addresses, RPKI caches, observers.
 
 use super::{Check, Picture, bad, count, ok, some, warn};
-use crate::api::{BfdSession, Observer, RpkiCache, Vip};
+use crate::api::{BfdSession, Drain, Observer, RpkiCache, Vip};
+use crate::drain::{Scope, State as Drained};
 use crate::vip::State;
 
 /// A thread that misses its time more often than this in an hour, on the average, has too little of the machine.
@@ -52,6 +53,30 @@ fn why_down(session: &BfdSession) -> String {
         None => session.diagnostic.clone(),
     };
     format!("{}: {}, {why}", session.neighbor, session.state)
+}
+
+/// What is taken out of service: mostly meant, and easily forgotten.
+pub(super) fn drain(picture: &Picture<'_>) -> Check {
+    let name = "drain";
+    let out = picture.drains.iter().filter(|drain| drain.state != Drained::Live || !drain.settled);
+    let out: Vec<&Drain> = out.collect();
+    let Some(first) = out.first() else {
+        return ok(name, "everything is in service");
+    };
+    let each = out.iter().map(|drain| {
+        let since = crate::show::duration(drain.since_ms / 1_000);
+        let waiting = match drain.waiting_for.as_slice() {
+            [] => String::new(),
+            names => format!(", not acknowledged yet by {}", names.join(", ")),
+        };
+        format!("{}: {} for {since}{waiting}", drain.scope, drain.state)
+    });
+    let back = match &first.scope {
+        Scope::Node => "weft undrain".to_owned(),
+        Scope::Interface(link) => format!("weft undrain --interface {link}"),
+        Scope::Vip(vip) => format!("weft undrain --vip {vip}"),
+    };
+    warn(name, some(&each.collect::<Vec<_>>()), format!("`{back}` takes it back when the work is done"))
 }
 
 /// Whether the system lets BFD's thread run.

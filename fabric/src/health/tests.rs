@@ -32,6 +32,7 @@ fn lines(changes: Value) -> Vec<Check> {
         fib: fib.as_ref(),
         bfd: &bfd,
         vips: &list(read("vips")),
+        drains: &list(read("drains")),
         rpki: &list(read("rpki")),
         observers: &list(read("observers")),
     })

@@ -11,6 +11,7 @@
 
 mod aloud;
 mod ask;
+mod drain;
 mod foresee;
 mod life;
 mod tell;
@@ -158,6 +159,7 @@ struct Daemon {
     /// What an earlier run left in the kernel goes as soon as the kernel holds what is wanted now.
     sweep: bool,
     changing: Changing,
+    draining: drain::Draining,
     /// When code that only a start, a reload or a question needs is let go.
     let_go_at: Option<Instant>,
     ending: Option<Ending>,
@@ -207,6 +209,7 @@ impl Daemon {
         };
         aloud::log_start(&config);
         let mut node = Node::new(config, clock.now());
+        let draining = drain::resume(&mut node, clock.now());
         observers.start(&mut node);
         caches.start(clock.now(), &mut node);
         Ok(Self {
@@ -235,6 +238,7 @@ impl Daemon {
             fib_ready: false,
             sweep: false,
             changing: Changing::default(),
+            draining,
             let_go_at: Some(clock.now() + life::LET_GO_AFTER),
             ending: None,
         })
@@ -255,7 +259,7 @@ impl Daemon {
             tokio::select! {
                 // Timers first: what a peer sends in abundance must not starve anybody's keepalive.
                 biased;
-                () = sleep_until(timeout) => self.handle(Input::Tick),
+                () = sleep_until(timeout) => self.tick(),
                 Some(notice) = self.sources.detected.recv() => self.on_detected(notice),
                 Some(event) = self.sources.kernel.recv() => self.on_kernel(event),
                 Some(input) = self.sources.heard.recv() => self.handle(input),
@@ -269,8 +273,8 @@ impl Daemon {
                 Some(event) = self.sources.validated.recv() => {
                     self.caches.on_event(self.clock.now(), &mut self.node, event);
                 }
-                _ = self.sources.term.recv() => self.ending = Some(self.on_sigterm()),
-                _ = self.sources.int.recv() => self.ending = Some(self.on_sigterm()),
+                _ = self.sources.term.recv() => self.on_sigterm(),
+                _ = self.sources.int.recv() => self.on_sigterm(),
                 _ = self.sources.hup.recv() => self.on_sighup(),
                 Some(ready) = self.sources.ready.recv() => self.on_ready(ready),
                 Some(ask) = self.sources.asks.recv() => self.on_ask(ask),
@@ -279,7 +283,7 @@ impl Daemon {
                 () = tokio::task::yield_now(), if has_work || self.changing.is_foreseeing() || self.conns.has_turns() => self.write(),
             }
             if has_work {
-                self.handle(Input::Tick);
+                self.tick();
             }
             self.foresee_on();
             if self.conns.has_turns() {
@@ -316,6 +320,7 @@ impl Daemon {
                     aloud::log_vip(&event);
                     self.tell_happened(&Happened::Vip(event));
                 }
+                Output::Drain(event) => self.on_drain(event),
                 Output::RollBack => self.roll_back(),
             }
             self.install();
@@ -529,10 +534,11 @@ impl Daemon {
         }
     }
 
-    const fn on_sigterm(&self) -> Ending {
+    fn on_sigterm(&mut self) {
         match self.node.config().on_sigterm {
-            OnSigterm::Restart => Ending::Restart,
-            OnSigterm::Stop => Ending::Stop,
+            OnSigterm::Restart => self.ending = Some(Ending::Restart),
+            OnSigterm::Stop => self.ending = Some(Ending::Stop),
+            OnSigterm::Drain => self.drain_to_end(),
         }
     }
 }

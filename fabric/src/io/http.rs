@@ -451,6 +451,7 @@ fn render(door: Door, answer: &Answer) -> Response<Full<Bytes>> {
         | Body::Rpki(_)
         | Body::Bfd(_)
         | Body::Plan(_)
+        | Body::Drains(_)
         | Body::Done(_) => reply(StatusCode::OK, "application/json", line(serde_json::to_vec(answer))),
     }
 }

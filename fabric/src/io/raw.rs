@@ -13,6 +13,8 @@ pub(super) const TCP_AO_ADD_KEY: Name = (libc::IPPROTO_TCP, 38);
 pub(super) const TCP_AO_DEL_KEY: Name = (libc::IPPROTO_TCP, 39);
 /// TCP_AO_INFO.
 pub(super) const TCP_AO_INFO: Name = (libc::IPPROTO_TCP, 40);
+/// What the kernel knows of a connection.
+pub(super) const TCP_INFO: Name = (libc::IPPROTO_TCP, libc::TCP_INFO);
 /// Least time to live of what is taken.
 pub(super) const IP_MINTTL: Name = (libc::IPPROTO_IP, libc::IP_MINTTL);
 /// Least hop limit of what is taken.
@@ -59,15 +61,32 @@ pub(super) fn join_packet(socket: &impl AsFd, link: u32, address: [u8; 6]) -> io
 }
 
 /// Whether the kernel knows an option at all.
-pub(super) fn knows(socket: &impl AsFd, (level, name): Name) -> bool {
-    let mut value = [0_u8; 256];
+pub(super) fn knows(socket: &impl AsFd, name: Name) -> bool {
+    let read = read(socket, name, &mut [0; 256]);
+    !read.is_err_and(|error| error.raw_os_error() == Some(libc::ENOPROTOOPT))
+}
+
+/// Octets that a TCP connection has not seen acknowledged, as far as that is known: some, or none.
+pub(super) fn is_unacked(socket: &impl AsFd) -> bool {
+    // `struct tcp_info` (linux/tcp.h): `tcpi_unacked` in segments, and `tcpi_notsent_bytes`, which kernels before 4.6 leave out.
+    const UNACKED: std::ops::Range<usize> = 24..28;
+    const NOT_SENT: std::ops::Range<usize> = 144..148;
+    let mut info = [0; 256];
+    let length = read(socket, TCP_INFO, &mut info).unwrap_or_default();
+    [UNACKED, NOT_SENT].into_iter().any(|place| {
+        place.end <= length && info.get(place).is_some_and(|octets| octets.iter().any(|octet| *octet != 0))
+    })
+}
+
+/// The value of an option; how many octets it has.
+fn read(socket: &impl AsFd, (level, name): Name, value: &mut [u8]) -> io::Result<usize> {
     let mut length = libc::socklen_t::try_from(value.len()).unwrap_or_default();
     // SAFETY: the descriptor is open as long as `socket` is borrowed, and the kernel writes at most `length` octets to a buffer of
     // that length.
     let result = unsafe {
         libc::getsockopt(socket.as_fd().as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut length)
     };
-    result == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ENOPROTOOPT)
+    if result == 0 { usize::try_from(length).map_err(io::Error::other) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Takes the pages of a mapping out of this process; they come back from the file when they are touched.
@@ -116,6 +135,20 @@ mod tests {
 ";
         let all: Vec<_> = Code::all(maps).collect();
         assert_eq!(all, [Code { start: 0x5600, length: 0x100 }, Code { start: 0x8000, length: 0x200 }]);
+    }
+
+    #[test]
+    fn octets_are_unacknowledged_until_the_other_end_has_them() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let far = listener.accept().unwrap().0;
+        let is_acked = || (0..1_000_000).any(|_| !is_unacked(&near));
+        assert!(is_acked(), "nothing was sent");
+        near.set_nonblocking(true).unwrap();
+        // More than both ends take while nobody reads.
+        while io::Write::write(&mut near, &[0; 65_536]).is_ok() {}
+        assert!(is_unacked(&near));
+        drop(far);
     }
 
     #[test]

@@ -2,12 +2,13 @@
 //! and writes itself. So nothing is buffered between a socket and the speaker, and a full socket simply leaves changes in the RIB.
 
 use super::auth::{self, Key};
+use super::raw;
 use super::sockopt;
 use bytes::{Buf, Bytes, BytesMut};
 use ipnet::IpNet;
 use rustix::net::RecvFlags;
 use socket2::SockRef;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -309,6 +310,17 @@ impl Conns {
             Some(Conn::Open(_)) | None => {}
         }
         while self.closing.try_join_next().is_some() {}
+    }
+
+    /// Connections with octets that the other end has not acknowledged.
+    #[must_use]
+    pub fn unacked(&self) -> BTreeSet<ConnId> {
+        let open = self.conns.iter().filter_map(|(conn, state)| match state {
+            Conn::Open(open) => Some((*conn, open)),
+            Conn::Dialling(_) => None,
+        });
+        let waits = |open: &Open| open.queued || !open.pending.is_empty() || raw::is_unacked(&*open.stream);
+        open.filter(|(_, open)| waits(open)).map(|(conn, _)| conn).collect()
     }
 
     /// Waits for the connections that are being closed; they all end within a second.

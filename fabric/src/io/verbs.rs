@@ -1,5 +1,6 @@
 //! What each verb of the command line does: asks the daemon, prints its answer as a table or as the JSON that came.
 
+mod drain;
 mod frr;
 mod monitor;
 
@@ -12,6 +13,7 @@ use crate::api::{
 use crate::health::State;
 use crate::news::Kind;
 use crate::show;
+pub use drain::Order;
 pub use frr::Frr;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -75,6 +77,10 @@ pub enum Verb {
     RemoveRoutes(String, Option<String>),
     /// Hold a service address down, or let it be up.
     SetVip(String, bool),
+    /// Take something out of service, or back.
+    Drain(Order),
+    /// What is out of service.
+    Drains,
     /// Events of these kinds, or of all, as they happen.
     Monitor(Vec<Kind>),
     /// One prefix.
@@ -221,6 +227,8 @@ pub fn run(verb: &Verb, socket: &Path, form: Form, out: &mut impl Write) -> Resu
             let state = if *up { "up" } else { "down" };
             order(&client, &format!("/v1/vips/set?name={}&state={state}", api::query(name)), form, out)
         }
+        Verb::Drain(order) => drain::run(&client, order, form, out),
+        Verb::Drains => drain::show(&client, form, out),
         Verb::Observers => {
             simple(&client, "/v1/observers", form, out, |_, answer: &Observers| show::observers::table_of(answer))
         }

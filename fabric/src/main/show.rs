@@ -77,6 +77,8 @@ pub(crate) enum Show {
     /// Service addresses, whether they are announced, and why
     #[command(alias = "vip")]
     Vips,
+    /// What is out of service, how far, and who is waited for
+    Drain,
 }
 
 /// What is asked.
@@ -97,6 +99,7 @@ pub(crate) fn verb(show: Show) -> verbs::Verb {
         Show::Rpki => verbs::Verb::Rpki,
         Show::Bfd => verbs::Verb::Bfd,
         Show::Vips => verbs::Verb::Vips,
+        Show::Drain => verbs::Verb::Drains,
     }
 }
 
@@ -125,7 +128,8 @@ pub(crate) fn frr(show: Show) -> Option<verbs::Verb> {
         | Show::Health
         | Show::Rpki
         | Show::Bfd
-        | Show::Vips => return None,
+        | Show::Vips
+        | Show::Drain => return None,
     };
     Some(verbs::Verb::Frr(document))
 }

@@ -125,14 +125,20 @@ impl Node {
 
     fn wanted_bfd(&self) -> Vec<Wanted> {
         let bfd = &self.config.bfd;
-        let configured = self.config.peers.iter().filter(|peer| peer.shutdown.is_none()).filter_map(|peer| {
+        // Without a session, on purpose: a path that breaks there is no failure.
+        let wanted = self.config.peers.iter().filter(|peer| !self.is_shut(peer));
+        let configured = wanted.filter_map(|peer| {
             let config = bfd.peers.get(&peer.name)?;
             let id = *self.peers.get(&peer.name)?;
             let (remote, path) = self.place(peer)?;
             Some(self.wanted_of(id, (remote, path), peer.local_address, config))
         });
+        let ranges = self.ranges_in_force(&self.config.dynamic);
         let callers = self.bfd.callers.iter().filter_map(|(peer, (address, _))| {
-            let range = self.config.dynamic.iter().find(|range| range.prefix.contains(address))?;
+            let range = ranges.iter().find(|range| range.prefix.contains(address))?;
+            if range.template.shutdown.is_some() {
+                return None;
+            }
             let config = bfd.ranges.get(&range.prefix)?;
             let path = self.path_to(*address, &range.template)?;
             Some(self.wanted_of(*peer, (*address, path), range.template.local_address, config))
@@ -183,7 +189,7 @@ impl Node {
         link.or_else(|| is_internal.then_some(Path::Multihop))
     }
 
-    fn link_of(&self, address: IpAddr) -> Option<IfIndex> {
+    pub(super) fn link_of(&self, address: IpAddr) -> Option<IfIndex> {
         let nets = self.links.iter().filter(|link| !link.loopback).flat_map(|link| {
             link.addrs.iter().filter(|addr| !addr.link_local).map(|addr| (addr.net.prefix_len(), link.index, addr.net))
         });

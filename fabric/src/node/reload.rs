@@ -16,10 +16,10 @@ impl Node {
     /// Starts everybody: the first picture of the links is there.
     pub(super) fn start_peers(&mut self, now: Instant) {
         for config in self.config.peers.clone() {
-            self.set_peer(now, config);
+            self.set_peer(now, self.in_force(&config));
         }
         // Also when there are none: this says that the configuration is complete.
-        let ranges = self.config.dynamic.clone();
+        let ranges = self.ranges_in_force(&self.config.dynamic);
         self.speaker.handle(now, speaker::Input::SetDynamicRanges(ranges));
     }
 
@@ -50,12 +50,13 @@ impl Node {
         let differing = new.peers.iter().filter(|peer| !self.config.peers.contains(peer));
         let fresh = (self.next_peer..).map(|id| PeerId(id % FIRST_DYNAMIC));
         let mut fresh = fresh.filter(|id| !self.peers.values().any(|known| known == id));
-        let ids = differing.filter_map(|peer| Some((self.peer(&peer.name).or_else(|| fresh.next())?, peer.clone())));
+        let ids =
+            differing.filter_map(|peer| Some((self.peer(&peer.name).or_else(|| fresh.next())?, self.in_force(peer))));
         Reconfiguration {
             config,
             peers: ids.collect(),
             gone: gone.map(|(_, id)| *id).collect(),
-            ranges: (self.config.dynamic != new.dynamic).then(|| new.dynamic.clone()),
+            ranges: (self.config.dynamic != new.dynamic).then(|| self.ranges_in_force(&new.dynamic)),
         }
     }
 
@@ -88,7 +89,7 @@ impl Node {
         Some((old, summary))
     }
 
-    fn reload_speaker(&mut self, now: Instant, step: Reconfiguration) -> Vec<PeerStep> {
+    pub(super) fn reload_speaker(&mut self, now: Instant, step: Reconfiguration) -> Vec<PeerStep> {
         for peer in &step.gone {
             self.peers.retain(|_, id| id != peer);
             self.established.remove(peer);

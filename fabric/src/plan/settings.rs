@@ -3,6 +3,7 @@
 
 use super::{FieldChange, Setting};
 use crate::config::{FibConfig, NodeConfig, Protection};
+use crate::drain::DrainConfig;
 use std::fmt::Debug;
 use weft_bgp::speaker::SpeakerConfig;
 
@@ -59,6 +60,7 @@ pub(super) fn settings(old: &NodeConfig, new: &NodeConfig) -> Vec<Setting> {
         mrt,
         rpki,
         on_sigterm,
+        drain,
     } = old;
     all.note("hostname", hostname, &new.hostname);
     all.note("role", &role.map(|role| role.to_string()), &new.role.map(|role| role.to_string()));
@@ -84,6 +86,14 @@ pub(super) fn settings(old: &NodeConfig, new: &NodeConfig) -> Vec<Setting> {
     all.note("mrt", mrt, &new.mrt);
     all.note("rpki", rpki, &new.rpki);
     all.note("on_sigterm", on_sigterm, &new.on_sigterm);
+    all.note("drain.boot", &drain.boot, &new.drain.boot);
+    let times = |config: &DrainConfig| (config.settle.as_millis(), config.limit.as_millis());
+    if times(drain) != times(&new.drain) {
+        let text = |config: &DrainConfig| format!("{:?}, {:?}", config.settle, config.limit);
+        let (from, to) = (text(drain), text(&new.drain));
+        all.0.push(Setting { field: "drain.settle, drain.limit".to_owned(), from, to });
+    }
+    all.note("drain.file", &drain.file, &new.drain.file);
     all.0
 }
 
@@ -100,6 +110,8 @@ fn of_speaker(all: &mut Settings, old: &SpeakerConfig, new: &SpeakerConfig) {
         seed: _,
         policies,
         aggregates,
+        // In a list of their own.
+        addresses: _,
     } = old;
     all.note("asn", &asn.0, &new.asn.0);
     all.note("router_id", router_id, &new.router_id);

@@ -3,6 +3,7 @@
 use super::health::{Health, Verdict};
 use super::{Around, Event, FAILED_SHED, Info, Output, State};
 use crate::config::{CheckConfig, OnLast, Probe, VipConfig};
+use crate::drain;
 use std::collections::VecDeque;
 use weft_bgp::speaker::Originate;
 use weft_bgp::time::{Duration, Instant};
@@ -27,6 +28,10 @@ pub(super) struct Service {
     /// Good again, but made to wait.
     held_until: Option<Instant>,
     set_down: bool,
+    /// How far it is taken out of service, with the node or alone.
+    drained: drain::State,
+    /// That alone ends the state it is in.
+    is_held: bool,
     /// It is no longer configured: once it has gone, it is forgotten.
     leaving: bool,
     /// What others hear must be said again: the configuration changed it.
@@ -46,6 +51,8 @@ impl Service {
             until: Instant::ZERO,
             held_until: None,
             set_down: false,
+            drained: drain::State::Live,
+            is_held: false,
             leaving: false,
             renew: false,
             ups: 0,
@@ -101,6 +108,10 @@ impl Service {
         }
     }
 
+    pub(super) const fn drain(&mut self, state: drain::State) {
+        self.drained = state;
+    }
+
     pub(super) fn tick(&mut self, now: Instant) {
         self.health.tick(now, &self.config);
     }
@@ -117,7 +128,9 @@ impl Service {
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let state = match self.state {
             State::Down | State::Up => None,
-            State::Adding | State::Shedding | State::Kept | State::Draining => Some(self.until),
+            State::Adding | State::Shedding | State::Kept | State::Draining => {
+                Some(self.until).filter(|_| !self.is_held)
+            }
         };
         let check = self.health.next_timeout(&self.config).filter(|_| !self.leaving);
         state.into_iter().chain(check).chain(self.held_until).min()
@@ -131,8 +144,13 @@ impl Service {
         if self.set_down {
             return Some(Objection::Told("set down by the API"));
         }
-        if self.health.is_good(now) {
-            return None;
+        let is_good = self.health.is_good(now);
+        match self.drained {
+            drain::State::Live if is_good => return None,
+            // One that fails meanwhile goes as any other does.
+            drain::State::Soft if is_good => return Some(Objection::Drained(self.drained)),
+            drain::State::Warm | drain::State::Drained => return Some(Objection::Drained(self.drained)),
+            drain::State::Live | drain::State::Soft => {}
         }
         // Told by those who know, not found out by a check: planned.
         let told = matches!(self.config.check, CheckConfig::Api { .. });
@@ -141,13 +159,16 @@ impl Service {
 
     /// Goes from state to state until nothing more is to be done.
     pub(super) fn advance(&mut self, now: Instant, around: &dyn Around, output: &mut VecDeque<Output>) {
+        self.is_held = false;
         // A life has fewer steps than this; the bound only keeps a mistake from becoming an endless loop.
         for _ in State::ALL {
             let before = self.state;
             let objection = self.objection(now);
+            // The last choice is a choice: a service that is well comes up, to be announced like that.
+            let is_soft = objection == Some(Objection::Drained(drain::State::Soft));
             match self.state {
-                State::Down => self.down(now, objection, output),
-                State::Adding => self.adding(now, objection, around, output),
+                State::Down => self.down(now, objection.filter(|_| !is_soft), output),
+                State::Adding => self.adding(now, objection.filter(|_| !is_soft), around, output),
                 State::Up => self.up(now, objection, output),
                 State::Shedding => self.shedding(now, objection, around, output),
                 State::Kept => self.kept(now, objection, around, output),
@@ -198,7 +219,12 @@ impl Service {
         let Some(objection) = objection else {
             return;
         };
-        self.until = now + if objection == Objection::Failed { FAILED_SHED } else { self.config.shed };
+        self.until = match objection {
+            Objection::Failed => now + FAILED_SHED,
+            Objection::Told(_) => now + self.config.shed,
+            // Whoever drains has waited for everybody.
+            Objection::Drained(_) => now,
+        };
         self.announce(true, output);
         let words = self.words(objection, now);
         self.enter(now, State::Shedding, words, output);
@@ -213,6 +239,7 @@ impl Service {
     ) {
         match objection {
             None => self.come_back(now, output),
+            Some(Objection::Drained(drain::State::Soft)) => self.is_held = true,
             Some(_) if self.until > now => {}
             // Left by an earlier run: a result comes, be it that there is none.
             Some(Objection::Failed) if self.health.verdict == Verdict::Unknown => self.until = now + FAILED_SHED,
@@ -246,6 +273,11 @@ impl Service {
                 self.come_back(now, output);
             }
             Some(objection) if self.stays(objection, around) => self.keep(now, objection, output),
+            Some(Objection::Drained(drain::State::Soft)) => {
+                self.ups += 1;
+                self.come_back(now, output);
+            }
+            Some(Objection::Drained(drain::State::Warm)) => self.is_held = true,
             Some(objection) if self.since + self.config.drain <= now => {
                 output.extend(self.config.addresses.iter().copied().map(Output::RemoveAddress));
                 let words = self.words(objection, now);
@@ -323,6 +355,7 @@ impl Service {
     fn words(&self, objection: Objection, now: Instant) -> String {
         match objection {
             Objection::Told(words) => words.to_owned(),
+            Objection::Drained(state) => format!("taken out of service: {state}"),
             Objection::Failed => match (&self.health.reason, self.health.verdict) {
                 (_, Verdict::Good) => {
                     let wait = self.health.held_until(now).map_or(0, |until| until.since(now).as_secs() + 1);
@@ -363,6 +396,8 @@ impl Service {
 enum Objection {
     /// People or programs say so: it goes in peace.
     Told(&'static str),
+    /// It is drained, or the node is.
+    Drained(drain::State),
     /// Its check says so.
     Failed,
 }

@@ -418,3 +418,64 @@ fn another_weight_is_told_at_once_and_a_new_check_leaves_the_service_up() {
     assert_eq!(world.words(), []);
     assert_eq!(world.info().state, State::Up);
 }
+
+fn drain(world: &World, node: drain::State) {
+    world.give(Input::Drain { node, vips: BTreeMap::new() });
+}
+
+#[test]
+fn a_service_that_is_drained_stops_at_each_state() {
+    let world = World::new(vec![config(|_| ())]);
+    world.run(2_000, true);
+    world.words();
+    drain(&world, drain::State::Soft);
+    world.run(60_000, true);
+    assert_eq!(world.words(), [(2_000, "shed".to_owned())], "and there it stays");
+    drain(&world, drain::State::Warm);
+    world.run(120_000, true);
+    assert_eq!(world.words(), [(60_000, "withdraw".to_owned())], "the address stays");
+    drain(&world, drain::State::Drained);
+    world.run(180_000, true);
+    assert_eq!(world.words(), [(120_000, "-address".to_owned())]);
+    assert!(world.vips.borrow().is_gone("boot"));
+    drain(&world, drain::State::Live);
+    world.run(181_000, true);
+    assert_eq!(world.words(), [(180_000, "+address".to_owned()), (180_100, "announce".to_owned())]);
+}
+
+#[test]
+fn a_service_that_is_drained_alone_goes_alone() {
+    let world = World::new(vec![config(|_| ()), config(|vip| vip.name = "dns".to_owned())]);
+    world.run(2_000, true);
+    world.give(Input::Drain {
+        node: drain::State::Live,
+        vips: [("dns".to_owned(), drain::State::Drained)].into_iter().collect(),
+    });
+    world.run(60_000, true);
+    assert!(world.vips.borrow().is_gone("dns") && !world.vips.borrow().is_gone("boot"));
+}
+
+#[test]
+fn a_service_of_a_node_that_boots_soft_is_the_last_choice_and_of_one_that_boots_drained_none() {
+    for (state, last) in [(drain::State::Soft, Some("shed")), (drain::State::Warm, None), (drain::State::Drained, None)]
+    {
+        let world = World::default();
+        drain(&world, state);
+        world.give(Input::Configure(vec![config(|_| ())]));
+        world.run(10_000, true);
+        let words = world.words();
+        assert_eq!(words.last().map(|(_, word)| word.as_str()), last, "{state}");
+    }
+}
+
+#[test]
+fn a_service_that_fails_while_it_is_drained_softly_goes() {
+    let world = World::new(vec![config(|_| ())]);
+    world.run(2_000, true);
+    drain(&world, drain::State::Soft);
+    world.run(10_000, true);
+    world.words();
+    world.run(20_000, false);
+    let words: Vec<String> = world.words().into_iter().map(|(_, word)| word).collect();
+    assert_eq!(words, ["withdraw", "-address"]);
+}

@@ -70,6 +70,7 @@ impl Net {
                 seed: u64::from(at),
                 policies: Arc::new(Policies::default()),
                 aggregates: Vec::new(),
+                addresses: Vec::new(),
             });
             let net24 = IpNet::new(address(usize::from(at)), 24).unwrap();
             speaker.handle(Instant::ZERO, Input::Links(vec![LinkState { link: IfIndex(2), addrs: vec![net24] }]));

@@ -44,7 +44,8 @@ impl Lone {
             | Command::ConfirmReload
             | Command::Stop
             | Command::Clear { .. }
-            | Command::SetVip { .. } => panic!("{command:?}"),
+            | Command::SetVip { .. }
+            | Command::Drain { .. } => panic!("{command:?}"),
         }
     }
 

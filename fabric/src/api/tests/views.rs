@@ -1,6 +1,9 @@
 //! `VIEWS.md`: what each verb prints, of a host below two ToRs and a spine. A test of the verbs holds the file to this.
 
 use super::*;
+use crate::drain::traffic::{LinkTraffic, Traffic};
+use crate::drain::wait::{Step, Wait};
+use crate::drain::{By, Scope};
 use crate::fib::{FibDiff, FibReport};
 use crate::health::tests as made;
 use crate::show;
@@ -40,6 +43,8 @@ fn of_the_plant(text: &mut String, plant: &Plant) {
     ] {
         view(text, command, &table_of(&question, &plant.ask(HOST_AT, &question)));
     }
+    let drained = drain::shown();
+    view(text, "show drain", &table_of(&Question::Drains, &drained.ask(HOST_AT, &Question::Drains)));
     let found: Neighbors = read(steady_json(&plant.ask(HOST_AT, &Question::Neighbors)));
     view(text, "show summary", &show::neighbors::table_of("host", &found));
     let spine = found.neighbors.iter().find(|peer| peer.name == "spine").unwrap();
@@ -127,6 +132,29 @@ fn a_screen(text: &mut String, plant: &Plant) {
     view(text, "top", &screen);
 }
 
+/// What is said while a link is drained, on a plant whose time passes.
+fn a_wait(text: &mut String) {
+    let scope = Scope::Interface("eth0".to_owned());
+    let (mut plant, mut wait) = (converged(), Wait::new(scope.clone(), drain::State::Drained));
+    plant.handle(HOST_AT, Input::Drain { scope, target: drain::State::Drained, by: By::Operator });
+    let mut printed = String::from("host: interface eth0: on the way to drained\n");
+    for second in 0..10 {
+        let Body::Drains(mut found) = plant.ask(HOST_AT, &Question::Drains).body else { panic!("no drains") };
+        let received_packets = 50_000.min(second * 25_000);
+        let eth0 = LinkTraffic { name: "eth0".to_owned(), received_packets, sent_packets: second * 6 };
+        found.traffic = Traffic { at_ms: second * 1_000, forwarded_packets: None, interfaces: vec![eth0] };
+        match wait.look(&found) {
+            Step::Waiting(words) => words.into_iter().for_each(|words| printed += &format!("host: {words}\n")),
+            Step::Done(words) => {
+                printed += &format!("host: {words}\n");
+                break;
+            }
+        }
+        plant.run(1);
+    }
+    view(text, "drain --interface eth0 --wait", &printed);
+}
+
 fn a_stream(text: &mut String) {
     let lines: [Value; 4] = [
         json!({"schema": SCHEMA, "node": "host", "watch": "events"}),
@@ -146,6 +174,7 @@ pub(crate) fn text(renew: &str) -> String {
     of_other_nodes(&mut text);
     a_trace(&mut text, &plant);
     a_screen(&mut text, &plant);
+    a_wait(&mut text);
     a_stream(&mut text);
     text
 }

@@ -57,6 +57,7 @@ impl Lone {
                 | Output::FibReady
                 | Output::Event(_)
                 | Output::Vip(_)
+                | Output::Drain(_)
                 | Output::RollBack
                 | Output::Bfd(_) => continue,
             }

@@ -3,7 +3,7 @@
 use super::super::file::{LocalAsOptions, LocalAsWritten};
 use super::super::node::Faults;
 use super::Draft;
-use weft_bgp::peer::{LocalAs, MaxPrefixesAction, RouteOptions};
+use weft_bgp::peer::{Leave, LocalAs, MaxPrefixesAction, RouteOptions, Tell};
 use weft_bgp::types::Asn;
 
 /// Our own AS more often than this in a path is a loop whatever the plan says.
@@ -19,6 +19,9 @@ impl Draft<'_> {
             advertise_peer_as: self.pick(|p| &p.advertise_peer_as).unwrap_or(false),
             remove_private_as: self.pick(|p| &p.remove_private_as).unwrap_or_default(),
             graceful_shutdown: self.pick(|p| &p.graceful_shutdown).unwrap_or(self.config.graceful_shutdown),
+            // A drain's, not the file's.
+            tell: Tell::All,
+            leave: Leave::No,
             long_lived_partial: self.long_lived_partial(internal, faults),
             link_local_form: self.pick(|p| &p.link_local_form).unwrap_or_default(),
             max_prefixes_warn_percent: self.warn_percent(faults),

@@ -25,6 +25,11 @@ impl Daemon {
                     let _ = counted.send((ask, counts)).await;
                 });
             }
+            Request::Show(Question::Drains) => {
+                let around = Surroundings { drain: self.drain_around(), ..self.surroundings(Counts::default()) };
+                // Who does not wait for the answer any more does not miss it.
+                let _ = ask.reply.send(api::answer(&self.node, self.clock.now(), &around, &Question::Drains));
+            }
             Request::Show(Question::Fib { diff }) => self.answer_fib(*diff, ask.reply),
             Request::Show(question) => self.answer(question, Counts::default(), ask.reply),
             Request::Do(command) => {
@@ -91,6 +96,7 @@ impl Daemon {
             fib: counts.fib,
             bfd: counts.bfd,
             observers: self.observers.status(&self.node),
+            drain: api::DrainAround::default(),
         }
     }
 
@@ -112,6 +118,7 @@ impl Daemon {
             Command::AddRoute(lease) => self.add_route(lease),
             Command::RemoveRoutes { owner, prefix } => self.remove_routes(owner, prefix.as_ref()),
             Command::SetVip { name, up } => self.set_vip(name, *up),
+            Command::Drain { scope, state, force } => self.drain(scope, *state, *force),
         }
     }
 

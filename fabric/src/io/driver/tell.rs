@@ -19,6 +19,7 @@ impl Daemon {
             Happened::Vip(_) => Kind::Vips,
             Happened::Bfd(_) => Kind::Bfd,
             Happened::Configuration(_) => Kind::Configuration,
+            Happened::Drain(_) => Kind::Drain,
         };
         let name = |peer| self.node.peer_name(peer).unwrap_or_default().to_owned();
         // Our own types always become JSON.

@@ -144,7 +144,7 @@ fn the_history_tells_of_every_failure_and_of_nothing_on_the_way_up() {
         Happened::Bfd(Event::Bfd { name, state, failed, retained, .. }) => {
             Some(format!("{} {name} {state} {failed} {retained}", entry.at.as_secs()))
         }
-        Happened::Bgp(_) | Happened::Vip(_) | Happened::Configuration(_) => None,
+        Happened::Bgp(_) | Happened::Vip(_) | Happened::Configuration(_) | Happened::Drain(_) => None,
     };
     let all: Vec<String> = node.history().filter_map(line).collect();
     assert_eq!(

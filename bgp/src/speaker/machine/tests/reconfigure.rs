@@ -2,7 +2,7 @@
 
 use super::policy::{compiled, originate};
 use super::*;
-use crate::peer::AddPathSend;
+use crate::peer::{AddPathSend, Leave, Tell};
 use crate::speaker::{PeerStep, Reconfiguration, Step};
 use serde_json::json;
 
@@ -59,7 +59,7 @@ fn peer(new: &mut Reconfiguration, change: impl Fn(&mut PeerConfig)) {
 type Case = (&'static str, Edit, Step, Step);
 
 /// What is changed, and what is to be foreseen of r1, whose configuration it is, and of r3.
-fn cases() -> [Case; 19] {
+fn cases() -> [Case; 21] {
     let refresh = |import, export| Step::Refresh { import, can_ask: true, export };
     [
         ("nothing", |_| {}, Step::Nothing, Step::Nothing),
@@ -98,6 +98,8 @@ fn cases() -> [Case; 19] {
             refresh(false, true),
             Step::Nothing,
         ),
+        ("tell", |new| peer(new, |one| one.routes.tell = Tell::Nothing), refresh(false, true), Step::Nothing),
+        ("leave", |new| peer(new, |one| one.routes.leave = Leave::Untold), Step::InPlace, Step::Nothing),
         (
             "next_hop",
             |new| peer(new, |one| one.next_hop = crate::peer::NextHopRule::PeerOnImport),
