@@ -14,15 +14,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use serde::Serialize;
 
 /// Opens a UDP socket bound to an address inside a node.
 pub type Open<'a> = &'a dyn Fn(&str, SocketAddr) -> io::Result<UdpSocket>;
 
-/// Time between two packets of a flow, in each direction.
-const PERIOD: Duration = Duration::from_millis(1);
+/// Time between two packets of a flow, in each direction, unless said.
+pub const PERIOD: Duration = Duration::from_millis(1);
 /// After the last packet, how long receivers wait for stragglers.
 const DRAIN: Duration = Duration::from_millis(300);
+/// Room for what arrives while a receiver cannot run: five seconds.
+const RECEIVE_BYTES: usize = 4 * 1_024 * 1_024;
+/// How far a sender that could not run catches up at once.
+const LATE_MAX: Duration = Duration::from_millis(10);
 /// Longest flow, in packets per direction: ten minutes.
 const MAX_PACKETS: usize = 600_000;
 /// Datagrams of one ping.
@@ -105,7 +110,7 @@ impl Loss {
     }
 }
 
-/// Several 1 kHz flows between two nodes, both directions, until [`Flows::stop`].
+/// Several steady flows, both directions, until [`Flows::stop`].
 #[derive(Debug)]
 pub struct Flows {
     stop: Arc<AtomicBool>,
@@ -114,16 +119,26 @@ pub struct Flows {
 }
 
 impl Flows {
-    /// Starts `count` flows that differ in their ports, so that equal paths share them.
+    /// Starts `count` flows of 1 kHz that differ in their ports, so that equal paths share them.
     ///
     /// # Errors
     /// When a socket cannot be opened.
     pub fn start(open: Open<'_>, a: &End, b: &End, count: usize) -> io::Result<Self> {
+        Self::start_all(open, &vec![(a.clone(), b.clone()); count], PERIOD)
+    }
+
+    /// Starts a flow for each of these pairs; all are sent from, and received by, as few threads as those of one.
+    ///
+    /// # Errors
+    /// When a socket cannot be opened.
+    pub fn start_all(open: Open<'_>, pairs: &[(End, End)], period: Duration) -> io::Result<Self> {
         let mut ends = [Vec::new(), Vec::new()];
-        for (end, sockets) in [a, b].into_iter().zip(&mut ends) {
-            for _ in 0..count {
+        for (a, b) in pairs {
+            for (end, sockets) in [a, b].into_iter().zip(&mut ends) {
                 let socket = open(&end.node, SocketAddr::new(end.address, 0))?;
                 socket.set_nonblocking(true)?;
+                // Only root may; without it a receiver that does not run for a quarter of a second misses some.
+                let _ = set_socket_recv_buffer_size_force(&socket, RECEIVE_BYTES);
                 sockets.push(socket);
             }
         }
@@ -139,7 +154,7 @@ impl Flows {
         for (sockets, targets) in ends.into_iter().zip([targets_b, targets_a]) {
             let sockets = Arc::new(sockets);
             let (stop_send, send_from) = (Arc::clone(&stop), Arc::clone(&sockets));
-            senders.push(thread::spawn(move || send_all(&send_from, &targets, &stop_send)));
+            senders.push(thread::spawn(move || send_all(&send_from, &targets, period, &stop_send)));
             let stop_receive = Arc::clone(&stop);
             receivers.push(thread::spawn(move || receive_all(&sockets, &stop_receive)));
         }
@@ -162,8 +177,8 @@ impl Flows {
     }
 }
 
-fn send_all(sockets: &[UdpSocket], targets: &[SocketAddr], stop: &AtomicBool) -> Vec<u64> {
-    let begin = Instant::now();
+fn send_all(sockets: &[UdpSocket], targets: &[SocketAddr], period: Duration, stop: &AtomicBool) -> Vec<u64> {
+    let mut begin = Instant::now();
     let mut number: u64 = 0;
     while !stop.load(Ordering::Relaxed) && number < u64::try_from(MAX_PACKETS).unwrap_or(u64::MAX) {
         for (socket, target) in sockets.iter().zip(targets) {
@@ -171,9 +186,11 @@ fn send_all(sockets: &[UdpSocket], targets: &[SocketAddr], stop: &AtomicBool) ->
             let _ = socket.send_to(&number.to_be_bytes(), target);
         }
         number += 1;
-        let due = PERIOD.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
-        if let Some(wait) = due.checked_sub(begin.elapsed()) {
-            thread::sleep(wait);
+        let due = period.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
+        match due.checked_sub(begin.elapsed()) {
+            Some(wait) => thread::sleep(wait),
+            // Held up by the machine: what is late beyond this goes later, or the burst would fill the kernel's queues.
+            None => begin += begin.elapsed().saturating_sub(due + LATE_MAX),
         }
     }
     vec![number; sockets.len()]

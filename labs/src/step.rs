@@ -1,7 +1,8 @@
 //! What is done to a lab once everything expected of it is true, and what must be true after that: the `steps:` list.
 //!
 //! A step is one deed (a daemon killed or started, a command in a node, an interface set) and the expectations that must hold
-//! after it. Steps follow each other in the file's order; the first that does not hold ends them.
+//! after it. Steps follow each other in the file's order; the first that does not hold ends them. Flows run around the deed of a step that
+//! names some, until what it expects holds and a while longer, and may lose nothing.
 
 use serde::Deserialize;
 
@@ -17,6 +18,31 @@ pub struct Step {
     pub deed: Deed,
     /// What must hold after it, each within its own time.
     pub expect: Vec<Expectation>,
+    /// What runs meanwhile, both ways, and loses nothing.
+    pub flows: Vec<Pair>,
+    /// Packets a second of each flow.
+    pub rate: u32,
+}
+
+/// Two nodes that send each other a packet per millisecond and flow.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pair {
+    /// One node; what it sends is upstream.
+    pub from: String,
+    /// The other; what it sends is downstream.
+    pub to: String,
+    /// Flows in each direction, which differ in their ports.
+    #[serde(default = "flows")]
+    pub count: usize,
+}
+
+/// Packets a second of each flow, unless said; where there are many flows, fewer leave the machine time for anything else.
+const RATE: u32 = 1_000;
+
+/// So that some of them use the part that is worked on.
+const fn flows() -> usize {
+    4
 }
 
 /// What a step does.
@@ -46,6 +72,9 @@ struct Line {
     run: Option<String>,
     #[serde(default)]
     expect: Vec<Expectation>,
+    #[serde(default)]
+    flows: Vec<Pair>,
+    rate: Option<u32>,
 }
 
 impl TryFrom<Line> for Step {
@@ -56,9 +85,13 @@ impl TryFrom<Line> for Step {
             (Some(node), None, None, None) => Deed::Kill(node),
             (None, Some(node), None, None) => Deed::Start(node),
             (None, None, Some(at), Some(run)) => Deed::Run { at, run: words(&run)? },
-            _ => return Err("a step is {step, expect} and one of {kill}, {start}, {at, run}".to_owned()),
+            _ => return Err("a step is {step, expect, flows, rate} and one of {kill}, {start}, {at, run}".to_owned()),
         };
-        Ok(Self { name: line.step, deed, expect: line.expect })
+        let rate = line.rate.unwrap_or(RATE);
+        if !(1..=RATE).contains(&rate) {
+            return Err(format!("rate {rate}: a flow has 1 to {RATE} packets a second"));
+        }
+        Ok(Self { name: line.step, deed, expect: line.expect, flows: line.flows, rate })
     }
 }
 
@@ -76,6 +109,11 @@ mod tests {
         assert_eq!((step.deed, step.expect.len()), (Deed::Kill("tor1".to_owned()), 1));
         let step = read("{step: x, at: a, run: 'ip link'}").unwrap();
         assert_eq!(step.deed, Deed::Run { at: "a".to_owned(), run: vec!["ip".to_owned(), "link".to_owned()] });
+        let step = read("{step: x, kill: a, flows: [{from: a, to: b}, {from: a, to: c, count: 1}]}").unwrap();
+        assert_eq!(step.flows.iter().map(|pair| (&*pair.to, pair.count)).collect::<Vec<_>>(), [("b", 4), ("c", 1)]);
+        assert_eq!((step.rate, read("{step: x, kill: a, rate: 50}").unwrap().rate), (1_000, 50));
+        assert!(read("{step: x, kill: a, rate: 0}").is_err());
+        assert!(read("{step: x, kill: a, flows: [{from: a}]}").is_err());
         assert!(read("{step: x, kill: a, start: a}").is_err());
         assert!(read("{step: x, run: a}").is_err());
         assert!(read("{step: x, burn: a}").is_err());

@@ -12,6 +12,8 @@ mod bfd;
 mod count;
 #[path = "../suite/deploy.rs"]
 mod deploy;
+#[path = "../suite/drain.rs"]
+mod drain;
 #[path = "../suite/frr_keys.rs"]
 mod frr_keys;
 #[path = "../suite/interop.rs"]

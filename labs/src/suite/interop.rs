@@ -187,7 +187,7 @@ impl Stage {
     }
 
     /// One `weft-lab verify`; its report is counted check by check.
-    fn verify(
+    pub(crate) fn verify(
         &self,
         context: &Context,
         log: &Log,

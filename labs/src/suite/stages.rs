@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::bfd;
 use crate::count::{Outcome, libtest};
 use crate::deploy;
+use crate::drain;
 use crate::frr_keys;
 use crate::interop;
 use crate::netboot;
@@ -67,6 +68,11 @@ pub(crate) const STAGES: &[Stage] = &[
         name: "reload",
         about: "changed configurations beside BIRD: planned, refused, tried, undone",
         run: reload::reload,
+    },
+    Stage {
+        name: "drain",
+        about: "switches, links and services out of service and back beside BIRD and FRR: no packet lost",
+        run: drain::drain,
     },
     Stage {
         name: "interop",

@@ -168,18 +168,7 @@ pub(super) fn measure(
     let flows = Flows::start(&open, &site.end(&path.from)?, &site.end(&path.to)?, FLOWS)?;
     thread::sleep(BEFORE);
     let acted = act();
-    let losses = flows.stop();
-    let longest = |losses: &[probe::Loss]| losses.iter().map(|loss| loss.longest_run).max().unwrap_or(0);
-    let (upstream, downstream) = losses.split_at(losses.len() / 2);
-    let figure = Figure {
-        event: event.to_owned(),
-        sent: losses.iter().map(|loss| loss.sent).sum(),
-        lost: losses.iter().map(probe::Loss::lost).sum(),
-        outage_ms: longest(&losses),
-        upstream_ms: longest(upstream),
-        downstream_ms: longest(downstream),
-        hit: (losses.iter().filter(|loss| loss.lost() > 0).count(), losses.len()),
-    };
+    let figure = figure(event, &flows.stop());
     let (outcome, detail) = match acted {
         Err(error) => (Outcome::Failed, error.to_string()),
         Ok(()) if figure.outage_ms > limit_ms => {
@@ -191,6 +180,21 @@ pub(super) fn measure(
     report.checks.push(Check { name: event.to_owned(), outcome, detail, seconds });
     report.figures.push(figure);
     Ok(())
+}
+
+/// What flows between two nodes lost around an event.
+pub(super) fn figure(event: &str, losses: &[probe::Loss]) -> Figure {
+    let longest = |losses: &[probe::Loss]| losses.iter().map(|loss| loss.longest_run).max().unwrap_or(0);
+    let (upstream, downstream) = losses.split_at(losses.len() / 2);
+    Figure {
+        event: event.to_owned(),
+        sent: losses.iter().map(|loss| loss.sent).sum(),
+        lost: losses.iter().map(probe::Loss::lost).sum(),
+        outage_ms: longest(losses),
+        upstream_ms: longest(upstream),
+        downstream_ms: longest(downstream),
+        hit: (losses.iter().filter(|loss| loss.lost() > 0).count(), losses.len()),
+    }
 }
 
 /// A link's part of the packets that its node sent towards the burst's destination.
