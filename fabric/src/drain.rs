@@ -258,6 +258,8 @@ pub trait Around {
     fn mark(&self) -> Option<u64>;
     /// Neighbours that have not acknowledged everything up to a mark.
     fn waiting_for(&self, mark: u64) -> Vec<String>;
+    /// Neighbors on a link that are wanted and have no session.
+    fn without_session(&self, interface: &str) -> Vec<String>;
     /// Whether a service address is withdrawn, and on no interface any more.
     fn is_gone(&self, vip: &str) -> bool;
 }
@@ -485,6 +487,11 @@ fn waiting_for(scope: &Scope, course: &Course, around: &dyn Around) -> Vec<Strin
         Phase::Telling(mark) => around.waiting_for(mark),
         Phase::Begun | Phase::Settling(_) | Phase::Settled => vec!["this node's own table".to_owned()],
     };
+    if let Scope::Interface(link) = scope
+        && course.state == State::Live
+    {
+        names.extend(around.without_session(link).into_iter().map(|name| format!("the session with {name}")));
+    }
     if let Scope::Vip(name) = scope
         && course.state == State::Drained
         && !around.is_gone(name)

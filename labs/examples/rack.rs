@@ -14,7 +14,7 @@ use std::process::ExitCode;
 /// Ports of a switch that has two spines above it, and addresses of the plan below.
 const SERVERS_MAX: u32 = 200;
 /// Packets a second of each flow and direction.
-const RATE: u32 = 50;
+const RATE: u32 = 200;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -9,6 +9,7 @@ struct World {
     deaf: RefCell<Vec<String>>,
     is_busy: RefCell<bool>,
     is_left: RefCell<bool>,
+    absent: RefCell<Vec<String>>,
 }
 
 impl Around for World {
@@ -19,6 +20,11 @@ impl Around for World {
     fn waiting_for(&self, mark: u64) -> Vec<String> {
         assert_eq!(mark, 7);
         self.deaf.borrow().clone()
+    }
+
+    fn without_session(&self, interface: &str) -> Vec<String> {
+        assert_eq!(interface, "eth1");
+        self.absent.borrow().clone()
     }
 
     fn is_gone(&self, _: &str) -> bool {
@@ -150,6 +156,21 @@ fn the_way_back_is_one_step_from_everywhere() {
     plant.pass(60_000);
     plant.set(60_000, &link(), State::Soft);
     assert_eq!(plant.log.last().unwrap(), " 60000 interface eth1: soft, as was asked");
+}
+
+#[test]
+fn a_link_is_back_when_its_sessions_are() {
+    let mut plant = Plant::new();
+    *plant.world.absent.borrow_mut() = vec!["tor1".to_owned()];
+    plant.set(0, &link(), State::Drained);
+    plant.pass(10_000);
+    assert!(plant.drains.is_settled(&link(), State::Drained), "there they are not waited for");
+    plant.set(10_000, &link(), State::Live);
+    plant.pass(12_000);
+    assert_eq!((plant.only().waiting_for, plant.only().is_settled), (vec!["the session with tor1".to_owned()], false));
+    plant.world.absent.borrow_mut().clear();
+    plant.pass(12_100);
+    assert_eq!(plant.drains.infos().count(), 0);
 }
 
 #[test]

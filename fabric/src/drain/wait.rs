@@ -117,6 +117,7 @@ impl Wait {
         let way = if drain.state == drain.target { String::new() } else { format!(", on the way to {}", drain.target) };
         let whom = match drain.waiting_for.as_slice() {
             [] => "; time for traffic to move".to_owned(),
+            names if drain.state == State::Live => format!("; waiting for {}", names.join(", ")),
             names => format!("; not acknowledged yet by {}", names.join(", ")),
         };
         format!("{}: {}{way}{whom}", drain.scope, drain.state)
@@ -127,10 +128,10 @@ impl Wait {
             None | Some([]) => String::new(),
             Some(names) => format!("; not acknowledged in time by {}", names.join(", ")),
         };
-        match self.target {
-            State::Live => format!("{} is back in service{late}", self.scope),
-            state => format!("{} is {state}{late}{more}", self.scope),
+        if self.target == State::Live {
+            return format!("{} is back in service{}", self.scope, late.replace("acknowledged", "there"));
         }
+        format!("{} is {}{late}{more}", self.scope, self.target)
     }
 
     fn say(&mut self, words: String) -> Step {

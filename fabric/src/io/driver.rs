@@ -207,9 +207,7 @@ impl Daemon {
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
         };
-        aloud::log_start(&config);
-        let mut node = Node::new(config, clock.now());
-        let draining = drain::resume(&mut node, clock.now());
+        let (mut node, draining) = drain::begin(config, clock.now());
         observers.start(&mut node);
         caches.start(clock.now(), &mut node);
         Ok(Self {

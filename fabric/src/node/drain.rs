@@ -4,7 +4,7 @@
 use super::{Happened, Node, Output};
 use crate::drain::{Around, By, Drains, Info, Kept, Scope, State};
 use crate::vip::{self, Vips};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use weft_bgp::peer::{Endpoint, Leave, PeerConfig, Tell};
 use weft_bgp::speaker::{DynamicRange, Reconfiguration, Speaker};
 use weft_bgp::time::Instant;
@@ -22,6 +22,8 @@ struct View<'a> {
     speaker: &'a Speaker,
     unacked: &'a BTreeSet<ConnId>,
     vips: &'a Vips,
+    /// By link, of those that are back in service and watched still.
+    without_session: BTreeMap<String, Vec<String>>,
 }
 
 impl Around for View<'_> {
@@ -32,6 +34,10 @@ impl Around for View<'_> {
     fn waiting_for(&self, mark: u64) -> Vec<String> {
         let behind = self.speaker.untold(mark, &|conn| self.unacked.contains(&conn));
         behind.into_iter().filter_map(|peer| self.speaker.peer_name(peer)).map(str::to_owned).collect()
+    }
+
+    fn without_session(&self, interface: &str) -> Vec<String> {
+        self.without_session.get(interface).cloned().unwrap_or_default()
     }
 
     fn is_gone(&self, vip: &str) -> bool {
@@ -82,8 +88,9 @@ impl Node {
 
     pub(super) fn drain_tick(&mut self, now: Instant) {
         if self.drain_timeout().is_some_and(|(at, _)| at <= now) {
+            let without_session = self.without_session();
             let Book { drains, unacked } = &mut self.drain;
-            let view = View { speaker: &self.speaker, unacked, vips: &self.vips };
+            let view = View { speaker: &self.speaker, unacked, vips: &self.vips, without_session };
             if drains.tick(now, &self.config.drain, &view) {
                 self.put_drains(now);
             }
@@ -92,6 +99,22 @@ impl Node {
             self.history.note(now, Happened::Drain(event.clone()));
             self.output.push_back(Output::Drain(event));
         }
+    }
+
+    /// Who is not back yet on links that are.
+    fn without_session(&self) -> BTreeMap<String, Vec<String>> {
+        let back = self.drain.drains.infos().filter(|info| info.state == State::Live && !info.is_settled);
+        let links = back.filter_map(|info| match info.scope {
+            Scope::Interface(link) => Some(link),
+            Scope::Node | Scope::Vip(_) => None,
+        });
+        let absent = |link: &str| -> Vec<String> {
+            let on_link = self.config.peers.iter().filter(|config| self.link_named(config) == Some(link));
+            let wanted = on_link.filter(|config| !self.is_shut(config));
+            let is_absent = |name: &str| self.peer(name).is_some_and(|peer| !self.established.contains(&peer));
+            wanted.map(|config| config.name.clone()).filter(|name| is_absent(name)).collect()
+        };
+        links.map(|link| (absent(&link), link)).map(|(names, link)| (link, names)).collect()
     }
 
     /// Puts the states into force: who is not concerned hears nothing.

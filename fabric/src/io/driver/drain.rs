@@ -1,7 +1,8 @@
 //! Taking something out of service: what the API orders, what SIGTERM means with `on_sigterm: drain`, and what outlives this run.
 
-use super::{Daemon, Ending};
+use super::{Daemon, Ending, aloud};
 use crate::api::{self, Answer, DrainAround};
+use crate::config::NodeConfig;
 use crate::drain::{By, Event, Scope, State};
 use crate::io::drain;
 use crate::node::{Happened, Input, Node};
@@ -17,8 +18,10 @@ pub(super) struct Draining {
     is_last: bool,
 }
 
-/// Takes up what an earlier run was told.
-pub(super) fn resume(node: &mut Node, now: Instant) -> Draining {
+/// A node that takes up what an earlier run was told to drain.
+pub(super) fn begin(config: NodeConfig, now: Instant) -> (Node, Draining) {
+    aloud::log_start(&config);
+    let mut node = Node::new(config, now);
     let path = drain::place(node.config());
     match drain::load(&path) {
         Ok(kept) => node.resume_drains(now, &kept),
@@ -36,7 +39,7 @@ pub(super) fn resume(node: &mut Node, now: Instant) -> Draining {
     if !far.is_empty() {
         tracing::warn!(drained = far.join(", "), "not all of this node is in service: `weft undrain` takes it back");
     }
-    Draining::default()
+    (node, Draining::default())
 }
 
 impl Daemon {
@@ -77,10 +80,12 @@ impl Daemon {
         if let Some(error) = &self.draining.not_kept {
             tracing::error!(file = %path.display(), error, "what is drained is not kept over a restart");
         }
-        let mut done = match state {
-            State::Live => format!("{scope}: back in service"),
-            state if self.node.drain_state(scope) == state => format!("{scope}: {state}"),
-            state => format!("{scope}: on the way to {state}"),
+        let mut done = if state == State::Live {
+            format!("{scope}: back in service")
+        } else if self.node.drain_state(scope) == state {
+            format!("{scope}: {state}")
+        } else {
+            format!("{scope}: on the way to {state}")
         };
         if !alone.is_empty() {
             done.push_str(&format!("; nobody else announces {}", alone.join(", ")));
@@ -105,7 +110,7 @@ impl Daemon {
     }
 
     /// One line per change.
-    pub(super) fn on_drain(&mut self, event: Event) {
+    pub(super) fn on_drain(&self, event: Event) {
         match &event {
             Event::Settled { late, .. } if !late.is_empty() => tracing::warn!("{}", event.sentence()),
             Event::Drain { .. } | Event::Settled { .. } => tracing::info!("{}", event.sentence()),

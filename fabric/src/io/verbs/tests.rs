@@ -92,6 +92,7 @@ fn every_verb_prints_a_table_and_json() {
     let named = |text: &str| Some(text.to_owned());
     for (verb, table, field) in [
         (Verb::Neighbors(None), "host, AS 65004", "neighbors"),
+        (Verb::Drains, "node  live   -", "drains"),
         (Verb::Neighbors(named("10.0.3.1")), "spine: Established", "neighbors"),
         (Verb::Bgp(None, None), "host, AS 65004", "routes"),
         (Verb::Bgp(named("10.72.0.0/16"), None), "host, AS 65004", "routes"),
@@ -141,6 +142,21 @@ fn all_pages_make_one_document() {
     assert_eq!(daemon.json(&Verb::Routes(None, Some(1_500)))["routes"].as_array().unwrap().len(), 1_500);
     let table = daemon.table(&Verb::Routes(None, None));
     assert_eq!(table.lines().count(), 2_101, "one header");
+}
+
+#[test]
+fn a_drain_waits_and_says_what_it_waits_for() {
+    use crate::drain::{Scope, State};
+    let daemon = Daemon::start("drain", HOST_AT, converged);
+    let order = |state, wait| Verb::Drain(Order { scope: Scope::Node, state, force: false, wait });
+    let ordered = "host: Drain { scope: Node, state: Drained, force: false }\n";
+    assert_eq!(daemon.table(&order(State::Drained, None)), ordered);
+    let waited = daemon.table(&order(State::Live, Some(Duration::from_secs(60))));
+    assert!(waited.ends_with("host: node is back in service\n"), "{waited}");
+    // This daemon does nothing, and nobody waits for that.
+    let error = daemon.run(&order(State::Drained, Some(Duration::ZERO)), Form::Table).unwrap_err();
+    assert_eq!(error.exit_code(), 1);
+    assert!(error.to_string().contains("not there after 0 s: node: live"), "{error}");
 }
 
 #[test]
