@@ -285,7 +285,6 @@ mod tests {
             (Door::Local, "POST", "/v1/routes"),
             (Door::Local, "POST", "/v1/reload?confirm_within_s=0"),
             (Door::Metrics, "GET", "/v1/plan"),
-            (Door::Local, "POST", "/v1/drain"),
             (Door::Local, "POST", "/v1/drain?state=asleep"),
             (Door::Local, "POST", "/v1/drain?interface=eth1&vip=web&state=soft"),
             (Door::Local, "GET", "/v1/routes?limit=0"),
