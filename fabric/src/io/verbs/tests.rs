@@ -92,7 +92,7 @@ fn every_verb_prints_a_table_and_json() {
     let named = |text: &str| Some(text.to_owned());
     for (verb, table, field) in [
         (Verb::Neighbors(None), "host, AS 65004", "neighbors"),
-        (Verb::Drains, "node  live   -", "drains"),
+        (Verb::Drains, "What  State  Target", "drains"),
         (Verb::Neighbors(named("10.0.3.1")), "spine: Established", "neighbors"),
         (Verb::Bgp(None, None), "host, AS 65004", "routes"),
         (Verb::Bgp(named("10.72.0.0/16"), None), "host, AS 65004", "routes"),
