@@ -433,9 +433,11 @@ fn pages_cover_the_table_once() {
 #[test]
 fn lines_say_what_the_table_of_the_typed_answer_says() {
     let plant = converged();
-    let lines = |after, limit| match plant.ask(HOST_AT, &Question::Lines { after, limit }).body {
-        Body::Lines { text, next } => (text, next),
-        other => panic!("no lines: {other:?}"),
+    let lines = |after, limit| {
+        let Body::Lines { text, next } = plant.ask(HOST_AT, &Question::Lines { after, limit }).body else {
+            panic!("no lines")
+        };
+        (text, next)
     };
     let words = |text: &str| -> Vec<Vec<String>> {
         text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()

@@ -6,6 +6,8 @@
 #![expect(clippy::print_stdout, reason = "a test command talks to a person or a CI log")]
 #![expect(clippy::disallowed_types, reason = "stages are timed by the wall clock")]
 
+#[path = "../suite/api.rs"]
+mod api;
 #[path = "../suite/bfd.rs"]
 mod bfd;
 #[path = "../suite/count.rs"]

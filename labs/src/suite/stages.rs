@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use crate::api;
 use crate::bfd;
 use crate::count::{Outcome, libtest};
 use crate::deploy;
@@ -64,6 +65,7 @@ pub(crate) const STAGES: &[Stage] = &[
         run: vip::vip,
     },
     Stage { name: "frr-keys", about: "`weft --output frr` beside a real FRR: keys and types", run: frr_keys::frr_keys },
+    Stage { name: "api", about: "a daemon that is asked too much, and one whose disk is full", run: api::api },
     Stage {
         name: "reload",
         about: "changed configurations beside BIRD: planned, refused, tried, undone",

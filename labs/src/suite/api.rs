@@ -1,0 +1,231 @@
+//! The stage of a daemon that is asked too much: lab `besieged`, whose `tor` is flooded with questions, held up by watchers that do not
+//! read and by clients that never finish, and has a full disk. Its session and its BFD must not notice, and its memory must not grow.
+#![expect(clippy::disallowed_methods, reason = "keeps a daemon busy for a time, and polls it with a deadline")]
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use weft_fabric::io::files::lab_socket;
+
+use crate::count::Outcome;
+use crate::interop::Stage;
+use crate::run::Context;
+use crate::vip::Lab;
+
+/// How long the flood lasts: more than a hold time.
+const FLOOD: Duration = Duration::from_secs(5);
+/// Who floods: each asks again as soon as it is answered.
+const FLOODERS: usize = 16;
+/// Who watches and does not read.
+const WATCHERS: usize = 1_000;
+/// Connections that never finish their question: as many as there are places.
+const SNAILS: usize = 64;
+/// The daemon waits ten seconds for a question; then their places are free again.
+const SNAIL_LIMIT: Duration = Duration::from_secs(30);
+/// A client that is not served must not wait for ever.
+const CLIENT_LIMIT: Duration = Duration::from_secs(10);
+/// Octets by which the daemon may grow meanwhile.
+const GROWTH: i64 = 32 << 20;
+/// Routes that fill 16 KiB of disk, several times.
+const ROUTES: usize = 600;
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Runs the lab.
+pub(crate) fn api(context: &Context) -> io::Result<Outcome> {
+    let log = context.log("api")?;
+    let Some(stage) = Stage::prepare(context, &log)? else {
+        return Ok(Outcome::failed("the lab's binaries do not build"));
+    };
+    let name = format!("besieged-{}", std::process::id());
+    let lab = Lab { context, log: &log, folder: stage.folder.clone(), name };
+    let mut outcome = Outcome::default();
+    if !lab.up("besieged")? {
+        outcome.add(&Outcome::failed("lab besieged does not come up as expected"));
+    } else if let Err(error) = scenario(&lab, &mut outcome) {
+        outcome.add(&Outcome::failed(format!("lab besieged: {error}")));
+    }
+    lab.down()?;
+    Ok(outcome)
+}
+
+fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
+    let socket = lab_socket(&lab.name, "tor");
+    unmoved(lab, outcome, "a flood of questions", || flood(&socket))?;
+    unmoved(lab, outcome, "watchers that do not read", || watchers(lab, &socket))?;
+    unmoved(lab, outcome, "clients that never finish", || snails(&socket))?;
+    unmoved(lab, outcome, "a disk that is full", || full_disk(lab))
+}
+
+/// What must stay: how often the session was lost, and how often BFD failed.
+fn losses(lab: &Lab<'_>) -> io::Result<[i64; 2]> {
+    let neighbors = lab.ask("tor", &["show", "neighbors"])?;
+    let bfd = lab.ask("tor", &["show", "bfd"])?;
+    let number = |value: &serde_json::Value, what: &str| {
+        value.as_i64().ok_or_else(|| io::Error::other(format!("no number of {what} in {value}")))
+    };
+    Ok([number(&neighbors["neighbors"][0]["dropped"], "losses")?, number(&bfd["sessions"][0]["failures"], "failures")?])
+}
+
+fn resident(lab: &Lab<'_>) -> io::Result<i64> {
+    let version = lab.ask("tor", &["show", "version"])?;
+    version["resident_bytes"].as_i64().ok_or_else(|| io::Error::other("the daemon does not say its memory"))
+}
+
+/// Does something to the daemon; its session, its BFD and its memory are as before.
+fn unmoved(
+    lab: &Lab<'_>,
+    outcome: &mut Outcome,
+    what: &str,
+    attack: impl FnOnce() -> io::Result<Result<String, String>>,
+) -> io::Result<()> {
+    let (lost, memory) = (losses(lab)?, resident(lab)?);
+    let result = attack()?;
+    outcome.add(&Outcome::check(
+        result.is_ok(),
+        format!("{what}: {}", result.as_ref().err().cloned().unwrap_or_default()),
+    ));
+    let (now, grown) = (losses(lab)?, resident(lab)? - memory);
+    outcome.add(&Outcome::check(now == lost, format!("{what}: sessions lost, BFD failed: {lost:?}, then {now:?}")));
+    outcome.add(&Outcome::check(grown < GROWTH, format!("{what}: the daemon grew by {grown} octets")));
+    let said = result.unwrap_or_default();
+    outcome.notes.push(format!("{what}: {said}; the daemon grew by {} KiB", grown >> 10));
+    Ok(())
+}
+
+fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(CLIENT_LIMIT))?;
+    stream.set_write_timeout(Some(CLIENT_LIMIT))?;
+    Ok(stream)
+}
+
+/// The first line of the answer to a question.
+fn ask(socket: &Path, target: &str) -> io::Result<String> {
+    say(socket, "GET", target)
+}
+
+fn say(socket: &Path, method: &str, target: &str) -> io::Result<String> {
+    let mut stream = connect(socket)?;
+    write!(stream, "{method} {target} HTTP/1.1\r\nhost: weft\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned())
+}
+
+/// As many questions as come through. Every client is answered, with what it asked for or with the word that there are too many.
+fn flood(socket: &Path) -> io::Result<Result<String, String>> {
+    let end = Instant::now() + FLOOD;
+    let one = |socket: PathBuf| {
+        move || {
+            let (mut answered, mut refused, mut other) = (0_u64, 0_u64, Vec::new());
+            while Instant::now() < end {
+                match ask(&socket, "/v1/neighbors") {
+                    Ok(line) if line.contains(" 200 ") => answered += 1,
+                    Ok(line) if line.contains(" 503 ") => refused += 1,
+                    Ok(line) => other.push(line),
+                    // The backlog is full: the kernel's word that there are too many.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => refused += 1,
+                    Err(error) => other.push(error.to_string()),
+                }
+            }
+            (answered, refused, other)
+        }
+    };
+    let clients: Vec<_> = (0..FLOODERS).map(|_| thread::spawn(one(socket.to_owned()))).collect();
+    let (mut answered, mut refused, mut other) = (0, 0, Vec::new());
+    for client in clients {
+        let (a, r, o) = client.join().map_err(|_| io::Error::other("a client panicked"))?;
+        answered += a;
+        refused += r;
+        other.extend(o);
+    }
+    if answered == 0 || !other.is_empty() {
+        return Ok(Err(format!("{answered} answered, {refused} refused, and {other:?}")));
+    }
+    Ok(Ok(format!("{} answers a second, {refused} refused", answered / FLOOD.as_secs())))
+}
+
+/// Watchers that never read; others are served beside them, and what happens meanwhile is not kept for them without a bound.
+fn watchers(lab: &Lab<'_>, socket: &Path) -> io::Result<Result<String, String>> {
+    let mut held = Vec::new();
+    for _ in 0..WATCHERS {
+        let mut stream = connect(socket)?;
+        // Who is closed at once is refused: no fault.
+        let _ = stream.write_all(b"GET /v1/watch/events HTTP/1.1\r\nhost: weft\r\n\r\n");
+        held.push(stream);
+    }
+    announce(lab, "watched")?;
+    let line = ask(socket, "/v1/version")?;
+    withdraw(lab, "watched")?;
+    drop(held);
+    Ok(if line.contains(" 200 ") {
+        Ok(format!("{WATCHERS} of them"))
+    } else {
+        Err(format!("another client hears `{line}`"))
+    })
+}
+
+/// A first octet each, and no more: their places are taken for as long as the daemon waits, and then free.
+fn snails(socket: &Path) -> io::Result<Result<String, String>> {
+    let mut held = Vec::new();
+    for _ in 0..SNAILS {
+        let mut stream = connect(socket)?;
+        stream.write_all(b"G")?;
+        held.push(stream);
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < SNAIL_LIMIT {
+        if ask(socket, "/v1/version").is_ok_and(|line| line.contains(" 200 ")) {
+            return Ok(Ok(format!("others are answered after {:.1} s", begun.elapsed().as_secs_f64())));
+        }
+        thread::sleep(POLL);
+    }
+    Ok(Err(format!("nobody else is answered within {} s", SNAIL_LIMIT.as_secs())))
+}
+
+/// The dump of messages does not fit; the daemon says so and goes on.
+fn full_disk(lab: &Lab<'_>) -> io::Result<Result<String, String>> {
+    announce(lab, "disk")?;
+    let deadline = Instant::now() + SNAIL_LIMIT;
+    loop {
+        let observers = lab.ask("tor", &["show", "observers"])?;
+        let error = observers["observers"][0]["last_error"].as_str().unwrap_or_default().to_owned();
+        if error.contains("space") {
+            let bgp = lab.ask("tor", &["show", "bgp", "--limit", "5000"])?;
+            let held = bgp["routes"].as_array().map_or(0, Vec::len);
+            withdraw(lab, "disk")?;
+            let all = held >= ROUTES;
+            return Ok(if all {
+                Ok(format!("`{error}`, with all {ROUTES} routes"))
+            } else {
+                Err(format!("{held} routes"))
+            });
+        }
+        if Instant::now() > deadline {
+            return Ok(Err(format!("nothing is said of it: {observers}")));
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// Routes of `host`, each in a message of its own.
+fn announce(lab: &Lab<'_>, owner: &str) -> io::Result<()> {
+    for number in 0..ROUTES {
+        let (high, low) = (number / 256, number % 256);
+        order(lab, "POST", &format!("/v1/routes?prefix=10.200.{high}.{low}/32&owner={owner}&lease_s=600"))?;
+    }
+    Ok(())
+}
+
+fn withdraw(lab: &Lab<'_>, owner: &str) -> io::Result<()> {
+    order(lab, "DELETE", &format!("/v1/routes?owner={owner}"))
+}
+
+fn order(lab: &Lab<'_>, method: &str, target: &str) -> io::Result<()> {
+    let line = say(&lab_socket(&lab.name, "host"), method, target)?;
+    if line.contains(" 200 ") { Ok(()) } else { Err(io::Error::other(format!("{method} {target}: {line}"))) }
+}
