@@ -10,6 +10,7 @@
 //! configured) it begins in `Delayed`, which the RFC counts as Connect or Active, and where a fault costs the connection without a
 //! NOTIFICATION (§8.2.2, SendNOTIFICATIONwithoutOPEN is not set).
 
+mod handover;
 mod negotiate;
 
 use crate::peer::{FsmState, Local, PeerConfig, Session, Trail, Way};
@@ -44,6 +45,15 @@ pub enum Direction {
 
 /// Least time without room in the socket that ends a session (RFC 9687 §6: the greater of this and twice the hold time).
 const SEND_HOLD_LEAST: Duration = Duration::from_secs(480);
+
+/// A wait for BFD.
+#[derive(Clone, Copy, Debug)]
+struct Await {
+    /// Their KEEPALIVE has come meanwhile.
+    confirmed: bool,
+    /// Without BFD there is to be no session; otherwise it goes on without when the time is over.
+    strict: bool,
+}
 
 /// State, carrying its data.
 #[derive(Debug)]
@@ -99,8 +109,8 @@ pub struct Connection {
     sent_open: Open,
     /// Theirs as it was on the wire, for who observes (RFC 7854 §4.10).
     received_open: Box<[u8]>,
-    /// Their OPEN was good, and its answer waits for BFD; whether their KEEPALIVE has come meanwhile.
-    awaits_bfd: Option<bool>,
+    /// Their OPEN was good, and its answer waits for BFD.
+    awaits_bfd: Option<Await>,
     hold_at: Option<Instant>,
     keepalive_at: Option<Instant>,
     /// Control messages not yet taken by the socket.
@@ -256,7 +266,7 @@ impl Connection {
         match (&self.state, kind) {
             (State::Delayed(_) | State::OpenSent, Kind::Open) => Some(self.open(now, &message, config, local)),
             (State::OpenConfirm(_), Kind::Keepalive) if self.awaits_bfd.is_some() => {
-                self.awaits_bfd = Some(true);
+                self.awaits_bfd = self.awaits_bfd.map(|wait| Await { confirmed: true, ..wait });
                 None
             }
             (State::OpenConfirm(_), Kind::Keepalive) => {
@@ -344,16 +354,23 @@ impl Connection {
 
     /// The same, but not before BFD is Up (draft-ietf-idr-bgp-bfd-strict-mode §8): the answer waits, for so long at most.
     pub(crate) fn await_bfd(&mut self, now: Instant) {
-        self.awaits_bfd = Some(false);
+        self.awaits_bfd = Some(Await { confirmed: false, strict: true });
         self.hold_at = Some(now + BFD_HOLD);
     }
 
-    /// BFD is Up: the answer that waited for it goes out, and the session stands if theirs is there.
+    /// The same until then, but then without; and not for so long that their hold timer would run out.
+    pub(crate) fn await_bfd_until(&mut self, now: Instant, until: Instant) {
+        self.awaits_bfd = Some(Await { confirmed: false, strict: false });
+        let half = self.hold_time().map(|hold| now + hold / 2);
+        self.hold_at = Some(half.map_or(until, |half| half.min(until)));
+    }
+
+    /// BFD is Up, or is not waited for any more: the answer that waited for it goes out, and the session stands if theirs is there.
     pub(crate) fn bfd_is_up(&mut self, now: Instant, rng: &mut Rng) -> Option<ConnEvent> {
-        let is_confirmed = self.awaits_bfd.take()?;
+        let wait = self.awaits_bfd.take()?;
         self.renew_hold(now);
         self.send_keepalive(now, rng);
-        if !is_confirmed {
+        if !wait.confirmed {
             return None;
         }
         if let State::OpenConfirm(session) = std::mem::replace(&mut self.state, State::Ended(None)) {
@@ -419,7 +436,12 @@ impl Connection {
             // RFC 4271 §8.2.2, event 12.
             self.send_open(now);
         }
-        if self.hold_at.is_some_and(|at| at <= now) && self.awaits_bfd.is_some() {
+        if self.hold_at.is_some_and(|at| at <= now)
+            && let Some(wait) = self.awaits_bfd
+        {
+            if !wait.strict {
+                return self.bfd_is_up(now, rng);
+            }
             // draft-ietf-idr-bgp-bfd-strict-mode §8: BFD did not come up in time.
             return Some(self.fail(Notification::new(Notification::CEASE, Notification::BFD_DOWN)));
         }

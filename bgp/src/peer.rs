@@ -1,16 +1,19 @@
 //! One peer: its configuration, at most two connections ([`crate::fsm`]), and the arbiter between them (RFC 4271 §6.8, RFC 6286).
 
 mod arbiter;
+mod bfd;
 pub mod change;
 mod damping;
 mod ending;
 mod facts;
+mod handover;
 mod options;
 mod restart;
 mod routes;
 mod trail;
 
 pub use arbiter::{Over, Peer};
+pub use handover::Handed;
 pub use options::{AddPath, AddPathSend, SessionOptions};
 pub use restart::Retain;
 pub use routes::{Leave, LinkLocalForm, LocalAs, MaxPrefixesAction, RemovePrivateAs, RouteOptions, Tell};
@@ -228,6 +231,13 @@ pub enum PeerInput {
         /// Their end.
         remote: SocketAddr,
     },
+    /// The process before this one had a session on this connection.
+    Handed {
+        /// Which.
+        conn: ConnId,
+        /// The session.
+        session: Box<Handed>,
+    },
     /// Bytes arrived.
     Received {
         /// On which connection.
@@ -255,6 +265,9 @@ pub enum PeerInput {
         /// Its control plane alone may be gone: keep its routes if graceful restart was agreed on (RFC 5882 §4.3).
         retain: bool,
     },
+    /// The peer's BFD may be one with our life before a restart: until this time a session waits for BFD to be Up, so that none comes up
+    /// only to be ended by what the peer's BFD finds of that life.
+    AwaitBfd(Instant),
     /// Whether BFD to the peer is Up, for a strict session (draft-ietf-idr-bgp-bfd-strict-mode).
     BfdState {
         /// It is.
@@ -287,6 +300,10 @@ pub enum PeerOutput {
     Up(Arc<Session>),
     /// A whole UPDATE message (header included), already length-checked; the hold timer is renewed.
     Update(Bytes),
+    /// After `Up`: the session is one of the process before, of which we know no route, and the peer those that we told it then.
+    TakenOver,
+    /// They told everything of a family again: what they did not repeat is to go (RFC 7313 §4.2).
+    Refreshed(Family),
     /// A ROUTE-REFRESH for a negotiated family (RFC 2918 §4).
     Refresh(Family),
     /// They begin to tell everything of a family again: what they do not repeat until `FlushStale` is to go (RFC 7313 §4.2).

@@ -42,8 +42,9 @@ pub use refused::RefusedInfo;
 pub use rpki::CacheInfo;
 
 use crate::event::Event;
-use crate::peer::PeerConfig;
+use crate::peer::{Handed, PeerConfig};
 use crate::policy::Policies;
+use crate::time::Instant;
 use crate::types::{Asn, ConnId, Hop, IfIndex, IpNet, PeerId, RouterId};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -179,6 +180,13 @@ pub enum Input {
         /// Their end (scope id set for link-local addresses).
         remote: SocketAddr,
     },
+    /// The process before this one had a session on this connection: it goes on. Senders that are unknown now get `Output::Close`.
+    Handed {
+        /// Named by the driver, with [`ConnId::ACCEPTED`] set.
+        conn: ConnId,
+        /// The session.
+        session: Box<Handed>,
+    },
     /// Bytes arrived.
     Received {
         /// On which connection.
@@ -214,6 +222,13 @@ pub enum Input {
         /// Its control plane alone may be gone (its C bit is clear): its routes are kept if graceful restart was agreed on (RFC 5882
         /// §4.3).
         retain: bool,
+    },
+    /// A session with the peer waits until this time for BFD to be Up: after a restart its BFD may be one with our life before.
+    AwaitBfd {
+        /// Which peer.
+        peer: PeerId,
+        /// Until when.
+        until: Instant,
     },
     /// Whether BFD to a peer is Up: a strict session waits for that (draft-ietf-idr-bgp-bfd-strict-mode).
     BfdState {

@@ -42,6 +42,7 @@ use crate::news::Kind;
 use crate::node::{Lease, Node};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use target::Query;
 use weft_bgp::types::IpNet;
 
@@ -156,6 +157,11 @@ pub enum Command {
     Reload(Reload),
     /// What was reloaded to be confirmed stays.
     ConfirmReload,
+    /// Let another program take over, sessions and all.
+    Upgrade {
+        /// Which; the one that is now in the place of the running one unless said.
+        program: Option<PathBuf>,
+    },
     /// Cease, withdraw, remove the routes, end.
     Stop,
     /// Ask a peer for its routes again and tell it ours, or reset its session.
@@ -240,6 +246,12 @@ pub struct Surroundings {
     pub config: String,
     /// Process id.
     pub pid: u32,
+    /// How often another program took over in this process.
+    pub upgrades: u64,
+    /// And how often one could not start.
+    pub upgrades_undone: u64,
+    /// The last time: sessions that went on, of so many.
+    pub upgrade_sessions: Option<(usize, usize)>,
     /// Resident memory, octets.
     pub resident_bytes: Option<u64>,
     /// The kernel's side, if it is managed.

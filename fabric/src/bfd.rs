@@ -10,12 +10,16 @@
 //! A failure reaches the kernel before BGP hears of it. What is dead stays dead until the session is Up again, or until the node says,
 //! knowing of the failure, that BGP has a session with the peer nevertheless.
 
+mod keep;
 mod session;
+mod status;
 #[cfg(test)]
 mod tests;
 pub mod wire;
 
-pub use session::{Cause, Change, Timers};
+pub use keep::Kept;
+pub use session::{Cause, Change, Remote, Timers, Variables};
+pub use status::Status;
 pub use wire::{Control, Diagnostic, Discard, State};
 
 use crate::fib::Member;
@@ -173,45 +177,6 @@ pub enum Event {
     },
 }
 
-/// A session, for who asks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// Whose.
-    pub peer: PeerId,
-    /// Where it sends to.
-    pub endpoint: Endpoint,
-    /// The state.
-    pub state: State,
-    /// Since when.
-    pub since: Instant,
-    /// Why it last went down.
-    pub diagnostic: Diagnostic,
-    /// What the other end says of itself.
-    pub remote_state: State,
-    /// Likewise.
-    pub remote_diagnostic: Diagnostic,
-    /// Ours.
-    pub discriminator: u32,
-    /// Theirs, 0 while unknown.
-    pub remote_discriminator: u32,
-    /// BFD there does not share the fate of its control plane (C bit).
-    pub remote_independent: bool,
-    /// How often we send, microseconds, before jitter; 0: only when asked.
-    pub transmit_us: u64,
-    /// How long silence may last, microseconds; 0 while nothing was heard.
-    pub detection_us: u64,
-    /// Packets taken.
-    pub received: u64,
-    /// Packets sent.
-    pub transmitted: u64,
-    /// Times it came up.
-    pub ups: u64,
-    /// Times the path failed.
-    pub failures: u64,
-    /// The kernel was told not to use the neighbour.
-    pub is_dead: bool,
-}
-
 /// Counts of the machine as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
@@ -243,6 +208,20 @@ struct Entry {
 }
 
 impl Entry {
+    const fn new(wanted: Wanted, session: Session) -> Self {
+        Self {
+            wanted,
+            session,
+            ups: 0,
+            failures: 0,
+            failure: 0,
+            keeps: false,
+            is_dead: false,
+            wake: None,
+            is_ready: false,
+        }
+    }
+
     const fn endpoint(&self) -> Endpoint {
         Endpoint { remote: self.wanted.remote, local: self.wanted.local, path: self.wanted.path }
     }
@@ -268,6 +247,7 @@ pub struct Bfd {
     by_discriminator: BTreeMap<u32, SessionId>,
     /// For packets whose sender does not know our discriminator yet.
     by_place: BTreeMap<(Path, IpAddr), SessionId>,
+    orphans: keep::Orphans,
     wakes: BTreeSet<(Instant, SessionId)>,
     ready: VecDeque<SessionId>,
     output: VecDeque<Output>,
@@ -286,6 +266,7 @@ impl Bfd {
             by_peer: BTreeMap::new(),
             by_discriminator: BTreeMap::new(),
             by_place: BTreeMap::new(),
+            orphans: keep::Orphans::default(),
             wakes: BTreeSet::new(),
             ready: VecDeque::new(),
             output: VecDeque::new(),
@@ -338,12 +319,13 @@ impl Bfd {
         if !self.ready.is_empty() {
             return Some((Instant::ZERO, "packets to send"));
         }
-        self.wakes.first().map(|(at, _)| (*at, "a BFD session"))
+        let orphans = self.orphans.next_timeout().map(|at| (at, "BFD sessions of before"));
+        self.wakes.first().map(|(at, _)| (*at, "a BFD session")).into_iter().chain(orphans).min()
     }
 
     /// Every session that is wanted, in the order of the peers.
     pub fn status(&self) -> impl Iterator<Item = Status> {
-        self.by_peer.values().filter_map(|id| self.entries.get(id)).map(status)
+        self.by_peer.values().filter_map(|id| self.entries.get(id)).map(Status::of)
     }
 
     /// Counts of all of them.
@@ -374,7 +356,9 @@ impl Bfd {
                 }
                 _ => {
                     self.close(now, wanted.peer);
-                    self.open(now, wanted);
+                    if !self.claim(now, &wanted) {
+                        self.open(now, wanted);
+                    }
                 }
             }
         }
@@ -390,17 +374,7 @@ impl Bfd {
         let discriminator = self.fresh_discriminator();
         let session = Session::new(now, discriminator, wanted.timers);
         let (peer, place) = (wanted.peer, (wanted.path, wanted.remote));
-        let entry = Entry {
-            wanted,
-            session,
-            ups: 0,
-            failures: 0,
-            failure: 0,
-            keeps: false,
-            is_dead: false,
-            wake: None,
-            is_ready: false,
-        };
+        let entry = Entry::new(wanted, session);
         self.output.push_back(Output::Open(id, entry.endpoint()));
         self.entries.insert(id, entry);
         self.by_peer.insert(peer, id);
@@ -424,6 +398,10 @@ impl Bfd {
         let Some(id) = self.by_peer.remove(&peer) else {
             return;
         };
+        self.say_goodbye(now, id);
+    }
+
+    fn say_goodbye(&mut self, now: Instant, id: SessionId) {
         self.set_dead(id, false);
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
@@ -469,6 +447,7 @@ impl Bfd {
     }
 
     fn tick(&mut self, now: Instant) {
+        self.end_orphans(now);
         while let Some(&(at, id)) = self.wakes.first() {
             if at > now {
                 return;
@@ -573,28 +552,4 @@ impl Bfd {
 
 fn same_place(a: &Wanted, b: &Wanted) -> bool {
     (a.remote, a.local, a.path) == (b.remote, b.local, b.path)
-}
-
-fn status(entry: &Entry) -> Status {
-    let session = &entry.session;
-    let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    Status {
-        peer: entry.wanted.peer,
-        endpoint: entry.endpoint(),
-        state: session.state,
-        since: session.since,
-        diagnostic: session.diagnostic,
-        remote_state: session.remote.state,
-        remote_diagnostic: session.remote.diagnostic,
-        discriminator: session.discriminator,
-        remote_discriminator: session.remote.discriminator,
-        remote_independent: session.remote.independent,
-        transmit_us: if session.remote.min_rx_us == 0 { 0 } else { session.transmit_interval_us() },
-        detection_us: us(session.detection_time()),
-        received: session.received,
-        transmitted: session.transmitted,
-        ups: entry.ups,
-        failures: entry.failures,
-        is_dead: entry.is_dead,
-    }
 }

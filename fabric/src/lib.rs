@@ -8,6 +8,7 @@ pub mod config;
 pub mod doctor;
 pub mod drain;
 pub mod fib;
+pub mod handover;
 pub mod health;
 pub mod io;
 pub mod lines;

@@ -31,6 +31,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use weft_bgp::types::IpNet;
 use weft_bgp::wire::community::ExtCommunity;
 use weft_fabric::config;
+use weft_fabric::io::handover::Start;
 use weft_fabric::io::{doctor, verbs};
 use weft_fabric::news::Kind;
 use weft_fabric::show;
@@ -72,6 +73,9 @@ enum Verb {
         /// The configuration
         #[arg(long, value_name = "FILE", default_value = "/etc/weft/weft.yaml")]
         config: PathBuf,
+        /// What a running daemon says to the program that is to take over
+        #[arg(long, value_enum, hide = true)]
+        resume: Option<Resume>,
     },
     /// Read a daemon's configuration and say what is wrong with it; nothing is started
     Check {
@@ -121,6 +125,12 @@ enum Verb {
     },
     /// Apply the changed configuration file; peers that did not change notice nothing
     Reload(reload::Reload),
+    /// Let another program take over: listening sockets and sessions go on, packets too; returns when it runs
+    Upgrade {
+        /// Its absolute path [default: what is now in the place of the running one]
+        #[arg(value_name = "PROGRAM")]
+        program: Option<PathBuf>,
+    },
     /// End the daemon: Cease to every peer, routes removed; returns when it is gone
     Stop,
     /// Ask a peer for its routes again and tell it ours again
@@ -171,6 +181,14 @@ enum Vip {
         /// What it is to be
         state: UpDown,
     },
+}
+
+/// How a program takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Resume {
+    New,
+    Back,
+    Rehearsal,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -254,7 +272,7 @@ fn main() -> ExitCode {
         return as_frr(verb, socket.as_deref(), lab.as_deref());
     }
     let asked = match verb {
-        Verb::Daemon { config } => return daemon(&config),
+        Verb::Daemon { config, resume } => return daemon(&config, resume),
         Verb::Check { config } => return check(&config),
         Verb::Doctor { config, fix, root } => return examine(&config, fix, &root, output),
         Verb::Policy(Policy::Test(test)) => return test_policy(*test, output),
@@ -269,6 +287,7 @@ fn main() -> ExitCode {
         Verb::Monitor { kinds } => verbs::Verb::Monitor(kinds),
         Verb::Explain { target } => verbs::Verb::Explain(target),
         Verb::Reload(wanted) => reload::verb(&wanted),
+        Verb::Upgrade { program } => verbs::Verb::Upgrade(program),
         Verb::Stop => verbs::Verb::Stop,
         Verb::Drain(wanted) => drain_verbs::drain(wanted),
         Verb::Undrain(what) => drain_verbs::undrain(what),
@@ -352,7 +371,7 @@ fn external(words: &[OsString]) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn daemon(config: &Path) -> ExitCode {
+fn daemon(config: &Path, resume: Option<Resume>) -> ExitCode {
     // `info`, or `info,weft_fabric=debug`: targets and levels are all there is to choose from, and cost no regular expressions.
     let wanted = std::env::var("WEFT_LOG").unwrap_or_else(|_| "info".to_owned());
     let (filter, slip) = match wanted.parse::<Targets>() {
@@ -365,7 +384,13 @@ fn daemon(config: &Path) -> ExitCode {
     if let Some(error) = slip {
         tracing::warn!("WEFT_LOG=`{wanted}`: {error}; logging `info`: write `debug`, or `info,weft_fabric=debug`");
     }
-    match weft_fabric::io::driver::run(config) {
+    let start = match resume {
+        None => Start::Fresh,
+        Some(Resume::New) => Start::New,
+        Some(Resume::Back) => Start::Back,
+        Some(Resume::Rehearsal) => Start::Rehearsal,
+    };
+    match weft_fabric::io::driver::run(config, start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");

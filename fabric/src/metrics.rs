@@ -79,6 +79,14 @@ impl Page {
         let build = vec![env!("CARGO_PKG_VERSION").to_owned(), role, config.speaker.asn.to_string()];
         self.gauge("weft_build_info", "1; what runs here is in the labels", &["version", "role", "asn"], [(build, 1)]);
         self.number("weft_uptime_seconds", "Seconds since the daemon started", now.as_secs());
+        let help = "Times that another program took over in this process";
+        self.counter("weft_upgrades_total", help, &[], [(Vec::new(), around.upgrades)]);
+        let help = "Programs that could not take over, so that the one before went on";
+        self.counter("weft_upgrades_undone_total", help, &[], [(Vec::new(), around.upgrades_undone)]);
+        if let Some((kept, stood)) = around.upgrade_sessions {
+            let broken = u64::try_from(stood.saturating_sub(kept)).unwrap_or(u64::MAX);
+            self.number("weft_upgrade_sessions_lost", "Sessions that did not go on the last time", broken);
+        }
         let converged = node.speaker().summary().converged;
         self.number("weft_converged", "1 once the first wait for End-of-RIB is over", u64::from(converged));
         if let Some(octets) = around.resident_bytes {

@@ -351,6 +351,12 @@ impl Node {
         &self.speaker
     }
 
+    /// How many sessions stand.
+    #[must_use]
+    pub fn established(&self) -> usize {
+        self.established.len()
+    }
+
     /// Interfaces as last seen.
     #[must_use]
     pub fn links(&self) -> &[LinkInfo] {
@@ -445,11 +451,21 @@ impl Node {
     }
 
     fn bgp(&mut self, now: Instant, input: speaker::Input) {
-        if let speaker::Input::Accepted { remote, .. } = &input {
+        let accepted = if let speaker::Input::Accepted { conn, remote, .. } = &input {
+            Some((*conn, *remote))
+        } else if let speaker::Input::Handed { conn, session } = &input {
+            Some((*conn, session.remote))
+        } else {
+            None
+        };
+        if let Some((_, remote)) = accepted {
             // The address must have reached the peer before the connection does.
-            self.called(now, *remote);
+            self.called(now, remote);
         }
         self.speaker.handle(now, input);
+        if let Some((conn, remote)) = accepted {
+            self.bfd_caller(now, conn, remote.ip());
+        }
     }
 
     fn shutdown(&mut self, now: Instant, cease: bool) {

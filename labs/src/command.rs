@@ -56,7 +56,7 @@ fn ask(lab: &str, request: &Request) -> Result<Answer> {
     connection.set_read_timeout(Some(ANSWER_LIMIT))?;
     match control::answer(&connection).map_err(|error| anyhow!("lab `{lab}` does not answer: {error}"))? {
         Answer::Refused(why) => bail!("{why}"),
-        answer @ (Answer::Done | Answer::Exit(_) | Answer::Lab(_)) => Ok(answer),
+        answer @ (Answer::Done | Answer::Exit(_) | Answer::Lab(_) | Answer::Losses(_)) => Ok(answer),
     }
 }
 

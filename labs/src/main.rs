@@ -32,6 +32,8 @@ enum Verb {
     /// Kill or start the daemon of a node
     #[command(subcommand)]
     Node(act::Node),
+    /// Let packets flow between two nodes until standard input ends, and say how many were lost
+    Flow(act::Flow),
     /// Start a lab, check everything expected of it, and take it down; the exit code says whether all held
     Verify(up::Verify),
     /// Read a topology file and say what is wrong with it; nothing is started
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Verb::Exec(options) => exec::exec(&options),
         Verb::Link(what) => done(act::link(&what)),
         Verb::Node(what) => done(act::node(&what)),
+        Verb::Flow(options) => done(act::flow(&options)),
         Verb::Verify(options) => up::verify(&options),
         Verb::Validate { file } => done(command::validate(file.as_deref())),
         Verb::Completions { shell } => {

@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Opens a UDP socket bound to an address inside a node.
 pub type Open<'a> = &'a dyn Fn(&str, SocketAddr) -> io::Result<UdpSocket>;
@@ -92,7 +92,7 @@ pub fn ping(open: Open<'_>, from: &End, to: &End) -> io::Result<(u64, u64)> {
 }
 
 /// What one direction of one flow lost.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
     /// Packets that the system took.
     pub sent: u64,

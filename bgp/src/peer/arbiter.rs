@@ -73,6 +73,8 @@ pub struct Peer {
     pub(super) forgets: bool,
     /// BFD to it is Up.
     pub(super) bfd_is_up: bool,
+    /// Until when a session waits for BFD although it is not strict.
+    pub(super) bfd_awaited: Option<Instant>,
     pub(super) forget_at: Option<Instant>,
 }
 
@@ -114,6 +116,7 @@ impl Peer {
             trail: Trail::default(),
             forgets: false,
             bfd_is_up: false,
+            bfd_awaited: None,
             forget_at: None,
         }
     }
@@ -182,6 +185,7 @@ impl Peer {
                 }
             }
             PeerInput::Accepted { conn, local, remote } => self.on_accepted(conn, (local, remote), now),
+            PeerInput::Handed { conn, session } => self.on_handed(conn, &session, &mut context),
             PeerInput::Received { conn, data } => {
                 if let Some(own) = self.conns.iter_mut().find(|own| own.id == conn) {
                     own.push(&data);
@@ -207,6 +211,7 @@ impl Peer {
             }
             PeerInput::Fault(notification) => self.on_fault(notification, &mut context),
             PeerInput::BfdDown { retain } => self.on_bfd_down(retain, &mut context),
+            PeerInput::AwaitBfd(until) => self.await_bfd(until),
             PeerInput::BfdState { is_up } => self.on_bfd_state(is_up, &mut context),
             PeerInput::Tick => self.on_tick(&mut context),
         }
@@ -301,6 +306,11 @@ impl Peer {
     fn dial(&mut self, context: &mut Context<'_>) {
         let busy = self.dialling.is_some()
             || self.conns.iter().any(|conn| conn.direction == Direction::Dialled || conn.is_established());
+        if let Some(until) = self.awaits_bfd(context.now) {
+            // Who calls meanwhile is held; a second connection beside that would be one collision more.
+            self.retry_at = Some(until);
+            return;
+        }
         let silent = self.config.passive || self.config.shutdown.is_some() || self.refuses(context.now);
         if !self.started || silent || busy {
             return;
@@ -378,7 +388,7 @@ impl Peer {
     }
 
     /// Handles every whole message that waits on a connection.
-    fn drain(&mut self, conn: ConnId, context: &mut Context<'_>) {
+    pub(super) fn drain(&mut self, conn: ConnId, context: &mut Context<'_>) {
         loop {
             let Some(own) = self.conns.iter_mut().find(|own| own.id == conn) else {
                 return;
@@ -430,32 +440,21 @@ impl Peer {
                 }
             }
         }
-        let waits = self.config.session.bfd_strict && !self.bfd_is_up;
+        let strict = self.config.session.bfd_strict && !self.bfd_is_up;
+        let awaited = self.awaits_bfd(context.now);
         match self.conns.iter_mut().find(|own| own.id == conn) {
             // Differs from draft-ietf-idr-bgp-bfd-strict-mode §8: also where the peer does not offer it, because that is what strict means
             // to who configured it.
-            Some(own) if waits => own.await_bfd(context.now),
-            Some(own) => own.confirm(context.now, context.rng),
+            Some(own) if strict => own.await_bfd(context.now),
+            Some(own) => match awaited {
+                Some(until) => own.await_bfd_until(context.now, until),
+                None => own.confirm(context.now, context.rng),
+            },
             None => {}
         }
     }
 
-    /// Connections whose answer waits for BFD have it now (draft-ietf-idr-bgp-bfd-strict-mode §8).
-    fn on_bfd_state(&mut self, is_up: bool, context: &mut Context<'_>) {
-        self.bfd_is_up = is_up;
-        if !is_up {
-            return;
-        }
-        for conn in self.conns.iter().map(|own| own.id).collect::<Vec<_>>() {
-            let own = self.conns.iter_mut().find(|own| own.id == conn);
-            if own.and_then(|own| own.bfd_is_up(context.now, context.rng)).is_some() {
-                self.note(context.now, conn, FsmState::OpenConfirm, FsmEvent::Keepalive);
-                self.on_established(conn, context);
-            }
-        }
-    }
-
-    fn on_established(&mut self, conn: ConnId, context: &Context<'_>) {
+    pub(super) fn on_established(&mut self, conn: ConnId, context: &Context<'_>) {
         let Some(session) = self.conns.iter().find(|own| own.id == conn).and_then(Connection::session).cloned() else {
             return;
         };
@@ -505,7 +504,7 @@ impl Peer {
             Subtype::Begin if self.stale.refresh_began(now, family) => {
                 self.output.push_back(PeerOutput::RefreshBegan(family));
             }
-            Subtype::End if self.stale.refresh_ended(family) => self.drop_stale(vec![family]),
+            Subtype::End if self.stale.refresh_ended(family) => self.output.push_back(PeerOutput::Refreshed(family)),
             Subtype::Begin | Subtype::End => {}
         }
     }
@@ -514,8 +513,13 @@ impl Peer {
         let now = context.now;
         for conn in self.conns.iter().map(|own| own.id).collect::<Vec<_>>() {
             let event = self.conns.iter_mut().find(|own| own.id == conn).and_then(|own| own.tick(now, context.rng));
-            if let Some(ConnEvent::Ended(end)) = event {
-                self.end(conn, &end, context);
+            match event {
+                Some(ConnEvent::Ended(end)) => self.end(conn, &end, context),
+                Some(ConnEvent::Established) => {
+                    self.note(now, conn, FsmState::OpenConfirm, FsmEvent::Keepalive);
+                    self.on_established(conn, context);
+                }
+                Some(ConnEvent::Opened | ConnEvent::Update(_) | ConnEvent::Refresh(..)) | None => {}
             }
         }
         if let Some((conn, _)) = self.dialling.take_if(|(_, at)| *at <= now) {

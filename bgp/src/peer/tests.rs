@@ -81,6 +81,8 @@ impl Pair {
                         }
                         PeerOutput::Refused(reason) => self.log(at, format!("refused: {reason}")),
                         PeerOutput::FlushStale(families) => self.log(at, format!("flush {}", families.len())),
+                        PeerOutput::Refreshed(family) => self.log(at, format!("refreshed {family}")),
+                        PeerOutput::TakenOver => self.log(at, "taken over".to_owned()),
                         PeerOutput::RefreshBegan(family) => self.log(at, format!("refresh began {family}")),
                         PeerOutput::LongLived(families) => self.log(at, format!("long-lived {}", families.len())),
                         PeerOutput::Gone => self.log(at, "gone".to_owned()),

@@ -86,6 +86,8 @@ pub enum FsmEvent {
     SendHoldTimerExpires,
     /// Carrier was lost.
     LinkDown,
+    /// The process before this one handed it over.
+    HandedOver,
 }
 
 impl FsmEvent {

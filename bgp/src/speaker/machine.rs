@@ -9,7 +9,7 @@ use super::rpki::Rpki;
 use super::sweep::{Held, Sweep};
 use super::{DynamicRange, Input, Output, SpeakerConfig};
 use crate::event::Event;
-use crate::peer::{Peer, PeerInput, Session};
+use crate::peer::{Handed, Peer, PeerInput, Session};
 use crate::policy::Hits;
 use crate::rib::aggregate::Aggregates;
 use crate::rib::table::Table;
@@ -51,6 +51,8 @@ pub(super) struct Member {
     pub(super) updates: u64,
     /// Families whose End-of-RIB came in this session.
     pub(super) ended: Vec<Family>,
+    /// The session is one of the process before this one: EoRR stands for its End-of-RIB.
+    pub(super) taken_over: bool,
     pub(super) dynamic: bool,
     /// When it is to be called, as [`Speaker::timers`] knows it.
     pub(super) timer: Option<Instant>,
@@ -185,6 +187,7 @@ impl Speaker {
                 self.conns.remove(&conn);
             }
             Input::Accepted { conn, local, remote } => self.on_accepted(now, conn, local, remote),
+            Input::Handed { conn, session } => self.on_handed(now, conn, session),
             Input::Received { conn, data } => self.give_conn(now, conn, PeerInput::Received { conn, data }),
             Input::Closed { conn } => {
                 self.give_conn(now, conn, PeerInput::Closed { conn });
@@ -195,6 +198,7 @@ impl Speaker {
             Input::LinkDown(link) => self.on_link_down(now, link),
             Input::Reachable { link, addr, is } => self.set_reachable(now, (link, addr), is),
             Input::BfdDown { peer, retain } => self.give(now, peer, PeerInput::BfdDown { retain }),
+            Input::AwaitBfd { peer, until } => self.give(now, peer, PeerInput::AwaitBfd(until)),
             Input::BfdState { peer, is_up } => self.give(now, peer, PeerInput::BfdState { is_up }),
             Input::SetOriginated(routes) => self.set_originated(now, &routes),
             Input::Originate(route) => self.originate(now, &route),
@@ -329,6 +333,25 @@ impl Speaker {
             }
         }
         self.conns.retain(|_, peer| *peer != id);
+    }
+
+    fn on_handed(&mut self, now: Instant, conn: ConnId, session: Box<Handed>) {
+        let id = self.peer_at(session.remote).or_else(|| self.dynamic_peer(now, session.remote.ip()));
+        match id {
+            Some(id) => {
+                self.conns.insert(conn, id);
+                self.give(now, id, PeerInput::Handed { conn, session });
+            }
+            None => self.output.push_back(Output::Close { conn, flush: false }),
+        }
+    }
+
+    /// What the next process needs to go on with the session of a connection. `None` where it could not, or where the peer has not been told
+    /// everything once: without our End-of-RIB it would not heed the marks of a refresh (RFC 7313 §4).
+    #[must_use]
+    pub fn hand_over(&self, conn: ConnId) -> Option<Handed> {
+        let member = self.members.get(self.conns.get(&conn)?)?;
+        member.peer.hand_over(conn).filter(|_| member.out.end_of_rib.is_empty())
     }
 
     fn on_accepted(&mut self, now: Instant, conn: ConnId, local: SocketAddr, remote: SocketAddr) {

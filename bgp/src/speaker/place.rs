@@ -3,7 +3,7 @@
 use super::TimeToLive;
 use super::machine::Speaker;
 use crate::peer::{Endpoint, Peer, PeerConfig, RemoteAs};
-use crate::types::PeerId;
+use crate::types::{ConnId, PeerId};
 use std::net::SocketAddr;
 
 impl Speaker {
@@ -35,6 +35,12 @@ impl Speaker {
         let on_link = |peer: &&Peer| matches!(peer.config().endpoint, Endpoint::Interface(_)) && peer.is_at(remote);
         let at_address = self.places.get(&remote.ip()).copied();
         at_address.or_else(|| self.members.values().map(|member| &member.peer).find(on_link).map(Peer::id))
+    }
+
+    /// Whose connection it is.
+    #[must_use]
+    pub fn peer_of(&self, conn: ConnId) -> Option<PeerId> {
+        self.conns.get(&conn).copied()
     }
 
     pub(super) fn time_to_live(&self, config: &PeerConfig) -> TimeToLive {

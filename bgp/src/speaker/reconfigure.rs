@@ -355,6 +355,7 @@ impl Speaker {
             over: false,
             updates: 0,
             ended: Vec::new(),
+            taken_over: false,
             dynamic,
             timer: None,
         };

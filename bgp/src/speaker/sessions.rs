@@ -36,6 +36,22 @@ impl Speaker {
                     }
                     self.on_update(now, id, &message);
                 }
+                PeerOutput::TakenOver => {
+                    if let Some(member) = self.members.get_mut(&id) {
+                        member.out.end_of_rib.clear();
+                        member.out.restart();
+                        member.taken_over = true;
+                    }
+                }
+                PeerOutput::Refreshed(family) => {
+                    // RFC 7313 §4.2: of a session that was taken over, this is the end of what we missed.
+                    if self.members.get(&id).is_some_and(|member| member.taken_over && !member.ended.contains(&family))
+                    {
+                        self.on_end_of_rib(now, id, family);
+                    } else {
+                        self.drop_stale(id, &[family]);
+                    }
+                }
                 PeerOutput::Refresh(_) => {
                     if let Some(member) = self.members.get_mut(&id) {
                         member.out.restart();
@@ -134,7 +150,7 @@ impl Speaker {
         if let Some(member) = self.members.get_mut(&id) {
             member.out = Out::new(log, families);
             member.ended.clear();
-            (member.warned, member.over) = (false, false);
+            (member.warned, member.over, member.taken_over) = (false, false, false);
             member.last = Some(session);
             self.news.insert(id);
         }

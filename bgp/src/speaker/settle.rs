@@ -13,12 +13,15 @@ use crate::types::Family;
 /// two seconds and give a dial up after three; who is not there after this is not coming back soon. Also what is waited for the
 /// report where nothing is held back.
 const DEFERRAL: Duration = Duration::from_secs(15);
+/// A peer that says that it restarts too, and so may wait for us, is waited for no longer than this.
+const RESTARTING_WAIT: Duration = Duration::from_secs(5);
 /// Peers of a listen range are not known one by one: after a restart they get this long to dial.
 const DYNAMIC_WAIT: Duration = Duration::from_secs(5);
 
 impl Speaker {
-    /// The kernel is not to be touched yet.
-    pub(super) const fn is_deferring(&self) -> bool {
+    /// Our forwarding state was kept over a restart, and the first convergence is waited for: the kernel is not to be touched yet.
+    #[must_use]
+    pub const fn is_deferring(&self) -> bool {
         self.config.restarting && !self.converged
     }
 
@@ -28,6 +31,9 @@ impl Speaker {
         let least = begun + self.least_wait();
         if self.settle_seen < least {
             return Some((least, "listen ranges after a restart"));
+        }
+        if self.waits_for_restarting() {
+            return Some((begun + RESTARTING_WAIT, "peers that restart too"));
         }
         Some((begun + self.longest_wait(), "hold back"))
     }
@@ -45,6 +51,11 @@ impl Speaker {
         } else if now >= begun + self.least_wait() && known && !self.is_waiting() {
             self.converge("end of rib");
         }
+    }
+
+    /// Whether peers that restart too are still waited for, as of the last look.
+    fn waits_for_restarting(&self) -> bool {
+        self.is_deferring() && self.begun.is_some_and(|begun| self.settle_seen < begun + RESTARTING_WAIT)
     }
 
     fn least_wait(&self) -> Duration {
@@ -75,7 +86,8 @@ impl Speaker {
             let dynamic = self.is_deferring() && member.peer.session().is_some();
             wanted && (!member.dynamic || dynamic)
         };
-        self.members.values().filter(counts).filter(|member| !has_finished(member))
+        let patient = self.waits_for_restarting();
+        self.members.values().filter(counts).filter(move |member| !has_finished(member, patient))
     }
 
     fn converge(&mut self, cause: &str) {
@@ -91,11 +103,14 @@ impl Speaker {
     }
 }
 
-/// Established, and said all it has or cannot say so.
-fn has_finished(member: &Member) -> bool {
+/// Established, and said all it has or cannot say so; `patient`: also if it restarts too.
+fn has_finished(member: &Member, patient: bool) -> bool {
     member.peer.session().is_some_and(|session| {
         // RFC 4724 §4.1: a peer that restarts too is not waited for; one without the capability sends no End-of-RIB.
-        let waits = session.graceful.as_ref().is_some_and(|graceful| !graceful.restarted);
+        // Differs from RFC 4724 §4.1: for some seconds it is, where our kernel forwards by routes of before, because FRR says so of itself
+        // for two minutes after its start and then tells its routes a second later than others.
+        let waits =
+            session.graceful.as_ref().is_some_and(|graceful| patient || !graceful.restarted) || member.taken_over;
         let ended = |family: &Family| !session.codec.families[family.index()] || member.ended.contains(family);
         !waits || Family::ALL.iter().all(ended)
     })

@@ -32,6 +32,12 @@ impl Framer {
         self.buffer.extend_from_slice(data);
     }
 
+    /// What was pushed and not yet taken: a part of a message, or messages.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// The next whole message, header included; `None` until enough bytes are there.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ mod rfc4760;
 mod rfc5065;
 mod rfc5492;
 mod rfc5701;
+mod rfc5882;
 mod rfc6286;
 mod rfc6396;
 mod rfc6608;

@@ -33,6 +33,15 @@ pub struct Version {
     /// Resident memory, octets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resident_bytes: Option<u64>,
+    /// How often another program took over in this process.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub upgrades: u64,
+    /// How often one could not start, so that the one before went on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub upgrades_undone: u64,
+    /// The last time that was: sessions that went on, and those that stood.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade_sessions: Option<(usize, usize)>,
     /// The last reload since the start, and what came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reload: Option<LastReload>,

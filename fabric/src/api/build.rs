@@ -75,6 +75,9 @@ fn version(node: &Node, now: Instant, around: &Surroundings) -> Version {
         asn: config.speaker.asn.0,
         router_id: config.speaker.router_id,
         resident_bytes: around.resident_bytes,
+        upgrades: around.upgrades,
+        upgrades_undone: around.upgrades_undone,
+        upgrade_sessions: around.upgrade_sessions,
         reload: node.last_reload().map(|(at, outcome)| LastReload {
             outcome,
             ago_s: now.since(at).as_secs(),

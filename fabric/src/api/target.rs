@@ -40,7 +40,7 @@ pub fn query(value: &str) -> String {
 /// With 400 for a query that cannot be understood, 404 for a path that does not exist behind this door, 405 for the wrong method.
 pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal> {
     let (path, text) = target.split_once('?').unwrap_or((target, ""));
-    let commands = ["/v1/reload", "/v1/reload/confirm", "/v1/stop", "/v1/clear", "/v1/vips/set"];
+    let commands = ["/v1/reload", "/v1/reload/confirm", "/v1/stop", "/v1/upgrade", "/v1/clear", "/v1/vips/set"];
     let known = match door {
         Door::Local => path.starts_with("/v1/"),
         Door::Metrics => ["/metrics", "/healthz"].contains(&path),
@@ -87,6 +87,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
         "/v1/reload" => Request::Do(reload(&mut query)?),
         "/v1/reload/confirm" => Request::Do(Command::ConfirmReload),
         "/v1/stop" => Request::Do(Command::Stop),
+        "/v1/upgrade" => Request::Do(Command::Upgrade { program: query.take("program").map(Into::into) }),
         "/v1/clear" => Request::Do(clear(&mut query)?),
         _ => return Err(unknown_path(door, path)),
     };
@@ -100,7 +101,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
 fn unknown_path(door: Door, path: &str) -> Refusal {
     let remedy = match door {
         Door::Local => {
-            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, bgp/lines, watch/routes, watch/events, dump, observers, rpki, fib, vips, drain, originated, interfaces, explain, history, policy, health, plan, metrics; POST /v1/ reload, reload/confirm, stop, clear, vips/set, drain, routes; DELETE /v1/routes"
+            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, bgp/lines, watch/routes, watch/events, dump, observers, rpki, fib, vips, drain, originated, interfaces, explain, history, policy, health, plan, metrics; POST /v1/ reload, reload/confirm, stop, upgrade, clear, vips/set, drain, routes; DELETE /v1/routes"
         }
         Door::Metrics => "GET /metrics or /healthz; everything else is answered on the unix socket only",
     };

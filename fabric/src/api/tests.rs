@@ -227,6 +227,9 @@ impl Plant {
         let around = Surroundings {
             config: "/etc/weft/weft.yaml".to_owned(),
             pid: 42,
+            upgrades: 1,
+            upgrades_undone: 0,
+            upgrade_sessions: Some((2, 2)),
             resident_bytes: Some(6_000_000),
             kernel: Some(KernelCounts { routes: 3, nexthops: 4, ..KernelCounts::default() }),
             observers: Vec::new(),

@@ -36,8 +36,8 @@ pub struct Timers {
 }
 
 /// What the other end last said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Remote {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remote {
     pub(super) state: State,
     pub(super) diagnostic: Diagnostic,
     pub(super) discriminator: u32,
@@ -122,6 +122,20 @@ enum Poll {
     },
 }
 
+/// The variables of a session that is Up, as they are handed to another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variables {
+    timers: Timers,
+    diagnostic: Diagnostic,
+    discriminator: u32,
+    remote: Remote,
+    desired_min_tx_us: u32,
+    transmit_in_force_us: u32,
+    receive_in_force_us: u32,
+    polls: bool,
+    since: Instant,
+}
+
 /// One session.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -169,6 +183,43 @@ impl Session {
             received: 0,
             transmitted: 0,
         }
+    }
+
+    /// For another process.
+    pub(super) fn inner(&self) -> Variables {
+        Variables {
+            timers: self.timers,
+            diagnostic: self.diagnostic,
+            discriminator: self.discriminator,
+            remote: self.remote,
+            desired_min_tx_us: self.desired_min_tx_us,
+            transmit_in_force_us: self.transmit_in_force_us,
+            receive_in_force_us: self.receive_in_force_us,
+            polls: self.poll != Poll::None,
+            since: self.since,
+        }
+    }
+
+    /// Of another process: Up, and silent no longer than the detection time from now on, for we were not there to hear.
+    pub(super) fn resume(now: Instant, inner: Variables) -> Self {
+        let mut own = Self::new(now, inner.discriminator, inner.timers);
+        own.state = State::Up;
+        own.diagnostic = inner.diagnostic;
+        own.remote = inner.remote;
+        own.desired_min_tx_us = inner.desired_min_tx_us;
+        own.transmit_in_force_us = inner.transmit_in_force_us;
+        own.receive_in_force_us = inner.receive_in_force_us;
+        own.since = inner.since;
+        if inner.polls {
+            own.begin_poll();
+        }
+        own.detect_at = Some(now + own.detection_time());
+        own
+    }
+
+    /// As configured.
+    pub(super) const fn timers(&self) -> Timers {
+        self.timers
     }
 
     /// A packet for this session that passed every check before that (RFC 5880 §6.8.6).

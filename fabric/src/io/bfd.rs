@@ -13,7 +13,7 @@ mod worker;
 
 use super::clock::Clock;
 use super::netlink::Kernel;
-use crate::bfd::{Notice, Status, Totals, Wanted};
+use crate::bfd::{Kept, Notice, Status, Totals, Wanted};
 use rustix::event::{EventfdFlags, eventfd};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -71,6 +71,7 @@ pub struct Report {
 enum Command {
     Sessions(Vec<Wanted>),
     Report(oneshot::Sender<Report>),
+    Keep(oneshot::Sender<Vec<Kept>>),
     Finish(oneshot::Sender<()>),
 }
 
@@ -106,10 +107,33 @@ impl Detector {
         (Self { clock, kernel, notices, running: None }, receiver)
     }
 
+    /// The same, and goes on at once with sessions of the process before.
+    #[must_use]
+    pub fn resume(clock: Clock, kernel: Kernel, kept: Vec<Kept>) -> (Self, mpsc::Receiver<Notice>) {
+        let (mut detector, notices) = Self::new(clock, kernel);
+        if !kept.is_empty() {
+            match detector.start(kept) {
+                Ok(running) => detector.running = Some(running),
+                Err(error) => tracing::error!(%error, "BFD does not go on: its sessions begin anew"),
+            }
+        }
+        (detector, notices)
+    }
+
+    /// The sessions that are Up, for the next process. They go on here meanwhile.
+    pub async fn kept(&self) -> Vec<Kept> {
+        let Some(running) = &self.running else {
+            return Vec::new();
+        };
+        let (answer, receiver) = oneshot::channel();
+        running.send(Command::Keep(answer));
+        receiver.await.unwrap_or_default()
+    }
+
     /// The sessions that are wanted from now on.
     pub fn want(&mut self, sessions: Vec<Wanted>) {
         if self.running.is_none() && !sessions.is_empty() {
-            match self.start() {
+            match self.start(Vec::new()) {
                 Ok(running) => self.running = Some(running),
                 Err(error) => {
                     tracing::error!(%error, "no BFD: its sessions stay down");
@@ -122,10 +146,12 @@ impl Detector {
         }
     }
 
-    fn start(&self) -> io::Result<Running> {
+    fn start(&self, kept: Vec<Kept>) -> io::Result<Running> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let (commands, received) = sync_channel(MAX_COMMANDS);
-        let worker = Worker::new(self.clock, self.kernel.clone(), (received, Arc::clone(&wake)), self.notices.clone())?;
+        let mut worker =
+            Worker::new(self.clock, self.kernel.clone(), (received, Arc::clone(&wake)), self.notices.clone())?;
+        worker.resume(kept);
         let thread = std::thread::Builder::new().name("bfd".into()).stack_size(STACK_BYTES);
         thread.spawn(move || worker.run())?;
         Ok(Running { commands, wake })

@@ -206,6 +206,30 @@ impl Client {
         self.runtime.block_on(async { tokio::time::timeout(limit, gone).await.is_ok() })
     }
 
+    /// Asks again and again until an answer is the right one, `None` if there is none within `limit`. That nobody answers is no answer either.
+    pub fn wait_for<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        limit: Duration,
+        is_right: impl Fn(&T) -> bool,
+    ) -> Option<Reply<T>> {
+        let end = self.runtime.block_on(async { tokio::time::Instant::now() }) + limit;
+        loop {
+            if let Ok(reply) = self.get::<T>(target)
+                && is_right(&reply.body)
+            {
+                return Some(reply);
+            }
+            let now = self.runtime.block_on(async {
+                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::Instant::now()
+            });
+            if now > end {
+                return None;
+            }
+        }
+    }
+
     fn send(&self, method: Method, target: &str) -> Result<(String, HeaderMap), ClientError> {
         let (head, body) = self.runtime.block_on(async {
             match tokio::time::timeout(REQUEST_LIMIT, self.exchange(method, target)).await {

@@ -2,29 +2,37 @@
 
 use weft_bgp::time::{Duration, Instant};
 
-/// Counts from the start of the daemon.
+/// Counts from the start of the daemon, through every upgrade.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: tokio::time::Instant,
+    /// What had passed then.
+    before: Duration,
 }
 
 impl Clock {
     /// Starts at zero.
     #[must_use]
     pub fn start() -> Self {
-        Self { start: tokio::time::Instant::now() }
+        Self::resume(Instant::ZERO)
+    }
+
+    /// Goes on from there.
+    #[must_use]
+    pub fn resume(now: Instant) -> Self {
+        Self { start: tokio::time::Instant::now(), before: Duration::from_nanos(now.0) }
     }
 
     /// Now.
     #[must_use]
     pub fn now(&self) -> Instant {
-        Instant(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        Instant(u64::try_from((self.before + self.start.elapsed()).as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// The runtime's name for a point in time.
     #[must_use]
     pub fn deadline(&self, at: Instant) -> tokio::time::Instant {
-        self.start + Duration::from_nanos(at.0)
+        self.start + Duration::from_nanos(at.0).saturating_sub(self.before)
     }
 }
 

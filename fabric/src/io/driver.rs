@@ -15,12 +15,14 @@ mod drain;
 mod foresee;
 mod life;
 mod tell;
+mod upgrade;
 
 use super::auth::Keys;
 use super::bfd::{self, Detector};
 use super::check::Checks;
 use super::clock::{self, Clock};
 use super::discovery::Discovery;
+use super::handover::{self, Spare, Start};
 use super::http::{self, Ask, Changed};
 use super::listen::Listeners;
 use super::lldp::Ears;
@@ -37,8 +39,10 @@ use anyhow::Context as _;
 use foresee::Changing;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use upgrade::{Early, Rehearsed, Upgrade};
 use weft_bgp::event::Event;
 use weft_bgp::speaker::{self, ForeignRoute};
 use weft_bgp::time::{Duration, Instant};
@@ -79,14 +83,36 @@ enum Ending {
 /// # Errors
 /// When the configuration is refused, or the system refuses what the daemon cannot live without: the port, the kernel's routes, its
 /// API socket. Nothing is started then.
-pub fn run(path: &Path) -> anyhow::Result<()> {
-    let node = config::load(path).and_then(|config| config.node()).map_err(|error| anyhow::anyhow!("{error}"))?;
+pub fn run(path: &Path, start: Start) -> anyhow::Result<()> {
     life::raise_file_limit();
+    let taken = match start {
+        Start::Fresh => None,
+        Start::New | Start::Back | Start::Rehearsal => Some(handover::receive(start)?),
+    };
+    let spare = taken.as_ref().map(|taken| Arc::clone(&taken.spare));
+    let ended = if start == Start::Rehearsal { rehearse(path) } else { serve(path, taken, start) };
+    let (Some(spare), Err(error)) = (spare.and_then(|spare| Spare::take(&spare)), &ended) else {
+        return ended;
+    };
+    tracing::error!("the new program does not start, the one before goes on: {error:#}");
+    Err(spare.go_back().into())
+}
+
+/// Whether a start here would find its configuration in order; nothing is touched.
+fn rehearse(path: &Path) -> anyhow::Result<()> {
+    let node = config::load(path).and_then(|config| config.node()).map_err(|error| anyhow::anyhow!("{error}"))?;
+    Keys::load(&node).map_err(anyhow::Error::msg)?;
+    Ok(())
+}
+
+fn serve(path: &Path, taken: Option<handover::Taken>, start: Start) -> anyhow::Result<()> {
+    let early = Early::start(taken, start)?;
+    let node = config::load(path).and_then(|config| config.node()).map_err(|error| anyhow::anyhow!("{error}"))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build()?;
     let path = path.to_owned();
     // A task of its own: who wakes the future that `block_on` runs writes to the runtime's event descriptor each time, even from within.
     let daemon = runtime.spawn(async move {
-        let mut daemon = Daemon::start(&path, node).await?;
+        let mut daemon = Daemon::start(&path, node, early).await?;
         aloud::warn_of_faults(daemon.node.config());
         daemon.start_import()?;
         daemon.start_foreign()?;
@@ -119,6 +145,7 @@ struct Sources {
     asks: mpsc::Receiver<Ask>,
     counted: mpsc::Receiver<(Ask, Counts)>,
     detected: mpsc::Receiver<crate::bfd::Notice>,
+    rehearsed: mpsc::Receiver<Rehearsed>,
     term: Signal,
     int: Signal,
     hup: Signal,
@@ -160,16 +187,17 @@ struct Daemon {
     sweep: bool,
     changing: Changing,
     draining: drain::Draining,
+    upgrade: Upgrade,
     /// When code that only a start, a reload or a question needs is let go.
     let_go_at: Option<Instant>,
     ending: Option<Ending>,
 }
 
 impl Daemon {
-    async fn start(path: &Path, mut config: NodeConfig) -> anyhow::Result<Self> {
+    async fn start(path: &Path, mut config: NodeConfig, early: Early) -> anyhow::Result<Self> {
         // Before anything is touched.
         let keys = Keys::load(&config).map_err(anyhow::Error::msg)?;
-        let clock = Clock::start();
+        let Early { clock, kernel, unstarted, detector, detected, mut taken } = early;
         let (conns, ready) = Conns::new();
         let (discovery, heard) = Discovery::new();
         let (ears, lldp) = Ears::new();
@@ -177,16 +205,12 @@ impl Daemon {
         let (imports, imported_events) = mpsc::channel(IMPORTS);
         let (mut observers, observed) = Observers::new(clock.now());
         let (mut caches, validated) = Caches::new();
-        let (kernel, kernel_events) = Kernel::start(&config.fib).context("the kernel's routes cannot be managed")?;
-        // Also those that are there: what an earlier run left is ours again, and the rest of it can go.
-        config.addresses.iter().for_each(|net| kernel.add_address(*net));
-        config.speaker.seed = clock::seed();
-        // Routes of an earlier run are still forwarding: that is what the R and F bits promise (RFC 4724 §3).
-        config.speaker.restarting = kernel.report().await.leftovers > 0;
-        let (detector, detected) = Detector::new(clock, kernel.clone());
+        let kernel_events = unstarted.start(&config.fib).context("the kernel's routes cannot be managed")?;
+        claim(&mut config, &kernel, taken.is_some()).await;
         let ((asked, asks), (counted, counts)) = (mpsc::channel(ASKS), mpsc::channel(ASKS));
         let server = http::serve(&config.api, asked)?;
-        let mut listeners = Listeners::start(&conns)?;
+        let mut listeners = upgrade::listeners(&conns, taken.as_mut())?;
+        let (upgrade, rehearsals) = Upgrade::after(taken);
         // Before the first peer can call; links come with the kernel's first answer.
         listeners.set_keys(&conns, &keys, &[]);
         let sources = Sources {
@@ -203,6 +227,7 @@ impl Daemon {
             asks,
             counted: counts,
             detected,
+            rehearsed: rehearsals,
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
@@ -237,6 +262,7 @@ impl Daemon {
             sweep: false,
             changing: Changing::default(),
             draining,
+            upgrade,
             let_go_at: Some(clock.now() + life::LET_GO_AFTER),
             ending: None,
         })
@@ -250,7 +276,9 @@ impl Daemon {
                 return ending;
             }
             self.let_go_if_due();
-            let timeout = self.node.next_timeout().map(|(at, _)| at).into_iter().chain(self.let_go_at).min();
+            self.upgrade_if_due().await;
+            let own = self.let_go_at.into_iter().chain(self.upgrade.due_at());
+            let timeout = self.node.next_timeout().map(|(at, _)| at).into_iter().chain(own).min();
             // Slices of work are left: one for each thing that is heard meanwhile, so that neither waits for all of the other.
             let has_work = timeout == Some(Instant::ZERO);
             let timeout = timeout.filter(|_| !has_work).map(|at| self.clock.deadline(at));
@@ -277,6 +305,7 @@ impl Daemon {
                 Some(ready) = self.sources.ready.recv() => self.on_ready(ready),
                 Some(ask) = self.sources.asks.recv() => self.on_ask(ask),
                 Some((ask, counts)) = self.sources.counted.recv() => self.on_counted(ask, counts),
+                Some(rehearsed) = self.sources.rehearsed.recv() => self.on_rehearsed(rehearsed),
                 // Nothing of all that, even after everybody had the chance to say so.
                 () = tokio::task::yield_now(), if has_work || self.changing.is_foreseeing() || self.conns.has_turns() => self.write(),
             }
@@ -457,6 +486,7 @@ impl Daemon {
                 self.foreign.iter().for_each(Handle::doubt);
                 let before = self.server.events.is_watched().then(|| self.node.links().to_vec());
                 self.handle(Input::Links(links));
+                self.take_over();
                 before.iter().for_each(|before| self.tell_links(before));
             }
             netlink::Event::LinkDown(link) => {
@@ -539,6 +569,15 @@ impl Daemon {
             OnSigterm::Drain => self.drain_to_end(),
         }
     }
+}
+
+/// What an earlier run left is ours again.
+async fn claim(config: &mut NodeConfig, kernel: &Kernel, is_upgrade: bool) {
+    // Also the addresses that are there: the rest of them can go.
+    config.addresses.iter().for_each(|net| kernel.add_address(*net));
+    config.speaker.seed = clock::seed();
+    // Its routes are still forwarding: that is what the R and F bits promise (RFC 4724 §3).
+    config.speaker.restarting = is_upgrade || kernel.report().await.leftovers > 0;
 }
 
 async fn sleep_until(deadline: Option<tokio::time::Instant>) {

@@ -4,11 +4,13 @@
 use super::auth::{Key, Keys};
 use super::sockopt;
 use super::tcp::Conns;
+use crate::handover;
 use crate::link::LinkInfo;
 use anyhow::Context as _;
 use ipnet::{IpNet, Ipv6Net};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
@@ -59,6 +61,34 @@ impl Listeners {
             }
         };
         Ok(Self { v4, v6, links: BTreeMap::new() })
+    }
+
+    /// All sockets, for another process.
+    pub fn standing(&self) -> impl Iterator<Item = (handover::Listener, BorrowedFd<'_>)> {
+        let v4 = std::iter::once((handover::Listener::V4, &self.v4));
+        let v6 = self.v6.iter().map(|listener| (handover::Listener::V6, listener));
+        let links = self.links.iter().map(|(link, listener)| (handover::Listener::Link(*link), listener));
+        v4.chain(v6).chain(links).map(|(kind, listener)| (kind, listener.socket.as_fd()))
+    }
+
+    /// The sockets of the process before; who called meanwhile waits in them.
+    ///
+    /// # Errors
+    /// When that of IPv4 is not among them, or one is no listening socket.
+    pub fn take_over(conns: &Conns, all: Vec<(handover::Listener, OwnedFd)>) -> anyhow::Result<Self> {
+        let (mut v4, mut v6, mut links) = (None, None, BTreeMap::new());
+        for (kind, socket) in all {
+            let socket = Arc::new(TcpListener::from_std(std::net::TcpListener::from(socket))?);
+            let task = conns.listen(Arc::clone(&socket));
+            let listener = Listener { socket, keys: BTreeMap::new(), task };
+            match kind {
+                handover::Listener::V4 => v4 = Some(listener),
+                handover::Listener::V6 => v6 = Some(listener),
+                handover::Listener::Link(link) => drop(links.insert(link, listener)),
+            }
+        }
+        let v4 = v4.context("the daemon before handed over no listening socket")?;
+        Ok(Self { v4, v6, links })
     }
 
     /// Puts keys into force: what is new or changed is given, what is gone taken away; nothing else is touched.

@@ -104,19 +104,46 @@ impl Drop for Inner {
     }
 }
 
+/// The thread's end of a [`Kernel`], before it is started.
+#[derive(Debug)]
+pub struct Unstarted {
+    received: std::sync::mpsc::Receiver<Command>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Unstarted {
+    /// See [`Kernel::start`].
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn start(self, config: &FibConfig) -> io::Result<mpsc::Receiver<Event>> {
+        let (events, receiver) = mpsc::channel(MAX_EVENTS);
+        let worker = Worker::new(config, self.received, self.wake, events)?;
+        std::thread::Builder::new().name("netlink".into()).spawn(move || worker.run())?;
+        Ok(receiver)
+    }
+}
+
 impl Kernel {
+    /// A handle on a thread that is not there yet: what is asked for waits.
+    ///
+    /// # Errors
+    /// What the system says of an event descriptor.
+    pub fn new() -> io::Result<(Self, Unstarted)> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let (commands, received) = sync_channel(MAX_COMMANDS);
+        let unstarted = Unstarted { received, wake: Arc::clone(&wake) };
+        Ok((Self { inner: Arc::new(Inner { commands: Some(commands), wake }) }, unstarted))
+    }
+
     /// Lists links and leftovers of an earlier run, and starts the thread. The first event is the picture of the links. With
     /// `install: false` only links are reported, and nothing is changed, addresses included.
     ///
     /// # Errors
     /// No permission (CAP_NET_ADMIN in the network namespace), or what the system says of the sockets.
     pub fn start(config: &FibConfig) -> io::Result<(Self, mpsc::Receiver<Event>)> {
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let (commands, received) = sync_channel(MAX_COMMANDS);
-        let (events, receiver) = mpsc::channel(MAX_EVENTS);
-        let worker = Worker::new(config, received, Arc::clone(&wake), events)?;
-        std::thread::Builder::new().name("netlink".into()).spawn(move || worker.run())?;
-        Ok((Self { inner: Arc::new(Inner { commands: Some(commands), wake }) }, receiver))
+        let (kernel, unstarted) = Self::new()?;
+        Ok((kernel, unstarted.start(config)?))
     }
 
     /// Hands over changes. At most two batches of at most 4,096 should be unacknowledged.

@@ -11,6 +11,7 @@ use socket2::SockRef;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
@@ -174,6 +175,29 @@ impl Conns {
         let length = rustix::net::recv(&*open.stream, &mut *self.read_buf, RecvFlags::DONTWAIT).ok()?.0;
         let data = self.read_buf.get(..length).filter(|data| !data.is_empty())?;
         Some(Input::Received { conn, data: Bytes::copy_from_slice(data) })
+    }
+
+    /// Who stands, for another process: each connection's socket and what it had no room for.
+    pub fn standing(&self) -> impl Iterator<Item = (ConnId, BorrowedFd<'_>, &[u8])> {
+        self.conns.iter().filter_map(|(conn, state)| match state {
+            Conn::Open(open) => Some((*conn, open.stream.as_fd(), &*open.pending)),
+            Conn::Dialling(_) => None,
+        })
+    }
+
+    /// A connection of the process before, with what it had no room for.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn take_over(&mut self, socket: OwnedFd, unsent: Vec<u8>) -> io::Result<ConnId> {
+        let stream = TcpStream::from_std(std::net::TcpStream::from(socket))?;
+        let conn = ConnId(ConnId::ACCEPTED | self.accepted);
+        self.accepted += 1;
+        self.open(conn, stream);
+        if let Some(Conn::Open(open)) = self.conns.get_mut(&conn) {
+            open.pending = unsent.into();
+        }
+        Ok(conn)
     }
 
     fn open(&mut self, conn: ConnId, stream: TcpStream) {

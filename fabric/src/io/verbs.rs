@@ -24,6 +24,8 @@ use weft_bgp::types::IpNet;
 
 /// How long `weft stop` waits: Cease to every peer (1 s), then a million routes removed (a few seconds).
 const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// How long `weft upgrade` waits: a million routes of the kernel are read in a few seconds.
+const UPGRADE_LIMIT: Duration = Duration::from_secs(30);
 /// Routes asked for at a time.
 const PAGE: usize = 1_000;
 
@@ -91,6 +93,8 @@ pub enum Verb {
     Reload(api::Reload),
     /// What was applied to be confirmed stays.
     ConfirmReload,
+    /// Let this program take over, or the one that is now in the place of the running one.
+    Upgrade(Option<PathBuf>),
     /// End.
     Stop,
     /// Refresh or reset a peer.
@@ -241,6 +245,7 @@ pub fn run(verb: &Verb, socket: &Path, form: Form, out: &mut impl Write) -> Resu
             order(&client, &format!("/v1/reload?allow_reset={}{within}", how.allow_reset), form, out)
         }
         Verb::ConfirmReload => order(&client, "/v1/reload/confirm", form, out),
+        Verb::Upgrade(program) => upgrade(&client, program.as_deref(), form, out),
         Verb::Stop => stop(&client, form, out),
         Verb::Clear(peer, hard) => {
             order(&client, &format!("/v1/clear?peer={}&hard={hard}", api::query(peer)), form, out)
@@ -294,6 +299,37 @@ fn health(client: &Client, verdict: bool, form: Form, out: &mut impl Write) -> R
         return Err(VerbError::Unknown(format!("{}: bad: {}", reply.node, bad.join(", "))));
     }
     Ok(())
+}
+
+/// Returns when the new program runs with the sessions that it took over.
+fn upgrade(client: &Client, program: Option<&Path>, form: Form, out: &mut impl Write) -> Result<(), VerbError> {
+    let before = client.get::<Version>("/v1/version")?;
+    let named = program.map(|program| format!("?program={}", api::query(&program.to_string_lossy())));
+    match client.post(&format!("/v1/upgrade{}", named.unwrap_or_default())) {
+        // The process may have become another before its answer was read.
+        Ok(_) | Err(ClientError::Broken { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let is_done = |now: &Version| {
+        let is_another = now.upgrades > before.body.upgrades || now.upgrades_undone > before.body.upgrades_undone;
+        is_another && now.upgrade_sessions.is_some()
+    };
+    let Some(after) = client.wait_for("/v1/version", UPGRADE_LIMIT, is_done) else {
+        let limit = UPGRADE_LIMIT.as_secs();
+        return Err(VerbError::Unknown(format!(
+            "{}: no other program runs after {limit} s\n  remedy: look at the daemon's log",
+            before.node
+        )));
+    };
+    if after.body.upgrades_undone > before.body.upgrades_undone {
+        return Err(VerbError::Unknown(format!(
+            "{}: the new program did not start, and the one before runs again, with its sessions\n  remedy: look at the daemon's log",
+            after.node
+        )));
+    }
+    let (kept, stood) = after.body.upgrade_sessions.unwrap_or_default();
+    let done = format!("weft {} runs, {kept} of {stood} sessions went on", after.body.version);
+    say(&after.node, &done, form, out)
 }
 
 fn order(client: &Client, target: &str, form: Form, out: &mut impl Write) -> Result<(), VerbError> {

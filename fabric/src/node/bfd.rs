@@ -9,10 +9,14 @@ use std::net::IpAddr;
 use weft_bgp::peer::{Endpoint, PeerConfig, RemoteAs};
 use weft_bgp::speaker;
 use weft_bgp::time::{Duration, Instant};
-use weft_bgp::types::{IfIndex, PeerId};
+use weft_bgp::types::{ConnId, IfIndex, PeerId};
 
 /// How long a peer of a range that is gone has its BFD session still: what that said of the neighbour stands meanwhile.
 const LINGER: Duration = Duration::from_secs(120);
+
+/// After a restart, how much longer than two detection times a BGP session waits for BFD: that of a neighbour comes up a second or two after
+/// it missed us.
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// What the node remembers about BFD.
 #[derive(Debug, Default)]
@@ -119,8 +123,38 @@ impl Node {
                 self.bfd.states.remove(&gone.peer);
                 self.speaker.handle(now, speaker::Input::BfdState { peer: gone.peer, is_up: false });
             }
+            self.await_bfd(now, &before);
             self.output.push_back(Output::Bfd(wanted));
         }
+    }
+
+    /// Who has heard nothing of us for less than a detection time still has a BFD session with our life before the restart: BGP waits
+    /// until that has failed and a new one is Up. A failure after BGP's End-of-RIB, or before it, would end the new session, and the
+    /// second loss in a row would cost the routes (RFC 4724 §4.2).
+    fn await_bfd(&mut self, now: Instant, before: &[Wanted]) {
+        if !self.speaker.is_deferring() {
+            return;
+        }
+        let known: BTreeSet<PeerId> = before.iter().map(|session| session.peer).collect();
+        let new = self.bfd.asked.iter().filter(|session| !known.contains(&session.peer) && !session.is_established);
+        for Wanted { peer, timers, .. } in new {
+            let interval = Duration::from_micros(timers.transmit_us.max(timers.receive_us).into());
+            let until = now + interval * u32::from(timers.multiplier) * 2 + SETTLE;
+            self.speaker.handle(now, speaker::Input::AwaitBfd { peer: *peer, until });
+        }
+    }
+
+    /// Somebody called. Whoever a range made a peer has its BFD session after a restart already before BGP's, for the same reason.
+    pub(super) fn bfd_caller(&mut self, now: Instant, conn: ConnId, remote: IpAddr) {
+        if !self.speaker.is_deferring() || !self.config.bfd.ranges.keys().any(|range| range.contains(&remote)) {
+            return;
+        }
+        let Some(peer) = self.speaker.peer_of(conn).filter(|peer| !self.peers.values().any(|known| known == peer))
+        else {
+            return;
+        };
+        self.bfd.callers.entry(peer).or_insert((remote, Some(now)));
+        self.bfd.is_dirty = true;
     }
 
     fn wanted_bfd(&self) -> Vec<Wanted> {

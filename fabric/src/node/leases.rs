@@ -86,6 +86,14 @@ impl Node {
         Ok(())
     }
 
+    /// All leases, each with the time that is left.
+    pub fn leases(&self, now: Instant) -> impl Iterator<Item = Lease> {
+        self.leases.held.iter().filter_map(move |(prefix, held)| {
+            let route = self.sources.by(Source::Api, prefix)?.clone();
+            Some(Lease { owner: held.owner.clone(), time: held.until.since(now), route })
+        })
+    }
+
     /// Ends a lease.
     ///
     /// # Errors

@@ -68,6 +68,11 @@ impl Sources {
         self.by_prefix.get(prefix)?.values().next()
     }
 
+    /// What one source wants of a prefix.
+    pub(super) fn by(&self, source: Source, prefix: &IpNet) -> Option<&Originate> {
+        self.by_prefix.get(prefix)?.get(&source)
+    }
+
     /// The prefixes of one source.
     pub(super) fn of(&self, source: Source) -> impl Iterator<Item = IpNet> + '_ {
         self.by_prefix.iter().filter(move |(_, wanted)| wanted.contains_key(&source)).map(|(prefix, _)| *prefix)

@@ -37,6 +37,13 @@ pub fn text(node: &str, answer: &Version) -> String {
     ] {
         lines.add_row([name.to_owned(), value]);
     }
+    if let Some((kept, stood)) = answer.upgrade_sessions {
+        let mut times = if answer.upgrades == 1 { "once".to_owned() } else { format!("{} times", answer.upgrades) };
+        if answer.upgrades_undone > 0 {
+            times.push_str(&format!(", {} in vain", answer.upgrades_undone));
+        }
+        lines.add_row(["upgraded".to_owned(), format!("{times}; the last time {kept} of {stood} sessions went on")]);
+    }
     if let Some(reload) = &answer.reload {
         lines.add_row(["last reload".to_owned(), last(reload)]);
     }

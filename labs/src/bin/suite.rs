@@ -28,6 +28,8 @@ mod netboot;
 mod packages;
 #[path = "../suite/reload.rs"]
 mod reload;
+#[path = "../suite/restart.rs"]
+mod restart;
 #[path = "../suite/run.rs"]
 mod run;
 #[path = "../suite/stages.rs"]

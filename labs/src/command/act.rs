@@ -1,10 +1,16 @@
-//! `link` and `node`: breaks and mends single parts of a running lab.
+//! `link` and `node`: breaks and mends single parts of a running lab; `flow`: counts what packets are lost meanwhile.
 
-use anyhow::{Result, anyhow};
-use clap::Subcommand;
+use std::io::{self, Read as _};
+use std::net::Shutdown;
 
-use super::{ask, lab_and_node};
-use crate::lab::control::Request;
+use anyhow::{Result, anyhow, bail};
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::inspect::Format;
+use super::{ask, connect, lab_and_node, say};
+use crate::lab::control::{self, Answer, Request};
+use crate::probe::Loss;
 
 /// What to do with a link.
 #[derive(Debug, Clone, Subcommand)]
@@ -65,4 +71,56 @@ pub fn node(what: &Node) -> Result<()> {
     };
     let (lab, node) = lab_and_node(text)?;
     ask(&lab, &if kill { Request::Kill { node } } else { Request::Start { node } }).map(drop)
+}
+
+/// Between which nodes packets flow.
+#[derive(Debug, Clone, Args)]
+pub struct Flow {
+    /// LAB/NODE, or NODE when one lab is running
+    from: String,
+    /// The other node of that lab
+    to: String,
+    /// Flows, each of a packet per millisecond and direction, that differ in their ports
+    #[arg(long, default_value_t = 10)]
+    flows: usize,
+    /// A line, or a JSON document
+    #[arg(long, short, value_enum, default_value = "table", hide_default_value = true)]
+    format: Format,
+}
+
+/// Lets packets flow until standard input ends, and says what was lost.
+///
+/// # Errors
+/// When there is no such lab or node, or it has no address.
+pub fn flow(options: &Flow) -> Result<()> {
+    let (lab, from) = lab_and_node(&options.from)?;
+    let to = options.to.clone();
+    let connection = connect(&lab, &Request::Flow { from, to, flows: options.flows }, &[])?;
+    match control::answer(&connection)? {
+        Answer::Done => say("flowing"),
+        Answer::Refused(why) => bail!("{why}"),
+        Answer::Exit(_) | Answer::Lab(_) | Answer::Losses(_) => bail!("the lab answered something else"),
+    }
+    // what is read is of no interest, only its end
+    io::stdin().read_to_end(&mut Vec::new())?;
+    connection.shutdown(Shutdown::Write)?;
+    let Answer::Losses(losses) = control::answer(&connection)? else {
+        bail!("the lab answered something else");
+    };
+    let (there, back) = losses.split_at(losses.len() / 2);
+    match options.format {
+        Format::Json => say(&json!({ "there": there, "back": back }).to_string()),
+        Format::Table => {
+            say(&format!("{} to {}: {}", options.from, options.to, total(there)));
+            say(&format!("{} to {}: {}", options.to, options.from, total(back)));
+        }
+    }
+    Ok(())
+}
+
+fn total(losses: &[Loss]) -> String {
+    let sent: u64 = losses.iter().map(|loss| loss.sent).sum();
+    let lost: u64 = losses.iter().map(Loss::lost).sum();
+    let longest = losses.iter().map(|loss| loss.longest_run).max().unwrap_or(0);
+    format!("{sent} packets sent, {lost} lost, {longest} of one flow in a row")
 }

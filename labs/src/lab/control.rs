@@ -15,6 +15,8 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::probe::Loss;
+
 /// Longest line of either side.
 const MAX_LINE: u64 = 1024 * 1024;
 /// Descriptors of an exec: standard input, output, error.
@@ -55,6 +57,15 @@ pub enum Request {
         /// The node.
         node: String,
     },
+    /// Let packets flow between two nodes, in both directions, until the asker ends its side of the connection.
+    Flow {
+        /// One end.
+        from: String,
+        /// The other.
+        to: String,
+        /// Flows of a packet per millisecond in each direction.
+        flows: usize,
+    },
     /// Take the lab down.
     Down,
 }
@@ -68,6 +79,8 @@ pub enum Answer {
     Exit(i32),
     /// The lab.
     Lab(Inspection),
+    /// What each flow lost, and each in the other direction.
+    Losses(Vec<Loss>),
     /// It cannot be done, and why.
     Refused(String),
 }

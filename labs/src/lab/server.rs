@@ -1,6 +1,7 @@
 //! Answers other terminals: a thread per connection, in the runner.
 
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -14,10 +15,13 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::control::{Answer, InspectedNode, Inspection, Request, receive};
 use super::{Lab, namespace};
-use crate::verify::Plant as _;
+use crate::probe::{End, Flows};
+use crate::verify::{Plant as _, udp};
 
 /// Connections served at once; more are told so. Each is a person's terminal or a script's command.
 const MAX_CLIENTS: usize = 64;
+/// Most flows of one question: each is a thousand packets a second in both directions.
+const MAX_FLOWS: usize = 64;
 
 /// Listens until the process ends. `stop` is called when somebody asks for the end.
 ///
@@ -68,6 +72,10 @@ fn handle(lab: &Lab, connection: &UnixStream, stop: &dyn Fn()) -> io::Result<()>
             stop();
             return Ok(());
         }
+        Request::Flow { from, to, flows } => match flow(lab, (&from, &to), flows, connection) {
+            Ok(losses) => Answer::Losses(losses),
+            Err(error) => Answer::Refused(error.to_string()),
+        },
         Request::Exec { node, command, terminal, kind } => {
             match exec(lab, &node, &command, (terminal, kind), streams) {
                 Ok(child) => Answer::Exit(attend(child, connection)?),
@@ -76,6 +84,28 @@ fn handle(lab: &Lab, connection: &UnixStream, stop: &dyn Fn()) -> io::Result<()>
         }
     };
     reply(connection, &answer)
+}
+
+/// Answers `Done` when packets flow, and what was lost when the asker has said that it is enough.
+fn flow(
+    lab: &Lab,
+    (from, to): (&str, &str),
+    flows: usize,
+    connection: &UnixStream,
+) -> io::Result<Vec<crate::probe::Loss>> {
+    if flows == 0 || flows > MAX_FLOWS {
+        return Err(io::Error::other(format!("{flows} flows: between 1 and {MAX_FLOWS} are possible")));
+    }
+    let open = |node: &str, address: SocketAddr| udp(lab, node, address);
+    let end = |node: &str| -> io::Result<End> {
+        let address = addresses(lab.machine(node)?)?.into_iter().find(std::net::IpAddr::is_ipv4);
+        let address = address.ok_or_else(|| io::Error::other(format!("{node} has no address of its own on lo")))?;
+        Ok(End { node: node.to_owned(), address })
+    };
+    let flows = Flows::start(&open, &end(from)?, &end(to)?, flows)?;
+    reply(connection, &Answer::Done)?;
+    poll(&mut [PollFd::new(connection, PollFlags::IN)], None)?;
+    Ok(flows.stop())
 }
 
 fn exec(

@@ -12,6 +12,7 @@ use crate::frr_keys;
 use crate::interop;
 use crate::netboot;
 use crate::reload;
+use crate::restart;
 use crate::run::{Context, find_program};
 use crate::vip;
 
@@ -75,6 +76,11 @@ pub(crate) const STAGES: &[Stage] = &[
         name: "drain",
         about: "switches, links and services out of service and back beside BIRD and FRR: no packet lost",
         run: drain::drain,
+    },
+    Stage {
+        name: "restart",
+        about: "daemons killed, stopped and upgraded while packets flow, beside BIRD and FRR",
+        run: restart::restart,
     },
     Stage {
         name: "interop",

@@ -3,6 +3,7 @@
 mod aggregates;
 mod explain;
 mod groups;
+mod handover;
 mod links;
 mod originate;
 mod paths;

@@ -43,6 +43,7 @@ impl Lone {
             Command::Reload(_)
             | Command::ConfirmReload
             | Command::Stop
+            | Command::Upgrade { .. }
             | Command::Clear { .. }
             | Command::SetVip { .. }
             | Command::Drain { .. } => panic!("{command:?}"),

@@ -133,6 +133,11 @@ impl Mouth {
         Err(io::ErrorKind::AddrInUse.into())
     }
 
+    /// From which port, 0 if the system does not say.
+    pub(super) fn port(&self) -> u16 {
+        self.socket.local_addr().ok().and_then(|at| at.as_socket()).map_or(0, |at| at.port())
+    }
+
     pub(super) fn send(&self, packet: &[u8; wire::LENGTH]) -> io::Result<()> {
         self.socket.send_to(packet, &self.to).map(drop)
     }

@@ -4,7 +4,7 @@
 use super::raw::{self, Inbox};
 use super::socket::{Ear, Mouth};
 use super::{Command, Report, Scheduling};
-use crate::bfd::{Bfd, Endpoint, Input, Notice, Output, SessionId, Status};
+use crate::bfd::{Bfd, Endpoint, Input, Kept, Notice, Output, SessionId, Status};
 use crate::fib::Member;
 use crate::io::clock::{self, Clock};
 use crate::io::netlink::Kernel;
@@ -45,6 +45,8 @@ pub(super) struct Worker {
     ears: Vec<Ear>,
     slots: BTreeMap<SessionId, Slot>,
     port: u16,
+    /// The ports of sessions of the process before.
+    ports: BTreeMap<Endpoint, u16>,
     commands: Receiver<Command>,
     wake: Arc<OwnedFd>,
     kernel: Kernel,
@@ -74,6 +76,7 @@ impl Worker {
             ears: Ear::all()?,
             slots: BTreeMap::new(),
             port: u16::try_from(49_152 + seed % 16_384).unwrap_or_default(),
+            ports: BTreeMap::new(),
             commands,
             wake,
             kernel,
@@ -84,6 +87,18 @@ impl Worker {
             due: now,
             woken: now,
         })
+    }
+
+    /// Goes on with sessions of the process before.
+    pub(super) fn resume(&mut self, kept: Vec<Kept>) {
+        self.ports = kept.iter().map(|kept| (kept.endpoint, kept.port)).collect();
+        self.bfd.resume(self.clock.now(), kept);
+    }
+
+    /// Those that are Up, with the ports that they send from.
+    fn kept(&self) -> Vec<Kept> {
+        let port = |id| self.slots.get(&id).and_then(|slot| slot.mouth.as_ref()).map_or(0, Mouth::port);
+        self.bfd.kept().map(|(id, kept)| Kept { port: port(id), ..kept }).collect()
     }
 
     pub(super) fn run(mut self) {
@@ -120,6 +135,7 @@ impl Worker {
             match self.commands.try_recv() {
                 Ok(Command::Sessions(wanted)) => self.bfd.handle(self.clock.now(), Input::Sessions(wanted)),
                 Ok(Command::Report(answer)) => drop(answer.send(self.report())),
+                Ok(Command::Keep(answer)) => drop(answer.send(self.kept())),
                 Ok(Command::Finish(done)) => {
                     self.bfd.handle(self.clock.now(), Input::Sessions(Vec::new()));
                     return (Some(done), true);
@@ -177,7 +193,9 @@ impl Worker {
             };
             if slot.mouth.is_none() && slot.open_at <= now {
                 slot.open_at = now + RETRY;
-                match Mouth::open(&slot.endpoint, &mut self.port) {
+                // RFC 5881 §4: the same port for as long as the session lives.
+                let mut kept = self.ports.remove(&slot.endpoint).filter(|port| *port > 0).map(|port| port - 1);
+                match Mouth::open(&slot.endpoint, kept.as_mut().unwrap_or(&mut self.port)) {
                     Ok(mouth) => slot.mouth = Some(mouth),
                     Err(error) => slot.error = Some(plain(&error)),
                 }

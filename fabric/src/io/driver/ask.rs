@@ -32,6 +32,8 @@ impl Daemon {
             }
             Request::Show(Question::Fib { diff }) => self.answer_fib(*diff, ask.reply),
             Request::Show(question) => self.answer(question, Counts::default(), ask.reply),
+            // The answer comes when the new program has tried.
+            Request::Do(Command::Upgrade { program }) => self.rehearse(program.clone().as_deref(), ask.reply),
             Request::Do(command) => {
                 let answer = self.carry_out(command);
                 // Who does not wait for the answer any more does not miss it.
@@ -91,6 +93,9 @@ impl Daemon {
         Surroundings {
             config: self.path.display().to_string(),
             pid: std::process::id(),
+            upgrades: self.upgrade.count,
+            upgrades_undone: self.upgrade.undone,
+            upgrade_sessions: self.upgrade.kept,
             resident_bytes: resident_bytes(),
             kernel: counts.fib.as_ref().map(Into::into),
             fib: counts.fib,
@@ -110,6 +115,8 @@ impl Daemon {
                 let done = self.confirm();
                 self.said(done)
             }
+            // Carried out where the answer can wait.
+            Command::Upgrade { .. } => Answer::done(&self.node, ""),
             Command::Stop => {
                 self.ending = Some(Ending::Stop);
                 Answer::done(&self.node, "stopping: sessions end with Cease, routes and addresses go")

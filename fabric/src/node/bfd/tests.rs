@@ -113,6 +113,25 @@ fn a_failure_is_acknowledged_and_one_that_came_with_what_followed_it_too() {
 }
 
 #[test]
+fn after_a_restart_bgp_waits_for_bfd_of_its_peers_of_ranges_too() {
+    let mut config = config::parse(
+        "t",
+        "{asn: 64600, router_id: 10.0.0.1, groups: {all: {bfd: true}}, listen: [{prefix: 10.1.0.0/24, remote_asn: external, group: all}]}",
+    );
+    let mut config = config.as_mut().unwrap().node().unwrap();
+    config.speaker.restarting = true;
+    let mut node = Node::new(config, Instant::ZERO);
+    node.handle(Instant::ZERO, Input::Links(vec![link(1, &["10.1.0.0/24"])]));
+    assert_eq!(asked(&mut node), None);
+    let (local, remote) = ("10.1.0.9:179".parse().unwrap(), "10.1.0.1:40000".parse().unwrap());
+    let conn = ConnId(ConnId::ACCEPTED);
+    node.handle(Instant::ZERO, Input::Bgp(speaker::Input::Accepted { conn, local, remote }));
+    let all = asked(&mut node).unwrap();
+    assert_eq!(places(&all), [("10.1.0.1", Path::SingleHop(IfIndex(1)))], "before there is a session");
+    assert!(!all[0].1.is_established);
+}
+
+#[test]
 fn at_the_end_there_are_none() {
     let mut node = node(FILE);
     node.handle(Instant::ZERO, Input::Links(vec![link(1, &["10.1.0.0/24"])]));

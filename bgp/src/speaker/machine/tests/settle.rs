@@ -29,6 +29,20 @@ fn a_speaker_without_peers_converges_when_its_configuration_is_complete() {
 }
 
 #[test]
+fn after_a_restart_a_peer_that_restarts_too_is_waited_for_for_some_seconds() {
+    // RFC 4724 §4.1, from which we differ there: the R bit of the other one does not end the wait at once.
+    let mut net = Net::new(&[65_001, 65_002]);
+    net.restart(1, |config| config.restarting = true);
+    net.restart(2, |config| config.restarting = true);
+    net.join(1, 2, |_, _| {});
+    net.run(4);
+    assert_eq!(net.speakers[0].neighbors(net.now)[0].state, "Established");
+    assert!(net.speakers.iter().all(|speaker| !speaker.summary().converged));
+    net.run(2);
+    assert!(net.speakers.iter().all(|speaker| speaker.summary().converged), "they do not wait for each other for long");
+}
+
+#[test]
 fn live_dynamic_peers_follow_a_changed_template() {
     let mut net = Net::new(&[65_001, 65_002]);
     let template = PeerConfig { remote_asn: RemoteAs::External, ..config(0, 0, true) };
