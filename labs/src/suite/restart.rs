@@ -102,12 +102,9 @@ fn losses(lab: &Lab<'_>) -> io::Result<Vec<u64>> {
 fn in_vain(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     let before = (losses(lab)?, lab.ask("tor", &["show", "version"])?["upgrades"].clone());
     let tried = |program: &str| lab.shell("tor", &format!("weft upgrade {program} 2>&1; echo \"exit $?\""));
-    let weft = "$(readlink /proc/$(pidof weft)/exe)";
-    let late = format!(
-        "printf '#!/bin/sh\\ncase \"$*\" in *rehearsal*) exec {weft} \"$@\";; esac\\nexec {weft} daemon --config /none --resume new\\n' \
-         > /run/weft/late; chmod 755 /run/weft/late"
-    );
-    lab.shell("tor", &late)?;
+    let late = "W=$(readlink /proc/$(pidof weft)/exe); printf '#!/bin/sh\\ncase \"$*\" in *rehearsal*) exec %s \"$@\";; esac\\n\
+                exec %s daemon --config /none --resume new\\n' $W $W > /run/weft/late; chmod 755 /run/weft/late";
+    lab.shell("tor", late)?;
     undisturbed(lab, outcome, "programs that cannot take over", || {
         for (program, words) in [
             ("/bin/false", "could not take over"),
