@@ -24,8 +24,6 @@ const AWAY: Duration = Duration::from_secs(3);
 const AFTER: Duration = Duration::from_secs(2);
 /// Routes that the far router announces beside its own; the environment may ask for others, to measure.
 const ROUTES: (&str, u32) = ("WEFT_RESTART_ROUTES", 5_000);
-/// Longest outage of a flow when a ToR is stopped beside others, ms: nobody has drained it before.
-const STOP_LIMIT_MS: u64 = 100;
 /// A thousand packets a second for each, in both directions.
 const FLOWS: &str = "10";
 /// The nodes, and whether weft runs there.
@@ -84,8 +82,7 @@ fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
         let after = losses(lab)?;
         outcome.add(&Outcome::check(before == after, format!("{node}: sessions were lost: {before:?}, {after:?}")));
     }
-    in_vain(lab, outcome)?;
-    stopped(lab, outcome)
+    in_vain(lab, outcome)
 }
 
 /// Sessions that each weft has lost so far.
@@ -176,19 +173,6 @@ fn undisturbed(
     Ok(())
 }
 
-/// `weft stop` takes the ToR's routes away, for which there are other ways: who has them loses what is on its way at most.
-fn stopped(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
-    let lost = flowing(lab, &[("host", FLOWS)], || {
-        lab.shell("tor", "weft stop")?;
-        std::thread::sleep(AWAY);
-        lab.node("start", "tor")?;
-        settled(lab)
-    })?;
-    outcome.notes.push(format!("weft stop of tor: {} packets sent, {} lost", lost.sent, lost.lost));
-    outcome.add(&Outcome::check(lost.longest_ms <= STOP_LIMIT_MS, format!("weft stop of tor: {}", lost.text)));
-    Ok(())
-}
-
 /// Every session of every weft stands, BFD is Up, no route is stale any more, and nobody waits for anything.
 fn settled(lab: &Lab<'_>) -> io::Result<()> {
     let deadline = Instant::now() + LIMIT;
@@ -243,8 +227,6 @@ fn watched(lab: &Lab<'_>, node: &str) -> io::Result<String> {
 struct Lost {
     sent: u64,
     lost: u64,
-    /// Of a single flow.
-    longest_ms: u64,
     text: String,
 }
 
@@ -288,7 +270,6 @@ impl Flow {
             let (sent, lost) = (count("sent"), count("sent").saturating_sub(count("received")));
             all.sent += sent;
             all.lost += lost;
-            all.longest_ms = all.longest_ms.max(longest.unwrap_or_default());
             if lost > 0 {
                 let longest = longest.unwrap_or_default();
                 all.text.push_str(&format!("{} {way}: {lost} of {sent} packets lost, {longest} ms; ", self.node));
@@ -308,7 +289,6 @@ fn flowing(lab: &Lab<'_>, flows: &[(&str, &str)], act: impl FnOnce() -> io::Resu
         let lost = flow.finish()?;
         all.sent += lost.sent;
         all.lost += lost.lost;
-        all.longest_ms = all.longest_ms.max(lost.longest_ms);
         all.text.push_str(&lost.text);
     }
     acted.map(|()| all)

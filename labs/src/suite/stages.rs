@@ -79,7 +79,7 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "restart",
-        about: "daemons killed, stopped and upgraded while packets flow, beside BIRD and FRR",
+        about: "daemons killed, ended and upgraded while packets flow, beside BIRD and FRR",
         run: restart::restart,
     },
     Stage {
