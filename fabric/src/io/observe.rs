@@ -37,6 +37,8 @@ pub enum Event {
     Room(u32),
     /// The connection is over, or could not be made.
     Lost(u32, String),
+    /// The file could not be written.
+    Failed(u32, String),
 }
 
 /// One observer.
@@ -124,7 +126,7 @@ impl Observers {
 
     /// A task reports.
     pub fn on_event(&mut self, now: Instant, node: &mut Node, event: Event) {
-        let (Event::Up(id, _) | Event::Room(id) | Event::Lost(id, _)) = &event;
+        let (Event::Up(id, _) | Event::Room(id) | Event::Lost(id, _) | Event::Failed(id, _)) = &event;
         let Some(observer) = self.all.iter_mut().find(|observer| observer.id == *id) else {
             return;
         };
@@ -137,6 +139,7 @@ impl Observers {
                 observer.last_error = None;
                 observer.feed(now, node, &self.events);
             }
+            Event::Failed(_, error) => observer.last_error = Some(error),
             Event::Room(_) => observer.feed(now, node, &self.events),
             Event::Lost(id, error) => {
                 if observer.pieces.take().is_some() {

@@ -25,9 +25,13 @@ pub(super) fn serve(id: u32, config: &DumpConfig, events: &mpsc::Sender<Event>) 
         {
             tracing::error!(file = %config.file.display(), %error, "MRT records are lost");
         }
+        let is_news = !is_broken;
         is_broken = result.is_err();
-        if is_broken {
+        if let Err(error) = result {
             current = None;
+            if is_news && events.blocking_send(Event::Failed(id, format!("records were lost: {error}"))).is_err() {
+                return;
+            }
         }
         if events.blocking_send(Event::Room(id)).is_err() {
             return;
