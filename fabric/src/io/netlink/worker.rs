@@ -75,6 +75,8 @@ pub(super) struct Worker {
     dump_at: Instant,
     /// No dump before this, so that dumps of a large table do not eat the thread.
     dump_not_before: Instant,
+    /// The last operations: nobody follows links or commands any more, so nothing may wait for that.
+    is_ending: bool,
 }
 
 impl Worker {
@@ -110,6 +112,7 @@ impl Worker {
             list_at: None,
             dump_at: Instant::ZERO + DUMP_PERIOD,
             dump_not_before: Instant::ZERO,
+            is_ending: false,
         };
         // Listening began first: whatever changes from here on is heard.
         worker.watch.links = worker.list_links()?;
@@ -299,6 +302,7 @@ impl Worker {
         match ops.len() {
             0 => self.acknowledge(),
             1..=BATCH => self.carry_out(now, &ops),
+            _ if self.is_ending => ops.chunks(BATCH).for_each(|batch| self.carry_out(now, batch)),
             _ => self.carry_out_many(now, &ops),
         }
         if self.fib.take_dump_request() {
@@ -479,6 +483,7 @@ impl Worker {
             return;
         }
         self.fib.hurry();
+        self.is_ending = true;
         if keep {
             while self.work() {}
             self.compat.restore();
