@@ -29,6 +29,9 @@ const FLOWS: &str = "10";
 /// The nodes, and whether weft runs there.
 const NODES: [(&str, bool); 7] =
     [("host", true), ("far", true), ("tor", true), ("torb", false), ("torf", false), ("hb", false), ("hf", false)];
+/// Ends a node's daemon by a signal, and waits until its process and each of its threads is gone: one that still ends counts as running.
+const ENDED: &str = "p=$(pidof weft); kill -TERM $p; \
+    while [ -e /proc/$p ] && ! { grep -q '^State:.Z' /proc/$p/status && [ $(ls /proc/$p/task | wc -l) = 1 ]; }; do :; done";
 /// A route of nobody's, by which a watcher shows that it watches.
 const MARK: &str = "198.51.100.1";
 
@@ -66,7 +69,7 @@ fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
             lab.node("start", node)
         })?;
         undisturbed(lab, outcome, &format!("SIGTERM to the daemon of {node}"), || {
-            lab.shell(node, "kill -TERM $(pidof weft); while weft show version >/dev/null 2>&1; do :; done")?;
+            lab.shell(node, ENDED)?;
             lab.node("start", node)
         })?;
     }
