@@ -20,6 +20,7 @@ pub mod lldp;
 pub mod mrt;
 pub mod netlink;
 pub mod observe;
+pub mod place;
 mod raw;
 pub mod rtr;
 pub mod sockopt;

@@ -228,7 +228,10 @@ impl<'a> Scene<'a> {
                     self.crowd.dial(1)?;
                     dialled = Instant::now();
                 }
-                ensure!(start.elapsed() < self.stage.limit, "the session does not come back");
+                if start.elapsed() > self.stage.limit {
+                    figures.push(("call_s", f64::INFINITY));
+                    return Ok(());
+                }
             }
             figures.push(("call_s", ms(start, Some(Instant::now())) / 1e3));
             self.crowd.offer(1, Arc::clone(stream))?;

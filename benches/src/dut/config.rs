@@ -24,7 +24,7 @@ pub(super) fn bird(manner: Manner, seats: &[Seat]) -> String {
     };
     let mut out = format!(
         "log \"bird.log\" {{ warning, error, fatal }};\nrouter id 10.0.0.1;\nprotocol device {{ }}\n{kernel}\
-         {bfd}template bgp T {{\n  {mode} hold time 180; check link yes;\n  ipv4 {{ import all; export all; next hop self; }};\n}}\n"
+         {bfd}template bgp T {{\n  {mode} hold time 180; check link yes; error wait time 1, 1;\n  ipv4 {{ import all; export all; next hop self; }};\n}}\n"
     );
     for (number, seat) in seats.iter().enumerate() {
         let mute = if seat.is_told { "" } else { " ipv4 { export none; };" };

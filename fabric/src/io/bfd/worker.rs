@@ -8,6 +8,7 @@ use crate::bfd::{Bfd, Endpoint, Input, Kept, Notice, Output, SessionId, Status};
 use crate::fib::Member;
 use crate::io::clock::{self, Clock};
 use crate::io::netlink::Kernel;
+use crate::io::place;
 use crate::io::sockopt::plain;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
@@ -262,6 +263,7 @@ fn is_passing(error: &io::Error) -> bool {
 /// As much before others as the system permits.
 fn schedule() -> Scheduling {
     if raw::become_realtime().is_ok() {
+        place::settle();
         Scheduling::RealTime
     } else if rustix::process::setpriority_process(None, -20).is_ok() {
         Scheduling::Nice

@@ -1,6 +1,7 @@
 //! Many operations at once: while the kernel works on one batch, in the call of a thread that lives as long as they take, this one
 //! prepares the next, follows what came of the one before, and takes in what the daemon wants meanwhile. What cannot wait stops it.
 
+use super::super::super::place;
 use super::super::Command;
 use super::super::request::{Outlet, Parcel};
 use super::super::watch::Note;
@@ -23,6 +24,7 @@ impl Courier {
         let (there, parcels) = sync_channel::<Parcel>(1);
         let (returned, back) = sync_channel(1);
         let carry = move || {
+            place::keep_away();
             for parcel in parcels {
                 let sent = outlet.send(&parcel).is_ok();
                 if returned.send((parcel, sent)).is_err() {
