@@ -338,9 +338,9 @@ pub struct Range {
     pub limit: Option<u32>,
 }
 
-/// One entry of `originate`.
+/// One entry of `originate`: `10.0.0.0/24`, or `{prefix: 10.0.0.0/24, communities: ["65000:1"]}`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct Announce {
     /// What is announced.
     pub prefix: IpNet,

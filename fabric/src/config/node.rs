@@ -282,10 +282,11 @@ impl Config {
                 why: "node address".to_owned(),
             })
             .collect();
+        let mut known: BTreeSet<IpNet> = self.addresses.iter().copied().collect();
         for (index, entry) in self.originate.iter().enumerate() {
-            let path = format!("originate[{index}].prefix");
+            let path = format!("originate[{index}]");
             check_host_bits(entry.prefix, &path, faults);
-            if all.iter().any(|other| other.prefix == entry.prefix) {
+            if !known.insert(entry.prefix) {
                 faults.add(&path, format!("{} is announced already", entry.prefix), "remove it here");
             }
             all.push(Originate {

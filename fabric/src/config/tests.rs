@@ -192,3 +192,15 @@ fn switches_advertise_after_install_and_spines_are_next_hop() {
     );
     assert_eq!(spine.peers[0].next_hop, NextHopRule::SelfOnExport);
 }
+
+#[test]
+fn a_prefix_alone_is_an_entry_of_originate_and_a_hundred_thousand_fit_one_file() {
+    let entry = |number: u32| format!("- {}/32\n", std::net::Ipv4Addr::from_bits(0x0a80_0000 + number));
+    let many: String = (0..100_000).map(entry).collect();
+    let head = "asn: 64600\naddresses: [10.69.0.4/32]\noriginate:\n";
+    let node = node_from(&format!("{head}{many}- {{prefix: 10.0.0.0/9, communities: [\"65000:1\"]}}\n"));
+    // The node's address is the first.
+    assert_eq!(node.originate.len(), 100_002);
+    assert_eq!(node.originate[100_000].prefix.to_string(), "10.129.134.159/32");
+    assert_eq!((node.originate[1].communities.len(), node.originate[100_001].communities.len()), (0, 1));
+}

@@ -2,7 +2,9 @@
 //!
 //! Each has a visitor of its own, so that a wrong value is answered with the list of right ones.
 
-use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+use super::file::Announce;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::net::SocketAddr;
@@ -51,6 +53,27 @@ impl<'de> Deserialize<'de> for RemoteAsn {
                     list.push(asn);
                 }
                 Ok(RemoteAsn::OneOf(list))
+            }
+        }
+        deserializer.deserialize_any(Read)
+    }
+}
+
+impl<'de> Deserialize<'de> for Announce {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Announce;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a prefix, or {prefix: 10.0.0.0/24, communities: [\"65000:1\"]}")
+            }
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Announce, E> {
+                let prefix = value.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(value), &self))?;
+                Ok(Announce { prefix, communities: Vec::new(), large_communities: Vec::new() })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Announce, A::Error> {
+                // The derived one, of the same name.
+                Announce::deserialize(MapAccessDeserializer::new(map))
             }
         }
         deserializer.deserialize_any(Read)

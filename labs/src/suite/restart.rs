@@ -127,11 +127,12 @@ fn in_vain(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
 /// The far router announces as many routes as are asked for, and everybody has them.
 fn announce(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     let routes = std::env::var(ROUTES.0).ok().and_then(|text| text.parse().ok()).unwrap_or(ROUTES.1);
-    let fill = format!(
-        "i=0; while [ $i -lt {routes} ]; do a=$((i / 65536)); b=$((i / 256 % 256)); \
-         echo \"route add 10.$((128 + a)).$b.$((i % 256))/32 dev lo table 119 proto 30\"; i=$((i + 1)); done | ip -batch -"
+    let write = format!(
+        "cp /etc/weft/weft.yaml /run/weft/now.yaml; echo originate: >> /run/weft/now.yaml; i=0; \
+         while [ $i -lt {routes} ]; do a=$((i / 65536)); b=$((i / 256 % 256)); echo \"- 10.$((128 + a)).$b.$((i % 256))/32\"; \
+         i=$((i + 1)); done >> /run/weft/now.yaml; mount --bind /run/weft/now.yaml /etc/weft/weft.yaml; weft reload"
     );
-    lab.shell("far", &fill)?;
+    lab.shell("far", &write)?;
     for (node, _) in NODES.iter().filter(|(node, _)| *node != "far") {
         lab.until(outcome, &format!("{node} has all routes"), || {
             let count = lab.shell(node, "ip -4 route show table main | grep -c '^10\\.1[2-9]' || true")?;
