@@ -17,6 +17,7 @@ mod dump;
 mod health;
 mod kernel;
 mod originated;
+mod routes;
 mod target;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -25,7 +26,7 @@ mod vips;
 pub use answers::{
     AddPathUse, Address, Bgp, BgpPath, BgpRoute, Done, Explanation, Happening, Health, History, Interface, Interfaces,
     LastReload, Neighbor, NeighborHistory, NeighborPolicy, Neighbors, Observer, Observers, PerFamily, Policy, Refusal,
-    Refused, Route, Routes, Rpki, RpkiCache, RuleHits, Told, Version, Via,
+    Refused, Rpki, RpkiCache, RuleHits, Told, Version,
 };
 pub use bfd::{BfdSession, BfdSessions};
 pub(crate) use build::ESTABLISHED;
@@ -34,7 +35,8 @@ pub use drain::{Around as DrainAround, Drain, Drains, alone, objection};
 pub use dump::{TableDump, TablePath, TablePeer, TableRoute};
 pub use kernel::{Kernel, kernel_sentence};
 pub use originated::{Originated, OriginatedRoute, refusal};
-pub use target::{CONFIRM_MAX_S, Door, MAX_LIMIT, parse, query};
+pub use routes::{Route, Routes, Via, Within};
+pub use target::{CONFIRM_MAX_S, Door, MAX_LIMIT, PORT_LIMIT, parse, query};
 pub use vips::{Vip, Vips};
 pub use weft_bgp::speaker::ToldPath;
 
@@ -84,6 +86,15 @@ pub enum Question {
     NeighborHistory(String),
     /// Where packets go.
     Routes(Selection),
+    /// The same of what lies within a prefix.
+    RoutesWithin {
+        /// Which.
+        net: IpNet,
+        /// The last prefix of the page before.
+        after: Option<IpNet>,
+        /// Most routes in the answer, 1..=[`MAX_LIMIT`].
+        limit: usize,
+    },
     /// The paths behind that.
     Bgp(Selection),
     /// Links, their addresses and who was found on them.
@@ -319,7 +330,7 @@ pub enum Body {
     Neighbors(Neighbors),
     /// To [`Question::NeighborHistory`].
     NeighborHistory(NeighborHistory),
-    /// To [`Question::Routes`].
+    /// To [`Question::Routes`] and [`Question::RoutesWithin`].
     Routes(Routes),
     /// To [`Question::Bgp`].
     Bgp(Bgp),

@@ -69,6 +69,8 @@ enum Output {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the daemon in the foreground; it logs to standard error (WEFT_LOG=debug for more)
+    ///
+    /// While it runs, http://localhost:9179 (`api.http`) is a web page that shows the node to whoever is at this machine.
     Daemon {
         /// The configuration
         #[arg(long, value_name = "FILE", default_value = "/etc/weft/weft.yaml")]

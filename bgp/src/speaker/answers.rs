@@ -25,6 +25,8 @@ pub struct NeighborInfo {
     pub remote_asn: Option<Asn>,
     /// Its identifier, while Established.
     pub router_id: Option<RouterId>,
+    /// What it calls itself, while Established (draft-walton-bgp-hostname-capability): its own words.
+    pub hostname: Option<String>,
     /// RFC 4271 §8.2.2 name of the state.
     pub state: String,
     /// Seconds in that state since Established was entered or left.
@@ -196,6 +198,27 @@ impl Speaker {
     pub fn routes(&self, after: Option<IpNet>, limit: usize) -> Vec<RouteInfo> {
         let known = self.table.after(after).filter(|entry| !entry.paths.is_empty());
         known.take(limit).map(|entry| self.route(&entry)).collect()
+    }
+
+    /// Up to `limit` routes within a prefix behind a cursor, in order; without one, the prefix itself comes first if it is there.
+    #[must_use]
+    pub fn routes_within(&self, net: &IpNet, after: Option<IpNet>, limit: usize) -> Vec<RouteInfo> {
+        self.within(net, after).take(limit).map(|entry| self.route(&entry)).collect()
+    }
+
+    /// How many prefixes there are within one, counted up to `most`.
+    #[must_use]
+    pub fn count_within(&self, net: &IpNet, most: usize) -> usize {
+        self.within(net, None).take(most).count()
+    }
+
+    /// What lies within a prefix stands together behind it.
+    fn within(&self, net: &IpNet, after: Option<IpNet>) -> impl Iterator<Item = Entry<'_>> {
+        let net = *net;
+        let after = after.filter(|after| net.contains(after));
+        let own = if after.is_none() { self.table.get(&net) } else { None };
+        let behind = self.table.after(Some(after.unwrap_or(net))).take_while(move |entry| net.contains(&entry.prefix));
+        own.into_iter().chain(behind).filter(|entry| !entry.paths.is_empty())
     }
 
     /// The paths of up to `limit` prefixes behind a cursor, in order of family and prefix, the best of each first, then those used with
@@ -390,6 +413,7 @@ fn neighbor(member: &Member, now: Instant) -> NeighborInfo {
         address: member.peer.remote_address(),
         remote_asn: session.map(|session| session.remote_asn),
         router_id: session.map(|session| session.router_id),
+        hostname: session.and_then(|session| session.hostname.clone()),
         state: status.state,
         since_s: now.since(status.since).as_secs(),
         agreed: session.map(|session| session.agreed()).unwrap_or_default(),

@@ -1,5 +1,6 @@
 //! The shapes of the answers: plain data, the same for the JSON and for the tables.
 
+use super::routes::{Route, Via};
 use crate::health::Check;
 use crate::lldp::Heard;
 use crate::node::Happened;
@@ -94,6 +95,9 @@ pub struct Neighbor {
     pub expected_asn: String,
     /// Its identifier, while Established.
     pub router_id: Option<Ipv4Addr>,
+    /// What it calls itself, while Established: its own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
     /// RFC 4271 §8.2.2 name of the state.
     pub state: String,
     /// Seconds since the session came up or was lost, or since the start.
@@ -183,49 +187,6 @@ impl NeighborHistory {
     pub fn ago_s(&self, at: Instant) -> u64 {
         self.now.since(at).as_secs()
     }
-}
-
-/// A page of routes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Routes {
-    /// In order of family and prefix.
-    pub routes: Vec<Route>,
-    /// Ask for what comes `after` this; absent on the last page.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<IpNet>,
-}
-
-/// Where packets for a prefix go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Route {
-    /// The prefix.
-    pub prefix: IpNet,
-    /// `bgp`, `local` (originated here), `aggregate` (likewise, with a discard route), or `none`: no path can be used.
-    pub kind: String,
-    /// The kernel acknowledged these next hops.
-    pub installed: bool,
-    /// `installed`, `waiting`, `refused`, or `none`: nothing is wanted there.
-    pub kernel: String,
-    /// The next hops; none for a local route.
-    pub via: Vec<Via>,
-    /// Whose paths are used, the best first.
-    pub from: Vec<String>,
-    /// Seconds since the newest of these paths came.
-    pub age_s: u64,
-    /// A guard keeps it from being used: what stands behind it, and what it needs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held_back: Option<String>,
-}
-
-/// One next hop.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Via {
-    /// The interface.
-    pub interface: String,
-    /// The neighbour on it.
-    pub gateway: IpAddr,
-    /// Relative weight.
-    pub weight: u8,
 }
 
 /// The table of paths, a page of it.

@@ -3,9 +3,10 @@
 
 use super::answers::{
     AddPathUse, Address, Bgp, BgpPath, BgpRoute, Explanation, Happening, History, Interface, Interfaces, LastReload,
-    Neighbor, NeighborHistory, NeighborPolicy, Neighbors, Observers, PerFamily, Policy, Refusal, Refused, Route,
-    Routes, Rpki, RpkiCache, RuleHits, Told, Version, Via,
+    Neighbor, NeighborHistory, NeighborPolicy, Neighbors, Observers, PerFamily, Policy, Refusal, Refused, Rpki,
+    RpkiCache, RuleHits, Told, Version,
 };
+use super::routes::{Route, Routes, Via, Within};
 use super::{Answer, Body, Question, Selection, Surroundings, Target, bfd, dump};
 use crate::bfd::Event as BfdEvent;
 use crate::lines;
@@ -23,6 +24,9 @@ use weft_bgp::types::{Family, Hop, IfIndex, IpNet, PeerId};
 /// The name of the state in which a session carries routes (RFC 4271 §8.2.2).
 pub(crate) const ESTABLISHED: &str = "Established";
 
+/// Prefixes within another one that are counted: some milliseconds of the daemon's loop.
+const WITHIN_MAX: usize = 10_000;
+
 /// Answers a question.
 #[must_use]
 pub fn answer(node: &Node, now: Instant, around: &Surroundings, question: &Question) -> Answer {
@@ -31,6 +35,7 @@ pub fn answer(node: &Node, now: Instant, around: &Surroundings, question: &Quest
         Question::Neighbors => Body::Neighbors(neighbors(node, now)),
         Question::NeighborHistory(name) => neighbor_history(node, now, name),
         Question::Routes(selection) => Body::Routes(routes(node, now, selection)),
+        Question::RoutesWithin { net, after, limit } => Body::Routes(routes_within(node, now, (*net, *after), *limit)),
         Question::Bgp(selection) => Body::Bgp(bgp(node, now, selection)),
         Question::Interfaces => Body::Interfaces(interfaces(node, now)),
         Question::Explain(target) => Body::Explain(Box::new(explain(node, now, *target))),
@@ -138,6 +143,7 @@ fn neighbor(node: &Node, info: NeighborInfo) -> Neighbor {
         remote_asn: info.remote_asn.map(|asn| asn.0),
         expected_asn: config.map_or_else(String::new, |config| expected(&config.remote_asn)),
         router_id: info.router_id,
+        hostname: info.hostname,
         state: info.state,
         since_s: info.since_s,
         hold_time_s: info.hold_time_s,
@@ -201,7 +207,22 @@ fn select(node: &Node, selection: &Selection) -> (Vec<RouteInfo>, Option<IpNet>)
 
 fn routes(node: &Node, now: Instant, selection: &Selection) -> Routes {
     let (page, next) = select(node, selection);
-    Routes { routes: page.iter().map(|info| route(node, now, info)).collect(), next }
+    let prefixes = node.speaker().summary().prefixes;
+    Routes { prefixes, within: None, routes: page.iter().map(|info| route(node, now, info)).collect(), next }
+}
+
+fn routes_within(node: &Node, now: Instant, (net, after): (IpNet, Option<IpNet>), limit: usize) -> Routes {
+    let speaker = node.speaker();
+    let page = speaker.routes_within(&net, after, limit);
+    // One more than are counted says that there are more.
+    let found = speaker.count_within(&net, WITHIN_MAX + 1);
+    let count = u64::try_from(found.min(WITHIN_MAX)).unwrap_or(u64::MAX);
+    Routes {
+        prefixes: speaker.summary().prefixes,
+        within: Some(Within { prefix: net, prefixes: count, more: found > WITHIN_MAX }),
+        routes: page.iter().map(|info| route(node, now, info)).collect(),
+        next: page.last().filter(|_| page.len() == limit).map(|route| route.prefix),
+    }
 }
 
 fn route(node: &Node, now: Instant, info: &RouteInfo) -> Route {

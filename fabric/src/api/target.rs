@@ -10,6 +10,8 @@ use weft_bgp::types::IpNet;
 
 /// Routes in an answer that asks for no number.
 const DEFAULT_LIMIT: usize = 1_000;
+/// Most routes in one answer on the port, which everybody on this machine may ask.
+pub const PORT_LIMIT: usize = 200;
 /// Most routes in one answer: while the daemon's loop gathers them, it sends no keepalive.
 pub const MAX_LIMIT: usize = 2_000;
 /// Longest time within which a reload may be confirmed: whoever is away longer has forgotten it.
@@ -24,8 +26,50 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b':').remove(b'/'
 pub enum Door {
     /// The unix socket: everything.
     Local,
-    /// The metrics port: `/metrics` and `/healthz`, for readers only.
+    /// The port, from this machine: what the web page reads, `/metrics` and `/healthz`. For readers only.
+    Web,
+    /// The port otherwise: `/metrics` and `/healthz` alone, for readers only.
     Metrics,
+}
+
+/// What is answered on the port whoever asks.
+const ALWAYS: [&str; 2] = ["/metrics", "/healthz"];
+/// What the web page reads. Each is a question, whose answer is bounded.
+const PAGE: [&str; 8] = [
+    "/v1/version",
+    "/v1/neighbors",
+    "/v1/interfaces",
+    "/v1/routes",
+    "/v1/explain",
+    "/v1/health",
+    "/v1/history",
+    "/v1/watch/events",
+];
+
+impl Door {
+    fn knows(self, path: &str) -> bool {
+        match self {
+            Self::Local => path.starts_with("/v1/"),
+            Self::Web => ALWAYS.contains(&path) || PAGE.contains(&path),
+            Self::Metrics => ALWAYS.contains(&path),
+        }
+    }
+
+    /// HEAD is GET without the answer's body (RFC 9110 §9.3.2). Whatever else is asked for on the port, nobody carries it out.
+    fn method(self, method: &str) -> Option<&str> {
+        match (self, method) {
+            (Self::Local, _) => Some(method),
+            (Self::Web | Self::Metrics, "GET" | "HEAD") => Some("GET"),
+            (Self::Web | Self::Metrics, _) => None,
+        }
+    }
+
+    const fn limit(self) -> usize {
+        match self {
+            Self::Local => MAX_LIMIT,
+            Self::Web | Self::Metrics => PORT_LIMIT,
+        }
+    }
 }
 
 /// A value for a query.
@@ -41,13 +85,11 @@ pub fn query(value: &str) -> String {
 pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal> {
     let (path, text) = target.split_once('?').unwrap_or((target, ""));
     let commands = ["/v1/reload", "/v1/reload/confirm", "/v1/stop", "/v1/upgrade", "/v1/clear", "/v1/vips/set"];
-    let known = match door {
-        Door::Local => path.starts_with("/v1/"),
-        Door::Metrics => ["/metrics", "/healthz"].contains(&path),
-    };
-    if !known {
+    if !door.knows(path) {
         return Err(unknown_path(door, path));
     }
+    let refused = |right: &str| Refusal::new(405, format!("{method} {path} is not possible"), format!("use {right}"));
+    let method = door.method(method).ok_or_else(|| refused("GET"))?;
     let changes_routes = path == "/v1/routes" && ["POST", "DELETE"].contains(&method);
     let drains = path == "/v1/drain" && method == "POST";
     let wanted = match path {
@@ -62,8 +104,8 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
         "/v1/neighbors/history" => Request::Show(Question::NeighborHistory(query.needed("peer")?)),
         "/v1/routes" if method == "POST" => Request::Do(originated::add(&mut query)?),
         "/v1/routes" if method == "DELETE" => Request::Do(originated::remove(&mut query)?),
-        "/v1/routes" => Request::Show(Question::Routes(selection(&mut query)?)),
-        "/v1/bgp" => Request::Show(Question::Bgp(selection(&mut query)?)),
+        "/v1/routes" => Request::Show(routes(&mut query, door.limit())?),
+        "/v1/bgp" => Request::Show(Question::Bgp(selection(&mut query, MAX_LIMIT)?)),
         "/v1/bgp/lines" => Request::Show(lines(&mut query)?),
         "/v1/watch/routes" => Request::Watch(Watch::Routes(within(&query.needed("within")?)?)),
         "/v1/watch/events" => Request::Watch(Watch::Events(kinds(query.take("kinds"))?)),
@@ -75,7 +117,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
         "/v1/vips" => Request::Show(Question::Vips),
         "/v1/vips/set" => Request::Do(set_vip(&mut query)?),
         "/v1/observers" => Request::Show(Question::Observers),
-        "/v1/dump" => Request::Show(Question::Dump(selection(&mut query)?)),
+        "/v1/dump" => Request::Show(Question::Dump(selection(&mut query, MAX_LIMIT)?)),
         "/v1/fib" => Request::Show(Question::Fib { diff: flag(&mut query, "diff")? }),
         "/v1/interfaces" => Request::Show(Question::Interfaces),
         "/v1/explain" => Request::Show(Question::Explain(target_of(&query.needed("target")?)?)),
@@ -92,7 +134,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
         _ => return Err(unknown_path(door, path)),
     };
     if method != wanted {
-        return Err(Refusal::new(405, format!("{method} {path} is not possible"), format!("use {wanted}")));
+        return Err(refused(wanted));
     }
     query.end(path)?;
     Ok(request)
@@ -103,34 +145,47 @@ fn unknown_path(door: Door, path: &str) -> Refusal {
         Door::Local => {
             "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, bgp/lines, watch/routes, watch/events, dump, observers, rpki, fib, vips, drain, originated, interfaces, explain, history, policy, health, plan, metrics; POST /v1/ reload, reload/confirm, stop, upgrade, clear, vips/set, drain, routes; DELETE /v1/routes"
         }
+        Door::Web => {
+            "GET /, /metrics, /healthz, /v1/ version, neighbors, interfaces, routes, explain, health, history, watch/events; everything else is answered on the unix socket only"
+        }
         Door::Metrics => "GET /metrics or /healthz; everything else is answered on the unix socket only",
     };
     Refusal::new(404, format!("there is no {path}"), remedy)
 }
 
-fn selection(query: &mut Query) -> Result<Selection, Refusal> {
+fn routes(query: &mut Query, most: usize) -> Result<Question, Refusal> {
+    let Some(text) = query.take("within") else {
+        return Ok(Question::Routes(selection(query, most)?));
+    };
+    let wrong = || Refusal::new(400, format!("within=`{text}` is no prefix"), "write within=10.69.0.0/16");
+    let net: IpNet = text.parse().map_err(|_| wrong())?;
+    let (after, limit) = page(query, most)?;
+    Ok(Question::RoutesWithin { net: net.trunc(), after, limit })
+}
+
+fn selection(query: &mut Query, most: usize) -> Result<Selection, Refusal> {
     if let Some(prefix) = query.take("prefix") {
         return Ok(Selection::One(target_of(&prefix)?));
     }
-    let (after, limit) = page(query)?;
+    let (after, limit) = page(query, most)?;
     Ok(Selection::Page { after, limit })
 }
 
 fn lines(query: &mut Query) -> Result<Question, Refusal> {
-    let (after, limit) = page(query)?;
+    let (after, limit) = page(query, MAX_LIMIT)?;
     Ok(Question::Lines { after, limit })
 }
 
-fn page(query: &mut Query) -> Result<(Option<IpNet>, usize), Refusal> {
+fn page(query: &mut Query, most: usize) -> Result<(Option<IpNet>, usize), Refusal> {
     let after = match query.take("after") {
         Some(text) => Some(text.parse().map_err(|_| no_prefix("after", &text))?),
         None => None,
     };
     let limit = match query.take("limit") {
-        Some(text) => text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
-            Refusal::new(400, format!("limit={text} is not possible"), format!("write a number of 1..={MAX_LIMIT}"))
+        Some(text) => text.parse().ok().filter(|limit| (1..=most).contains(limit)).ok_or_else(|| {
+            Refusal::new(400, format!("limit={text} is not possible"), format!("write a number of 1..={most}"))
         })?,
-        None => DEFAULT_LIMIT,
+        None => DEFAULT_LIMIT.min(most),
     };
     Ok((after, limit))
 }
@@ -248,65 +303,86 @@ mod tests {
     use super::*;
     use std::fmt::Write as _;
 
+    const CASES: [(Door, &str, &str); 72] = [
+        (Door::Local, "GET", "/v1/version"),
+        (Door::Local, "GET", "/v1/neighbors"),
+        (Door::Local, "GET", "/v1/routes"),
+        (Door::Local, "GET", "/v1/routes?limit=5&after=10.0.0.0/8"),
+        (Door::Local, "GET", "/v1/routes?prefix=10.0.0.1"),
+        (Door::Local, "GET", "/v1/routes?prefix=10.0.0.1/8"),
+        (Door::Local, "GET", "/v1/bgp?prefix=fd00%3A%3A%2F64"),
+        (Door::Local, "GET", "/v1/explain?target=fd00::1"),
+        (Door::Local, "GET", "/v1/health"),
+        (Door::Local, "GET", "/v1/fib"),
+        (Door::Local, "GET", "/v1/fib?diff=true"),
+        (Door::Local, "GET", "/v1/metrics"),
+        (Door::Local, "POST", "/v1/clear?peer=spine%201&hard=true"),
+        (Door::Local, "POST", "/v1/clear?peer=tor1"),
+        (Door::Local, "GET", "/v1/watch/routes?within=10.69.0.1/16,fd00:69::/48"),
+        (Door::Local, "GET", "/v1/watch/events"),
+        (Door::Local, "GET", "/v1/watch/events?kinds=peers,routes"),
+        (Door::Local, "POST", "/v1/stop"),
+        (Door::Local, "POST", "/v1/drain?interface=eth1&state=soft&force=true"),
+        (Door::Local, "POST", "/v1/reload"),
+        (Door::Local, "POST", "/v1/reload?allow_reset=true&confirm_within_s=60"),
+        (Door::Local, "POST", "/v1/reload/confirm"),
+        (Door::Local, "GET", "/v1/plan"),
+        (Door::Local, "GET", "/v1/routes?within=10.69.0.1/16&after=10.69.0.0/26&limit=5"),
+        (Door::Metrics, "GET", "/metrics"),
+        (Door::Metrics, "GET", "/healthz"),
+        (Door::Metrics, "HEAD", "/healthz"),
+        (Door::Web, "GET", "/metrics"),
+        (Door::Web, "GET", "/v1/routes"),
+        (Door::Web, "HEAD", "/v1/routes?prefix=10.69.0.4"),
+        (Door::Web, "GET", "/v1/routes?within=10.69.0.0/16&limit=200"),
+        (Door::Web, "GET", "/v1/explain?target=10.69.0.4"),
+        (Door::Web, "GET", "/v1/watch/events?kinds=peers"),
+        // refused
+        (Door::Local, "GET", "/v1/stop"),
+        (Door::Local, "GET", "/v1/watch/routes"),
+        (Door::Local, "GET", "/v1/watch/routes?within=10.69.0.0"),
+        (Door::Metrics, "GET", "/v1/watch/routes?within=10.69.0.0/16"),
+        (Door::Local, "GET", "/v1/watch/events?kinds=peers,x"),
+        (Door::Metrics, "GET", "/v1/watch/events"),
+        (Door::Local, "POST", "/v1/routes"),
+        (Door::Local, "POST", "/v1/reload?confirm_within_s=0"),
+        (Door::Metrics, "GET", "/v1/plan"),
+        (Door::Local, "POST", "/v1/drain?state=asleep"),
+        (Door::Local, "POST", "/v1/drain?interface=eth1&vip=web&state=soft"),
+        (Door::Local, "GET", "/v1/routes?limit=0"),
+        (Door::Local, "GET", "/v1/routes?limit=2001"),
+        (Door::Local, "GET", "/v1/routes?limit=-1"),
+        (Door::Local, "GET", "/v1/routes?after=x"),
+        (Door::Local, "GET", "/v1/routes?prefix=10.0.0.0/33"),
+        (Door::Local, "GET", "/v1/routes?prefix=10.0.0.0/8&limit=4"),
+        (Door::Local, "GET", "/v1/routes?prefix=1.1.1.1&prefix=1.1.1.2"),
+        (Door::Local, "GET", "/v1/explain"),
+        (Door::Local, "GET", "/v1/explain?target=%FF"),
+        (Door::Local, "POST", "/v1/clear?hard=true"),
+        (Door::Local, "POST", "/v1/clear?peer=a&hard=yes"),
+        (Door::Local, "GET", "/v1/"),
+        (Door::Local, "GET", "/metrics"),
+        (Door::Metrics, "GET", "/v1/neighbors"),
+        (Door::Metrics, "POST", "/v1/stop"),
+        (Door::Metrics, "GET", "/"),
+        (Door::Local, "GET", "/v1/routes?within=10.69.0.0"),
+        (Door::Local, "GET", "/v1/routes?within=10.69.0.0/16&prefix=10.69.0.4"),
+        (Door::Local, "HEAD", "/v1/routes"),
+        (Door::Web, "GET", "/v1/routes?limit=201"),
+        (Door::Web, "GET", "/v1/routes?within=10.69.0.0/16&limit=201"),
+        (Door::Web, "POST", "/v1/routes?prefix=10.0.0.0/8&owner=x"),
+        (Door::Web, "DELETE", "/v1/routes?owner=x"),
+        (Door::Web, "POST", "/metrics"),
+        (Door::Web, "POST", "/v1/stop"),
+        (Door::Web, "GET", "/v1/bgp"),
+        (Door::Web, "GET", "/v1/dump"),
+        (Door::Web, "GET", "/v1/watch/routes?within=10.69.0.0/16"),
+    ];
+
     #[test]
     fn requests_are_read_strictly() {
-        let cases = [
-            (Door::Local, "GET", "/v1/version"),
-            (Door::Local, "GET", "/v1/neighbors"),
-            (Door::Local, "GET", "/v1/routes"),
-            (Door::Local, "GET", "/v1/routes?limit=5&after=10.0.0.0/8"),
-            (Door::Local, "GET", "/v1/routes?prefix=10.0.0.1"),
-            (Door::Local, "GET", "/v1/routes?prefix=10.0.0.1/8"),
-            (Door::Local, "GET", "/v1/bgp?prefix=fd00%3A%3A%2F64"),
-            (Door::Local, "GET", "/v1/explain?target=fd00::1"),
-            (Door::Local, "GET", "/v1/health"),
-            (Door::Local, "GET", "/v1/fib"),
-            (Door::Local, "GET", "/v1/fib?diff=true"),
-            (Door::Local, "GET", "/v1/metrics"),
-            (Door::Local, "POST", "/v1/clear?peer=spine%201&hard=true"),
-            (Door::Local, "POST", "/v1/clear?peer=tor1"),
-            (Door::Local, "GET", "/v1/watch/routes?within=10.69.0.1/16,fd00:69::/48"),
-            (Door::Local, "GET", "/v1/watch/events"),
-            (Door::Local, "GET", "/v1/watch/events?kinds=peers,routes"),
-            (Door::Local, "POST", "/v1/stop"),
-            (Door::Local, "POST", "/v1/drain?interface=eth1&state=soft&force=true"),
-            (Door::Local, "POST", "/v1/reload"),
-            (Door::Local, "POST", "/v1/reload?allow_reset=true&confirm_within_s=60"),
-            (Door::Local, "POST", "/v1/reload/confirm"),
-            (Door::Local, "GET", "/v1/plan"),
-            (Door::Metrics, "GET", "/metrics"),
-            (Door::Metrics, "GET", "/healthz"),
-            // refused
-            (Door::Local, "GET", "/v1/stop"),
-            (Door::Local, "GET", "/v1/watch/routes"),
-            (Door::Local, "GET", "/v1/watch/routes?within=10.69.0.0"),
-            (Door::Metrics, "GET", "/v1/watch/routes?within=10.69.0.0/16"),
-            (Door::Local, "GET", "/v1/watch/events?kinds=peers,x"),
-            (Door::Metrics, "GET", "/v1/watch/events"),
-            (Door::Local, "POST", "/v1/routes"),
-            (Door::Local, "POST", "/v1/reload?confirm_within_s=0"),
-            (Door::Metrics, "GET", "/v1/plan"),
-            (Door::Local, "POST", "/v1/drain?state=asleep"),
-            (Door::Local, "POST", "/v1/drain?interface=eth1&vip=web&state=soft"),
-            (Door::Local, "GET", "/v1/routes?limit=0"),
-            (Door::Local, "GET", "/v1/routes?limit=2001"),
-            (Door::Local, "GET", "/v1/routes?limit=-1"),
-            (Door::Local, "GET", "/v1/routes?after=x"),
-            (Door::Local, "GET", "/v1/routes?prefix=10.0.0.0/33"),
-            (Door::Local, "GET", "/v1/routes?prefix=10.0.0.0/8&limit=4"),
-            (Door::Local, "GET", "/v1/routes?prefix=1.1.1.1&prefix=1.1.1.2"),
-            (Door::Local, "GET", "/v1/explain"),
-            (Door::Local, "GET", "/v1/explain?target=%FF"),
-            (Door::Local, "POST", "/v1/clear?hard=true"),
-            (Door::Local, "POST", "/v1/clear?peer=a&hard=yes"),
-            (Door::Local, "GET", "/v1/"),
-            (Door::Local, "GET", "/metrics"),
-            (Door::Metrics, "GET", "/v1/neighbors"),
-            (Door::Metrics, "POST", "/v1/stop"),
-            (Door::Metrics, "GET", "/"),
-        ];
         let mut all = String::new();
-        for (door, method, target) in cases {
+        for (door, method, target) in CASES {
             match parse(door, method, target) {
                 Ok(request) => writeln!(all, "{door:?} {method} {target}\n  {request:?}").unwrap(),
                 Err(refusal) => writeln!(
@@ -320,6 +396,33 @@ mod tests {
             }
         }
         insta::assert_snapshot!("requests", all);
+    }
+
+    #[test]
+    fn the_port_is_for_readers_whatever_is_asked() {
+        let paths = "version neighbors neighbors/history bfd routes bgp bgp/lines watch/routes watch/events dump observers rpki fib \
+            vips drain originated interfaces explain history policy health plan metrics reload reload/confirm stop upgrade clear \
+            vips/set";
+        // Every parameter that a command may have: what is refused is refused for its method or path, not for a missing word.
+        let queries =
+            ["", "peer=a", "name=a&state=up", "state=soft", "prefix=10.0.0.0/8&owner=x&lease_s=10", "owner=x"];
+        let (mut questions, mut commands) = (0, 0);
+        for path in paths.split_whitespace().map(|path| format!("/v1/{path}")).chain(["/".into(), "/metrics".into()]) {
+            for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "get"] {
+                for query in queries {
+                    let target = format!("{path}?{query}");
+                    commands += usize::from(matches!(parse(Door::Local, method, &target), Ok(Request::Do(_))));
+                    for door in [Door::Web, Door::Metrics] {
+                        match parse(door, method, &target) {
+                            Ok(Request::Show(_) | Request::Watch(Watch::Events(_))) => questions += 1,
+                            Ok(other) => panic!("{door:?} {method} {target}: {other:?}"),
+                            Err(refusal) => assert!([400, 404, 405].contains(&refusal.status), "{refusal:?}"),
+                        }
+                    }
+                }
+            }
+        }
+        assert!(questions > 10 && commands > 7, "{questions} questions, {commands} commands");
     }
 
     #[test]

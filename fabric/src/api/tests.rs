@@ -372,7 +372,7 @@ fn table_of(question: &Question, answer: &Answer) -> String {
             show::neighbors::table_of(node, &body) + &details.collect::<String>()
         }
         Question::NeighborHistory(_) => show::trail::tables_of(&read(value)),
-        Question::Routes(_) => show::routes::page(&read(value), true),
+        Question::Routes(_) | Question::RoutesWithin { .. } => show::routes::page(&read(value), true),
         Question::Bgp(_) => {
             let body = read(value);
             show::bgp::head(node, &body) + &show::bgp::page(&body, true)
@@ -430,6 +430,26 @@ fn pages_cover_the_table_once() {
     }
     assert_eq!(joined, whole.routes);
     assert!(joined.len() >= 4, "{joined:?}");
+}
+
+#[test]
+fn routes_within_a_prefix_come_in_pages_with_how_many_there_are() {
+    let plant = converged();
+    let within = |net: &str, after, limit| {
+        let question = Question::RoutesWithin { net: net.parse().unwrap(), after, limit };
+        let Body::Routes(routes) = plant.ask(HOST_AT, &question).body else { panic!("no routes") };
+        routes
+    };
+    let Body::Routes(whole) = plant.ask(HOST_AT, &Question::Routes(all_pages())).body else { panic!("no routes") };
+    let all = within("0.0.0.0/0", None, 100);
+    assert_eq!((&all.routes, all.prefixes), (&whole.routes, u64::try_from(whole.routes.len()).unwrap()));
+    assert_eq!((whole.prefixes, whole.within, all.next), (all.prefixes, None, None));
+    let first = within("10.69.0.0/16", None, 1);
+    let count = whole.routes.iter().filter(|route| first.within.unwrap().prefix.contains(&route.prefix)).count();
+    assert_eq!(first.within.map(|within| (within.prefixes, within.more)), Some((u64::try_from(count).unwrap(), false)));
+    assert!(count > 1 && count < whole.routes.len(), "{count}");
+    let second = within("10.69.0.0/16", first.next, 1);
+    assert_ne!((second.routes.len(), &second.routes), (0, &first.routes));
 }
 
 /// What a listing of a million lines says is what the typed answer says, in whatever pages it comes.

@@ -358,8 +358,10 @@ pub struct Announce {
 pub struct Api {
     /// Unix socket; default `/run/weft/weft.sock`.
     pub socket: Option<PathBuf>,
-    /// Metrics and health; default `127.0.0.1:9179`, `false` for none.
+    /// Metrics, health and the web page; default `127.0.0.1:9179`, `false` for none.
     pub http: Option<Listen>,
+    /// The web page, and what it reads: for whoever is at this machine; default true.
+    pub web: Option<bool>,
 }
 
 /// Section `timers`.

@@ -77,13 +77,16 @@ pub struct NodeConfig {
 pub struct ApiConfig {
     /// Unix socket.
     pub socket: PathBuf,
-    /// Metrics and health; `None` = nowhere.
+    /// Metrics, health and the web page; `None` = nowhere.
     pub http: Option<SocketAddr>,
+    /// The web page too, for whoever is at this machine.
+    pub web: bool,
 }
 
 impl Default for ApiConfig {
     fn default() -> Self {
-        Self { socket: PathBuf::from("/run/weft/weft.sock"), http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9179))) }
+        let http = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9179)));
+        Self { socket: PathBuf::from("/run/weft/weft.sock"), http, web: true }
     }
 }
 
@@ -315,6 +318,7 @@ impl Config {
         ApiConfig {
             socket: self.api.socket.clone().unwrap_or(default.socket),
             http: self.api.http.map_or(default.http, |listen| listen.0),
+            web: self.api.web.unwrap_or(default.web),
         }
     }
 }

@@ -1,10 +1,11 @@
-//! Carries the local API: HTTP/1.1 on a unix socket, and metrics and health on a TCP port. A request becomes an [`Ask`] for the
+//! Carries the local API: HTTP/1.1 on a unix socket, and metrics, health and the web page (`http::web`) on a TCP port. A request becomes an [`Ask`] for the
 //! daemon's loop; everything that a client can make large or slow has a bound here, so that the loop never waits for one.
 //! A watch of routes asks the loop again and again (`http::watch`).
 
 mod events;
 mod follower;
 mod watch;
+mod web;
 
 pub use events::{EVENTS_MAX, Events, FOLLOWERS_MAX, ROUTES_MAX};
 pub use watch::{CHANGES_MAX, Changed, WATCHERS_MAX};
@@ -33,6 +34,7 @@ use tokio::sync::watch::{Receiver as Watched, Sender as Watching};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 use watch::Watcher;
+use web::Ends;
 use weft_bgp::time::Duration;
 
 /// Connections at a time, for each of the two listeners. More are answered with 503 at once.
@@ -116,8 +118,9 @@ pub fn serve(config: &ApiConfig, asks: mpsc::Sender<Ask>) -> io::Result<Server> 
     let (open, closing) = tokio::sync::watch::channel(());
     let changes = broadcast::Sender::new(CHANGES_MAX);
     let events = Events::default();
-    let [watchers, followers] = [WATCHERS_MAX, FOLLOWERS_MAX].map(|places| Arc::new(Semaphore::new(places)));
-    let hall = Hall { asks, changes: changes.clone(), events: events.clone(), watchers, followers, closing };
+    let [watchers, followers, visitors] =
+        [WATCHERS_MAX, FOLLOWERS_MAX, FOLLOWERS_MAX].map(|places| Arc::new(Semaphore::new(places)));
+    let hall = Hall { asks, changes: changes.clone(), events: events.clone(), watchers, followers, visitors, closing };
     let listeners = JoinSet::new();
     let mut server =
         Server { socket: config.socket.clone(), file, metrics: None, changes, events, listeners, open: Some(open) };
@@ -125,7 +128,7 @@ pub fn serve(config: &ApiConfig, asks: mpsc::Sender<Ask>) -> io::Result<Server> 
         let at_port = |error| context(&format!("metrics port {address} (`api.http`)"), &error);
         let listener = super::sockopt::listen(address, None).map_err(at_port)?;
         server.metrics = Some(listener.local_addr().map_err(at_port)?);
-        server.listeners.spawn(accept_metrics(listener, hall.clone()));
+        server.listeners.spawn(accept_port(listener, config.web, hall.clone()));
     }
     server.listeners.spawn(accept_local(local, hall));
     Ok(server)
@@ -181,7 +184,7 @@ fn is_answered(path: &Path) -> io::Result<bool> {
 
 async fn accept_local(listener: UnixListener, hall: Hall) {
     let mut closing = hall.closing.clone();
-    let mut room = Room::new(Door::Local, hall);
+    let mut room = Room::new(hall);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -190,7 +193,7 @@ async fn accept_local(listener: UnixListener, hall: Hall) {
         match accepted {
             Ok((stream, _)) => {
                 // A client that is too many and does not read even this is simply closed.
-                let refused = room.enter(stream).map(|stream| stream.try_write(&too_many()));
+                let refused = room.enter(stream, Way::Socket).map(|stream| stream.try_write(&too_many()));
                 drop(refused);
             }
             Err(error) => pause(&error).await,
@@ -200,18 +203,21 @@ async fn accept_local(listener: UnixListener, hall: Hall) {
     room.empty().await;
 }
 
-async fn accept_metrics(listener: TcpListener, hall: Hall) {
+async fn accept_port(listener: TcpListener, has_page: bool, hall: Hall) {
     let mut closing = hall.closing.clone();
-    let mut room = Room::new(Door::Metrics, hall);
+    let mut room = Room::new(hall);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = closing.changed() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
+                // A connection that is gone already has no address any more.
+                let Ok(to) = stream.local_addr() else { continue };
+                let way = Way::Port(has_page.then(|| Ends::new(from, to)));
                 // A client that is too many and does not read even this is simply closed.
-                let refused = room.enter(stream).map(|stream| stream.try_write(&too_many()));
+                let refused = room.enter(stream, way).map(|stream| stream.try_write(&too_many()));
                 drop(refused);
             }
             Err(error) => pause(&error).await,
@@ -247,8 +253,29 @@ struct Hall {
     events: Events,
     watchers: Arc<Semaphore>,
     followers: Arc<Semaphore>,
+    /// Who follows events on the port: browsers take no place away from `weft monitor`.
+    visitors: Arc<Semaphore>,
     /// Changes when the listeners are to end.
     closing: Watched<()>,
+}
+
+/// How a connection came.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// Over the unix socket.
+    Socket,
+    /// Over TCP: from where to where, where there is a web page.
+    Port(Option<Ends>),
+}
+
+impl Way {
+    const fn door(self) -> Door {
+        match self {
+            Self::Socket => Door::Local,
+            Self::Port(Some(_)) => Door::Web,
+            Self::Port(None) => Door::Metrics,
+        }
+    }
 }
 
 /// What a connection is for.
@@ -264,28 +291,27 @@ enum Life {
 
 /// The connections of one listener; they end with it.
 struct Room {
-    door: Door,
     hall: Hall,
     places: Arc<Semaphore>,
     tasks: JoinSet<()>,
 }
 
 impl Room {
-    fn new(door: Door, hall: Hall) -> Self {
-        Self { door, hall, places: Arc::new(Semaphore::new(MAX_CONNECTIONS)), tasks: JoinSet::new() }
+    fn new(hall: Hall) -> Self {
+        Self { hall, places: Arc::new(Semaphore::new(MAX_CONNECTIONS)), tasks: JoinSet::new() }
     }
 
     /// Serves a connection, or hands it back when there is no place for it.
-    fn enter<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&mut self, stream: S) -> Option<S> {
+    fn enter<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&mut self, stream: S, way: Way) -> Option<S> {
         while self.tasks.try_join_next().is_some() {}
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return Some(stream);
         };
-        let (door, hall) = (self.door, self.hall.clone());
+        let hall = self.hall.clone();
         self.tasks.spawn(async move {
             let (life, lives) = tokio::sync::watch::channel(Life::Answer);
             let life = Arc::new(life);
-            let service = service_fn(move |request| respond(door, hall.clone(), life.clone(), request));
+            let service = service_fn(move |request| respond(way, hall.clone(), life.clone(), request));
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
             // One request for each connection: its whole life has one bound.
@@ -321,34 +347,47 @@ async fn bounded(connection: impl Future, mut life: Watched<Life>) {
 type Said = Response<Either<Full<Bytes>, Lines>>;
 
 async fn respond(
-    door: Door,
+    way: Way,
     hall: Hall,
     life: Arc<Watching<Life>>,
     request: Request<Incoming>,
 ) -> Result<Said, Infallible> {
+    let Way::Port(ends) = way else {
+        return Ok(answered(Door::Local, &hall, life, request).await);
+    };
+    let said = match ends.map_or(Ok(None), |ends| web::serve(ends, &request)) {
+        Ok(Some(file)) => file.map(Either::Left),
+        Ok(None) => answered(way.door(), &hall, life, request).await,
+        Err(refusal) => refused(&refusal).map(Either::Left),
+    };
+    Ok(web::dress(said))
+}
+
+async fn answered(door: Door, hall: &Hall, life: Arc<Watching<Life>>, request: Request<Incoming>) -> Said {
     let (head, body) = request.into_parts();
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let response = match api::parse(door, head.method.as_str(), target) {
         Ok(api::Request::Watch(wanted)) => {
-            match read_to_end(body).await.and_then(|()| begin_watch(&hall, life, wanted)) {
-                Ok(lines) => return Ok(watched(lines)),
+            match read_to_end(body).await.and_then(|()| begin_watch(door, hall, life, wanted)) {
+                Ok(lines) => return watched(lines),
                 Err(refusal) => refused(&refusal),
             }
         }
         Ok(wanted) => match ask(&hall.asks, wanted, body).await {
-            Ok(answer) => render(door, &answer),
+            Ok(answer) => render(head.uri.path(), &answer),
             Err(refusal) => refused(&refusal),
         },
         Err(refusal) => refused(&refusal),
     };
-    Ok(response.map(Either::Left))
+    response.map(Either::Left)
 }
 
 /// Starts a watcher; it ends when its lines are no longer wanted.
-fn begin_watch(hall: &Hall, life: Arc<Watching<Life>>, wanted: api::Watch) -> Result<Lines, Refusal> {
+fn begin_watch(door: Door, hall: &Hall, life: Arc<Watching<Life>>, wanted: api::Watch) -> Result<Lines, Refusal> {
     let (places, most) = match &wanted {
         api::Watch::Routes(_) => (&hall.watchers, WATCHERS_MAX),
-        api::Watch::Events(_) => (&hall.followers, FOLLOWERS_MAX),
+        api::Watch::Events(_) if door == Door::Local => (&hall.followers, FOLLOWERS_MAX),
+        api::Watch::Events(_) => (&hall.visitors, FOLLOWERS_MAX),
     };
     let place = Arc::clone(places).try_acquire_owned();
     let place = place.map_err(|_| Refusal::new(503, format!("{most} watchers are there already"), "try again"))?;
@@ -415,7 +454,7 @@ async fn read_to_end(body: Incoming) -> Result<(), Refusal> {
     }
 }
 
-fn render(door: Door, answer: &Answer) -> Response<Full<Bytes>> {
+fn render(path: &str, answer: &Answer) -> Response<Full<Bytes>> {
     match &answer.body {
         Body::Metrics { text } => {
             reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.clone().into_bytes())
@@ -427,7 +466,7 @@ fn render(door: Door, answer: &Answer) -> Response<Full<Bytes>> {
             }
             response
         }
-        Body::Health(health) if door == Door::Metrics => {
+        Body::Health(health) if path == "/healthz" => {
             let status = if health.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             let text = health.reason.as_deref().unwrap_or("ok");
             reply(status, "text/plain; charset=utf-8", format!("{text}\n").into_bytes())

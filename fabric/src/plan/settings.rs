@@ -82,6 +82,7 @@ pub(super) fn settings(old: &NodeConfig, new: &NodeConfig) -> Vec<Setting> {
     of_kernel(&mut all, fib, &new.fib);
     all.note("api.socket", &api.socket, &new.api.socket);
     all.note("api.http", &api.http, &new.api.http);
+    all.note("api.web", &api.web, &new.api.web);
     all.note("bmp", bmp, &new.bmp);
     all.note("mrt", mrt, &new.mrt);
     all.note("rpki", rpki, &new.rpki);

@@ -62,6 +62,7 @@ fn neighbor(name: &str) -> Neighbor {
         remote_asn: Some(64_599),
         expected_asn: "64599".to_owned(),
         router_id: "10.69.255.1".parse().ok(),
+        hostname: None,
         state: "Established".to_owned(),
         since_s: 3_600,
         hold_time_s: Some(9),
@@ -155,8 +156,9 @@ fn routes_that_are_waiting_unreachable_or_weighted() {
         route("bgp", true, vec![via("10.0.0.1", 2), via("10.0.0.2", 1)]),
         route("none", false, Vec::new()),
     ];
-    let text = routes::page(&Routes { routes: routes.clone(), next: None }, true);
-    let second = routes::page(&Routes { routes, next: None }, false);
+    let answer = Routes { prefixes: 3, within: None, routes, next: None };
+    let text = routes::page(&answer, true);
+    let second = routes::page(&answer, false);
     insta::assert_snapshot!("routes", format!("{text}--- a second page\n{second}"));
 }
 

@@ -10,6 +10,8 @@
 mod api;
 #[path = "../suite/bfd.rs"]
 mod bfd;
+#[path = "../suite/browser.rs"]
+mod browser;
 #[path = "../suite/count.rs"]
 mod count;
 #[path = "../suite/deploy.rs"]
@@ -36,6 +38,8 @@ mod run;
 mod stages;
 #[path = "../suite/vip.rs"]
 mod vip;
+#[path = "../suite/web.rs"]
+mod web;
 
 use std::process::ExitCode;
 use std::time::Instant;

@@ -11,23 +11,6 @@ use crate::stages::test;
 /// Debian's package of etcd; its service is not started.
 const ETCD: &str = "etcd-server";
 
-/// Debian's package of the browser.
-const CHROMIUM: &str = "chromium";
-
-/// The web page in headless Chromium.
-pub(crate) fn web(context: &Context) -> io::Result<Outcome> {
-    let is_root = rustix::process::geteuid().is_root();
-    if find_program("chromium").is_none() && is_root && find_program("apt-get").is_some() {
-        packages::install_each(context, &context.log("web-packages")?, &[CHROMIUM])?;
-    }
-    if find_program("chromium").is_none() {
-        return Ok(Outcome::skipped(format!(
-            "the web page in a browser: no program `chromium` ({CHROMIUM}), and it could not be installed"
-        )));
-    }
-    test(context, "web", &["--test", "web"])
-}
-
 /// The real server: over its socket and with certificates, killed, without room on its disk; and three of them in a fabric.
 pub(crate) fn inventory(context: &Context) -> io::Result<Outcome> {
     let mut outcome = test(context, "inventory", &["--test", "serve"])?;

@@ -15,6 +15,7 @@ use crate::reload;
 use crate::restart;
 use crate::run::{Context, find_program};
 use crate::vip;
+use crate::web;
 
 /// One stage of the suite.
 #[derive(Debug)]
@@ -50,7 +51,11 @@ pub(crate) const STAGES: &[Stage] = &[
         run: netboot::inventory,
     },
     Stage { name: "store", about: "one contract on the embedded store and on a real etcd", run: netboot::store },
-    Stage { name: "web", about: "the inventory's web page in headless Chromium", run: netboot::web },
+    Stage {
+        name: "web",
+        about: "the web pages of the daemon and of the inventory in headless Chromium",
+        run: web::web,
+    },
     Stage { name: "deploy", about: "alert rules, tried by Prometheus' own tool", run: deploy::deploy },
     Stage { name: "deny", about: "licences, bans, sources and advisories of all dependencies", run: deny },
     Stage { name: "static", about: "the daemon links into one static file that runs", run: static_binary },

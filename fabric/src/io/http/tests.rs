@@ -7,6 +7,8 @@ use std::os::unix::net::UnixListener as StdListener;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
+mod port;
+
 /// A folder of one test, gone with it.
 struct Folder(PathBuf);
 
@@ -19,7 +21,7 @@ impl Folder {
     }
 
     fn config(&self) -> ApiConfig {
-        ApiConfig { socket: self.0.join("run/weft.sock"), http: Some(SocketAddr::from(([127, 0, 0, 1], 0))) }
+        ApiConfig { socket: self.0.join("run/weft.sock"), http: Some(SocketAddr::from(([127, 0, 0, 1], 0))), web: true }
     }
 }
 
@@ -91,24 +93,6 @@ async fn requests_reach_the_loop_and_answers_come_back() {
     assert!(wrong_method.contains("405") && wrong_method.contains("allow: POST"), "{wrong_method}");
     drop(server);
     assert!(!socket.exists(), "the file goes with the server");
-}
-
-#[tokio::test]
-async fn the_metrics_port_serves_readers_only() {
-    let folder = Folder::new("metrics");
-    let server = start(&folder);
-    let port = server.metrics_address().unwrap();
-    let ask = async |line: &str| {
-        let stream = TcpStream::connect(port).await.unwrap();
-        talk(stream, format!("{line} HTTP/1.1\r\nhost: weft\r\n\r\n").as_bytes()).await
-    };
-    let metrics = ask("GET /metrics").await;
-    assert!(metrics.contains("text/plain; version=0.0.4") && metrics.ends_with("weft_converged 1\n"), "{metrics}");
-    let health = ask("GET /healthz").await;
-    assert!(health.contains(" 503 ") && health.ends_with("waiting for End-of-RIB of tor1\n"), "{health}");
-    assert_eq!(status(&ask("POST /v1/stop").await), "404");
-    assert_eq!(status(&ask("GET /v1/neighbors").await), "404");
-    assert_eq!(status(&ask("POST /metrics").await), "405");
 }
 
 #[tokio::test]
@@ -214,7 +198,7 @@ async fn a_stale_file_is_replaced_and_a_living_daemon_is_not() {
 #[tokio::test]
 async fn a_path_that_no_socket_can_have_is_named() {
     let (asked, _asks) = mpsc::channel(1);
-    let config = ApiConfig { socket: PathBuf::from(format!("/tmp/{}", "x".repeat(120))), http: None };
+    let config = ApiConfig { socket: PathBuf::from(format!("/tmp/{}", "x".repeat(120))), http: None, web: true };
     let error = serve(&config, asked).unwrap_err().to_string();
     assert!(error.contains("longer than 107 bytes") && error.contains("api.socket"), "{error}");
 }

@@ -22,7 +22,7 @@ impl Daemon {
         let folder = std::env::temp_dir().join(format!("weft-verbs-{}-{test}", std::process::id()));
         // Left by a test that was killed, under the same process id.
         let _ = std::fs::remove_dir_all(&folder);
-        let config = ApiConfig { socket: folder.join("weft.sock"), http: None };
+        let config = ApiConfig { socket: folder.join("weft.sock"), http: None, web: true };
         let (ready, wait) = channel();
         let thread = std::thread::spawn(move || {
             let plant = plant();

@@ -201,3 +201,30 @@ fn other_aggregates_are_counted_in_slices_and_those_that_stay_do_not_flap() {
     net.run(1);
     assert!(!stands(&net, 2, "20.0.0.0/8") && !stands(&net, 2, "20.79.192.0/18"));
 }
+
+#[test]
+fn what_lies_within_a_prefix_is_listed_in_pages_and_counted() {
+    let mut net = Net::new(&[65_001]);
+    let own =
+        ["20.0.0.0/8", "20.0.0.0/16", "20.0.0.0/24", "20.0.128.0/17", "20.1.0.0/16", "21.0.0.0/16", "2001:db8::/32"];
+    let mut routes = many(20, 1);
+    let first = routes.remove(0);
+    routes.extend(own.map(|prefix| Originate { prefix: prefix.parse().unwrap(), ..first.clone() }));
+    net.give(0, Input::SetOriginated(routes));
+    net.settle();
+    let speaker = &net.speakers[0];
+    let within = |net: &str, after: Option<&str>, limit| -> Vec<String> {
+        let found = speaker.routes_within(&net.parse().unwrap(), after.map(|after| after.parse().unwrap()), limit);
+        found.iter().map(|route| route.prefix.to_string()).collect()
+    };
+    assert_eq!(within("20.0.0.0/16", None, 10), ["20.0.0.0/16", "20.0.0.0/24", "20.0.128.0/17"], "itself first");
+    assert_eq!(within("20.0.0.0/16", None, 2), ["20.0.0.0/16", "20.0.0.0/24"]);
+    assert_eq!(within("20.0.0.0/16", Some("20.0.0.0/24"), 2), ["20.0.128.0/17"]);
+    assert_eq!(within("20.0.0.0/9", None, 10).len(), 4, "a prefix that is not there itself");
+    assert_eq!(within("20.0.0.0/16", Some("20.1.0.0/16"), 1), ["20.0.0.0/16"], "a cursor from elsewhere is none");
+    assert_eq!(within("22.0.0.0/8", None, 10), [""; 0]);
+    assert_eq!(within("::/0", None, 10), ["2001:db8::/32"]);
+    assert!(within("0.0.0.0/0", None, 100).iter().all(|prefix| prefix.contains('.')));
+    let count = |net: &str, most| speaker.count_within(&net.parse().unwrap(), most);
+    assert_eq!((count("20.0.0.0/8", 100), count("20.0.0.0/8", 3), count("22.0.0.0/8", 3)), (5, 3, 0));
+}
