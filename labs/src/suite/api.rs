@@ -1,5 +1,6 @@
 //! The stage of a daemon that is asked too much: lab `besieged`, whose `tor` is flooded with questions, held up by watchers that do not
-//! read and by clients that never finish, and has a full disk. Its session and its BFD must not notice, and its memory must not grow.
+//! read and by clients that never finish, and has a disk that is full, then one that may not be written. Its session and its BFD must not
+//! notice, and its memory must not grow.
 #![expect(clippy::disallowed_methods, reason = "keeps a daemon busy for a time, and polls it with a deadline")]
 
 use std::io::{self, Read as _, Write as _};
@@ -57,7 +58,8 @@ fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     unmoved(lab, outcome, "a flood of questions", || flood(&socket))?;
     unmoved(lab, outcome, "watchers that do not read", || watchers(lab, &socket))?;
     unmoved(lab, outcome, "clients that never finish", || snails(&socket))?;
-    unmoved(lab, outcome, "a disk that is full", || full_disk(lab))
+    unmoved(lab, outcome, "a disk that is full", || full_disk(lab))?;
+    unmoved(lab, outcome, "a file system that may only be read", || read_only(lab))
 }
 
 /// What must stay: how often the session was lost, and how often BFD failed.
@@ -109,11 +111,16 @@ fn ask(socket: &Path, target: &str) -> io::Result<String> {
 }
 
 fn say(socket: &Path, method: &str, target: &str) -> io::Result<String> {
+    Ok(say_all(socket, method, target)?.lines().next().unwrap_or_default().to_owned())
+}
+
+/// The whole answer.
+fn say_all(socket: &Path, method: &str, target: &str) -> io::Result<String> {
     let mut stream = connect(socket)?;
     write!(stream, "{method} {target} HTTP/1.1\r\nhost: weft\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned())
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// As many questions as come through. Every client is answered, with what it asked for or with the word that there are too many.
@@ -206,6 +213,45 @@ fn full_disk(lab: &Lab<'_>) -> io::Result<Result<String, String>> {
             } else {
                 Err(format!("{held} routes"))
             });
+        }
+        if Instant::now() > deadline {
+            return Ok(Err(format!("nothing is said of it: {observers}")));
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// Neither the dump of messages nor what is drained can be written; the daemon says so and goes on.
+fn read_only(lab: &Lab<'_>) -> io::Result<Result<String, String>> {
+    // First it is well again: what is said once is not said a second time.
+    lab.shell("tor", "umount -l /run/weft/dump; rm -f /run/weft/dump/*")?;
+    announce(lab, "well")?;
+    let deadline = Instant::now() + SNAIL_LIMIT;
+    while lab.shell("tor", "test -s /run/weft/dump/updates.mrt").is_err() {
+        if Instant::now() > deadline {
+            return Ok(Err("nothing is written on a disk that is well again".to_owned()));
+        }
+        thread::sleep(POLL);
+    }
+    // All that the daemon writes is below; the socket is still there, for whoever comes from outside.
+    lab.shell("tor", "mount -t tmpfs -o ro nothing /run/weft")?;
+    withdraw(lab, "well")?;
+    announce(lab, "read-only")?;
+    let tor = lab_socket(&lab.name, "tor");
+    let drained = say_all(&tor, "POST", "/v1/drain?state=soft&interface=eth1&force=true")?;
+    let live = say_all(&tor, "POST", "/v1/drain?state=live&interface=eth1")?;
+    let is_said = |answer: &str| answer.contains("not kept over a restart") && answer.contains("Read-only file system");
+    if !is_said(&drained) || !is_said(&live) {
+        return Ok(Err(format!("a drain is answered with {drained}, its end with {live}")));
+    }
+    let deadline = Instant::now() + SNAIL_LIMIT;
+    loop {
+        let observers = lab.ask("tor", &["show", "observers"])?;
+        let error = observers["observers"][0]["last_error"].as_str().unwrap_or_default().to_owned();
+        if error.contains("Read-only") {
+            withdraw(lab, "read-only")?;
+            lab.shell("tor", "umount /run/weft")?;
+            return Ok(Ok(format!("`{error}`; what is drained is not kept, and says so")));
         }
         if Instant::now() > deadline {
             return Ok(Err(format!("nothing is said of it: {observers}")));
