@@ -275,6 +275,8 @@ pub struct Surroundings {
     pub bfd: Option<crate::io::bfd::Report>,
     /// Packets, and the file, where they were asked for.
     pub drain: DrainAround,
+    /// What was given up at the start, where it was asked for.
+    pub sandbox: Option<crate::sandbox::Sandbox>,
 }
 
 /// Counters of the kernel's side.

@@ -14,6 +14,7 @@ mod node;
 mod observe;
 mod peer;
 mod role;
+mod sandbox;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -32,6 +33,7 @@ pub use import::{ConnectedRule, ImportConfig, ImportConnected, ImportKernel, Ker
 pub use node::{ApiConfig, NodeConfig};
 pub use observe::{Cache, Collector, CollectorConfig, DumpConfig, Mrt, Rpki, View};
 pub use role::{Defaults, Role};
+pub use sandbox::{Sandbox, SandboxConfig};
 pub use value::{Community, LargeCommunity, Listen, RemoteAsn, Retry};
 pub use vip::{Check, CheckConfig, OnLast, Probe, ProbeConfig, Span, Start, Tls, Trust, Vip, VipConfig};
 

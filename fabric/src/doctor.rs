@@ -19,6 +19,8 @@ pub trait System {
     fn mtu(&self, interface: &str) -> Option<u32>;
     /// Sockets of services that listen at an address of their own.
     fn listeners(&self) -> Vec<Listener>;
+    /// Whether this kernel can restrict which files a daemon opens (Landlock). `None` where it cannot be asked.
+    fn has_landlock(&self) -> Option<bool>;
 }
 
 /// A service's socket.
@@ -98,6 +100,7 @@ pub fn examine(config: &NodeConfig, system: &dyn System) -> Report {
     visit.mtus();
     visit.addresses();
     visit.services();
+    visit.sandbox();
     let mut report = visit.report;
     report.findings.sort_by(|a, b| (a.severity, &a.subject).cmp(&(b.severity, &b.subject)));
     report.unseen.sort();

@@ -4,6 +4,7 @@
 
 use crate::bfd::Kept;
 use crate::node::Lease;
+use crate::sandbox::Granted;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use weft_bgp::peer::Handed;
@@ -45,6 +46,10 @@ pub struct Handover {
     /// Routes that programs asked for.
     #[serde(default)]
     pub leases: Vec<Leased>,
+    /// What was given up at the start, which the next program cannot take back. Where it runs commands by another process, the socket to
+    /// that is the last of all.
+    #[serde(default)]
+    pub granted: Granted,
 }
 
 /// What a socket listens for.

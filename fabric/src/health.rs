@@ -10,6 +10,7 @@ pub(crate) mod tests;
 
 use crate::api::{BfdSessions, Drain, Interface, Neighbor, Observer, RpkiCache, Vip};
 use crate::fib::FibReport;
+use crate::sandbox::Sandbox;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
@@ -64,7 +65,7 @@ pub struct Check {
 }
 
 /// Every check, in the order in which they are shown.
-pub const NAMES: [&str; 16] = [
+pub const NAMES: [&str; 17] = [
     "convergence",
     "sessions",
     "flaps",
@@ -81,6 +82,7 @@ pub const NAMES: [&str; 16] = [
     "drain",
     "rpki",
     "observers",
+    "sandbox",
 ];
 
 /// What is looked at.
@@ -112,6 +114,8 @@ pub struct Picture<'a> {
     pub rpki: &'a [RpkiCache],
     /// Collectors and dumps.
     pub observers: &'a [Observer],
+    /// What was given up at the start.
+    pub sandbox: Option<&'a Sandbox>,
 }
 
 /// Looks at everything.
@@ -134,6 +138,7 @@ pub fn examine(picture: &Picture<'_>) -> Vec<Check> {
         services::drain(picture),
         services::rpki(picture),
         services::observers(picture),
+        services::sandbox(picture),
     ]
 }
 

@@ -23,6 +23,7 @@ pub mod observe;
 pub mod place;
 mod raw;
 pub mod rtr;
+pub mod sandbox;
 pub mod sockopt;
 pub mod tcp;
 pub mod top;

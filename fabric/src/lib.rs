@@ -19,6 +19,7 @@ pub mod news;
 pub mod node;
 pub mod plan;
 pub mod ra;
+pub mod sandbox;
 pub mod show;
 pub mod trace;
 pub mod trial;

@@ -75,7 +75,7 @@ enum Verb {
         /// The configuration
         #[arg(long, value_name = "FILE", default_value = "/etc/weft/weft.yaml")]
         config: PathBuf,
-        /// What a running daemon says to the program that is to take over
+        /// What a running daemon says to the program that is to take over, or to run commands for it
         #[arg(long, value_enum, hide = true)]
         resume: Option<Resume>,
     },
@@ -185,12 +185,13 @@ enum Vip {
     },
 }
 
-/// How a program takes over.
+/// How a program takes over, or what else it is started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Resume {
     New,
     Back,
     Rehearsal,
+    Checks,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -391,8 +392,13 @@ fn daemon(config: &Path, resume: Option<Resume>) -> ExitCode {
         Some(Resume::New) => Start::New,
         Some(Resume::Back) => Start::Back,
         Some(Resume::Rehearsal) => Start::Rehearsal,
+        Some(Resume::Checks) => return ended(weft_fabric::io::check::runner::serve(config).map_err(Into::into)),
     };
-    match weft_fabric::io::driver::run(config, start) {
+    ended(weft_fabric::io::driver::run(config, start))
+}
+
+fn ended(result: anyhow::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");

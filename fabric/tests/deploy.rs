@@ -1,10 +1,13 @@
 //! What is deployed beside the daemon keeps to what the daemon has: metrics by their names, commands by their words.
 
+use std::path::Path;
 use std::process::Command;
+use weft_fabric::sandbox::{Needs, RUNNER};
 
 const ALERTS: &str = include_str!("../deploy/alerts.yaml");
 const ALERT_TESTS: &str = include_str!("../deploy/alerts.test.yaml");
 const DASHBOARD: &str = include_str!("../deploy/dashboard.json");
+const SERVICE: &str = include_str!("../deploy/weft.service");
 const README: &str = include_str!("../README.md");
 
 /// The names of metrics in a text.
@@ -58,5 +61,34 @@ fn every_alert_has_a_severity_and_says_what_to_do_next() {
             ["severity: page}", "severity: ticket}"].iter().filter(|wanted| block.contains(**wanted)).count();
         assert_eq!((severity, block.contains("summary: '"), block.contains("next: '")), (1, true, true), "{name}");
         assert!(README.contains(&format!("`{name}`")), "{name} is not in the README");
+    }
+}
+
+#[test]
+fn the_service_lets_the_daemon_start_with_what_it_gives_up_later() {
+    let line = SERVICE.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).unwrap();
+    let granted: Vec<&str> = line.split(' ').filter_map(|name| name.strip_prefix("CAP_")).collect();
+    let text = "asn: 1\naddresses: [10.0.0.1/32]\nuplinks: [eth0]\n";
+    let node = weft_fabric::config::parse("t", text).unwrap().node().unwrap();
+    let needs = Needs::of(&node, Path::new("/etc/weft/weft.yaml"), Path::new("/run/weft/drain.json"));
+    let mut needed = [needs.capabilities.names(), RUNNER.names()].concat();
+    needed.extend(["SYS_NICE", "SETPCAP"].map(str::to_owned));
+    let [mut granted, mut needed] = [granted, needed.iter().map(String::as_str).collect()];
+    granted.sort_unstable();
+    needed.sort_unstable();
+    assert_eq!(granted, needed);
+}
+
+#[test]
+fn the_service_calls_commands_that_there_are() {
+    let commands = SERVICE
+        .lines()
+        .filter_map(|line| line.strip_prefix("Exec")?.split_once("=/usr/bin/weft "))
+        .map(|(_, words)| words);
+    let commands: Vec<&str> = commands.collect();
+    assert_eq!(commands.len(), 2);
+    for words in commands {
+        let answer = Command::new(env!("CARGO_BIN_EXE_weft")).args(words.split(' ')).arg("--help").output().unwrap();
+        assert!(answer.status.success(), "{words}: {}", String::from_utf8_lossy(&answer.stderr));
     }
 }

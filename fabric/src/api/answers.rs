@@ -5,6 +5,7 @@ use crate::health::Check;
 use crate::lldp::Heard;
 use crate::node::Happened;
 use crate::plan::Outcome;
+use crate::sandbox::Sandbox;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use weft_bgp::peer::{MessageRecord, Transition};
@@ -43,6 +44,9 @@ pub struct Version {
     /// The last time that was: sessions that went on, and those that stood.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade_sessions: Option<(usize, usize)>,
+    /// What was given up at the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Sandbox>,
     /// The last reload since the start, and what came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reload: Option<LastReload>,

@@ -83,6 +83,7 @@ fn version(node: &Node, now: Instant, around: &Surroundings) -> Version {
         upgrades: around.upgrades,
         upgrades_undone: around.upgrades_undone,
         upgrade_sessions: around.upgrade_sessions,
+        sandbox: around.sandbox.clone(),
         reload: node.last_reload().map(|(at, outcome)| LastReload {
             outcome,
             ago_s: now.since(at).as_secs(),

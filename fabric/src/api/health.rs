@@ -27,6 +27,7 @@ pub(super) fn health(node: &Node, now: Instant, around: &Surroundings) -> Health
         drains: &drain::drains(node, now, &around.drain).drains,
         rpki: &rpki(node, now).caches,
         observers: &around.observers,
+        sandbox: around.sandbox.as_ref(),
     });
     let established = neighbors.iter().filter(|peer| peer.state == ESTABLISHED).count();
     let reason = if !summary.converged {

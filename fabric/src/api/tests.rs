@@ -18,6 +18,7 @@ use super::*;
 use crate::config;
 use crate::link::{AddrInfo, LinkInfo};
 use crate::node::{Input, Node, Output};
+use crate::sandbox::Sandbox;
 use bytes::BytesMut;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -236,6 +237,14 @@ impl Plant {
             fib: Some(crate::fib::FibReport { install: true, routes: 3, ..crate::fib::FibReport::default() }),
             bfd: None,
             drain: DrainAround::default(),
+            sandbox: Some(Sandbox {
+                capabilities: vec!["NET_BIND_SERVICE".to_owned(), "NET_ADMIN".to_owned()],
+                bounding: vec!["NET_BIND_SERVICE".to_owned(), "NET_ADMIN".to_owned()],
+                no_new_privs: true,
+                landlock: true,
+                seccomp: true,
+                ..Sandbox::default()
+            }),
         };
         answer(&self.nodes[at], self.now, &around, question)
     }

@@ -7,6 +7,7 @@ use super::fib::Fib;
 use super::import::{ImportConnected, ImportKernel};
 use super::observe::{Collector, Mrt, Rpki};
 use super::role::Role;
+use super::sandbox::Sandbox;
 use super::value::{Community, LargeCommunity, Listen, RemoteAsn, Retry};
 use super::vip::Vip;
 use ipnet::IpNet;
@@ -84,6 +85,9 @@ pub struct Config {
     /// How it is taken out of service, and whether it starts so.
     #[serde(default)]
     pub drain: Drain,
+    /// What the daemon gives up at its start.
+    #[serde(default)]
+    pub sandbox: Sandbox,
     /// Service addresses by name.
     #[serde(default)]
     pub vips: BTreeMap<String, Vip>,

@@ -8,6 +8,7 @@ use super::import::{self, ImportConfig};
 use super::observe::{self, CollectorConfig, DumpConfig};
 use super::peer;
 use super::role::{Defaults, Role};
+use super::sandbox::{self, SandboxConfig};
 use super::vip::{self, VipConfig};
 use super::{ConfigError, Fault, locate};
 use crate::drain::DrainConfig;
@@ -70,6 +71,8 @@ pub struct NodeConfig {
     pub on_sigterm: OnSigterm,
     /// How it is taken out of service, and whether it starts so.
     pub drain: DrainConfig,
+    /// What it gives up at its start.
+    pub sandbox: SandboxConfig,
 }
 
 /// Where the daemon answers.
@@ -151,6 +154,7 @@ impl Config {
             rpki: observe::caches(self, &mut faults),
             on_sigterm: self.on_sigterm,
             drain: super::drain::drain(self, &mut faults),
+            sandbox: sandbox::sandbox(self, &mut faults),
         };
         for peer in &mut node.peers {
             peer.session.bfd_strict = node.bfd.peers.get(&peer.name).is_some_and(|bfd| bfd.strict);

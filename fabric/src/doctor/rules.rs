@@ -265,6 +265,23 @@ impl<'a> Visit<'a> {
         }
     }
 
+    /// Without Landlock the daemon runs all the same, with less given up.
+    pub(super) fn sandbox(&mut self) {
+        match self.system.has_landlock().filter(|_| self.config.sandbox.landlock) {
+            None => {}
+            Some(true) => self.report.right += 1,
+            Some(false) => self.report.findings.push(Finding {
+                severity: Severity::Advice,
+                subject: "Landlock".to_owned(),
+                found: "not in this kernel, or switched off".to_owned(),
+                wanted: "CONFIG_SECURITY_LANDLOCK (Linux 5.13), and `landlock` among the modules of `lsm=`".to_owned(),
+                why: "the daemon can open every file that its user can".to_owned(),
+                remedy: "boot a kernel that has it; `sandbox: {landlock: false}` accepts that".to_owned(),
+                fix: None,
+            }),
+        }
+    }
+
     /// Every interface but `lo` when peers are spoken to by address, for then there are segments; only declared ones otherwise.
     fn arp_links(&self) -> Vec<String> {
         let by_address = self.config.peers.iter().any(|peer| matches!(peer.endpoint, Endpoint::Address(_)));

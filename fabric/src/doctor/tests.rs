@@ -10,6 +10,7 @@ struct Stand {
     settings: BTreeMap<String, String>,
     mtus: BTreeMap<String, u32>,
     listeners: Vec<Listener>,
+    landlock: Option<bool>,
 }
 
 impl System for Stand {
@@ -24,6 +25,9 @@ impl System for Stand {
     }
     fn listeners(&self) -> Vec<Listener> {
         self.listeners.clone()
+    }
+    fn has_landlock(&self) -> Option<bool> {
+        self.landlock
     }
 }
 
@@ -141,6 +145,18 @@ fn router_advertisements_conflict_only_where_the_kernel_obeys_them() {
         !subjects(&examine(&node(HOST), &stand)).iter().any(|subject| subject.ends_with("accept_ra"))
     };
     assert_eq!([judged("0", "0"), judged("1", "0"), judged("1", "1"), judged("2", "1")], [true, false, true, false]);
+}
+
+#[test]
+fn a_kernel_that_cannot_restrict_files_is_advice_where_that_is_wanted() {
+    let severity = |text: &str, landlock| {
+        let report = examine(&node(text), &Stand { landlock, ..fresh(&["eth0", "eth1"]) });
+        report.findings.iter().find(|finding| finding.subject == "Landlock").map(|finding| finding.severity)
+    };
+    assert_eq!(severity(HOST, Some(false)), Some(Severity::Advice));
+    assert_eq!(severity(HOST, Some(true)), None);
+    assert_eq!(severity(HOST, None), None, "another system's kernel cannot be asked");
+    assert_eq!(severity(&format!("{HOST}sandbox: {{landlock: false}}\n"), Some(false)), None);
 }
 
 #[test]

@@ -181,3 +181,20 @@ pub(super) fn observers(picture: &Picture<'_>) -> Check {
     }
     ok(name, format!("{} up with everything", count(all.len(), "observer keeps", "observers keep")))
 }
+
+/// What was given up at the start, as the system says it.
+pub(super) fn sandbox(picture: &Picture<'_>) -> Check {
+    let name = "sandbox";
+    let Some(sandbox) = picture.sandbox else {
+        return ok(name, "not looked at");
+    };
+    if !sandbox.missing.is_empty() {
+        let remedy = "`weft show version` says what is in force; a restart tries again, `sandbox` in the configuration switches a part off";
+        return warn(name, format!("not given up: {}", some(&sandbox.missing)), remedy);
+    }
+    if !sandbox.off.is_empty() {
+        return ok(name, format!("switched off in the configuration: {}", sandbox.off.join(", ")));
+    }
+    let held = sandbox.capabilities.join(", ");
+    ok(name, format!("it holds {held} and nothing else; files and system calls are restricted"))
+}

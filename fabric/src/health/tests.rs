@@ -35,6 +35,7 @@ fn lines(changes: Value) -> Vec<Check> {
         drains: &list(read("drains")),
         rpki: &list(read("rpki")),
         observers: &list(read("observers")),
+        sandbox: read("sandbox").map(|value| serde_json::from_value(value).unwrap()).as_ref(),
     })
 }
 
@@ -218,6 +219,11 @@ fn other_cases() -> Vec<(&'static str, Value)> {
             json!({"observers": [
             observer(json!({"connected": false, "last_error": "Connection refused"})), observer(json!({"overflows": 2})),
             observer(json!({"name": "/var/log/updates.mrt", "kind": "mrt", "dropped": 7}))]}),
+        ),
+        (
+            "an old kernel",
+            json!({"sandbox": {"capabilities": ["NET_ADMIN"], "bounding": ["NET_ADMIN"], "no_new_privs": true, "landlock": false,
+            "seccomp": true, "missing": ["landlock: this kernel has none (CONFIG_SECURITY_LANDLOCK, Linux 5.13)"]}}),
         ),
     ]
 }

@@ -1,5 +1,6 @@
 //! BFD's thread: sockets, a clock, and the machine ([`crate::bfd`]), apart from everything that can take long: the table, the disk, the
-//! log. It is started with the first session that is wanted.
+//! log. It is started with the daemon, because only then it may ask to be scheduled in real time ([`crate::io::sandbox`]), and waits for the
+//! first session that is wanted.
 //!
 //! ```text
 //!   daemon loop ── Sessions (bounded) ──▶ thread: Bfd ── packets ──▶ one socket per session
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use tokio::sync::{mpsc, oneshot};
 use worker::Worker;
 
@@ -27,6 +28,8 @@ use worker::Worker;
 const MAX_COMMANDS: usize = 64;
 /// Most notices under way; the thread keeps and merges what does not fit.
 const MAX_NOTICES: usize = 256;
+/// What the thread may be told between two times that it works.
+const MAX_ERRANDS: usize = 4;
 /// It calls nothing deep.
 const STACK_BYTES: usize = 256 << 10;
 
@@ -72,12 +75,102 @@ enum Command {
     Sessions(Vec<Wanted>),
     Report(oneshot::Sender<Report>),
     Keep(oneshot::Sender<Vec<Kept>>),
+    Execute(Execution),
     Finish(oneshot::Sender<()>),
+}
+
+/// Becoming another program. Its first thread is the one that did it, with its priority, for which nobody can ask any more.
+struct Execution {
+    execute: Box<dyn FnOnce() -> io::Error + Send>,
+    failed: SyncSender<io::Error>,
+}
+
+impl std::fmt::Debug for Execution {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Execution")
+    }
+}
+
+impl Execution {
+    fn new(execute: impl FnOnce() -> io::Error + Send + 'static) -> (Self, Receiver<io::Error>) {
+        let (failed, receiver) = sync_channel(1);
+        (Self { execute: Box::new(execute), failed }, receiver)
+    }
+
+    /// Returns only if it failed.
+    fn carry_out(self) {
+        // Whoever wanted it waits.
+        let _ = self.failed.send((self.execute)());
+    }
+}
+
+#[derive(Debug)]
+enum Errand {
+    Work(Box<Worker>),
+    Execute(Execution),
+}
+
+/// The thread, which has its priority and nothing to do yet. It ends with the last handle.
+#[derive(Clone, Debug)]
+pub struct Thread {
+    errands: SyncSender<Errand>,
+}
+
+impl Thread {
+    /// Starts it; `settle` is what it does once it is scheduled as well as the system permits.
+    ///
+    /// # Errors
+    /// When there can be no more threads.
+    pub fn prepare(settle: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let (errands, received) = sync_channel(MAX_ERRANDS);
+        let (settled, is_settled) = sync_channel(1);
+        let thread = std::thread::Builder::new().name("bfd".into()).stack_size(STACK_BYTES);
+        thread.spawn(move || {
+            let scheduling = worker::schedule();
+            settle();
+            // Who started it waits for this.
+            let _ = settled.send(());
+            for errand in received {
+                match errand {
+                    Errand::Work(worker) => worker.run(scheduling),
+                    Errand::Execute(execution) => execution.carry_out(),
+                }
+            }
+        })?;
+        // It fails if the thread has panicked, and then sending it something does too.
+        let _ = is_settled.recv();
+        Ok(Self { errands })
+    }
+
+    /// The same in a program that took over: its first thread has the priority of the thread that executed it. A new one has that too
+    /// then, and the first one becomes like all others.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn take_over() -> io::Result<Self> {
+        let thread = Self::prepare(|| ())?;
+        worker::become_ordinary();
+        Ok(thread)
+    }
+
+    /// Becomes another program while there are no sessions. Returns only if that fails.
+    pub fn execute(&self, execute: impl FnOnce() -> io::Error + Send + 'static) -> io::Error {
+        let (execution, failed) = Execution::new(execute);
+        if self.errands.send(Errand::Execute(execution)).is_err() {
+            return gone();
+        }
+        failed.recv().unwrap_or_else(|_| gone())
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("BFD's thread has ended")
 }
 
 /// A handle on the thread, which may not be running yet.
 #[derive(Clone, Debug)]
 pub struct Detector {
+    thread: Thread,
     clock: Clock,
     kernel: Kernel,
     notices: mpsc::Sender<Notice>,
@@ -85,16 +178,28 @@ pub struct Detector {
 }
 
 #[derive(Clone, Debug)]
-struct Running {
-    commands: SyncSender<Command>,
+struct Running(Arc<Ends>);
+
+#[derive(Debug)]
+struct Ends {
+    commands: Option<SyncSender<Command>>,
     wake: Arc<OwnedFd>,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.commands = None;
+        super::netlink::wake(&self.wake);
+    }
 }
 
 impl Running {
     fn send(&self, command: Command) {
         // It fails when the thread has finished: there is nothing left to ask for.
-        if self.commands.send(command).is_ok() {
-            super::netlink::wake(&self.wake);
+        if let Some(commands) = &self.0.commands
+            && commands.send(command).is_ok()
+        {
+            super::netlink::wake(&self.0.wake);
         }
     }
 }
@@ -102,15 +207,15 @@ impl Running {
 impl Detector {
     /// Detects nothing yet; what it finds comes out of the receiver.
     #[must_use]
-    pub fn new(clock: Clock, kernel: Kernel) -> (Self, mpsc::Receiver<Notice>) {
+    pub fn new(clock: Clock, kernel: Kernel, thread: Thread) -> (Self, mpsc::Receiver<Notice>) {
         let (notices, receiver) = mpsc::channel(MAX_NOTICES);
-        (Self { clock, kernel, notices, running: None }, receiver)
+        (Self { thread, clock, kernel, notices, running: None }, receiver)
     }
 
     /// The same, and goes on at once with sessions of the process before.
     #[must_use]
-    pub fn resume(clock: Clock, kernel: Kernel, kept: Vec<Kept>) -> (Self, mpsc::Receiver<Notice>) {
-        let (mut detector, notices) = Self::new(clock, kernel);
+    pub fn resume(clock: Clock, kernel: Kernel, thread: Thread, kept: Vec<Kept>) -> (Self, mpsc::Receiver<Notice>) {
+        let (mut detector, notices) = Self::new(clock, kernel, thread);
         if !kept.is_empty() {
             match detector.start(kept) {
                 Ok(running) => detector.running = Some(running),
@@ -152,9 +257,18 @@ impl Detector {
         let mut worker =
             Worker::new(self.clock, self.kernel.clone(), (received, Arc::clone(&wake)), self.notices.clone())?;
         worker.resume(kept);
-        let thread = std::thread::Builder::new().name("bfd".into()).stack_size(STACK_BYTES);
-        thread.spawn(move || worker.run())?;
-        Ok(Running { commands, wake })
+        self.thread.errands.send(Errand::Work(Box::new(worker))).map_err(|_| gone())?;
+        Ok(Running(Arc::new(Ends { commands: Some(commands), wake })))
+    }
+
+    /// Becomes another program. Returns only if that fails; sessions go on then.
+    pub fn execute(&self, execute: impl FnOnce() -> io::Error + Send + 'static) -> io::Error {
+        let Some(running) = &self.running else {
+            return self.thread.execute(execute);
+        };
+        let (execution, failed) = Execution::new(execute);
+        running.send(Command::Execute(execution));
+        failed.recv().unwrap_or_else(|_| gone())
     }
 
     /// How everything is; `None` without sessions.

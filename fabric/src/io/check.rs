@@ -2,6 +2,7 @@
 //! that a checked service, a command or a file system can make large, slow or many has a bound here.
 
 pub mod exec;
+pub mod runner;
 mod tls;
 
 use crate::config::{Probe, Tls};
@@ -9,13 +10,17 @@ use crate::vip::{Input, Order};
 use http_body_util::Empty;
 use hyper::Request;
 use hyper_util::rt::TokioIo;
+use runner::Runner;
+use std::io;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tls::Trusted;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
+use weft_bgp::time::Duration;
 
 /// Connections that checks have open at a time; the others wait for their turn, within their own time.
 const CONNECTIONS: usize = 64;
@@ -36,6 +41,8 @@ pub struct Checks {
     commands: Arc<Semaphore>,
     files: Arc<Semaphore>,
     trusted: Trusted,
+    /// Who runs commands, where the daemon has given up the right to; and the socket to it.
+    runner: Option<(Runner, Arc<UnixStream>)>,
 }
 
 impl Checks {
@@ -45,7 +52,24 @@ impl Checks {
         let (results, receiver) = mpsc::channel(RESULTS);
         let places = |count| Arc::new(Semaphore::new(count));
         let (connections, commands, files) = (places(CONNECTIONS), places(COMMANDS), places(FILES));
-        (Self { results, connections, commands, files, trusted: Trusted::default() }, receiver)
+        (Self { results, connections, commands, files, trusted: Trusted::default(), runner: None }, receiver)
+    }
+
+    /// Has commands run by another process from now on, if there is one.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn set_runner(&mut self, socket: Option<UnixStream>) -> io::Result<()> {
+        if let Some(socket) = socket {
+            self.runner = Some((Runner::new(socket.try_clone()?)?, Arc::new(socket)));
+        }
+        Ok(())
+    }
+
+    /// The socket to that process, for a program that takes over.
+    #[must_use]
+    pub fn runner(&self) -> Option<&UnixStream> {
+        self.runner.as_ref().map(|(_, socket)| &**socket)
     }
 
     /// Begins a check. Its result comes within its longest time; a service has one under way at a time.
@@ -53,7 +77,7 @@ impl Checks {
         let checks = self.clone();
         tokio::spawn(async move {
             let Order { name, run, probe, timeout } = order;
-            let outcome = match tokio::time::timeout(timeout, checks.try_once(&probe)).await {
+            let outcome = match tokio::time::timeout(timeout, checks.try_once(&probe, timeout)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(format!("no answer within {} ms", timeout.as_millis())),
             };
@@ -62,7 +86,7 @@ impl Checks {
         });
     }
 
-    async fn try_once(&self, probe: &Probe) -> Result<(), String> {
+    async fn try_once(&self, probe: &Probe, limit: Duration) -> Result<(), String> {
         let places = match probe {
             Probe::Tcp(_) | Probe::Http { .. } => &self.connections,
             Probe::Exec { .. } => &self.commands,
@@ -78,7 +102,10 @@ impl Checks {
                 let stream = self.secured(*address, tls).await?;
                 http(stream, *address, host, target).await
             }
-            Probe::Exec { command, user } => exec::run(command, user).await,
+            Probe::Exec { command, user } => match &self.runner {
+                Some((runner, _)) => runner.run(command, user, limit).await,
+                None => exec::run(command, user).await,
+            },
             Probe::File(path) => {
                 let path = path.clone();
                 // The place is given back when the file system answers, not when we stop waiting for it.

@@ -73,6 +73,11 @@ impl System for Root {
             Vec::new()
         })
     }
+
+    fn has_landlock(&self) -> Option<bool> {
+        // Of this kernel alone.
+        (self.0 == Path::new("/")).then(super::sandbox::has_landlock)
+    }
 }
 
 /// Examines, and with `fix` sets what can be set: what is left afterwards, and what was done or refused, a line each.

@@ -14,6 +14,7 @@ mod ask;
 mod drain;
 mod foresee;
 mod life;
+mod start;
 mod tell;
 mod upgrade;
 
@@ -22,24 +23,24 @@ use super::bfd::{self, Detector};
 use super::check::Checks;
 use super::clock::{self, Clock};
 use super::discovery::Discovery;
-use super::handover::{self, Spare, Start};
 use super::http::{self, Ask, Changed};
 use super::listen::Listeners;
 use super::lldp::Ears;
 use super::netlink::{self, Handle, Kernel};
 use super::observe::{self, Observers};
 use super::rtr::{self, Caches};
+use super::sandbox::Sandbox;
 use super::tcp::{Conns, Dial, Ready, WRITE_BYTES};
 use crate::bfd::{Cause, State};
-use crate::config::{self, NodeConfig, OnSigterm};
+use crate::config::{NodeConfig, OnSigterm};
 use crate::fib::FibReport;
 use crate::node::{Happened, Imported, Input, Node, Output};
 use crate::vip;
 use anyhow::Context as _;
 use foresee::Changing;
+pub use start::run;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use upgrade::{Early, Rehearsed, Upgrade};
@@ -76,51 +77,6 @@ enum Ending {
     Restart,
     /// Cease, take away all that is ours.
     Stop,
-}
-
-/// Runs the daemon until a signal or the API ends it.
-///
-/// # Errors
-/// When the configuration is refused, or the system refuses what the daemon cannot live without: the port, the kernel's routes, its
-/// API socket. Nothing is started then.
-pub fn run(path: &Path, start: Start) -> anyhow::Result<()> {
-    life::raise_file_limit();
-    let taken = match start {
-        Start::Fresh => None,
-        Start::New | Start::Back | Start::Rehearsal => Some(handover::receive(start)?),
-    };
-    let spare = taken.as_ref().map(|taken| Arc::clone(&taken.spare));
-    let ended = if start == Start::Rehearsal { rehearse(path) } else { serve(path, taken, start) };
-    let (Some(spare), Err(error)) = (spare.and_then(|spare| Spare::take(&spare)), &ended) else {
-        return ended;
-    };
-    tracing::error!("the new program does not start, the one before goes on: {error:#}");
-    Err(spare.go_back().into())
-}
-
-/// Whether a start here would find its configuration in order; nothing is touched.
-fn rehearse(path: &Path) -> anyhow::Result<()> {
-    let node = config::load(path).and_then(|config| config.node()).map_err(|error| anyhow::anyhow!("{error}"))?;
-    Keys::load(&node).map_err(anyhow::Error::msg)?;
-    Ok(())
-}
-
-fn serve(path: &Path, taken: Option<handover::Taken>, start: Start) -> anyhow::Result<()> {
-    let early = Early::start(taken, start)?;
-    let node = config::load(path).and_then(|config| config.node()).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build()?;
-    let path = path.to_owned();
-    // A task of its own: who wakes the future that `block_on` runs writes to the runtime's event descriptor each time, even from within.
-    let daemon = runtime.spawn(async move {
-        let mut daemon = Daemon::start(&path, node, early).await?;
-        aloud::warn_of_faults(daemon.node.config());
-        daemon.start_import()?;
-        daemon.start_foreign()?;
-        let ending = daemon.live().await;
-        daemon.end(ending).await;
-        Ok(())
-    });
-    runtime.block_on(daemon)?
 }
 
 /// What the other threads answered to a question that needed it.
@@ -188,20 +144,19 @@ struct Daemon {
     changing: Changing,
     draining: drain::Draining,
     upgrade: Upgrade,
+    sandbox: Sandbox,
     /// When code that only a start, a reload or a question needs is let go.
     let_go_at: Option<Instant>,
     ending: Option<Ending>,
 }
 
 impl Daemon {
-    async fn start(path: &Path, mut config: NodeConfig, early: Early) -> anyhow::Result<Self> {
-        // Before anything is touched.
-        let keys = Keys::load(&config).map_err(anyhow::Error::msg)?;
-        let Early { clock, kernel, unstarted, detector, detected, mut taken } = early;
+    async fn start(path: &Path, mut config: NodeConfig, keys: Keys, early: Early) -> anyhow::Result<Self> {
+        let Early { clock, kernel, unstarted, detector, detected, mut taken, sandbox, runner } = early;
         let (conns, ready) = Conns::new();
-        let (discovery, heard) = Discovery::new();
-        let (ears, lldp) = Ears::new();
-        let (checks, checked) = Checks::new();
+        let ((discovery, heard), (ears, lldp)) = (Discovery::new(), Ears::new());
+        let (mut checks, checked) = Checks::new();
+        checks.set_runner(runner)?;
         let (imports, imported_events) = mpsc::channel(IMPORTS);
         let (mut observers, observed) = Observers::new(clock.now());
         let (mut caches, validated) = Caches::new();
@@ -210,9 +165,9 @@ impl Daemon {
         let ((asked, asks), (counted, counts)) = (mpsc::channel(ASKS), mpsc::channel(ASKS));
         let server = http::serve(&config.api, asked)?;
         let mut listeners = upgrade::listeners(&conns, taken.as_mut())?;
-        let (upgrade, rehearsals) = Upgrade::after(taken);
         // Before the first peer can call; links come with the kernel's first answer.
         listeners.set_keys(&conns, &keys, &[]);
+        let (upgrade, rehearsals) = Upgrade::after(taken);
         let sources = Sources {
             ready,
             kernel: kernel_events,
@@ -263,6 +218,7 @@ impl Daemon {
             changing: Changing::default(),
             draining,
             upgrade,
+            sandbox,
             let_go_at: Some(clock.now() + life::LET_GO_AFTER),
             ending: None,
         })

@@ -7,6 +7,7 @@
 //! new ── takes the sockets; if its start fails, the same process becomes the old program again, with all it had
 //! ```
 
+use super::bfd::{Detector, Thread};
 use crate::handover::Handover;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{
@@ -152,25 +153,31 @@ impl Spare {
         place.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// This process becomes the program of before. Returns only if that fails.
-    pub fn go_back(self) -> io::Error {
+    /// This process becomes the program of before, by the thread with BFD's priority. Returns only if that fails.
+    pub fn go_back(self, thread: &Thread) -> io::Error {
         use std::os::fd::AsRawFd as _;
         // Without the flag of a descriptor that closes when a program is executed: this one names the program.
         let program = PathBuf::from(format!("/proc/self/fd/{}", self.program.as_raw_fd()));
-        become_program(&program, &self.config, "back", self.socket)
+        // The descriptor of the program must be open until then.
+        let Self { socket, program: open, config } = self;
+        let error = thread.execute(move || become_program(&program, &config, "back", socket));
+        drop(open);
+        error
     }
 }
 
 fn become_program(program: &Path, config: &Path, start: &str, socket: OwnedFd) -> io::Error {
+    super::sandbox::pass_on();
     let mut command = Command::new(program);
     command.arg("daemon").arg("--config").arg(config).args(["--resume", start]).stdin(Stdio::from(socket)).exec()
 }
 
-/// This process becomes the new program. Returns only if that fails; everything is as before then.
-pub fn replace(program: &Path, config: &Path, handover: &Handover, sockets: &[BorrowedFd<'_>]) -> io::Error {
+/// This process becomes the new program, by BFD's thread. Returns only if that fails; everything is as before then.
+pub fn replace(program: &Path, handover: &Handover, sockets: &[BorrowedFd<'_>], detector: &Detector) -> io::Error {
     let socket = write(handover).and_then(|text| pack(&text, &this_program()?, sockets));
+    let (program, config) = (program.to_owned(), handover.config.clone());
     let error = match socket {
-        Ok(socket) => become_program(program, config, "new", socket),
+        Ok(socket) => detector.execute(move || become_program(&program, &config, "new", socket)),
         Err(error) => return error,
     };
     // Standard input was put in place already.
@@ -213,6 +220,12 @@ pub fn program(named: Option<&Path>) -> Result<PathBuf, String> {
     }
     if !whole.is_file() {
         return Err(format!("{name} is no file"));
+    }
+    if let Err(error) = File::open(&whole) {
+        let places = "/usr, /opt and the folder of the running program";
+        return Err(format!(
+            "{name} cannot be read: {error}; the daemon reads programs in {places} (section `sandbox`)"
+        ));
     }
     Ok(whole)
 }

@@ -61,6 +61,7 @@ pub(super) fn settings(old: &NodeConfig, new: &NodeConfig) -> Vec<Setting> {
         rpki,
         on_sigterm,
         drain,
+        sandbox,
     } = old;
     all.note("hostname", hostname, &new.hostname);
     all.note("role", &role.map(|role| role.to_string()), &new.role.map(|role| role.to_string()));
@@ -95,6 +96,10 @@ pub(super) fn settings(old: &NodeConfig, new: &NodeConfig) -> Vec<Setting> {
         all.0.push(Setting { field: "drain.settle, drain.limit".to_owned(), from, to });
     }
     all.note("drain.file", &drain.file, &new.drain.file);
+    all.note("sandbox.capabilities", &sandbox.capabilities, &new.sandbox.capabilities);
+    all.note("sandbox.landlock", &sandbox.landlock, &new.sandbox.landlock);
+    all.note("sandbox.seccomp", &sandbox.seccomp, &new.sandbox.seccomp);
+    all.note("sandbox.required", &sandbox.required, &new.sandbox.required);
     all.0
 }
 

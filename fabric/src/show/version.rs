@@ -3,6 +3,10 @@
 use super::{duration, render, table};
 use crate::api::{LastReload, Version};
 use crate::plan::Outcome;
+use crate::sandbox::Sandbox;
+
+/// Capabilities that are named.
+const FEW: usize = 6;
 
 /// What came of the last reload.
 fn last(reload: &LastReload) -> String {
@@ -18,6 +22,35 @@ fn last(reload: &LastReload) -> String {
             format!("not confirmed: the earlier configuration is back since {ago}, the file is another one")
         }
     }
+}
+
+/// Which capabilities it has.
+fn may(sandbox: &Sandbox) -> String {
+    match sandbox.capabilities.len() {
+        0 => "nothing that an ordinary process may not".to_owned(),
+        1..=FEW => sandbox.capabilities.join(", "),
+        many => format!("{many} capabilities, {} among them", sandbox.capabilities[..2].join(" and ")),
+    }
+}
+
+/// What it gave up, and what of it is not so.
+fn may_not(sandbox: &Sandbox) -> String {
+    let parts = [
+        (sandbox.no_new_privs, "gain rights by executing a program"),
+        (sandbox.landlock, "open other files (Landlock)"),
+        (sandbox.seccomp, "make system calls of no use to it (seccomp)"),
+    ];
+    let held: Vec<&str> = parts.iter().filter(|(is_held, _)| *is_held).map(|(_, part)| *part).collect();
+    let mut text = if held.is_empty() { "nothing is given up".to_owned() } else { held.join("; ") };
+    for (what, all) in [("switched off", &sandbox.off), ("missing", &sandbox.missing)] {
+        if !all.is_empty() {
+            text.push_str(&format!("; {what}: {}", all.join(", ")));
+        }
+    }
+    if sandbox.refused > 0 {
+        text.push_str(&format!("; {} configurations refused that need more", sandbox.refused));
+    }
+    text
 }
 
 /// Facts about the daemon.
@@ -44,8 +77,33 @@ pub fn text(node: &str, answer: &Version) -> String {
         }
         lines.add_row(["upgraded".to_owned(), format!("{times}; the last time {kept} of {stood} sessions went on")]);
     }
+    if let Some(sandbox) = &answer.sandbox {
+        lines.add_row(["may".to_owned(), may(sandbox)]);
+        lines.add_row(["may not".to_owned(), may_not(sandbox)]);
+    }
     if let Some(reload) = &answer.reload {
         lines.add_row(["last reload".to_owned(), last(reload)]);
     }
     render(&lines, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_given_up_is_said_beside_what_is() {
+        let words = |all: &[&str]| all.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let all = words(&["CHOWN", "KILL", "SETUID", "NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_TIME"]);
+        let sandbox = Sandbox { capabilities: all, seccomp: true, off: words(&["capabilities"]), ..Sandbox::default() };
+        assert_eq!(may(&sandbox), "7 capabilities, CHOWN and KILL among them");
+        let sandbox = Sandbox { missing: words(&["landlock: this kernel has none"]), refused: 2, ..sandbox };
+        assert_eq!(
+            may_not(&sandbox),
+            "make system calls of no use to it (seccomp); switched off: capabilities; missing: landlock: this kernel has none; \
+             2 configurations refused that need more"
+        );
+        assert_eq!(may(&Sandbox::default()), "nothing that an ordinary process may not");
+        assert_eq!(may_not(&Sandbox::default()), "nothing is given up");
+    }
 }

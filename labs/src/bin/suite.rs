@@ -34,6 +34,8 @@ mod reload;
 mod restart;
 #[path = "../suite/run.rs"]
 mod run;
+#[path = "../suite/sandbox.rs"]
+mod sandbox;
 #[path = "../suite/stages.rs"]
 mod stages;
 #[path = "../suite/vip.rs"]

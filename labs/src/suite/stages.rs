@@ -14,6 +14,7 @@ use crate::netboot;
 use crate::reload;
 use crate::restart;
 use crate::run::{Context, find_program};
+use crate::sandbox;
 use crate::vip;
 use crate::web;
 
@@ -72,6 +73,11 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage { name: "frr-keys", about: "`weft --output frr` beside a real FRR: keys and types", run: frr_keys::frr_keys },
     Stage { name: "api", about: "a daemon that is asked too much, and one whose disk is full", run: api::api },
+    Stage {
+        name: "sandbox",
+        about: "what a daemon gives up at its start, thread by thread, and what it is refused afterwards",
+        run: sandbox::sandbox,
+    },
     Stage {
         name: "reload",
         about: "changed configurations beside BIRD: planned, refused, tried, undone",

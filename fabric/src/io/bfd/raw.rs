@@ -141,11 +141,19 @@ fn facts(message: &libc::msghdr) -> (u8, IfIndex) {
     (ttl, link)
 }
 
-/// Makes the calling thread a real-time one (SCHED_FIFO), not inherited by what it might start.
+/// Makes the calling thread a real-time one. Threads that it starts are too, so that a program which it executes can have one.
 pub(super) fn become_realtime() -> io::Result<()> {
-    let parameters = libc::sched_param { sched_priority: PRIORITY };
+    set_scheduler(libc::SCHED_FIFO, PRIORITY)
+}
+
+/// Makes it one like all others.
+pub(super) fn become_ordinary() -> io::Result<()> {
+    set_scheduler(libc::SCHED_OTHER, 0)
+}
+
+fn set_scheduler(policy: libc::c_int, priority: libc::c_int) -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: priority };
     // SAFETY: 0 is the calling thread, and the parameters are read during the call only.
-    let result =
-        unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameters) };
+    let result = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

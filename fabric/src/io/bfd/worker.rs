@@ -102,8 +102,8 @@ impl Worker {
         self.bfd.kept().map(|(id, kept)| Kept { port: port(id), ..kept }).collect()
     }
 
-    pub(super) fn run(mut self) {
-        self.scheduling = schedule();
+    pub(super) fn run(mut self, scheduling: Scheduling) {
+        self.scheduling = scheduling;
         let start = self.clock.now();
         (self.due, self.woken) = (start, start);
         loop {
@@ -137,6 +137,7 @@ impl Worker {
                 Ok(Command::Sessions(wanted)) => self.bfd.handle(self.clock.now(), Input::Sessions(wanted)),
                 Ok(Command::Report(answer)) => drop(answer.send(self.report())),
                 Ok(Command::Keep(answer)) => drop(answer.send(self.kept())),
+                Ok(Command::Execute(execution)) => execution.carry_out(),
                 Ok(Command::Finish(done)) => {
                     self.bfd.handle(self.clock.now(), Input::Sessions(Vec::new()));
                     return (Some(done), true);
@@ -260,14 +261,26 @@ fn is_passing(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|number| passing.contains(&number))
 }
 
+/// What is left where real time is not permitted.
+const NICEST: i32 = -20;
+
 /// As much before others as the system permits.
-fn schedule() -> Scheduling {
+pub(super) fn schedule() -> Scheduling {
     if raw::become_realtime().is_ok() {
         place::settle();
         Scheduling::RealTime
-    } else if rustix::process::setpriority_process(None, -20).is_ok() {
+    } else if rustix::process::setpriority_process(None, NICEST).is_ok() {
         Scheduling::Nice
     } else {
         Scheduling::Ordinary
+    }
+}
+
+/// Back to what every thread is.
+pub(super) fn become_ordinary() {
+    // Less of it is always permitted.
+    let _ = raw::become_ordinary();
+    if rustix::process::getpriority_process(None).is_ok_and(|nice| nice == NICEST) {
+        let _ = rustix::process::setpriority_process(None, 0);
     }
 }

@@ -77,7 +77,9 @@ impl Daemon {
     }
 
     fn answer(&self, question: &Question, counts: Counts, reply: oneshot::Sender<Answer>) {
-        let answer = api::answer(&self.node, self.clock.now(), &self.surroundings(counts), question);
+        let is_asked = matches!(question, Question::Version | Question::Health);
+        let around = Surroundings { sandbox: is_asked.then(|| self.sandbox.state()), ..self.surroundings(counts) };
+        let answer = api::answer(&self.node, self.clock.now(), &around, question);
         let Some(prefix) = answer.explained().filter(|_| self.node.config().fib.install) else {
             let _ = reply.send(answer);
             return;
@@ -102,6 +104,7 @@ impl Daemon {
             bfd: counts.bfd,
             observers: self.observers.status(&self.node),
             drain: api::DrainAround::default(),
+            sandbox: None,
         }
     }
 

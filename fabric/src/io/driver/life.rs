@@ -122,6 +122,7 @@ impl Daemon {
                 "`api` changed, which takes effect at the next start only: restart the daemon".to_owned(),
             ));
         }
+        self.sandbox.admit(&new, &self.path).map_err(beyond)?;
         Ok(new)
     }
 
@@ -204,6 +205,13 @@ impl Daemon {
         self.server.finish().await;
         tracing::info!(cease, routes_kept = keep, "weft ends");
     }
+}
+
+/// A configuration that needs what the daemon gave up.
+fn beyond(lacking: String) -> Refusal {
+    let remedy = "the old configuration stays in force; restart the daemon, which then keeps what the new one needs \
+                  (`on_sigterm: restart` loses no packet)";
+    Refusal::new(409, lacking, remedy)
 }
 
 /// A file that cannot be put into force.

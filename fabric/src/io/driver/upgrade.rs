@@ -3,13 +3,17 @@
 
 use super::Daemon;
 use crate::api::{Answer, Refusal};
+use crate::config::SandboxConfig;
 use crate::handover::{FORM, Handover, Leased};
+use crate::io::bfd::Thread;
 use crate::io::handover::{self, Start, Taken};
 use crate::io::listen::Listeners;
 use crate::io::netlink;
+use crate::io::sandbox::Sandbox;
 use crate::io::tcp::Conns;
 use crate::node::Input;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, oneshot};
 use weft_bgp::speaker;
@@ -135,7 +139,8 @@ impl Daemon {
         let mut sockets: Vec<BorrowedFd<'_>> = self.listeners.standing().map(|(_, socket)| socket).collect();
         let handed = |(conn, socket, _)| self.node.speaker().hand_over(conn).map(|_| socket);
         sockets.extend(self.conns.standing().filter_map(handed));
-        let error = handover::replace(&program, &self.path, &all, &sockets);
+        sockets.extend(self.checks.runner().map(AsFd::as_fd));
+        let error = handover::replace(&program, &all, &sockets, &self.detector);
         tracing::error!(program = %program.display(), %error, "not upgraded, this daemon goes on");
     }
 
@@ -160,6 +165,7 @@ impl Daemon {
             sessions: self.conns.standing().filter_map(session).collect(),
             bfd: Vec::new(),
             leases: self.node.leases(now).map(leased).collect(),
+            granted: self.sandbox.granted(),
         }
     }
 
@@ -212,21 +218,37 @@ pub(super) struct Early {
     pub(super) detector: crate::io::bfd::Detector,
     pub(super) detected: mpsc::Receiver<crate::bfd::Notice>,
     pub(super) taken: Option<Taken>,
+    pub(super) sandbox: Sandbox,
+    /// Who runs commands.
+    pub(super) runner: Option<UnixStream>,
 }
 
 impl Early {
-    pub(super) fn start(mut taken: Option<Taken>, start: Start) -> std::io::Result<Self> {
-        if start == Start::Back
-            && let Some(taken) = &mut taken
-        {
-            taken.handover.upgrades = taken.handover.upgrades.saturating_sub(1);
-            taken.handover.undone += 1;
+    /// In the place of the one before.
+    pub(super) fn after(mut taken: Taken, start: Start, thread: Thread) -> std::io::Result<Self> {
+        let said = &mut taken.handover;
+        if start == Start::Back {
+            said.upgrades = said.upgrades.saturating_sub(1);
+            said.undone += 1;
         }
+        // What was wanted is in the configuration, which is read later.
+        let sandbox = Sandbox::inherited(SandboxConfig::default(), said.granted.clone());
+        let others = said.listeners.len() + said.sessions.len();
+        let runner = if said.granted.runner && taken.sockets.len() > others { taken.sockets.pop() } else { None };
+        Self::start(Some(taken), thread, sandbox, runner.map(UnixStream::from))
+    }
+
+    pub(super) fn start(
+        mut taken: Option<Taken>,
+        thread: Thread,
+        sandbox: Sandbox,
+        runner: Option<UnixStream>,
+    ) -> std::io::Result<Self> {
         let clock = crate::io::clock::Clock::resume(taken.as_ref().map_or(Instant::ZERO, |taken| taken.handover.now));
         let (kernel, unstarted) = netlink::Kernel::new()?;
         let kept = taken.as_mut().map(|taken| std::mem::take(&mut taken.handover.bfd)).unwrap_or_default();
-        let (detector, detected) = crate::io::bfd::Detector::resume(clock, kernel.clone(), kept);
-        Ok(Self { clock, kernel, unstarted, detector, detected, taken })
+        let (detector, detected) = crate::io::bfd::Detector::resume(clock, kernel.clone(), thread, kept);
+        Ok(Self { clock, kernel, unstarted, detector, detected, taken, sandbox, runner })
     }
 }
 
