@@ -1,4 +1,4 @@
-//! The daemon gives up what it does not need, before it has spoken to anybody: files ([`files`], Landlock), system calls ([`calls`],
+//! The daemon gives up what it does not need, before it has spoken to anybody: files (`files`, Landlock), system calls (`calls`,
 //! seccomp), capabilities. The first two are inherited by every thread that is started later; capabilities are each thread's own and go
 //! last, because priority in real time must be asked for before.
 //!
