@@ -277,6 +277,8 @@ pub struct Surroundings {
     pub drain: DrainAround,
     /// What was given up at the start, where it was asked for.
     pub sandbox: Option<crate::sandbox::Sandbox>,
+    /// How long changes took until they were everywhere.
+    pub pace: Option<crate::pace::Histograms>,
 }
 
 /// Counters of the kernel's side.

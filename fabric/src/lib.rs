@@ -17,6 +17,7 @@ pub mod lldp;
 pub mod metrics;
 pub mod news;
 pub mod node;
+pub mod pace;
 pub mod plan;
 pub mod ra;
 pub mod sandbox;

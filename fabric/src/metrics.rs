@@ -6,6 +6,7 @@ use crate::bfd::{State, Status};
 use crate::drain::{self, Scope};
 use crate::io::bfd::Report;
 use crate::node::Node;
+use crate::pace;
 use crate::vip::{self, Info};
 use prometheus::{Encoder as _, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 use std::net::SocketAddr;
@@ -27,6 +28,7 @@ pub fn text(node: &Node, now: Instant, around: &Surroundings) -> String {
     page.bfd(node, around.bfd.as_ref());
     page.vips(&node.vips(now), now);
     page.drains(node);
+    page.paces(around.pace.as_ref());
     let mut out = Vec::new();
     // Writing to memory fails only for a metric without samples, and none of ours is.
     if TextEncoder::new().encode(&page.registry.gather(), &mut out).is_err() {
@@ -120,6 +122,12 @@ impl Page {
         self.gauge("weft_neighbor_old_policy_paths", old, label, each(|peer| peer.old_policy.unwrap_or_default()));
         let sent = "Prefixes the neighbor was told";
         self.gauge("weft_neighbor_prefixes_sent", sent, labels, per_family(|peer| peer.prefixes_sent));
+    }
+
+    fn paces(&self, measured: Option<&pace::Histograms>) {
+        for histogram in measured.into_iter().flat_map(|all| [&all.install, &all.convergence]) {
+            let _ = self.registry.register(Box::new(histogram.clone()));
+        }
     }
 
     fn drains(&self, node: &Node) {

@@ -35,11 +35,11 @@ use crate::bfd::{Cause, State};
 use crate::config::{NodeConfig, OnSigterm};
 use crate::fib::FibReport;
 use crate::node::{Happened, Imported, Input, Node, Output};
+use crate::pace::Pace;
 use crate::vip;
 use anyhow::Context as _;
 use foresee::Changing;
 pub use start::run;
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -135,8 +135,8 @@ struct Daemon {
     counted: mpsc::Sender<(Ask, Counts)>,
     /// Since when somebody waits for a turn to send.
     waiting: Option<Instant>,
-    /// The last change of each batch that the kernel has not acknowledged; one acknowledgement may cover several.
-    batches: VecDeque<u64>,
+    /// The batches that the kernel has not acknowledged, and how long others took.
+    pace: Pace,
     /// The node has changes for the kernel.
     fib_ready: bool,
     /// What an earlier run left in the kernel goes as soon as the kernel holds what is wanted now.
@@ -212,7 +212,7 @@ impl Daemon {
             server,
             counted,
             waiting: None,
-            batches: VecDeque::new(),
+            pace: Pace::new().context("histograms")?,
             fib_ready: false,
             sweep: false,
             changing: Changing::default(),
@@ -275,6 +275,7 @@ impl Daemon {
                     self.write();
                 }
             }
+            self.pace.look(self.clock.now(), self.conns.has_turns());
         }
     }
 
@@ -311,7 +312,7 @@ impl Daemon {
         self.observers.feed(self.clock.now(), &mut self.node);
         self.caches.flush(&mut self.node);
         // Only now it is sure that no change is on its way.
-        if self.sweep && self.batches.is_empty() && self.ending.is_none() {
+        if self.sweep && self.pace.under_way() == 0 && self.ending.is_none() {
             self.sweep = false;
             self.kernel.sweep();
         }
@@ -323,7 +324,7 @@ impl Daemon {
         if self.ending.is_some() {
             return;
         }
-        while self.fib_ready && self.batches.len() < BATCHES {
+        while self.fib_ready && self.pace.under_way() < BATCHES {
             let changes = self.node.poll_fib(BATCH);
             self.fib_ready = changes.len() == BATCH;
             if self.server.changes.receiver_count() > 0 {
@@ -333,7 +334,7 @@ impl Daemon {
             }
             self.tell_routes(&changes);
             if let Some(last) = changes.iter().map(|change| change.seq).max() {
-                self.batches.push_back(last);
+                self.pace.handed(last, self.clock.now());
                 self.kernel.install(changes);
             }
         }
@@ -452,7 +453,7 @@ impl Daemon {
             }
             netlink::Event::Reachable(members) => self.handle(Input::Reachable(members)),
             netlink::Event::Acked { seq, failed } => {
-                self.batches.retain(|last| *last > seq);
+                self.pace.acknowledged(seq, self.clock.now());
                 self.tell_refused(&failed);
                 self.handle(Input::FibAck { seq, failed });
                 self.install();

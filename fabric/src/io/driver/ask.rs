@@ -105,6 +105,7 @@ impl Daemon {
             observers: self.observers.status(&self.node),
             drain: api::DrainAround::default(),
             sandbox: None,
+            pace: Some(self.pace.histograms()),
         }
     }
 
