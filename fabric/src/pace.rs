@@ -31,9 +31,8 @@ pub struct Pace {
 
 impl Histograms {
     fn new() -> prometheus::Result<Self> {
-        let histogram = |name: &str, help: &str| {
-            Histogram::with_opts(HistogramOpts::new(name, help).buckets(BUCKETS_S.to_vec()))
-        };
+        let histogram =
+            |name: &str, help: &str| Histogram::with_opts(HistogramOpts::new(name, help).buckets(BUCKETS_S.to_vec()));
         Ok(Self {
             install: histogram(
                 "weft_fib_install_seconds",
