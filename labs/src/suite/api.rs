@@ -196,47 +196,28 @@ fn snails(socket: &Path) -> io::Result<Result<String, String>> {
 
 /// The dump of messages does not fit; the daemon says so and goes on.
 fn full_disk(lab: &Lab<'_>) -> io::Result<Result<String, String>> {
-    // The file that is begun next is on it.
     lab.shell("tor", "mount -t tmpfs -o size=16k small /run/weft/dump")?;
     announce(lab, "disk")?;
-    let deadline = Instant::now() + SNAIL_LIMIT;
-    loop {
-        let observers = lab.ask("tor", &["show", "observers"])?;
-        let error = observers["observers"][0]["last_error"].as_str().unwrap_or_default().to_owned();
-        if error.contains("space") {
-            let bgp = lab.ask("tor", &["show", "bgp", "--limit", "5000"])?;
-            let held = bgp["routes"].as_array().map_or(0, Vec::len);
-            withdraw(lab, "disk")?;
-            let all = held >= ROUTES;
-            return Ok(if all {
-                Ok(format!("`{error}`, with all {ROUTES} routes"))
-            } else {
-                Err(format!("{held} routes"))
-            });
-        }
-        if Instant::now() > deadline {
-            return Ok(Err(format!("nothing is said of it: {observers}")));
-        }
-        thread::sleep(POLL);
-    }
+    let error = match observer_says(lab, "space")? {
+        Ok(error) => error,
+        Err(nothing) => return Ok(Err(nothing)),
+    };
+    let bgp = lab.ask("tor", &["show", "bgp", "--limit", "5000"])?;
+    let held = bgp["routes"].as_array().map_or(0, Vec::len);
+    withdraw(lab, "disk")?;
+    Ok(if held >= ROUTES { Ok(format!("`{error}`, with all {ROUTES} routes")) } else { Err(format!("{held} routes")) })
 }
 
 /// Neither the dump of messages nor what is drained can be written; the daemon says so and goes on.
 fn read_only(lab: &Lab<'_>) -> io::Result<Result<String, String>> {
     // First it is well again: what is said once is not said a second time.
     lab.shell("tor", "umount -l /run/weft/dump; rm -f /run/weft/dump/*")?;
-    announce(lab, "well")?;
-    let deadline = Instant::now() + SNAIL_LIMIT;
-    while lab.shell("tor", "test -s /run/weft/dump/updates.mrt").is_err() {
-        if Instant::now() > deadline {
-            return Ok(Err("nothing is written on a disk that is well again".to_owned()));
-        }
-        thread::sleep(POLL);
+    let is_written = || Ok(lab.shell("tor", "test -s /run/weft/dump/updates.mrt").is_ok());
+    if !until(lab, is_written)? {
+        return Ok(Err("nothing is written on a disk that is well again".to_owned()));
     }
     // All that the daemon writes is below; the socket is still there, for whoever comes from outside.
     lab.shell("tor", "mount -t tmpfs -o ro nothing /run/weft")?;
-    withdraw(lab, "well")?;
-    announce(lab, "read-only")?;
     let tor = lab_socket(&lab.name, "tor");
     let drained = say_all(&tor, "POST", "/v1/drain?state=soft&interface=eth1&force=true")?;
     let live = say_all(&tor, "POST", "/v1/drain?state=live&interface=eth1")?;
@@ -244,20 +225,34 @@ fn read_only(lab: &Lab<'_>) -> io::Result<Result<String, String>> {
     if !is_said(&drained) || !is_said(&live) {
         return Ok(Err(format!("a drain is answered with {drained}, its end with {live}")));
     }
-    let deadline = Instant::now() + SNAIL_LIMIT;
-    loop {
+    let error = observer_says(lab, "Read-only")?;
+    lab.shell("tor", "umount /run/weft")?;
+    Ok(error.map(|error| format!("`{error}`; what is drained is not kept, and says so")))
+}
+
+/// The last error of the dump of messages, when it has these words.
+fn observer_says(lab: &Lab<'_>, words: &str) -> io::Result<Result<String, String>> {
+    let mut said = String::new();
+    let is_said = || {
         let observers = lab.ask("tor", &["show", "observers"])?;
-        let error = observers["observers"][0]["last_error"].as_str().unwrap_or_default().to_owned();
-        if error.contains("Read-only") {
-            withdraw(lab, "read-only")?;
-            lab.shell("tor", "umount /run/weft")?;
-            return Ok(Ok(format!("`{error}`; what is drained is not kept, and says so")));
-        }
+        observers["observers"][0]["last_error"].as_str().unwrap_or_default().clone_into(&mut said);
+        Ok(said.contains(words))
+    };
+    Ok(if until(lab, is_said)? { Ok(said) } else { Err(format!("nothing is said of it, but `{said}`")) })
+}
+
+/// Whether it comes true. Messages go on meanwhile: a file that is open is written to until the next one is begun.
+fn until(lab: &Lab<'_>, mut is_true: impl FnMut() -> io::Result<bool>) -> io::Result<bool> {
+    let deadline = Instant::now() + SNAIL_LIMIT;
+    while !is_true()? {
         if Instant::now() > deadline {
-            return Ok(Err(format!("nothing is said of it: {observers}")));
+            return Ok(false);
         }
+        order(lab, "POST", "/v1/routes?prefix=10.201.0.1/32&owner=until&lease_s=600")?;
         thread::sleep(POLL);
+        withdraw(lab, "until")?;
     }
+    Ok(true)
 }
 
 /// Routes of `host`, each in a message of its own.
