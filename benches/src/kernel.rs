@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd as _;
 
 use anyhow::{Context, Result, bail, ensure};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 
 const NEWLINK: u16 = 16;
 const GETROUTE: u16 = 26;
@@ -18,6 +19,9 @@ const ERROR: u16 = 2;
 const DONE: u16 = 3;
 /// The route itself is asked for, not the way of a packet.
 const FIB_MATCH: u32 = 0x2000;
+/// The main table. Asked for all tables, a kernel without rules goes through the trie of this one a second time, for the local table that
+/// shares it: 120 to 190 ms in one call with a million routes, in which nobody else has the processor.
+const MAIN: u8 = 254;
 const HEADER: usize = 16;
 const ROUTE: usize = 12;
 /// `RTNH_F_DEAD` of a route or one of its next hops: not used. One without carrier is, unless a sysctl says otherwise.
@@ -38,7 +42,10 @@ pub struct Kernel {
 impl Kernel {
     /// In the namespace of the calling thread.
     pub fn open() -> Result<Self> {
-        let socket = Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, Some(Protocol::from(0)))?;
+        let socket = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE)?;
+        // The filter of a dump is obeyed.
+        socket.set_netlink_get_strict_chk(true)?;
+        let socket = Socket::from(socket.as_fd().try_clone_to_owned()?);
         Ok(Self { socket, chunk: vec![0; CHUNK] })
     }
 
@@ -146,12 +153,12 @@ impl Kernel {
     /// How many routes to single addresses of the main table have exactly these gateways, and how many others.
     pub fn count(&mut self, wanted: &Gateways) -> Result<(usize, usize)> {
         let mut body = vec![0; ROUTE];
-        body[0] = 2;
+        (body[0], body[4]) = (2, MAIN);
         self.ask(GETROUTE, REQUEST | DUMP, &body)?;
         let (mut inline, mut by_id) = ((0, 0), BTreeMap::<u32, usize>::new());
         self.hear(true, |message| {
             // Unicast to /32 in the main table.
-            if message[1] != 32 || message[4] != 254 || message[7] != 1 {
+            if message[1] != 32 || message[4] != MAIN || message[7] != 1 {
                 return;
             }
             let seen = Seen::read(message);

@@ -57,6 +57,10 @@ const TESTS: [(&str, fn()); 31] = [
         "routes_of_other_software_are_told_as_they_come_and_go",
         import::routes_of_other_software_are_told_as_they_come_and_go,
     ),
+    (
+        "routes_of_other_software_are_told_while_many_of_ours_are_written",
+        import::routes_of_other_software_are_told_while_many_of_ours_are_written,
+    ),
     ("a_flood_of_routes_ends_in_what_the_kernel_holds", import::a_flood_of_routes_ends_in_what_the_kernel_holds),
     (
         "who_is_behind_a_port_of_a_bridge_goes_and_comes_with_it",

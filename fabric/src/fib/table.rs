@@ -8,6 +8,12 @@ use foldhash::fast::SeedableRandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
+/// Parts of the index. A part that has become too small is made anew alone: with one part, a million routes once waited for 190 ms, and
+/// with them whatever else the thread had to do.
+const PARTS: usize = 256;
+/// Which bits of a hash tell the part: neither the lowest nor the seven highest, by which a part finds its own (hashbrown).
+const PART_SHIFT: u32 = 40;
+
 /// What is to be done about a route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Due {
@@ -41,7 +47,7 @@ pub(super) struct Slot {
 pub(super) struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    index: HashTable<u32>,
+    index: Vec<HashTable<u32>>,
     hasher: SeedableRandomState,
 }
 
@@ -50,14 +56,18 @@ impl Table {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
-            index: HashTable::new(),
+            index: vec![HashTable::new(); PARTS],
             hasher: SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()),
         }
     }
 
     /// The slot of a route.
     pub(super) fn find(&self, key: &RouteKey) -> Option<u32> {
-        self.index.find(self.hasher.hash_one(key), |&at| self.slots[at as usize].key == *key).copied()
+        self.find_hashed(self.hasher.hash_one(key), key)
+    }
+
+    fn find_hashed(&self, hash: u64, key: &RouteKey) -> Option<u32> {
+        self.index[part(hash)].find(hash, |&at| self.slots[at as usize].key == *key).copied()
     }
 
     /// The same where it was probably `hint` when it was last asked for.
@@ -68,7 +78,8 @@ impl Table {
 
     /// The slot of a route, which is made if there is none.
     pub(super) fn find_or_make(&mut self, key: RouteKey) -> u32 {
-        if let Some(at) = self.find(&key) {
+        let hash = self.hasher.hash_one(key);
+        if let Some(at) = self.find_hashed(hash, &key) {
             return at;
         }
         let at = match self.free.pop() {
@@ -83,14 +94,14 @@ impl Table {
             }
         };
         let (slots, hasher) = (&self.slots, &self.hasher);
-        self.index.insert_unique(hasher.hash_one(key), at, |&at| hasher.hash_one(slots[at as usize].key));
+        self.index[part(hash)].insert_unique(hash, at, |&at| hasher.hash_one(slots[at as usize].key));
         at
     }
 
     /// Forgets a route that is neither wanted nor held.
     pub(super) fn forget(&mut self, at: u32) {
         let hash = self.hasher.hash_one(self.slots[at as usize].key);
-        if let Ok(found) = self.index.find_entry(hash, |&other| other == at) {
+        if let Ok(found) = self.index[part(hash)].find_entry(hash, |&other| other == at) {
             found.remove();
             self.free.push(at);
         }
@@ -113,6 +124,10 @@ impl Table {
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
         (0..).zip(&self.slots).filter(|(_, slot)| slot.entry != Entry::NONE)
     }
+}
+
+const fn part(hash: u64) -> usize {
+    (hash >> PART_SHIFT) as usize % PARTS
 }
 
 impl Slot {

@@ -14,6 +14,7 @@ mod worker;
 
 use super::clock::Clock;
 use super::netlink::Kernel;
+use super::place::Seat;
 use crate::bfd::{Kept, Notice, Status, Totals, Wanted};
 use rustix::event::{EventfdFlags, eventfd};
 use serde::{Deserialize, Serialize};
@@ -97,10 +98,12 @@ impl Execution {
         (Self { execute: Box::new(execute), failed }, receiver)
     }
 
-    /// Returns only if it failed.
-    fn carry_out(self) {
+    /// Returns only if it failed. The new program's first thread is where this one is.
+    fn carry_out(self, seat: &mut Seat) {
+        seat.leave();
         // Whoever wanted it waits.
         let _ = self.failed.send((self.execute)());
+        seat.keep();
     }
 }
 
@@ -126,14 +129,14 @@ impl Thread {
         let (settled, is_settled) = sync_channel(1);
         let thread = std::thread::Builder::new().name("bfd".into()).stack_size(STACK_BYTES);
         thread.spawn(move || {
-            let scheduling = worker::schedule();
+            let (scheduling, mut seat) = worker::schedule();
             settle();
             // Who started it waits for this.
             let _ = settled.send(());
             for errand in received {
                 match errand {
-                    Errand::Work(worker) => worker.run(scheduling),
-                    Errand::Execute(execution) => execution.carry_out(),
+                    Errand::Work(worker) => seat = worker.run(scheduling, seat),
+                    Errand::Execute(execution) => execution.carry_out(&mut seat),
                 }
             }
         })?;

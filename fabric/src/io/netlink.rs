@@ -10,6 +10,7 @@
 //! same protocol, table and range of nexthop ids would remove each other's routes.
 
 mod aside;
+mod bursts;
 mod compat;
 #[cfg(test)]
 mod corpus;
@@ -29,12 +30,13 @@ mod worker;
 
 pub use aside::Handle;
 pub use foreign::foreign;
-pub use import::import;
 pub use listeners::listeners;
 
-use crate::config::FibConfig;
+use crate::config::{FibConfig, KernelRule};
 use crate::fib::{FibDiff, FibReport, KernelRoute, Member};
 use crate::link::LinkInfo;
+use crate::node::Imported;
+use bursts::Bursts;
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -95,6 +97,7 @@ pub struct Kernel {
 struct Inner {
     commands: Option<SyncSender<Command>>,
     wake: Arc<OwnedFd>,
+    bursts: Bursts,
 }
 
 impl Drop for Inner {
@@ -109,6 +112,7 @@ impl Drop for Inner {
 pub struct Unstarted {
     received: std::sync::mpsc::Receiver<Command>,
     wake: Arc<OwnedFd>,
+    bursts: Bursts,
 }
 
 impl Unstarted {
@@ -118,7 +122,7 @@ impl Unstarted {
     /// Likewise.
     pub fn start(self, config: &FibConfig) -> io::Result<mpsc::Receiver<Event>> {
         let (events, receiver) = mpsc::channel(MAX_EVENTS);
-        let worker = Worker::new(config, self.received, self.wake, events)?;
+        let worker = Worker::new(config, (self.received, self.wake), self.bursts, events)?;
         std::thread::Builder::new().name("netlink".into()).spawn(move || worker.run())?;
         Ok(receiver)
     }
@@ -132,8 +136,9 @@ impl Kernel {
     pub fn new() -> io::Result<(Self, Unstarted)> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let (commands, received) = sync_channel(MAX_COMMANDS);
-        let unstarted = Unstarted { received, wake: Arc::clone(&wake) };
-        Ok((Self { inner: Arc::new(Inner { commands: Some(commands), wake }) }, unstarted))
+        let bursts = Bursts::default();
+        let unstarted = Unstarted { received, wake: Arc::clone(&wake), bursts: bursts.clone() };
+        Ok((Self { inner: Arc::new(Inner { commands: Some(commands), wake, bursts }) }, unstarted))
     }
 
     /// Lists links and leftovers of an earlier run, and starts the thread. The first event is the picture of the links. With
@@ -144,6 +149,21 @@ impl Kernel {
     pub fn start(config: &FibConfig) -> io::Result<(Self, mpsc::Receiver<Event>)> {
         let (kernel, unstarted) = Self::new()?;
         Ok((kernel, unstarted.start(config)?))
+    }
+
+    /// Starts to read other software's routes; the first thing that is told is all there is. `own`: table and protocol of what this
+    /// handle's thread writes.
+    ///
+    /// # Errors
+    /// What the system says of sockets and threads.
+    pub fn import(
+        &self,
+        rules: Vec<KernelRule>,
+        own: (u32, u8),
+        run: u64,
+        events: mpsc::Sender<Imported>,
+    ) -> io::Result<Handle> {
+        import::import(rules, own, self.inner.bursts.clone(), run, events)
     }
 
     /// Hands over changes. At most two batches of at most 4,096 should be unacknowledged.

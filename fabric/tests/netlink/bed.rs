@@ -178,7 +178,11 @@ impl Bed {
 
     /// Somebody else's route: a blackhole.
     pub(crate) fn foreign_route(&self, prefix: IpNet, metric: u32, add: bool) {
-        let mut body = vec![family(&prefix), prefix.prefix_len(), 0, 0, 254, FOREIGN, 0, 6, 0, 0, 0, 0];
+        self.foreign_route_in(254, prefix, metric, add);
+    }
+
+    pub(crate) fn foreign_route_in(&self, table: u8, prefix: IpNet, metric: u32, add: bool) {
+        let mut body = vec![family(&prefix), prefix.prefix_len(), 0, 0, table, FOREIGN, 0, 6, 0, 0, 0, 0];
         attribute(&mut body, 1, &octets(prefix.addr()));
         attribute(&mut body, 6, &metric.to_ne_bytes());
         let (kind, flags) = if add { (NEWROUTE, 0x600) } else { (DELROUTE, 0) };

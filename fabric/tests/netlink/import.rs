@@ -1,13 +1,15 @@
 //! Routes of other software, heard of while the kernel is changed.
 
-use super::bed::{self, Bed, FOREIGN, METRIC};
+use super::bed::{self, Bed, FOREIGN, METRIC, via};
+use super::faults::hosts;
 use super::nets;
+use super::scale::change_all;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use weft_bgp::types::IpNet;
 use weft_fabric::config::{KernelRule, Terms};
-use weft_fabric::io::netlink::{self, Handle};
+use weft_fabric::io::netlink::{Handle, Kernel};
 use weft_fabric::node::{Imported, MAX_IMPORTED};
 
 /// From the kernel to the daemon's loop.
@@ -51,8 +53,13 @@ impl Loop {
 }
 
 fn start(rules: Vec<KernelRule>) -> (Handle, Loop) {
+    let (kernel, _unstarted) = Kernel::new().unwrap();
+    start_beside(&kernel, rules)
+}
+
+fn start_beside(kernel: &Kernel, rules: Vec<KernelRule>) -> (Handle, Loop) {
     let (events, receiver) = mpsc::channel(2);
-    let import = netlink::import(rules, bed::PROTOCOL, 3, events).unwrap();
+    let import = kernel.import(rules, (254, bed::PROTOCOL), 3, events).unwrap();
     (import, Loop { receiver, known: BTreeMap::new(), left_out: 0 })
 }
 
@@ -102,4 +109,29 @@ pub(super) fn a_flood_of_routes_ends_in_what_the_kernel_holds() {
     }
     daemon.until(&bed, 0);
     assert_eq!(bed.routes(), []);
+}
+
+/// Nothing is listened to while the daemon writes many routes, and what comes meanwhile is told all the same.
+pub(super) fn routes_of_other_software_are_told_while_many_of_ours_are_written() {
+    let mut bed = Bed::new();
+    let link = bed.veth("a", "10.1.0.1/24", "2001:db8:1::1/64");
+    let (kernel, mut events) = bed.start(&bed::config());
+    let apart = KernelRule { table: 119, ..rule(FOREIGN, &[]) };
+    let (_import, mut daemon) = start_beside(&kernel, vec![apart]);
+    daemon.hear(&bed);
+    let all = nets(&["10.64.1.0/27", "10.64.2.0/27", "fd00:64:1::/64"]);
+    kernel.install(change_all(&mut bed, &hosts(60_000), &via(&[(link, "fe80::2")])));
+    bed.until("the kernel has some of them", || bed.wait(kernel.report()).pending < 50_000);
+    for (at, prefix) in all.iter().enumerate() {
+        bed.foreign_route_in(119, *prefix, METRIC, true);
+        daemon.until(&bed, at + 1);
+    }
+    bed.foreign_route_in(119, all[0], METRIC, false);
+    daemon.until(&bed, 2);
+    assert!(bed.wait(kernel.report()).pending > 0, "all of ours were written before this was over");
+    assert_eq!(bed.acked(&mut events), []);
+    bed.foreign_route_in(119, all[1], METRIC, false);
+    daemon.until(&bed, 1);
+    bed.foreign_route_in(119, all[2], METRIC, false);
+    daemon.until(&bed, 0);
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use weft_bgp::speaker::{ForeignRoute, Want};
 use weft_bgp::types::IpNet;
 use weft_fabric::config::{KernelRule, Terms};
-use weft_fabric::io::netlink::{self, Event, Handle};
+use weft_fabric::io::netlink::{self, Event, Handle, Kernel};
 use weft_fabric::node::Imported;
 
 /// The filter, or a word for who reads why there is none.
@@ -141,7 +141,7 @@ fn listeners() -> (Handle, Handle, Known) {
     let (imports, imported) = mpsc::channel(2);
     let (pictures, foreign) = mpsc::channel(2);
     let known = Known { imported, foreign, announced: BTreeMap::new(), reached: BTreeSet::new() };
-    let import = netlink::import(vec![rule()], PROTOCOL, 3, imports).unwrap();
+    let import = Kernel::new().unwrap().0.import(vec![rule()], (254, PROTOCOL), 3, imports).unwrap();
     (import, netlink::foreign(254, PROTOCOL, pictures).unwrap(), known)
 }
 

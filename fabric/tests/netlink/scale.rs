@@ -55,7 +55,7 @@ pub(crate) fn resilient_groups_shrink_and_grow() {
     assert_eq!(bed.wait(kernel.report()).failed, 0);
 }
 
-fn change_all(bed: &mut Bed, prefixes: &[IpNet], want: &Want) -> Vec<FibChange> {
+pub(crate) fn change_all(bed: &mut Bed, prefixes: &[IpNet], want: &Want) -> Vec<FibChange> {
     prefixes.iter().map(|prefix| bed.change(&prefix.to_string(), want.clone())).collect()
 }
 

@@ -8,7 +8,7 @@ use crate::bfd::{Bfd, Endpoint, Input, Kept, Notice, Output, SessionId, Status};
 use crate::fib::Member;
 use crate::io::clock::{self, Clock};
 use crate::io::netlink::Kernel;
-use crate::io::place;
+use crate::io::place::Seat;
 use crate::io::sockopt::plain;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
@@ -56,6 +56,7 @@ pub(super) struct Worker {
     untold_alive: BTreeMap<Member, bool>,
     untold: BTreeMap<PeerId, Notice>,
     scheduling: Scheduling,
+    seat: Seat,
     /// When this turn was to begin at the latest, and when it did.
     due: Instant,
     woken: Instant,
@@ -85,6 +86,7 @@ impl Worker {
             untold_alive: BTreeMap::new(),
             untold: BTreeMap::new(),
             scheduling: Scheduling::Ordinary,
+            seat: Seat::NONE,
             due: now,
             woken: now,
         })
@@ -102,8 +104,9 @@ impl Worker {
         self.bfd.kept().map(|(id, kept)| Kept { port: port(id), ..kept }).collect()
     }
 
-    pub(super) fn run(mut self, scheduling: Scheduling) {
-        self.scheduling = scheduling;
+    /// The thread's place is given back at the end.
+    pub(super) fn run(mut self, scheduling: Scheduling, seat: Seat) -> Seat {
+        (self.scheduling, self.seat) = (scheduling, seat);
         let start = self.clock.now();
         (self.due, self.woken) = (start, start);
         loop {
@@ -112,6 +115,7 @@ impl Worker {
             // A packet that came before the deadline began the turn before it; then nothing is late.
             let late = listened.since(self.due);
             if late > LATE {
+                self.seat.late(late);
                 self.bfd.handle(listened, Input::Starved(late));
             }
             self.hear();
@@ -124,7 +128,7 @@ impl Worker {
                 let _ = done.send(());
             }
             if is_over {
-                return;
+                return self.seat;
             }
             self.sleep();
         }
@@ -137,7 +141,7 @@ impl Worker {
                 Ok(Command::Sessions(wanted)) => self.bfd.handle(self.clock.now(), Input::Sessions(wanted)),
                 Ok(Command::Report(answer)) => drop(answer.send(self.report())),
                 Ok(Command::Keep(answer)) => drop(answer.send(self.kept())),
-                Ok(Command::Execute(execution)) => execution.carry_out(),
+                Ok(Command::Execute(execution)) => execution.carry_out(&mut self.seat),
                 Ok(Command::Finish(done)) => {
                     self.bfd.handle(self.clock.now(), Input::Sessions(Vec::new()));
                     return (Some(done), true);
@@ -265,14 +269,13 @@ fn is_passing(error: &io::Error) -> bool {
 const NICEST: i32 = -20;
 
 /// As much before others as the system permits.
-pub(super) fn schedule() -> Scheduling {
+pub(super) fn schedule() -> (Scheduling, Seat) {
     if raw::become_realtime().is_ok() {
-        place::settle();
-        Scheduling::RealTime
+        (Scheduling::RealTime, Seat::take())
     } else if rustix::process::setpriority_process(None, NICEST).is_ok() {
-        Scheduling::Nice
+        (Scheduling::Nice, Seat::NONE)
     } else {
-        Scheduling::Ordinary
+        (Scheduling::Ordinary, Seat::NONE)
     }
 }
 

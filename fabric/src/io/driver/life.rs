@@ -171,8 +171,8 @@ impl Daemon {
             self.handle(Input::Imported(none));
             return Ok(());
         }
-        let (rules, protocol) = (config.import.kernel.clone(), config.fib.protocol);
-        self.import = Some(netlink::import(rules, protocol, self.import_run, self.imports.clone())?);
+        let (rules, own) = (config.import.kernel.clone(), (config.fib.table, config.fib.protocol));
+        self.import = Some(self.kernel.import(rules, own, self.import_run, self.imports.clone())?);
         Ok(())
     }
 

@@ -79,6 +79,18 @@ impl Ear {
         Ok((handle, Self { socket, chunk: vec![0; CHUNK], wake, shared }))
     }
 
+    /// Listens to routes, or not any more: what is not heard is to be read.
+    pub(super) fn hear(&mut self, hear: bool) -> io::Result<()> {
+        GROUPS.into_iter().try_for_each(|group| {
+            if hear { self.socket.add_membership(group) } else { self.socket.drop_membership(group) }
+        })
+    }
+
+    /// What [`Ear::sleep`] is woken with.
+    pub(super) const fn wake(&self) -> &Arc<OwnedFd> {
+        &self.wake
+    }
+
     /// Hands on all there is; whether some was lost (ENOBUFS; anything else is as bad).
     pub(super) fn read(&mut self, mut take: impl FnMut(&wire::Message<'_>)) -> bool {
         let mut is_lost = false;

@@ -16,6 +16,7 @@ use super::route::{
 use super::wire;
 use crate::fib::RouteKey;
 use crate::io::clock::Clock;
+use crate::io::place;
 use socket2::SockFilter;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -54,7 +55,11 @@ pub fn foreign(table: u32, own_protocol: u8, events: Sender<Vec<ForeignRoute>>) 
         left_out: 0,
         dumps: Dumps::new(),
     };
-    std::thread::Builder::new().name("netlink-foreign".into()).spawn(move || reader.run(ear))?;
+    std::thread::Builder::new().name("netlink-foreign".into()).spawn(move || {
+        // The kernel goes through the whole table, which may hold a million routes of ours, to find what others have in it.
+        place::keep_away();
+        reader.run(ear);
+    })?;
     Ok(handle)
 }
 

@@ -4,12 +4,15 @@
 //!   notifications ──▶ held (what the tables hold) ──▶ wanted (prefix ▶ first rule that fits) ──▶ changes against what was told
 //!   dump ────────────▶ held, from scratch: at the start, after lost notifications, when asked, every half minute
 //! ```
+//! While the daemon itself writes many routes nothing is listened to, if these are in other tables, and dumps come one after another: each
+//! of its routes would cost it a notification for us.
 //! The kernel tells nobody of IPv4 routes that go with a link or an address, and of a route that another protocol replaces only the
 //! new one; IPv6 tells of one next hop at a time. So only what is added, and IPv4 deletions, are taken from notifications; everything
 //! else is a reason for a dump, which the kernel filters by table and protocol and which costs what these routes cost. A thread of its
 //! own, with sockets of its own: it reads, and changes nothing.
 
 use super::aside::{Dumps, Ear, Handle, RETRY};
+use super::bursts::Bursts;
 use super::request::Requests;
 use super::route::{
     CLONED, HEADER, RTA_DST, RTA_PRIORITY, RTA_TABLE, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE, request_of,
@@ -18,13 +21,14 @@ use super::wire;
 use crate::config::KernelRule;
 use crate::fib::RouteKey;
 use crate::io::clock::Clock;
+use crate::io::place;
 use crate::node::{Imported, MAX_IMPORTED as MAX_PREFIXES};
 use socket2::SockFilter;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tokio::sync::mpsc::{Sender, error::TrySendError};
-use weft_bgp::time::Instant;
+use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::IpNet;
 
 /// Most routes of other software that are kept; what comes beyond waits for a dump after others went.
@@ -33,12 +37,23 @@ const MAX_ROUTES: usize = 4 * MAX_PREFIXES;
 const BATCH: usize = 1_024;
 /// The table in a header when the number does not fit in there (linux/rtnetlink.h, RT_TABLE_COMPAT).
 const TABLE_COMPAT: u8 = 252;
-/// Starts to listen; the first thing that is told is all there is.
-///
-/// # Errors
-/// What the system says of sockets and threads.
-pub fn import(rules: Vec<KernelRule>, own_protocol: u8, run: u64, events: Sender<Imported>) -> io::Result<Handle> {
+/// Between two dumps while nothing is listened to: a route is announced within 50 ms all the same.
+const POLL: Duration = Duration::from_millis(20);
+
+/// See [`Kernel::import`](super::Kernel::import).
+pub(super) fn import(
+    rules: Vec<KernelRule>,
+    (own_table, own_protocol): (u32, u8),
+    bursts: Bursts,
+    run: u64,
+    events: Sender<Imported>,
+) -> io::Result<Handle> {
     let (handle, ear) = Ear::open(&filter(&rules, own_protocol))?;
+    // A dump of a table with a million other routes takes a tenth of a second.
+    let is_apart = rules.iter().all(|rule| rule.table != own_table);
+    if is_apart {
+        bursts.tell(ear.wake());
+    }
     let reader = Reader {
         clock: Clock::start(),
         requests: Requests::open()?,
@@ -51,6 +66,8 @@ pub fn import(rules: Vec<KernelRule>, own_protocol: u8, run: u64, events: Sender
         left_out_told: 0,
         changed: true,
         dumps: Dumps::new(),
+        bursts: is_apart.then_some(bursts),
+        hears: true,
     };
     std::thread::Builder::new().name("netlink-import".into()).spawn(move || reader.run(ear))?;
     Ok(handle)
@@ -87,11 +104,19 @@ struct Reader {
     /// `held` may differ from what was told.
     changed: bool,
     dumps: Dumps,
+    /// Of the thread that writes, if none of the tables is its own.
+    bursts: Option<Bursts>,
+    hears: bool,
 }
 
 impl Reader {
     fn run(mut self, mut ear: Ear) {
+        if self.bursts.is_none() {
+            // The kernel goes through a whole table to find what others have in it.
+            place::keep_away();
+        }
         loop {
+            self.follow_burst(&mut ear);
             let is_lost = ear.read(|message| self.take(message));
             if ear.is_over() {
                 return;
@@ -104,6 +129,20 @@ impl Reader {
             let now = self.clock.now();
             ear.sleep(now, if delivered { self.dumps.due() } else { self.dumps.due().min(now + RETRY) });
         }
+    }
+
+    /// Stops listening in a burst, and begins again after it.
+    fn follow_burst(&mut self, ear: &mut Ear) {
+        let hears = !self.bursts.as_ref().is_some_and(Bursts::is_under_way);
+        if hears == self.hears {
+            return;
+        }
+        if let Err(error) = ear.hear(hears) {
+            tracing::warn!(%error, "cannot change what netlink tells of imported routes; dumps will tell");
+        }
+        self.hears = hears;
+        // What came between the last word and now.
+        self.dumps.want(Instant::ZERO);
     }
 
     fn take(&mut self, message: &wire::Message<'_>) {
@@ -133,6 +172,9 @@ impl Reader {
         }
         let found = self.dump();
         self.dumps.ended(begun, self.clock.now(), found.is_ok());
+        if !self.hears {
+            self.dumps.want(begun + POLL);
+        }
         match found {
             Ok(held) => {
                 self.changed |= held != self.held;

@@ -4,6 +4,7 @@ mod behind;
 mod dump;
 mod relay;
 
+use super::bursts::Bursts;
 use super::compat::Compat;
 use super::links::{self, Links};
 use super::request::Requests;
@@ -12,6 +13,7 @@ use super::{Command, Event, wire};
 use crate::config::FibConfig;
 use crate::fib::{Dump, Fib, FibDiff, FibReport, Hint, Op, Refusal};
 use crate::io::clock::{self, Clock};
+use relay::Courier;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -22,10 +24,10 @@ use tokio::sync::mpsc::Sender;
 use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::IpNet;
 
-/// Operations per send: sixteen already give all there is to gain, and a link that goes down waits for one batch at most.
-const BATCH: usize = 256;
+/// Operations per send: sixteen already give all there is to gain, and a link that goes down waits for two batches at most.
+const BATCH: usize = 128;
 /// Operations that are decided on at once: so many batches go to the kernel one after another without a pause.
-const MANY: usize = 16 * BATCH;
+const MANY: usize = 32 * BATCH;
 /// After so many operations without a pause, routes are not listened to: that costs up to half of the time.
 const BURST: usize = 2_048;
 /// What counts as a pause. It ends a burst: routes are listened to again, and a dump says what was missed.
@@ -60,6 +62,10 @@ pub(super) struct Worker {
     /// Commands that came while a dump was under way, in order.
     put_off: VecDeque<Command>,
     compat: Compat,
+    /// While there is a burst.
+    courier: Option<Courier>,
+    /// Told when one is long enough that nobody should listen to routes, and when it ends.
+    bursts: Bursts,
     /// Operations since the last pause, since when, and when the next one will be long enough.
     burst: usize,
     burst_since: Instant,
@@ -82,8 +88,8 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(
         config: &FibConfig,
-        commands: Receiver<Command>,
-        wake: Arc<OwnedFd>,
+        (commands, wake): (Receiver<Command>, Arc<OwnedFd>),
+        bursts: Bursts,
         events: Sender<Event>,
     ) -> io::Result<Self> {
         let mut requests = Requests::open()?;
@@ -103,6 +109,8 @@ impl Worker {
             wake,
             put_off: VecDeque::new(),
             compat: Compat::default(),
+            courier: None,
+            bursts,
             burst: 0,
             burst_since: Instant::ZERO,
             pause_at: None,
@@ -339,12 +347,15 @@ impl Worker {
             self.burst += ops;
             self.pause_at = None;
             if self.burst > BURST && self.watch.hears_routes() {
+                self.bursts.set(true);
                 self.hear_routes(false);
             }
         } else if self.burst > 0 && *self.pause_at.get_or_insert(now + PAUSE) <= now {
             self.burst = 0;
             self.pause_at = None;
+            self.courier = None;
             if !self.watch.hears_routes() {
+                self.bursts.set(false);
                 self.hear_routes(true);
                 self.doubt();
             }

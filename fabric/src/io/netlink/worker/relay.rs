@@ -1,5 +1,5 @@
-//! Many operations at once: while the kernel works on one batch, in the call of a thread that lives as long as they take, this one
-//! prepares the next, follows what came of the one before, and takes in what the daemon wants meanwhile. What cannot wait stops it.
+//! Many operations at once: while the kernel works on one batch, in the call of a thread that lives as long as the burst, this one
+//! follows what came of the one before, takes in what the daemon wants meanwhile, and prepares the next but one. What cannot wait stops it.
 
 use super::super::super::place;
 use super::super::Command;
@@ -7,22 +7,28 @@ use super::super::request::{Outlet, Parcel};
 use super::super::watch::Note;
 use super::{BATCH, Worker};
 use crate::fib::{Op, Refusal};
+use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::{self, Scope};
+use std::thread::{self, JoinHandle};
 use weft_bgp::time::Instant;
 
-/// The thread that stands in the kernel.
-struct Courier {
+/// Batches that the thread has: the one that the kernel works on, and one that waits, or the kernel would wait for two threads to wake
+/// after each (a sixth of the time of a million routes).
+const AHEAD: usize = 2;
+
+/// The thread that stands in the kernel. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Courier {
     there: SyncSender<Parcel>,
     back: Receiver<(Parcel, bool)>,
+    thread: JoinHandle<()>,
 }
 
 impl Courier {
     /// `None`: the system gives no thread.
-    fn start<'scope>(scope: &'scope Scope<'scope, '_>, outlet: Outlet) -> Option<Self> {
-        // One parcel is in its hands, none waits.
-        let (there, parcels) = sync_channel::<Parcel>(1);
-        let (returned, back) = sync_channel(1);
+    fn start(outlet: Outlet) -> Option<Self> {
+        let (there, parcels) = sync_channel::<Parcel>(AHEAD);
+        let (returned, back) = sync_channel(AHEAD);
         let carry = move || {
             place::keep_away();
             for parcel in parcels {
@@ -32,8 +38,8 @@ impl Courier {
                 }
             }
         };
-        thread::Builder::new().name("netlink-send".into()).spawn_scoped(scope, carry).ok()?;
-        Some(Self { there, back })
+        let thread = thread::Builder::new().name("netlink-send".into()).spawn(carry).ok()?;
+        Some(Self { there, back, thread })
     }
 }
 
@@ -41,39 +47,36 @@ impl Worker {
     /// Carries out operations of which none depends on another, a batch at a time. What is not begun when something comes that cannot
     /// wait is given back.
     pub(super) fn carry_out_many(&mut self, now: Instant, ops: &[Op]) {
-        thread::scope(|scope| match Courier::start(scope, self.requests.outlet()) {
-            Some(courier) => self.relay(&courier, now, ops),
+        let courier = self.courier.take().filter(|courier| !courier.thread.is_finished());
+        match courier.or_else(|| Courier::start(self.requests.outlet())) {
+            Some(courier) => {
+                self.relay(&courier, now, ops);
+                self.courier = Some(courier);
+            }
             None => ops.chunks(BATCH).for_each(|batch| self.carry_out(now, batch)),
-        });
+        }
     }
 
     fn relay(&mut self, courier: &Courier, now: Instant, ops: &[Op]) {
-        let protocol = self.fib.config().protocol;
         let mut batches = ops.chunks(BATCH);
-        let mut under_way: Option<&[Op]> = None;
+        let mut under_way = VecDeque::with_capacity(AHEAD);
         loop {
-            let next = batches.next().map(|batch| (batch, self.requests.pack(batch, protocol)));
-            let outcomes = under_way.take().map(|batch| (batch, self.wait(courier, batch)));
-            let is_over = match next {
-                Some((batch, _)) if self.must_stop() => {
+            while under_way.len() < AHEAD
+                && let Some(batch) = batches.next()
+            {
+                if self.must_stop() {
                     self.fib.give_back(batch);
                     batches.by_ref().for_each(|batch| self.fib.give_back(batch));
-                    true
+                    break;
                 }
-                Some((batch, parcel)) => {
-                    // If the thread is gone, nothing comes back from it.
-                    let _ = courier.there.send(parcel);
-                    under_way = Some(batch);
-                    false
-                }
-                None => true,
-            };
-            if let Some((batch, outcomes)) = outcomes {
-                self.follow(now, batch, &outcomes);
+                let parcel = self.requests.pack(batch, self.fib.config().protocol);
+                // If the thread is gone, nothing comes back from it.
+                let _ = courier.there.send(parcel);
+                under_way.push_back(batch);
             }
-            if is_over {
-                return;
-            }
+            let Some(batch) = under_way.pop_front() else { return };
+            let outcomes = self.wait(courier, batch);
+            self.follow(now, batch, &outcomes);
             self.take_in();
         }
     }
