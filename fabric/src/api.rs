@@ -9,9 +9,11 @@
 //! GET /v1/watch/events ──▶ Request::Watch(kinds)    ──▶ what the loop says meanwhile ──▶ lines of JSON
 //! ```
 
+mod access;
 mod answers;
 mod bfd;
 mod build;
+mod doors;
 mod drain;
 mod dump;
 mod health;
@@ -23,6 +25,7 @@ mod target;
 pub(crate) mod tests;
 mod vips;
 
+pub use access::{Access, Caller};
 pub use answers::{
     AddPathUse, Address, Bgp, BgpPath, BgpRoute, Done, Explanation, Happening, Health, History, Interface, Interfaces,
     LastReload, Neighbor, NeighborHistory, NeighborPolicy, Neighbors, Observer, Observers, PerFamily, Policy, Refusal,
@@ -31,6 +34,7 @@ pub use answers::{
 pub use bfd::{BfdSession, BfdSessions};
 pub(crate) use build::ESTABLISHED;
 pub use build::{answer, find_peer, sentence_of};
+pub use doors::{Certificate, Doors, Handshakes, Requests};
 pub use drain::{Around as DrainAround, Drain, Drains, alone, objection};
 pub use dump::{TableDump, TablePath, TablePeer, TableRoute};
 pub use kernel::{Kernel, kernel_sentence};
@@ -279,6 +283,8 @@ pub struct Surroundings {
     pub sandbox: Option<crate::sandbox::Sandbox>,
     /// How long changes took until they were everywhere.
     pub pace: Option<crate::pace::Histograms>,
+    /// How the API is used.
+    pub doors: Doors,
 }
 
 /// Counters of the kernel's side.

@@ -13,6 +13,7 @@ mod locate;
 mod node;
 mod observe;
 mod peer;
+mod remote;
 mod role;
 mod sandbox;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use file::{
 pub use import::{ConnectedRule, ImportConfig, ImportConnected, ImportKernel, KernelRule, Terms};
 pub use node::{ApiConfig, NodeConfig};
 pub use observe::{Cache, Collector, CollectorConfig, DumpConfig, Mrt, Rpki, View};
+pub use remote::{Remote, RemoteConfig};
 pub use role::{Defaults, Role};
 pub use sandbox::{Sandbox, SandboxConfig};
 pub use value::{Community, LargeCommunity, Listen, RemoteAsn, Retry};
@@ -182,9 +184,10 @@ fn remedy(message: &str, field: &str) -> Option<String> {
 }
 
 /// What to do about messages that do not say it themselves.
-const REMEDIES: [(&str, &str); 6] = [
+const REMEDIES: [(&str, &str); 7] = [
     ("invalid IP address syntax", "write an address such as 10.69.0.4 or fd00::4, without a length"),
     ("invalid IPv4 address syntax", "write an IPv4 address such as 10.69.0.4"),
+    ("invalid socket address syntax", "write an address with its port, as 10.69.0.4:9180 or '[::]:9180'"),
     ("invalid IP network syntax", "write a prefix such as 10.69.0.0/26 or fd00::/64"),
     ("duplicate mapping key", "keep one of the two"),
     ("unexpected end of file", "a host needs `role`, `asn`, `addresses` and `uplinks` or `peers`"),

@@ -5,7 +5,8 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-use crate::config::NodeConfig;
+use crate::api::Certificate;
+use crate::config::{NodeConfig, RemoteConfig};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -21,6 +22,8 @@ pub trait System {
     fn listeners(&self) -> Vec<Listener>;
     /// Whether this kernel can restrict which files a daemon opens (Landlock). `None` where it cannot be asked.
     fn has_landlock(&self) -> Option<bool>;
+    /// How the certificates of `api.remote` are, or why they cannot be used. `None` where they cannot be looked at.
+    fn certificate(&self, remote: &RemoteConfig) -> Option<Result<Certificate, String>>;
 }
 
 /// A service's socket.
@@ -101,6 +104,7 @@ pub fn examine(config: &NodeConfig, system: &dyn System) -> Report {
     visit.addresses();
     visit.services();
     visit.sandbox();
+    visit.certificate();
     let mut report = visit.report;
     report.findings.sort_by(|a, b| (a.severity, &a.subject).cmp(&(b.severity, &b.subject)));
     report.unseen.sort();

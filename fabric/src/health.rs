@@ -8,7 +8,7 @@ mod services;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use crate::api::{BfdSessions, Drain, Interface, Neighbor, Observer, RpkiCache, Vip};
+use crate::api::{BfdSessions, Certificate, Drain, Interface, Neighbor, Observer, RpkiCache, Vip};
 use crate::fib::FibReport;
 use crate::sandbox::Sandbox;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,9 @@ pub const LATELY: Duration = Duration::from_secs(15 * 60);
 const LOSSES: u64 = 3;
 /// Of its maximum of prefixes, per cent: from there on somebody should look.
 const NEAR_LIMIT_PERCENT: u64 = 90;
+
+/// A certificate that expires sooner than this is to be renewed now.
+pub const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
 
 /// How something is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -65,7 +68,7 @@ pub struct Check {
 }
 
 /// Every check, in the order in which they are shown.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 18] = [
     "convergence",
     "sessions",
     "flaps",
@@ -83,6 +86,7 @@ pub const NAMES: [&str; 17] = [
     "rpki",
     "observers",
     "sandbox",
+    "certificate",
 ];
 
 /// What is looked at.
@@ -116,6 +120,8 @@ pub struct Picture<'a> {
     pub observers: &'a [Observer],
     /// What was given up at the start.
     pub sandbox: Option<&'a Sandbox>,
+    /// Of `api.remote`.
+    pub certificate: Option<&'a Certificate>,
 }
 
 /// Looks at everything.
@@ -139,6 +145,7 @@ pub fn examine(picture: &Picture<'_>) -> Vec<Check> {
         services::rpki(picture),
         services::observers(picture),
         services::sandbox(picture),
+        services::certificate(picture),
     ]
 }
 

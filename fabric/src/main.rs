@@ -15,6 +15,8 @@ mod reload;
 mod route;
 #[path = "main/show.rs"]
 mod show_verbs;
+#[path = "main/whom.rs"]
+mod whom;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -31,11 +33,13 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use weft_bgp::types::IpNet;
 use weft_bgp::wire::community::ExtCommunity;
 use weft_fabric::config;
+use weft_fabric::io::client::Target;
 use weft_fabric::io::handover::Start;
 use weft_fabric::io::{doctor, verbs};
 use weft_fabric::news::Kind;
 use weft_fabric::show;
 use weft_fabric::trial::{self, Trial};
+use whom::Whom;
 
 /// BGP to the host: the weft daemon and the commands that inspect it.
 ///
@@ -43,12 +47,8 @@ use weft_fabric::trial::{self, Trial};
 #[derive(Debug, Parser)]
 #[command(name = "weft", version)]
 struct Arguments {
-    /// The node of a lab to talk to, as in two-racks/tor1
-    #[arg(long, global = true, value_name = "NAME/NODE", conflicts_with = "socket")]
-    lab: Option<String>,
-    /// The daemon's API socket [default: /run/weft/weft.sock]
-    #[arg(long, global = true, value_name = "PATH")]
-    socket: Option<PathBuf>,
+    #[command(flatten)]
+    whom: Whom,
     /// How answers are printed
     #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -270,18 +270,18 @@ fn ext_community(text: &str) -> Result<ExtCommunity, String> {
 }
 
 fn main() -> ExitCode {
-    let Arguments { lab, socket, output, verb } = Arguments::parse();
+    let Arguments { whom, output, verb } = Arguments::parse();
     if output == Output::Frr {
-        return as_frr(verb, socket.as_deref(), lab.as_deref());
+        return as_frr(verb, &whom);
     }
     let asked = match verb {
         Verb::Daemon { config, resume } => return daemon(&config, resume),
         Verb::Check { config } => return check(&config),
         Verb::Doctor { config, fix, root } => return examine(&config, fix, &root, output),
         Verb::Policy(Policy::Test(test)) => return test_policy(*test, output),
-        Verb::Mrt(wanted) => return mrt::run(wanted, output, socket.as_deref(), lab.as_deref()),
-        Verb::Top => return live::top(socket.as_deref(), lab.as_deref()),
-        Verb::Trace { target } => return live::trace(target, socket.as_deref(), lab.as_deref(), output),
+        Verb::Mrt(wanted) => return mrt::run(wanted, output, &whom),
+        Verb::Top => return live::top(&whom),
+        Verb::Trace { target } => return live::trace(target, &whom, output),
         Verb::Completions { shell } => return documents::completions(shell),
         Verb::Man { folder } => return documents::man(folder.as_deref()),
         Verb::External(words) => return external(&words),
@@ -298,14 +298,14 @@ fn main() -> ExitCode {
         Verb::Vip(Vip::Set { name, state }) => verbs::Verb::SetVip(name, state == UpDown::Up),
         Verb::Clear { peer, hard } => verbs::Verb::Clear(peer, hard),
     };
-    answer(&asked, socket.as_deref(), lab.as_deref(), output)
+    answer(&asked, &whom, output)
 }
 
 /// FRR's documents are few; nothing else pretends to be one.
-fn as_frr(verb: Verb, socket: Option<&Path>, lab: Option<&str>) -> ExitCode {
+fn as_frr(verb: Verb, whom: &Whom) -> ExitCode {
     let document = if let Verb::Show(wanted) = verb { show_verbs::frr(wanted) } else { None };
     match document {
-        Some(asked) => answer(&asked, socket, lab, Output::Frr),
+        Some(asked) => answer(&asked, whom, Output::Frr),
         None => {
             eprintln!(
                 "weft: FRR's keys are known for `show summary`, `show neighbors [NAME]`, `show bgp [PREFIX]` and `show routes [PREFIX]`\n  \
@@ -317,13 +317,10 @@ fn as_frr(verb: Verb, socket: Option<&Path>, lab: Option<&str>) -> ExitCode {
 }
 
 /// Finds the daemon, asks it and prints.
-fn answer(asked: &verbs::Verb, socket: Option<&Path>, lab: Option<&str>, output: Output) -> ExitCode {
-    match verbs::socket(socket, lab) {
-        Ok(socket) => ask(asked, &socket, output),
-        Err(error) => {
-            eprintln!("weft: {error}");
-            ExitCode::from(2)
-        }
+fn answer(asked: &verbs::Verb, whom: &Whom, output: Output) -> ExitCode {
+    match whom.target() {
+        Ok(target) => ask(asked, &target, output),
+        Err(wrong) => wrong,
     }
 }
 
@@ -335,10 +332,10 @@ fn form(output: Output) -> verbs::Form {
 }
 
 /// Asks the daemon and prints what it says.
-fn ask(verb: &verbs::Verb, socket: &Path, output: Output) -> ExitCode {
+fn ask(verb: &verbs::Verb, target: &Target, output: Output) -> ExitCode {
     let form = form(output);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let result = verbs::run(verb, socket, form, &mut out).and_then(|()| Ok(out.flush()?));
+    let result = verbs::run(verb, target, form, &mut out).and_then(|()| Ok(out.flush()?));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,

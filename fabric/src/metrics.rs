@@ -1,7 +1,7 @@
 //! What Prometheus reads: the counters that the machines keep anyway, written down at each scrape. The list of names is in this
 //! crate's README, and a test holds the two together.
 
-use crate::api::{KernelCounts, Observer, Surroundings};
+use crate::api::{Doors, Handshakes, KernelCounts, Observer, Requests, Surroundings};
 use crate::bfd::{State, Status};
 use crate::drain::{self, Scope};
 use crate::io::bfd::Report;
@@ -29,6 +29,7 @@ pub fn text(node: &Node, now: Instant, around: &Surroundings) -> String {
     page.vips(&node.vips(now), now);
     page.drains(node);
     page.paces(around.pace.as_ref());
+    page.doors(&around.doors);
     let mut out = Vec::new();
     // Writing to memory fails only for a metric without samples, and none of ours is.
     if TextEncoder::new().encode(&page.registry.gather(), &mut out).is_err() {
@@ -127,6 +128,35 @@ impl Page {
     fn paces(&self, measured: Option<&pace::Histograms>) {
         for histogram in measured.into_iter().flat_map(|all| [&all.install, &all.convergence]) {
             let _ = self.registry.register(Box::new(histogram.clone()));
+        }
+    }
+
+    fn doors(&self, doors: &Doors) {
+        let of = |door: &str, requests: Requests| {
+            let label = move |result: &str| vec![door.to_owned(), result.to_owned()];
+            [
+                (label("answered"), requests.answered),
+                (label("refused"), requests.refused),
+                (label("failed"), requests.failed),
+            ]
+        };
+        let all = [of("socket", doors.socket), of("http", doors.port), of("remote", doors.remote)];
+        let help = "Requests of the API by the way they came and what became of them";
+        self.counter("weft_api_requests_total", help, &["door", "result"], all.into_iter().flatten());
+        let Some(certificate) = &doors.certificate else {
+            return;
+        };
+        let Handshakes { known, refused, late, displaced, full } = doors.handshakes;
+        let ends = [("known", known), ("refused", refused), ("late", late), ("displaced", displaced), ("full", full)];
+        let ends = ends.map(|(result, count)| (vec![result.to_owned()], count));
+        self.counter("weft_api_handshakes_total", "TLS handshakes of the remote API by their end", &["result"], ends);
+        let help = "Times that other certificates of the remote API were taken from their files";
+        self.counter("weft_api_certificate_renewals_total", help, &[], [(Vec::new(), certificate.renewed)]);
+        let broken = u64::from(certificate.broken.is_some());
+        self.number("weft_api_certificate_broken", "1 while what is in the files cannot be used", broken);
+        if let Some(left) = certificate.expires_in_s {
+            let left = u64::try_from(left).unwrap_or_default();
+            self.number("weft_api_certificate_expires_seconds", "Seconds until it expires; 0: it has", left);
         }
     }
 

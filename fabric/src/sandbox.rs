@@ -164,6 +164,11 @@ impl Needs {
             Place::new("api.socket", &config.api.socket, Access::Write),
             Place::new("drain.file", drains, Access::Write),
         ];
+        if let Some(remote) = &config.api.remote {
+            for (field, file) in [("cert", &remote.cert), ("key", &remote.key), ("client_ca", &remote.client_ca)] {
+                places.push(Place::new(format!("api.remote.{field}"), file, Access::Read));
+            }
+        }
         places.extend(config.mrt.iter().map(|dump| Place::new("mrt.updates", &dump.file, Access::Write)));
         let key = |one: &crate::config::Protection| Place::new(one.field.clone(), one.method.file(), Access::Read);
         places.extend(config.protections.iter().map(key));

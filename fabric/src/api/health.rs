@@ -28,6 +28,7 @@ pub(super) fn health(node: &Node, now: Instant, around: &Surroundings) -> Health
         rpki: &rpki(node, now).caches,
         observers: &around.observers,
         sandbox: around.sandbox.as_ref(),
+        certificate: around.doors.certificate.as_ref(),
     });
     let established = neighbors.iter().filter(|peer| peer.state == ESTABLISHED).count();
     let reason = if !summary.converged {

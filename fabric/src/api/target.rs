@@ -1,6 +1,7 @@
 //! From the method and the target of an HTTP request to a [`Request`]: which paths exist behind which door, and what their
 //! queries may say. Strict: an unknown parameter is refused by name.
 
+use super::access::Access;
 use super::{Command, Question, Refusal, Reload, Request, Selection, Target, Watch};
 use super::{drain, originated};
 use crate::news::Kind;
@@ -30,6 +31,8 @@ pub enum Door {
     Web,
     /// The port otherwise: `/metrics` and `/healthz` alone, for readers only.
     Metrics,
+    /// From another machine, with a certificate: what its role permits, `/metrics` and `/healthz` too.
+    Remote(Access),
 }
 
 /// What is answered on the port whoever asks.
@@ -50,6 +53,7 @@ impl Door {
     fn knows(self, path: &str) -> bool {
         match self {
             Self::Local => path.starts_with("/v1/"),
+            Self::Remote(_) => path.starts_with("/v1/") || ALWAYS.contains(&path),
             Self::Web => ALWAYS.contains(&path) || PAGE.contains(&path),
             Self::Metrics => ALWAYS.contains(&path),
         }
@@ -58,15 +62,27 @@ impl Door {
     /// HEAD is GET without the answer's body (RFC 9110 §9.3.2). Whatever else is asked for on the port, nobody carries it out.
     fn method(self, method: &str) -> Option<&str> {
         match (self, method) {
-            (Self::Local, _) => Some(method),
+            (Self::Local | Self::Remote(_), _) => Some(method),
             (Self::Web | Self::Metrics, "GET" | "HEAD") => Some("GET"),
             (Self::Web | Self::Metrics, _) => None,
         }
     }
 
+    /// What is behind the door for nobody but others is said, and whom to ask.
+    fn admit(self, request: &Request) -> Result<(), Refusal> {
+        let (Self::Remote(access), needed) = (self, Access::needed(request)) else {
+            return Ok(());
+        };
+        if access >= needed {
+            return Ok(());
+        }
+        let remedy = format!("use a certificate with the role {needed}");
+        Err(Refusal::new(403, format!("your role, {access}, does not permit this"), remedy))
+    }
+
     const fn limit(self) -> usize {
         match self {
-            Self::Local => MAX_LIMIT,
+            Self::Local | Self::Remote(_) => MAX_LIMIT,
             Self::Web | Self::Metrics => PORT_LIMIT,
         }
     }
@@ -137,12 +153,13 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
         return Err(refused(wanted));
     }
     query.end(path)?;
+    door.admit(&request)?;
     Ok(request)
 }
 
 fn unknown_path(door: Door, path: &str) -> Refusal {
     let remedy = match door {
-        Door::Local => {
+        Door::Local | Door::Remote(_) => {
             "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, bgp/lines, watch/routes, watch/events, dump, observers, rpki, fib, vips, drain, originated, interfaces, explain, history, policy, health, plan, metrics; POST /v1/ reload, reload/confirm, stop, upgrade, clear, vips/set, drain, routes; DELETE /v1/routes"
         }
         Door::Web => {

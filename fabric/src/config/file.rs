@@ -366,6 +366,8 @@ pub struct Api {
     pub http: Option<Listen>,
     /// The web page, and what it reads: for whoever is at this machine; default true.
     pub web: Option<bool>,
+    /// For other machines, with certificates; nowhere unless set.
+    pub remote: Option<super::remote::Remote>,
 }
 
 /// Section `timers`.

@@ -7,6 +7,7 @@ use super::file::{Config, OnSigterm};
 use super::import::{self, ImportConfig};
 use super::observe::{self, CollectorConfig, DumpConfig};
 use super::peer;
+use super::remote::RemoteConfig;
 use super::role::{Defaults, Role};
 use super::sandbox::{self, SandboxConfig};
 use super::vip::{self, VipConfig};
@@ -84,12 +85,14 @@ pub struct ApiConfig {
     pub http: Option<SocketAddr>,
     /// The web page too, for whoever is at this machine.
     pub web: bool,
+    /// For other machines, with certificates; `None` = nowhere.
+    pub remote: Option<RemoteConfig>,
 }
 
 impl Default for ApiConfig {
     fn default() -> Self {
         let http = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9179)));
-        Self { socket: PathBuf::from("/run/weft/weft.sock"), http, web: true }
+        Self { socket: PathBuf::from("/run/weft/weft.sock"), http, web: true, remote: None }
     }
 }
 
@@ -148,7 +151,7 @@ impl Config {
             vips: vip::vips(self, &mut faults),
             import: import::import(self, &mut faults),
             fib: fib::config(self, &defaults, &mut faults),
-            api: self.api(),
+            api: self.api(&mut faults),
             bmp: observe::collectors(self, &mut faults),
             mrt: observe::dump(self, &mut faults),
             rpki: observe::caches(self, &mut faults),
@@ -317,11 +320,13 @@ impl Config {
         all
     }
 
-    fn api(&self) -> ApiConfig {
+    fn api(&self, faults: &mut Faults<'_>) -> ApiConfig {
         let default = ApiConfig::default();
+        let http = self.api.http.map_or(default.http, |listen| listen.0);
         ApiConfig {
             socket: self.api.socket.clone().unwrap_or(default.socket),
-            http: self.api.http.map_or(default.http, |listen| listen.0),
+            http,
+            remote: super::remote::remote(self, http, faults),
             web: self.api.web.unwrap_or(default.web),
         }
     }

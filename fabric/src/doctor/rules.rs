@@ -1,7 +1,9 @@
 //! The rules, one function for each subject.
 
 use super::{Finding, Report, Severity, System};
+use crate::api::Certificate;
 use crate::config::{NodeConfig, Role};
+use crate::health::EXPIRES_SOON;
 use weft_bgp::peer::Endpoint;
 
 /// Least sizes of the kernel's neighbour tables: soft limit, and the one beyond which neighbours are refused. A rack has dozens of
@@ -280,6 +282,40 @@ impl<'a> Visit<'a> {
                 fix: None,
             }),
         }
+    }
+
+    /// Nobody connects to `api.remote` with a certificate that has expired, and the daemon does not start with files it cannot use.
+    pub(super) fn certificate(&mut self) {
+        let Some(remote) = &self.config.api.remote else { return };
+        let finding = |severity, found: String, remedy: &str| Finding {
+            severity,
+            subject: "certificate of `api.remote`".to_owned(),
+            found,
+            wanted: format!("good for {} days or longer", EXPIRES_SOON.as_secs() / 86_400),
+            why: "other machines cannot ask the daemon".to_owned(),
+            remedy: remedy.to_owned(),
+            fix: None,
+        };
+        let renew = "renew it; a running daemon reads the files again by itself";
+        let found = match self.system.certificate(remote) {
+            None => return,
+            Some(Err(error)) => {
+                let (why, remedy) = error.split_once("\n  remedy: ").unwrap_or((&error, renew));
+                finding(Severity::Fault, why.to_owned(), remedy)
+            }
+            Some(Ok(Certificate { expires_in_s: Some(left @ ..0), .. })) => {
+                let since = crate::show::duration(left.unsigned_abs());
+                finding(Severity::Fault, format!("expired {since} ago"), renew)
+            }
+            Some(Ok(Certificate { expires_in_s: Some(left), .. })) if left.unsigned_abs() < EXPIRES_SOON.as_secs() => {
+                finding(Severity::Advice, format!("expires in {}", crate::show::duration(left.unsigned_abs())), renew)
+            }
+            Some(Ok(_)) => {
+                self.report.right += 1;
+                return;
+            }
+        };
+        self.report.findings.push(found);
     }
 
     /// Every interface but `lo` when peers are spoken to by address, for then there are segments; only declared ones otherwise.

@@ -11,6 +11,7 @@ struct Stand {
     mtus: BTreeMap<String, u32>,
     listeners: Vec<Listener>,
     landlock: Option<bool>,
+    certificate: Option<Result<Certificate, String>>,
 }
 
 impl System for Stand {
@@ -28,6 +29,9 @@ impl System for Stand {
     }
     fn has_landlock(&self) -> Option<bool> {
         self.landlock
+    }
+    fn certificate(&self, _remote: &RemoteConfig) -> Option<Result<Certificate, String>> {
+        self.certificate.clone()
     }
 }
 
@@ -214,4 +218,25 @@ fn a_service_that_needs_its_address_to_be_there_is_found() {
     assert_eq!(found(&stand), ["TCP socket at [fd00:71::80]:80"]);
     let without = node(HOST);
     assert!(examine(&without, &stand).findings.iter().all(|finding| !finding.subject.contains("socket")));
+}
+
+#[test]
+fn a_certificate_that_expires_soon_is_named_before_it_does() {
+    let text = format!("{HOST}api: {{remote: {{listen: ['[::]:9180'], cert: a, key: b, client_ca: c}}}}\n");
+    let found = |text: &str, certificate| {
+        let report = examine(&node(text), &Stand { certificate, ..fresh(&["eth0", "eth1"]) });
+        let finding = report.findings.into_iter().find(|finding| finding.subject.contains("api.remote"));
+        finding.map(|finding| (finding.severity, finding.found, finding.remedy))
+    };
+    let good_for = |days: i64| Some(Ok(Certificate { expires_in_s: Some(days * 86_400), ..Certificate::default() }));
+    assert_eq!(found(HOST, good_for(1)), None, "nobody connects anyway");
+    assert_eq!(found(&text, None), None, "of another system");
+    assert_eq!(found(&text, good_for(15)), None);
+    assert_eq!(found(&text, Some(Ok(Certificate::default()))), None, "it never expires");
+    let renew = "renew it; a running daemon reads the files again by itself".to_owned();
+    assert_eq!(found(&text, good_for(13)), Some((Severity::Advice, "expires in 13d00h".to_owned(), renew.clone())));
+    assert_eq!(found(&text, good_for(-2)), Some((Severity::Fault, "expired 2d00h ago".to_owned(), renew)));
+    let broken = "api.remote.key: b: No such file or directory\n  remedy: a PEM file".to_owned();
+    let wanted = (Severity::Fault, "api.remote.key: b: No such file or directory".to_owned(), "a PEM file".to_owned());
+    assert_eq!(found(&text, Some(Err(broken))), Some(wanted));
 }

@@ -1,6 +1,6 @@
 //! Checks of what stands around the table: BFD and its thread, service addresses, RPKI caches, observers.
 
-use super::{Check, Picture, bad, count, ok, some, warn};
+use super::{Check, EXPIRES_SOON, Picture, bad, count, ok, some, warn};
 use crate::api::{BfdSession, Drain, Observer, RpkiCache, Vip};
 use crate::drain::{Scope, State as Drained};
 use crate::vip::State;
@@ -197,4 +197,26 @@ pub(super) fn sandbox(picture: &Picture<'_>) -> Check {
     }
     let held = sandbox.capabilities.join(", ");
     ok(name, format!("it holds {held} and nothing else; files and system calls are restricted"))
+}
+
+/// What other machines are shown.
+pub(super) fn certificate(picture: &Picture<'_>) -> Check {
+    let name = "certificate";
+    let Some(certificate) = picture.certificate else {
+        return ok(name, "the API is for this machine alone: there is no `api.remote`");
+    };
+    if let Some(broken) = &certificate.broken {
+        let why = broken.lines().next().unwrap_or_default();
+        return warn(name, format!("those before stay in use: {why}"), "mend the file; it is read again by itself");
+    }
+    let renew = "renew it (`api.remote.cert`, `key`); the files are read again by themselves";
+    let Some(left) = certificate.expires_in_s else {
+        return ok(name, "that of `api.remote` never expires");
+    };
+    let Ok(left) = u64::try_from(left) else {
+        let since = crate::show::duration(left.unsigned_abs());
+        return warn(name, format!("that of `api.remote` expired {since} ago: nobody connects"), renew);
+    };
+    let fact = format!("that of `api.remote` expires in {}", crate::show::duration(left));
+    if left < EXPIRES_SOON.as_secs() { warn(name, fact, renew) } else { ok(name, fact) }
 }

@@ -21,6 +21,11 @@ fn lines(changes: Value) -> Vec<Check> {
     };
     let bfd: BfdSessions = read("bfd").map(|value| serde_json::from_value(value).unwrap()).unwrap_or_default();
     let fib: Option<FibReport> = read("fib").map(|value| serde_json::from_value(value).unwrap());
+    let certificate = read("certificate").map(|value| Certificate {
+        expires_in_s: value["expires_in_s"].as_i64(),
+        broken: value["broken"].as_str().map(str::to_owned),
+        renewed: 0,
+    });
     examine(&Picture {
         uptime_s: 3_000,
         neighbors: &list(read("neighbors")),
@@ -36,6 +41,7 @@ fn lines(changes: Value) -> Vec<Check> {
         rpki: &list(read("rpki")),
         observers: &list(read("observers")),
         sandbox: read("sandbox").map(|value| serde_json::from_value(value).unwrap()).as_ref(),
+        certificate: certificate.as_ref(),
     })
 }
 
@@ -224,6 +230,12 @@ fn other_cases() -> Vec<(&'static str, Value)> {
             "an old kernel",
             json!({"sandbox": {"capabilities": ["NET_ADMIN"], "bounding": ["NET_ADMIN"], "no_new_privs": true, "landlock": false,
             "seccomp": true, "missing": ["landlock: this kernel has none (CONFIG_SECURITY_LANDLOCK, Linux 5.13)"]}}),
+        ),
+        ("a certificate that expires next week", json!({"certificate": {"expires_in_s": 7 * 86_400}})),
+        ("a certificate that has expired", json!({"certificate": {"expires_in_s": -90}})),
+        (
+            "certificates that do not fit together",
+            json!({"certificate": {"expires_in_s": 86_400 * 90, "broken": "api.remote.cert: /etc/weft/a.pem: keys may not be consistent\n  remedy: …"}}),
         ),
     ]
 }

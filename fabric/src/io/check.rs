@@ -3,7 +3,7 @@
 
 pub mod exec;
 pub mod runner;
-mod tls;
+pub(super) mod tls;
 
 use crate::config::{Probe, Tls};
 use crate::vip::{Input, Order};

@@ -1,5 +1,9 @@
-//! The other end of the local API: asks a daemon on its unix socket. What can go wrong is said with its remedy, because this is what
+//! The other end of the API: asks a daemon on its unix socket, or another machine's with certificates. What can go wrong is said with its remedy, because this is what
 //! a person sees first when something is not running.
+
+mod target;
+
+pub use target::{PORT, Remote, Target};
 
 use super::sockopt::plain;
 use crate::api::{Done, NEXT_HEADER, Refusal, SCHEMA};
@@ -10,10 +14,13 @@ use hyper::header::HeaderMap;
 use hyper::http::response::Parts;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use target::Missed;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -34,36 +41,54 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens.
-    #[error(
-        "no daemon answers on {}: {}\n  remedy: start it (`weft daemon`, or `systemctl start weft`), or name another one with --socket PATH or --lab NAME/NODE", socket.display(), plain(why)
-    )]
+    #[error("no daemon answers on {target}: {}\n  remedy: {}", plain(why), absent(target))]
     Absent {
         /// Where.
-        socket: PathBuf,
+        target: Target,
         /// The system's words.
         why: io::Error,
     },
     /// Somebody may be there, but not for us.
     #[error(
-        "you may not talk to the daemon on {}: {}\n  remedy: become root, or a member of the group that owns the socket", socket.display(), plain(why)
+        "you may not talk to the daemon on {target}: {}\n  remedy: become root, or a member of the group that owns the socket",
+        plain(why)
     )]
     Forbidden {
         /// Where.
-        socket: PathBuf,
+        target: Target,
         /// The system's words.
         why: io::Error,
+    },
+    /// It is not who it should be, or does not know us.
+    #[error(
+        "the daemon on {target} and you do not know each other: {why}\n  remedy: --ca names the authority of its certificate, which must have the name after --remote; --cert and --key a certificate of its `api.remote.client_ca`"
+    )]
+    Unknown {
+        /// Where.
+        target: Target,
+        /// What was wrong.
+        why: String,
     },
     /// The daemon refused the request.
     #[error("{}{}", .0.error, .0.remedy.as_ref().map(|text| format!("\n  remedy: {text}")).unwrap_or_default())]
     Refused(Refusal),
     /// Somebody answered, but not as a daemon does.
-    #[error("the answer on {} cannot be used: {why}\n  remedy: look at the daemon's log", socket.display())]
+    #[error("the answer on {target} cannot be used: {why}\n  remedy: look at the daemon's log")]
     Broken {
         /// Where.
-        socket: PathBuf,
+        target: Target,
         /// What was wrong.
         why: String,
     },
+}
+
+const fn absent(target: &Target) -> &'static str {
+    match target {
+        Target::Socket(_) => {
+            "start it (`weft daemon`, or `systemctl start weft`), or name another one with --socket PATH or --lab NAME/NODE"
+        }
+        Target::Remote(_) => "start it, and let it listen there (`api.remote` in its configuration)",
+    }
 }
 
 /// An answer, with the name of the node that gave it.
@@ -81,7 +106,9 @@ pub struct Reply<T> {
 /// A client of one daemon.
 #[derive(Debug)]
 pub struct Client {
-    socket: PathBuf,
+    target: Target,
+    /// Of a remote one.
+    tls: Option<Arc<ClientConfig>>,
     runtime: Runtime,
 }
 
@@ -89,10 +116,14 @@ impl Client {
     /// A client; nothing is asked yet.
     ///
     /// # Errors
-    /// When the system has no file descriptors left.
-    pub fn new(socket: &Path) -> io::Result<Self> {
+    /// When the system has no file descriptors left, or files with certificates cannot be used.
+    pub fn new(target: &Target) -> io::Result<Self> {
+        let tls = match target {
+            Target::Socket(_) => None,
+            Target::Remote(remote) => Some(remote.config().map_err(io::Error::other)?),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { socket: socket.to_owned(), runtime })
+        Ok(Self { target: target.clone(), tls, runtime })
     }
 
     /// Asks; the answer as text.
@@ -165,7 +196,7 @@ impl Client {
         self.runtime.block_on(async {
             let (mut sender, carrier) = self.connect().await?;
             let request = self.request(Method::GET, target)?;
-            let response = sender.send_request(request).await.map_err(|error| self.broken(error.to_string()))?;
+            let response = sender.send_request(request).await.map_err(|error| self.failed(&error))?;
             let (status, mut body) = (response.status(), response.into_body());
             if status != StatusCode::OK {
                 let text = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
@@ -199,7 +230,7 @@ impl Client {
     #[must_use]
     pub fn wait_gone(&self, limit: Duration) -> bool {
         let gone = async {
-            while UnixStream::connect(&self.socket).await.is_ok() {
+            while self.is_there().await {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
@@ -256,18 +287,44 @@ impl Client {
         request.map_err(|error| self.broken(error.to_string()))
     }
 
+    async fn is_there(&self) -> bool {
+        match &self.target {
+            Target::Socket(socket) => UnixStream::connect(socket).await.is_ok(),
+            Target::Remote(remote) => remote.is_there().await,
+        }
+    }
+
     /// A connection, and the task that carries it.
     async fn connect(&self) -> Result<(SendRequest<Empty<Bytes>>, JoinHandle<()>), ClientError> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|why| {
-            let socket = self.socket.clone();
-            if why.kind() == io::ErrorKind::PermissionDenied {
-                ClientError::Forbidden { socket, why }
-            } else {
-                ClientError::Absent { socket, why }
+        let target = self.target.clone();
+        match (&self.target, &self.tls) {
+            (Target::Remote(remote), Some(tls)) => {
+                let stream = remote.connect(Arc::clone(tls)).await.map_err(|missed| match missed {
+                    Missed::Absent(why) => ClientError::Absent { target, why },
+                    Missed::Unknown(why) => ClientError::Unknown { target, why },
+                })?;
+                self.converse(stream).await
             }
-        })?;
-        let broken = |error: hyper::Error| self.broken(error.to_string());
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+            (Target::Socket(socket), _) => {
+                let stream = UnixStream::connect(socket).await.map_err(|why| {
+                    if why.kind() == io::ErrorKind::PermissionDenied {
+                        ClientError::Forbidden { target, why }
+                    } else {
+                        ClientError::Absent { target, why }
+                    }
+                })?;
+                self.converse(stream).await
+            }
+            (Target::Remote(_), None) => Err(self.broken("no certificates".to_owned())),
+        }
+    }
+
+    async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+        &self,
+        stream: S,
+    ) -> Result<(SendRequest<Empty<Bytes>>, JoinHandle<()>), ClientError> {
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.failed(&error))?;
         // It ends with the exchange; what goes wrong in it the sender reports.
         let carrier = tokio::spawn(async move {
             let _ = connection.await;
@@ -275,10 +332,22 @@ impl Client {
         Ok((sender, carrier))
     }
 
+    /// With TLS 1.3 a client hears that it is not known when it waits for the first answer (RFC 8446 §4.4.2.4).
+    fn failed(&self, error: &hyper::Error) -> ClientError {
+        let is_alert = |inner: &(dyn std::error::Error + Send + Sync + 'static)| {
+            matches!(inner.downcast_ref(), Some(rustls::Error::AlertReceived(_)))
+        };
+        let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+        match source.and_then(|source| source.get_ref().filter(|inner| is_alert(*inner))) {
+            Some(alert) => ClientError::Unknown { target: self.target.clone(), why: format!("TLS: {alert}") },
+            None => self.broken(error.to_string()),
+        }
+    }
+
     async fn exchange(&self, method: Method, target: &str) -> Result<(Parts, Bytes), ClientError> {
         let (mut sender, carrier) = self.connect().await?;
         let request = self.request(method, target)?;
-        let response = sender.send_request(request).await.map_err(|error| self.broken(error.to_string()))?;
+        let response = sender.send_request(request).await.map_err(|error| self.failed(&error))?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
         let body = body.map_err(|error| self.broken(error.to_string()))?.to_bytes();
@@ -287,6 +356,6 @@ impl Client {
     }
 
     fn broken(&self, why: String) -> ClientError {
-        ClientError::Broken { socket: self.socket.clone(), why }
+        ClientError::Broken { target: self.target.clone(), why }
     }
 }

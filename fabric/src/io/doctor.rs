@@ -1,6 +1,7 @@
 //! The doctor's hands: reads settings below a root folder, and sets them.
 
-use crate::config::NodeConfig;
+use crate::api::Certificate;
+use crate::config::{NodeConfig, RemoteConfig};
 use crate::doctor::{self, Listener, Report, System};
 use std::path::{Path, PathBuf};
 
@@ -77,6 +78,11 @@ impl System for Root {
     fn has_landlock(&self) -> Option<bool> {
         // Of this kernel alone.
         (self.0 == Path::new("/")).then(super::sandbox::has_landlock)
+    }
+
+    fn certificate(&self, remote: &RemoteConfig) -> Option<Result<Certificate, String>> {
+        // The configuration names files of this system.
+        (self.0 == Path::new("/")).then(|| super::http::remote::examine(remote))
     }
 }
 

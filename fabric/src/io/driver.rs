@@ -151,19 +151,19 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn start(path: &Path, mut config: NodeConfig, keys: Keys, early: Early) -> anyhow::Result<Self> {
+    async fn start(path: &Path, read: start::Files, early: Early) -> anyhow::Result<Self> {
+        let start::Files { node: mut config, keys, certificates } = read;
         let Early { clock, kernel, unstarted, detector, detected, mut taken, sandbox, runner } = early;
-        let (conns, ready) = Conns::new();
         let ((discovery, heard), (ears, lldp)) = (Discovery::new(), Ears::new());
-        let (mut checks, checked) = Checks::new();
+        let ((conns, ready), (mut checks, checked)) = (Conns::new(), Checks::new());
         checks.set_runner(runner)?;
-        let (imports, imported_events) = mpsc::channel(IMPORTS);
         let (mut observers, observed) = Observers::new(clock.now());
         let (mut caches, validated) = Caches::new();
         let kernel_events = unstarted.start(&config.fib).context("the kernel's routes cannot be managed")?;
         claim(&mut config, &kernel, taken.is_some()).await;
         let ((asked, asks), (counted, counts)) = (mpsc::channel(ASKS), mpsc::channel(ASKS));
-        let server = http::serve(&config.api, asked)?;
+        let (imports, imported_events) = mpsc::channel(IMPORTS);
+        let server = http::serve(&config.api, certificates, asked)?;
         let mut listeners = upgrade::listeners(&conns, taken.as_mut())?;
         // Before the first peer can call; links come with the kernel's first answer.
         listeners.set_keys(&conns, &keys, &[]);

@@ -1,29 +1,35 @@
-//! Carries the local API: HTTP/1.1 on a unix socket, and metrics, health and the web page (`http::web`) on a TCP port. A request becomes an [`Ask`] for the
-//! daemon's loop; everything that a client can make large or slow has a bound here, so that the loop never waits for one.
+//! Carries the API: HTTP/1.1 on a unix socket, metrics, health and the web page (`http::web`) on a TCP port, and the API for other machines
+//! (`http::remote`), which has a thread of its own. A request becomes an [`Ask`] for the daemon's loop; everything that a client can make large or slow has a bound here, so that the loop never waits for one.
 //! A watch of routes asks the loop again and again (`http::watch`).
 
+mod counts;
 mod events;
 mod follower;
+pub mod remote;
+mod render;
 mod watch;
 mod web;
 
 pub use events::{EVENTS_MAX, Events, FOLLOWERS_MAX, ROUTES_MAX};
 pub use watch::{CHANGES_MAX, Changed, WATCHERS_MAX};
 
-use crate::api::{self, Answer, Body, Door, Refusal};
+use crate::api::{self, Answer, Caller, Door, Refusal};
 use crate::config::ApiConfig;
 use bytes::Bytes;
+use counts::Counts;
 use follower::Lines;
 use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use remote::Certificates;
+use render::{refused, render, too_many};
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -37,13 +43,13 @@ use watch::Watcher;
 use web::Ends;
 use weft_bgp::time::Duration;
 
-/// Connections at a time, for each of the two listeners. More are answered with 503 at once.
+/// Connections at a time, for each of the listeners. More are answered with 503 at once.
 pub const MAX_CONNECTIONS: usize = 64;
 /// Longest head of a request; a peer's name is the longest thing in it.
 const MAX_HEAD_BYTES: usize = 8 * 1024;
 /// No request of this API has a body.
 const MAX_BODY_BYTES: usize = 4 * 1024;
-/// For the head of a request to come.
+/// For the head of a request to come, the next one of a connection too.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// For the loop to answer: it is asked between two slices of work.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -55,6 +61,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const FINISH_LIMIT: Duration = Duration::from_secs(1);
 /// Longest path of a unix socket (unix(7)).
 const MAX_PATH_BYTES: usize = 107;
+/// Longest target of a request in the log.
+const NOTED_MAX: usize = 256;
 /// For its owner and its group.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -78,6 +86,9 @@ pub struct Server {
     pub changes: broadcast::Sender<Changed>,
     /// And who follows events, what happens.
     pub events: Events,
+    remote: Vec<SocketAddr>,
+    certificates: Option<Certificates>,
+    counts: Arc<Counts>,
     listeners: JoinSet<()>,
     /// Dropped, it tells the listeners to end.
     open: Option<Watching<()>>,
@@ -96,6 +107,26 @@ impl Server {
     pub const fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics
     }
+
+    /// Where other machines are served.
+    #[must_use]
+    pub fn remote_addresses(&self) -> &[SocketAddr] {
+        &self.remote
+    }
+
+    /// What the listeners counted, and how the certificates are.
+    #[must_use]
+    pub fn report(&self) -> api::Doors {
+        self.counts.report(self.certificates.as_ref().map(Certificates::state))
+    }
+
+    /// Reads the certificates again; whether there are others now.
+    ///
+    /// # Errors
+    /// What is wrong with them, and the remedy; those before stay in use then.
+    pub fn renew(&self) -> Result<bool, String> {
+        self.certificates.as_ref().map_or(Ok(false), Certificates::renew)
+    }
 }
 
 impl Drop for Server {
@@ -107,28 +138,42 @@ impl Drop for Server {
     }
 }
 
-/// Opens both listeners and serves until the result is dropped. Call it within the runtime.
+/// Opens the listeners and serves until the result is dropped. Call it within the runtime. `certificates` are those of
+/// `config.remote`.
 ///
 /// # Errors
-/// When another daemon answers on the socket, or the socket or the port cannot be opened; the text names which.
-pub fn serve(config: &ApiConfig, asks: mpsc::Sender<Ask>) -> io::Result<Server> {
+/// When another daemon answers on the socket, or the socket or a port cannot be opened; the text names which.
+pub fn serve(config: &ApiConfig, certificates: Option<Certificates>, asks: mpsc::Sender<Ask>) -> io::Result<Server> {
     let at_socket = |error| context(&format!("API socket {}", config.socket.display()), &error);
     let local = bind(&config.socket).map_err(at_socket)?;
     let file = inode(&config.socket).map_err(at_socket)?;
     let (open, closing) = tokio::sync::watch::channel(());
-    let changes = broadcast::Sender::new(CHANGES_MAX);
-    let events = Events::default();
-    let [watchers, followers, visitors] =
-        [WATCHERS_MAX, FOLLOWERS_MAX, FOLLOWERS_MAX].map(|places| Arc::new(Semaphore::new(places)));
-    let hall = Hall { asks, changes: changes.clone(), events: events.clone(), watchers, followers, visitors, closing };
-    let listeners = JoinSet::new();
-    let mut server =
-        Server { socket: config.socket.clone(), file, metrics: None, changes, events, listeners, open: Some(open) };
+    let hall = Hall::new(asks, closing);
+    let mut server = Server {
+        socket: config.socket.clone(),
+        file,
+        metrics: None,
+        changes: hall.changes.clone(),
+        events: hall.events.clone(),
+        remote: Vec::new(),
+        certificates,
+        counts: hall.counts.clone(),
+        listeners: JoinSet::new(),
+        open: Some(open),
+    };
     if let Some(address) = config.http {
         let at_port = |error| context(&format!("metrics port {address} (`api.http`)"), &error);
         let listener = super::sockopt::listen(address, None).map_err(at_port)?;
         server.metrics = Some(listener.local_addr().map_err(at_port)?);
         server.listeners.spawn(accept_port(listener, config.web, hall.clone()));
+    }
+    if let (Some(remote), Some(certificates)) = (&config.remote, &server.certificates) {
+        let (addresses, over) = remote::serve(remote, certificates.clone(), hall.elsewhere())?;
+        server.remote = addresses;
+        server.listeners.spawn(async move {
+            // Nothing is ever sent: it ends with the thread.
+            let _ = over.await;
+        });
     }
     server.listeners.spawn(accept_local(local, hall));
     Ok(server)
@@ -232,19 +277,7 @@ async fn pause(error: &io::Error) {
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
-fn too_many() -> Vec<u8> {
-    let refusal = Refusal::new(503, format!("{MAX_CONNECTIONS} connections are open already"), "try again");
-    let body = json(&refusal);
-    let length = body.len();
-    let mut head = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
-    )
-    .into_bytes();
-    head.extend_from_slice(&body);
-    head
-}
-
-/// What both listeners share.
+/// What the listeners share.
 #[derive(Clone, Debug)]
 struct Hall {
     asks: mpsc::Sender<Ask>,
@@ -255,25 +288,60 @@ struct Hall {
     followers: Arc<Semaphore>,
     /// Who follows events on the port: browsers take no place away from `weft monitor`.
     visitors: Arc<Semaphore>,
+    counts: Arc<Counts>,
     /// Changes when the listeners are to end.
     closing: Watched<()>,
 }
 
+impl Hall {
+    fn new(asks: mpsc::Sender<Ask>, closing: Watched<()>) -> Self {
+        let (changes, events) = (broadcast::Sender::new(CHANGES_MAX), Events::default());
+        let [watchers, followers, visitors] =
+            [WATCHERS_MAX, FOLLOWERS_MAX, FOLLOWERS_MAX].map(|places| Arc::new(Semaphore::new(places)));
+        Self { asks, changes, events, watchers, followers, visitors, counts: Arc::default(), closing }
+    }
+
+    /// For other machines: who watches from there takes no place away from programs of this one.
+    fn elsewhere(&self) -> Self {
+        let apart = Self::new(self.asks.clone(), self.closing.clone());
+        Self { watchers: apart.watchers, followers: apart.followers, ..self.clone() }
+    }
+}
+
 /// How a connection came.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Way {
     /// Over the unix socket.
     Socket,
     /// Over TCP: from where to where, where there is a web page.
     Port(Option<Ends>),
+    /// With a certificate, from there: whose it is, or why it is nobody's.
+    Remote(Arc<Result<Caller, String>>, IpAddr),
 }
 
 impl Way {
-    const fn door(self) -> Door {
-        match self {
+    /// What is behind it, or why nothing is.
+    fn door(&self) -> Result<Door, Refusal> {
+        Ok(match self {
             Self::Socket => Door::Local,
             Self::Port(Some(_)) => Door::Web,
             Self::Port(None) => Door::Metrics,
+            Self::Remote(caller, _) => match caller.as_ref() {
+                Ok(caller) => Door::Remote(caller.access),
+                Err(error) => return Err(Refusal::new(403, error.as_str(), remote::IDENTITY_REMEDY)),
+            },
+        })
+    }
+
+    /// What another machine orders is on record.
+    fn note(&self, method: &str, target: &str, status: u16) {
+        if let Self::Remote(caller, from) = self
+            && let Ok(caller) = caller.as_ref()
+            && method != "GET"
+        {
+            let (name, role) = (&caller.name, caller.access);
+            let target: String = target.chars().take(NOTED_MAX).collect();
+            tracing::info!(name, %role, %from, status, "{method} {target}");
         }
     }
 }
@@ -309,15 +377,7 @@ impl Room {
         };
         let hall = self.hall.clone();
         self.tasks.spawn(async move {
-            let (life, lives) = tokio::sync::watch::channel(Life::Answer);
-            let life = Arc::new(life);
-            let service = service_fn(move |request| respond(way, hall.clone(), life.clone(), request));
-            let mut http = http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
-            // One request for each connection: its whole life has one bound.
-            http.max_buf_size(MAX_HEAD_BYTES).keep_alive(false);
-            // A client that spoke nonsense, left, or was too slow: its own loss.
-            bounded(http.serve_connection(TokioIo::new(stream), service), lives).await;
+            converse(stream, way, hall).await;
             drop(place);
         });
         None
@@ -327,6 +387,18 @@ impl Room {
     async fn empty(&mut self) {
         while self.tasks.join_next().await.is_some() {}
     }
+}
+
+/// A connection from its first octet to its end.
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, way: Way, hall: Hall) {
+    let (life, lives) = tokio::sync::watch::channel(Life::Answer);
+    let life = Arc::new(life);
+    let service = service_fn(move |request| respond(way.clone(), hall.clone(), life.clone(), request));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
+    http.max_buf_size(MAX_HEAD_BYTES);
+    // A client that spoke nonsense, left, or was too slow: its own loss.
+    bounded(http.serve_connection(TokioIo::new(stream), service), lives).await;
 }
 
 /// A connection to its end, or to that of its time; a watch has as long as it goes on.
@@ -352,23 +424,36 @@ async fn respond(
     life: Arc<Watching<Life>>,
     request: Request<Incoming>,
 ) -> Result<Said, Infallible> {
-    let Way::Port(ends) = way else {
-        return Ok(answered(Door::Local, &hall, life, request).await);
+    let (counts, count, is_kept) = (hall.counts.clone(), Counts::of(&way), is_kept(&way, &request));
+    let mut said = match &way {
+        Way::Socket | Way::Remote(..) => answered(&way, &hall, life, request).await,
+        Way::Port(ends) => web::dress(match ends.map_or(Ok(None), |ends| web::serve(ends, &request)) {
+            Ok(Some(file)) => file.map(Either::Left),
+            Ok(None) => answered(&way, &hall, life, request).await,
+            Err(refusal) => refused(&refusal).map(Either::Left),
+        }),
     };
-    let said = match ends.map_or(Ok(None), |ends| web::serve(ends, &request)) {
-        Ok(Some(file)) => file.map(Either::Left),
-        Ok(None) => answered(way.door(), &hall, life, request).await,
-        Err(refusal) => refused(&refusal).map(Either::Left),
-    };
-    Ok(web::dress(said))
+    counts.answered(count, said.status());
+    if !is_kept {
+        said.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(said)
 }
 
-async fn answered(door: Door, hall: &Hall, life: Arc<Watching<Life>>, request: Request<Incoming>) -> Said {
+/// One question for each connection, unless its client says that he has more: whoever reads to the end has always had it. Browsers say so
+/// whether they have more or not, and would keep places of the port.
+fn is_kept<B>(way: &Way, request: &Request<B>) -> bool {
+    let is_asked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"keep-alive");
+    !matches!(way, Way::Port(_)) && request.headers().get(CONNECTION).is_some_and(is_asked)
+}
+
+async fn answered(way: &Way, hall: &Hall, life: Arc<Watching<Life>>, request: Request<Incoming>) -> Said {
     let (head, body) = request.into_parts();
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    let response = match api::parse(door, head.method.as_str(), target) {
+    let (method, target) = (head.method.as_str(), head.uri.path_and_query().map_or("/", |target| target.as_str()));
+    let asked = way.door().and_then(|door| api::parse(door, method, target));
+    let response = match asked {
         Ok(api::Request::Watch(wanted)) => {
-            match read_to_end(body).await.and_then(|()| begin_watch(door, hall, life, wanted)) {
+            match read_to_end(body).await.and_then(|()| begin_watch(way, hall, life, wanted)) {
                 Ok(lines) => return watched(lines),
                 Err(refusal) => refused(&refusal),
             }
@@ -379,15 +464,16 @@ async fn answered(door: Door, hall: &Hall, life: Arc<Watching<Life>>, request: R
         },
         Err(refusal) => refused(&refusal),
     };
+    way.note(method, target, response.status().as_u16());
     response.map(Either::Left)
 }
 
 /// Starts a watcher; it ends when its lines are no longer wanted.
-fn begin_watch(door: Door, hall: &Hall, life: Arc<Watching<Life>>, wanted: api::Watch) -> Result<Lines, Refusal> {
+fn begin_watch(way: &Way, hall: &Hall, life: Arc<Watching<Life>>, wanted: api::Watch) -> Result<Lines, Refusal> {
     let (places, most) = match &wanted {
         api::Watch::Routes(_) => (&hall.watchers, WATCHERS_MAX),
-        api::Watch::Events(_) if door == Door::Local => (&hall.followers, FOLLOWERS_MAX),
-        api::Watch::Events(_) => (&hall.visitors, FOLLOWERS_MAX),
+        api::Watch::Events(_) if matches!(way, Way::Port(_)) => (&hall.visitors, FOLLOWERS_MAX),
+        api::Watch::Events(_) => (&hall.followers, FOLLOWERS_MAX),
     };
     let place = Arc::clone(places).try_acquire_owned();
     let place = place.map_err(|_| Refusal::new(503, format!("{most} watchers are there already"), "try again"))?;
@@ -452,81 +538,6 @@ async fn read_to_end(body: Incoming) -> Result<(), Refusal> {
         }
         Err(error) => Err(Refusal { status: 400, error: format!("the body cannot be read: {error}"), remedy: None }),
     }
-}
-
-fn render(path: &str, answer: &Answer) -> Response<Full<Bytes>> {
-    match &answer.body {
-        Body::Metrics { text } => {
-            reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.clone().into_bytes())
-        }
-        Body::Lines { text, next } => {
-            let mut response = reply(StatusCode::OK, "text/plain; charset=utf-8", text.clone().into_bytes());
-            if let Some(next) = next.and_then(|next| HeaderValue::from_str(&next.to_string()).ok()) {
-                response.headers_mut().insert(api::NEXT_HEADER, next);
-            }
-            response
-        }
-        Body::Health(health) if path == "/healthz" => {
-            let status = if health.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            let text = health.reason.as_deref().unwrap_or("ok");
-            reply(status, "text/plain; charset=utf-8", format!("{text}\n").into_bytes())
-        }
-        Body::Refused(refusal) => refused(refusal),
-        Body::Version(_)
-        | Body::Neighbors(_)
-        | Body::NeighborHistory(_)
-        | Body::Routes(_)
-        | Body::Bgp(_)
-        | Body::Interfaces(_)
-        | Body::Explain(_)
-        | Body::History(_)
-        | Body::Policy(_)
-        | Body::Health(_)
-        | Body::Dump(_)
-        | Body::Vips(_)
-        | Body::Originated(_)
-        | Body::Fib(_)
-        | Body::Observers(_)
-        | Body::Rpki(_)
-        | Body::Bfd(_)
-        | Body::Plan(_)
-        | Body::Drains(_)
-        | Body::Done(_) => reply(StatusCode::OK, "application/json", line(serde_json::to_vec(answer))),
-    }
-}
-
-fn refused(refusal: &Refusal) -> Response<Full<Bytes>> {
-    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = reply(status, "application/json", json(refusal));
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        // RFC 9110 §15.5.6: which method would be right.
-        let right = if refusal.remedy.as_deref() == Some("use POST") { "POST" } else { "GET" };
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static(right));
-    }
-    response
-}
-
-fn json(refusal: &Refusal) -> Vec<u8> {
-    let mut value = serde_json::json!({ "schema": api::SCHEMA, "status": refusal.status, "error": refusal.error });
-    if let (Some(remedy), Some(fields)) = (&refusal.remedy, value.as_object_mut()) {
-        fields.insert("remedy".to_owned(), remedy.as_str().into());
-    }
-    line(serde_json::to_vec(&value))
-}
-
-/// Ends a document with a newline, for people with curl.
-fn line(document: serde_json::Result<Vec<u8>>) -> Vec<u8> {
-    // Our own types always become JSON.
-    let mut text = document.unwrap_or_default();
-    text.push(b'\n');
-    text
-}
-
-fn reply(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
 }
 
 #[cfg(test)]

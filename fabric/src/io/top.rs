@@ -1,6 +1,6 @@
 //! `weft top`: asks the daemon once a second, owns the terminal meanwhile, and gives it back whatever happens.
 
-use super::client::{Client, ClientError};
+use super::client::{Client, ClientError, Target};
 use super::verbs::VerbError;
 use crate::show::top::{Sample, View, draw, most_skipped};
 use ratatui::Terminal;
@@ -10,7 +10,6 @@ use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, d
 use ratatui::crossterm::{cursor, execute};
 use serde::de::DeserializeOwned;
 use std::io::{self, IsTerminal as _, Stdout};
-use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use weft_bgp::time::Duration;
 
@@ -25,7 +24,7 @@ const SAMPLES: usize = 1;
 ///
 /// # Errors
 /// When there is no terminal, no daemon at the start, or the terminal cannot be used.
-pub fn run(socket: &Path) -> Result<(), VerbError> {
+pub fn run(target: &Target) -> Result<(), VerbError> {
     if !(io::stdout().is_terminal() && io::stdin().is_terminal()) {
         let remedy = "`weft monitor` and `weft show … --output json` are for pipes and files";
         return Err(VerbError::Unknown(format!("`weft top` needs a terminal\n  remedy: {remedy}")));
@@ -33,17 +32,17 @@ pub fn run(socket: &Path) -> Result<(), VerbError> {
     let clock = super::clock::Clock::start();
     let millis = move || clock.now().0 / 1_000_000;
     // What is wrong at the start is said like everywhere else.
-    let first = sample(&Client::new(socket)?, millis())?;
+    let first = sample(&Client::new(target).map_err(VerbError::Unusable)?, millis())?;
     let (sender, samples) = sync_channel(SAMPLES);
-    let socket: PathBuf = socket.to_owned();
-    std::thread::Builder::new().name("sampler".into()).spawn(move || ask_again(&socket, millis, &sender))?;
+    let target = target.clone();
+    std::thread::Builder::new().name("sampler".into()).spawn(move || ask_again(&target, millis, &sender))?;
     let mut screen = Screen::take()?;
     follow(&mut screen.terminal, first, &samples)
 }
 
 /// Until nobody wants samples any more.
-fn ask_again(socket: &Path, millis: impl Fn() -> u64, samples: &SyncSender<Result<Sample, ClientError>>) {
-    let Ok(client) = Client::new(socket) else {
+fn ask_again(target: &Target, millis: impl Fn() -> u64, samples: &SyncSender<Result<Sample, ClientError>>) {
+    let Ok(client) = Client::new(target) else {
         return;
     };
     loop {

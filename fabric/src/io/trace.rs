@@ -1,6 +1,6 @@
-//! `weft trace`: asks the daemons of a lab by their sockets; elsewhere the one of this machine, for there is no remote API yet.
+//! `weft trace`: asks the daemons of a lab by their sockets; elsewhere the one that was named.
 
-use super::client::Client;
+use super::client::{Client, Target};
 use super::files;
 use super::verbs::{Form, VerbError};
 use crate::api::{self, Explanation, Interfaces, Neighbors, SCHEMA, Version};
@@ -9,7 +9,7 @@ use crate::trace::{Directory, Seen, Trace, walk};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Most daemons of a lab that are asked who they are.
 const NODES_MAX: usize = 1_024;
@@ -17,8 +17,8 @@ const NODES_MAX: usize = 1_024;
 /// Whom to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// The daemon of this machine.
-    Socket(PathBuf),
+    /// One daemon.
+    One(Target),
     /// A node of a lab, from where all others can be asked.
     Lab(String, String),
 }
@@ -28,34 +28,36 @@ pub enum Place {
 /// # Errors
 /// When the first daemon gives no answer; when packets are lost, go round, or a kernel does otherwise.
 pub fn run(target: IpAddr, place: &Place, form: Form, out: &mut impl Write) -> Result<(), VerbError> {
-    let mut sockets = BTreeMap::new();
+    let mut daemons = BTreeMap::new();
     let mut directory = Directory::default();
     let start = match place {
-        Place::Socket(socket) => {
-            let node = Client::new(socket)?.get::<Version>("/v1/version")?.node;
-            sockets.insert(node.clone(), socket.clone());
+        Place::One(daemon) => {
+            let client = Client::new(daemon).map_err(VerbError::Unusable)?;
+            let node = client.get::<Version>("/v1/version")?.node;
+            daemons.insert(node.clone(), daemon.clone());
             node
         }
         Place::Lab(lab, node) => {
             for (name, socket) in lab_sockets(lab) {
+                let daemon = Target::Socket(socket);
                 // Who runs another daemon, or none, cannot be asked.
-                if let Ok((version, interfaces)) = who(&socket) {
+                if let Ok((version, interfaces)) = who(&daemon) {
                     directory.add(&name, version.router_id, &interfaces.interfaces);
                 }
-                sockets.insert(name, socket);
+                daemons.insert(name, daemon);
             }
-            sockets.entry(node.clone()).or_insert_with(|| files::lab_socket(lab, node));
+            daemons.entry(node.clone()).or_insert_with(|| Target::Socket(files::lab_socket(lab, node)));
             node.clone()
         }
     };
     // If the first cannot be asked there is nothing to be told.
-    let first = sockets.get(&start).map_or_else(PathBuf::new, Clone::clone);
-    look(&first, target)?;
-    let trace = walk(target, &start, &directory, |node| match sockets.get(node) {
-        Some(socket) => look(socket, target).map_err(|error| first_line(&error)),
+    let first = daemons.get(&start).map(|daemon| look(daemon, target));
+    first.transpose()?;
+    let trace = walk(target, &start, &directory, |node| match daemons.get(node) {
+        Some(daemon) => look(daemon, target).map_err(|error| first_line(&error)),
         None => Err("it has no socket here".to_owned()),
     });
-    print(&trace, matches!(place, Place::Socket(_)), form, out)
+    print(&trace, matches!(place, Place::One(_)), form, out)
 }
 
 fn print(trace: &Trace, alone: bool, form: Form, out: &mut impl Write) -> Result<(), VerbError> {
@@ -64,7 +66,7 @@ fn print(trace: &Trace, alone: bool, form: Form, out: &mut impl Write) -> Result
         Form::Table => {
             out.write_all(show::trace::text(trace).as_bytes())?;
             if alone && trace.hops.iter().any(|hop| !hop.ways.is_empty()) {
-                let line = "only the daemon of this machine was asked: others have no API that is reached from here; go on there with the same command";
+                let line = "one daemon was asked; go on at the next one with the same command, there or with --remote";
                 writeln!(out, "{line}")?;
             }
         }
@@ -90,13 +92,13 @@ fn lab_sockets(lab: &str) -> Vec<(String, PathBuf)> {
     sockets.filter(|(_, socket)| socket.exists()).take(NODES_MAX).collect()
 }
 
-fn who(socket: &Path) -> Result<(Version, Interfaces), VerbError> {
-    let client = Client::new(socket)?;
+fn who(daemon: &Target) -> Result<(Version, Interfaces), VerbError> {
+    let client = Client::new(daemon).map_err(VerbError::Unusable)?;
     Ok((client.get("/v1/version")?.body, client.get("/v1/interfaces")?.body))
 }
 
-fn look(socket: &Path, target: IpAddr) -> Result<Seen, VerbError> {
-    let client = Client::new(socket)?;
+fn look(daemon: &Target, target: IpAddr) -> Result<Seen, VerbError> {
+    let client = Client::new(daemon).map_err(VerbError::Unusable)?;
     let target = api::query(&target.to_string());
     let explanation = client.get::<Explanation>(&format!("/v1/explain?target={target}"))?.body;
     let neighbors = client.get::<Neighbors>("/v1/neighbors")?.body.neighbors;

@@ -4,7 +4,7 @@ mod drain;
 mod frr;
 mod monitor;
 
-use super::client::{Client, ClientError};
+use super::client::{Client, ClientError, Remote, Target};
 use super::files;
 use crate::api::{
     self, BfdSessions, Bgp, Explanation, Health, History, Interfaces, Kernel, Neighbors, Observers, Originated,
@@ -17,6 +17,7 @@ pub use drain::Order;
 pub use frr::Frr;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use weft_bgp::time::Duration;
@@ -147,6 +148,9 @@ pub enum VerbError {
     /// There is no such thing.
     #[error("{0}")]
     Unknown(String),
+    /// Nobody was asked: there is no way to.
+    #[error("cannot ask: {0}")]
+    Unusable(io::Error),
     /// The answer could not be printed.
     #[error("cannot print: {0}")]
     Print(#[from] io::Error),
@@ -157,8 +161,11 @@ impl VerbError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Client(ClientError::Absent { .. } | ClientError::Forbidden { .. }) => 3,
-            Self::Client(ClientError::Refused(_) | ClientError::Broken { .. }) | Self::Unknown(_) | Self::Print(_) => 1,
+            Self::Client(ClientError::Absent { .. } | ClientError::Forbidden { .. } | ClientError::Unknown { .. }) => 3,
+            Self::Client(ClientError::Refused(_) | ClientError::Broken { .. })
+            | Self::Unknown(_)
+            | Self::Unusable(_)
+            | Self::Print(_) => 1,
         }
     }
 
@@ -169,31 +176,63 @@ impl VerbError {
     }
 }
 
-/// The socket that was meant: `--socket`, else a lab's node, else the default.
+/// How a daemon is named on the command line; what is left out there may stand in the environment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Named<'a> {
+    /// `--socket`.
+    pub socket: Option<&'a Path>,
+    /// `--lab`.
+    pub lab: Option<&'a str>,
+    /// `--remote`, else `WEFT_REMOTE` where neither of the above is said.
+    pub remote: Option<&'a str>,
+    /// `--ca`, else `WEFT_CA`.
+    pub ca: Option<&'a Path>,
+    /// `--cert`, else `WEFT_CERT`.
+    pub cert: Option<&'a Path>,
+    /// `--key`, else `WEFT_KEY`.
+    pub key: Option<&'a Path>,
+}
+
+/// The daemon that was meant: `--socket`, else a lab's node, else a remote one, else the default. `environment` is asked for what is
+/// not said.
 ///
 /// # Errors
-/// When `lab` is not `NAME/NODE`.
-pub fn socket(socket: Option<&Path>, lab: Option<&str>) -> Result<PathBuf, String> {
-    if let Some(path) = socket {
-        return Ok(path.to_owned());
+/// When `lab` is not `NAME/NODE`, or a remote one is not named wholly.
+pub fn target(named: Named<'_>, environment: impl Fn(&str) -> Option<OsString>) -> Result<Target, String> {
+    if let Some(path) = named.socket {
+        return Ok(path.into());
     }
-    let Some(lab) = lab else {
-        return Ok(crate::config::ApiConfig::default().socket);
+    if let Some(lab) = named.lab {
+        return match lab.split_once('/') {
+            Some((name, node)) if !name.is_empty() && !node.is_empty() && !node.contains('/') => {
+                Ok(Target::Socket(files::lab_socket(name, node)))
+            }
+            _ => Err(format!("--lab {lab}: write the name of the lab and of the node, as in --lab two-racks/tor1")),
+        };
+    }
+    let said = |name: &str| environment(name).filter(|value| !value.is_empty());
+    let place = named.remote.map(str::to_owned);
+    let Some(place) = place.or_else(|| Some(said("WEFT_REMOTE")?.to_string_lossy().into_owned())) else {
+        return Ok(Target::Socket(crate::config::ApiConfig::default().socket));
     };
-    match lab.split_once('/') {
-        Some((name, node)) if !name.is_empty() && !node.is_empty() && !node.contains('/') => {
-            Ok(files::lab_socket(name, node))
-        }
-        _ => Err(format!("--lab {lab}: write the name of the lab and of the node, as in --lab two-racks/tor1")),
-    }
+    let file = |option: &str, variable: &str, given: Option<&Path>| {
+        let file = given.map(Path::to_owned).or_else(|| said(variable).map(PathBuf::from));
+        file.ok_or_else(|| {
+            format!("--remote {place}: {option} FILE (or {variable}) is missing; a daemon elsewhere knows nobody without a certificate")
+        })
+    };
+    let ca = file("--ca", "WEFT_CA", named.ca)?;
+    let cert = file("--cert", "WEFT_CERT", named.cert)?;
+    let key = file("--key", "WEFT_KEY", named.key)?;
+    Remote::new(&place, ca, cert, key).map(Target::Remote)
 }
 
 /// Carries out a verb and prints to `out`.
 ///
 /// # Errors
 /// See [`VerbError`].
-pub fn run(verb: &Verb, socket: &Path, form: Form, out: &mut impl Write) -> Result<(), VerbError> {
-    let client = Client::new(socket)?;
+pub fn run(verb: &Verb, target: &Target, form: Form, out: &mut impl Write) -> Result<(), VerbError> {
+    let client = Client::new(target).map_err(VerbError::Unusable)?;
     match verb {
         Verb::Neighbors(name) => neighbors(&client, name.as_deref(), form, out),
         Verb::NeighborHistory(name) => {

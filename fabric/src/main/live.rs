@@ -1,32 +1,32 @@
 //! `weft top` and `weft trace`: verbs that do more than ask one daemon once.
 
+use crate::whom::Whom;
 use crate::{Output, form};
 use std::io::Write as _;
 use std::net::IpAddr;
-use std::path::Path;
 use std::process::ExitCode;
-use weft_fabric::io::verbs::{self, VerbError};
+use weft_fabric::io::verbs::VerbError;
 use weft_fabric::io::{top as screen, trace as way};
 
-pub(crate) fn top(socket: Option<&Path>, lab: Option<&str>) -> ExitCode {
-    match verbs::socket(socket, lab) {
-        Ok(socket) => ended(screen::run(&socket)),
-        Err(error) => wrong(&error),
+pub(crate) fn top(whom: &Whom) -> ExitCode {
+    match whom.target() {
+        Ok(target) => ended(screen::run(&target)),
+        Err(wrong) => wrong,
     }
 }
 
-pub(crate) fn trace(target: IpAddr, socket: Option<&Path>, lab: Option<&str>, output: Output) -> ExitCode {
+pub(crate) fn trace(address: IpAddr, whom: &Whom, output: Output) -> ExitCode {
     // Also says what is wrong with the name of a lab.
-    let socket = match verbs::socket(socket, lab) {
-        Ok(socket) => socket,
-        Err(error) => return wrong(&error),
+    let target = match whom.target() {
+        Ok(target) => target,
+        Err(wrong) => return wrong,
     };
-    let place = match lab.and_then(|lab| lab.split_once('/')) {
+    let place = match whom.lab() {
         Some((lab, node)) => way::Place::Lab(lab.to_owned(), node.to_owned()),
-        None => way::Place::Socket(socket),
+        None => way::Place::One(target),
     };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    ended(way::run(target, &place, form(output), &mut out).and_then(|()| Ok(out.flush()?)))
+    ended(way::run(address, &place, form(output), &mut out).and_then(|()| Ok(out.flush()?)))
 }
 
 fn ended(result: Result<(), VerbError>) -> ExitCode {
@@ -38,9 +38,4 @@ fn ended(result: Result<(), VerbError>) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
-}
-
-fn wrong(error: &str) -> ExitCode {
-    eprintln!("weft: {error}");
-    ExitCode::from(2)
 }

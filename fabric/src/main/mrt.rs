@@ -1,5 +1,6 @@
 //! `weft mrt`: what is written, and what becomes of it.
 
+use crate::whom::Whom;
 use crate::{Output, form};
 use clap::Subcommand;
 use std::io::Write as _;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use weft_bgp::time::Duration;
 use weft_bgp::types::Asn;
-use weft_fabric::io::{mrt, verbs};
+use weft_fabric::io::mrt;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Mrt {
@@ -60,11 +61,11 @@ fn endpoint(text: &str) -> Result<std::net::SocketAddr, String> {
 }
 
 /// Carries it out.
-pub(crate) fn run(mrt: Mrt, output: Output, socket: Option<&Path>, lab: Option<&str>) -> ExitCode {
+pub(crate) fn run(mrt: Mrt, output: Output, whom: &Whom) -> ExitCode {
     match mrt {
         Mrt::Show { file, limit } => show(&file, limit, output),
         Mrt::Replay(wanted) => replay(&wanted),
-        Mrt::Dump { file } => dump(&file, socket, lab),
+        Mrt::Dump { file } => dump(&file, whom),
     }
 }
 
@@ -87,15 +88,12 @@ fn show(file: &Path, limit: Option<u64>, output: Output) -> ExitCode {
     }
 }
 
-fn dump(file: &Path, socket: Option<&Path>, lab: Option<&str>) -> ExitCode {
-    let socket = match verbs::socket(socket, lab) {
-        Ok(socket) => socket,
-        Err(error) => {
-            eprintln!("weft: {error}");
-            return ExitCode::from(2);
-        }
+fn dump(file: &Path, whom: &Whom) -> ExitCode {
+    let target = match whom.target() {
+        Ok(target) => target,
+        Err(wrong) => return wrong,
     };
-    match mrt::verbs::dump(&socket, file) {
+    match mrt::verbs::dump(&target, file) {
         Ok(counts) => {
             println!("{}: {} prefixes, {} paths left out", file.display(), counts.done, counts.left_out);
             ExitCode::SUCCESS

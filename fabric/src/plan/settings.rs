@@ -2,7 +2,7 @@
 //! does not compile before it is decided whether a plan shows it.
 
 use super::{FieldChange, Setting};
-use crate::config::{FibConfig, NodeConfig, Protection};
+use crate::config::{FibConfig, NodeConfig, Protection, RemoteConfig};
 use crate::drain::DrainConfig;
 use std::fmt::Debug;
 use weft_bgp::speaker::SpeakerConfig;
@@ -84,6 +84,7 @@ pub(super) fn settings(old: &NodeConfig, new: &NodeConfig) -> Vec<Setting> {
     all.note("api.socket", &api.socket, &new.api.socket);
     all.note("api.http", &api.http, &new.api.http);
     all.note("api.web", &api.web, &new.api.web);
+    of_remote(&mut all, api.remote.as_ref(), new.api.remote.as_ref());
     all.note("bmp", bmp, &new.bmp);
     all.note("mrt", mrt, &new.mrt);
     all.note("rpki", rpki, &new.rpki);
@@ -101,6 +102,17 @@ pub(super) fn settings(old: &NodeConfig, new: &NodeConfig) -> Vec<Setting> {
     all.note("sandbox.seccomp", &sandbox.seccomp, &new.sandbox.seccomp);
     all.note("sandbox.required", &sandbox.required, &new.sandbox.required);
     all.0
+}
+
+/// The paths of files alone: what is in them is read again by each reload, and shown nowhere.
+fn of_remote(all: &mut Settings, old: Option<&RemoteConfig>, new: Option<&RemoteConfig>) {
+    let listen = |one: &RemoteConfig| one.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    all.note("api.remote.listen", &old.map(listen), &new.map(listen));
+    let (Some(old), Some(new)) = (old, new) else { return };
+    all.note("api.remote.cert", &old.cert, &new.cert);
+    all.note("api.remote.key", &old.key, &new.key);
+    all.note("api.remote.client_ca", &old.client_ca, &new.client_ca);
+    all.note("api.remote.trust_domain", &old.trust_domain, &new.trust_domain);
 }
 
 fn of_speaker(all: &mut Settings, old: &SpeakerConfig, new: &SpeakerConfig) {

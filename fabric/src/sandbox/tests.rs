@@ -36,6 +36,17 @@ fn what_a_configuration_names_is_below_the_folders_that_are_kept() {
     assert_eq!(lacks(&granted(), &key("/etc/weft/keys/a")), None);
     let outside = lacks(&granted(), &key("/root/a")).unwrap();
     assert!(outside.starts_with("peers.a.password_file: /root/a is in none of the folders"), "{outside}");
+    let remote = |ca: &str| {
+        format!(
+            "api: {{remote: {{listen: ['[::]:9180'], cert: /etc/weft/a.pem, key: /etc/weft/a.key, client_ca: {ca}}}}}\n"
+        )
+    };
+    assert_eq!(lacks(&granted(), &remote("/etc/weft/ca.pem")), None);
+    assert!(
+        lacks(&granted(), &remote("/root/ca.pem"))
+            .unwrap()
+            .starts_with("api.remote.client_ca: /root/ca.pem is in none")
+    );
     let beside = lacks(&granted(), &key("/etc/weft-keys/a"));
     assert!(beside.is_some(), "a folder is no prefix of letters");
     let written = lacks(&granted(), "mrt: {updates: /etc/weft/updates.mrt}\n").unwrap();

@@ -30,6 +30,8 @@ mod netboot;
 mod packages;
 #[path = "../suite/reload.rs"]
 mod reload;
+#[path = "../suite/remote.rs"]
+mod remote;
 #[path = "../suite/restart.rs"]
 mod restart;
 #[path = "../suite/run.rs"]

@@ -1,4 +1,5 @@
-//! The stage of a daemon that is asked too much: lab `besieged`, whose `tor` is flooded with questions, held up by watchers that do not
+//! The stage of a daemon that is asked from elsewhere, and too much: lab `besieged`, whose `tor` answers another machine with
+//! certificates (`remote`), is flooded with questions, held up by watchers that do not
 //! read and by clients that never finish, and has a disk that is full, then one that may not be written. Its session and its BFD must not
 //! notice, and its memory must not grow.
 #![expect(clippy::disallowed_methods, reason = "keeps a daemon busy for a time, and polls it with a deadline")]
@@ -13,6 +14,7 @@ use weft_fabric::io::files::lab_socket;
 
 use crate::count::Outcome;
 use crate::interop::Stage;
+use crate::remote::remote;
 use crate::run::Context;
 use crate::vip::Lab;
 
@@ -55,6 +57,7 @@ pub(crate) fn api(context: &Context) -> io::Result<Outcome> {
 
 fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     let socket = lab_socket(&lab.name, "tor");
+    remote(lab, outcome)?;
     unmoved(lab, outcome, "a flood of questions", || flood(&socket))?;
     unmoved(lab, outcome, "watchers that do not read", || watchers(lab, &socket))?;
     unmoved(lab, outcome, "clients that never finish", || snails(&socket))?;

@@ -72,7 +72,11 @@ pub(crate) const STAGES: &[Stage] = &[
         run: vip::vip,
     },
     Stage { name: "frr-keys", about: "`weft --output frr` beside a real FRR: keys and types", run: frr_keys::frr_keys },
-    Stage { name: "api", about: "a daemon that is asked too much, and one whose disk is full", run: api::api },
+    Stage {
+        name: "api",
+        about: "a daemon that another machine asks, that is asked too much, and whose disk is full",
+        run: api::api,
+    },
     Stage {
         name: "sandbox",
         about: "what a daemon gives up at its start, thread by thread, and what it is refused afterwards",

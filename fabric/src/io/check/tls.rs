@@ -28,7 +28,7 @@ const SYSTEM_FILES: [&str; 4] = [
 const KEPT: usize = 256;
 
 /// What tells one content of a file from another without reading it: inode, length, and the time of the last change in two parts.
-type Stamp = Option<[i64; 4]>;
+pub(in crate::io) type Stamp = Option<[i64; 4]>;
 
 /// What is believed, by who says so: files are read again when they change.
 #[derive(Clone, Debug, Default)]
@@ -69,7 +69,8 @@ fn system_file() -> Option<PathBuf> {
     SYSTEM_FILES.iter().map(PathBuf::from).find(|file| file.is_file())
 }
 
-fn stamp_of(file: &Path) -> Result<[i64; 4], String> {
+/// See [`Stamp`].
+pub(in crate::io) fn stamp_of(file: &Path) -> Result<[i64; 4], String> {
     let metadata = std::fs::metadata(file);
     let metadata = metadata.map_err(|error| format!("{}: {}", file.display(), crate::io::sockopt::plain(&error)))?;
     let number = |number: u64| i64::from_ne_bytes(number.to_ne_bytes());
@@ -95,7 +96,8 @@ fn read(file: Option<&Path>) -> Result<ClientConfig, String> {
     Ok(config)
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates of a PEM file, one at least; what is wrong with it, with its name.
+pub(in crate::io) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let wrong = |what: &dyn std::fmt::Display| format!("{}: {what}", file.display());
     let all = CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))?;
     let all: Vec<_> = all.collect::<Result<_, _>>().map_err(|error| wrong(&error))?;

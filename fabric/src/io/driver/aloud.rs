@@ -3,6 +3,7 @@
 use crate::config::NodeConfig;
 use crate::doctor::{self, Finding, Severity};
 use crate::io::doctor::Root;
+use crate::io::http::Server;
 use crate::link::LinkInfo;
 use crate::vip::{self, State};
 use std::path::Path;
@@ -18,6 +19,13 @@ pub(super) fn log_start(config: &NodeConfig) {
         restarting = config.speaker.restarting,
         "weft starts"
     );
+}
+
+/// Where other machines may ask.
+pub(super) fn log_remote(server: &Server) {
+    for address in server.remote_addresses() {
+        tracing::info!(%address, "answers other machines with certificates");
+    }
 }
 
 /// Says once of each address that somebody else on its link has it (RFC 4862 §5.4.5).

@@ -78,7 +78,10 @@ impl Daemon {
 
     fn answer(&self, question: &Question, counts: Counts, reply: oneshot::Sender<Answer>) {
         let is_asked = matches!(question, Question::Version | Question::Health);
-        let around = Surroundings { sandbox: is_asked.then(|| self.sandbox.state()), ..self.surroundings(counts) };
+        let of_doors = matches!(question, Question::Metrics | Question::Health);
+        let doors = if of_doors { self.server.report() } else { api::Doors::default() };
+        let sandbox = is_asked.then(|| self.sandbox.state());
+        let around = Surroundings { sandbox, doors, ..self.surroundings(counts) };
         let answer = api::answer(&self.node, self.clock.now(), &around, question);
         let Some(prefix) = answer.explained().filter(|_| self.node.config().fib.install) else {
             let _ = reply.send(answer);
@@ -106,6 +109,7 @@ impl Daemon {
             drain: api::DrainAround::default(),
             sandbox: None,
             pace: Some(self.pace.histograms()),
+            doors: api::Doors::default(),
         }
     }
 

@@ -58,6 +58,7 @@ impl Daemon {
         }
         let new = self.read()?;
         let keys = Keys::load(&new).map_err(mend)?;
+        let is_renewed = self.server.renew().map_err(mend)?;
         let (plan, _) = self.node.plan(&new);
         if let Some(error) = plan.refusal().filter(|_| !how.allow_reset) {
             let remedy = "`weft reload --plan` shows all of it; `weft reload --allow-reset` does it";
@@ -65,7 +66,12 @@ impl Daemon {
         }
         let file = self.path.display().to_string();
         if plan.is_empty() && keys == self.keys && new.policy == self.node.config().policy {
-            return Ok(format!("{file}: nothing is different"));
+            let only = if is_renewed {
+                "the certificates of `api.remote` alone are different, and in use"
+            } else {
+                "nothing is different"
+            };
+            return Ok(format!("{file}: {only}"));
         }
         let summary = if plan.is_empty() { "keys or unused policies".to_owned() } else { plan.summary() };
         let within = how.confirm_within_s.map(Duration::from_secs);

@@ -6,6 +6,7 @@ use crate::config::{self, NodeConfig};
 use crate::io::auth::Keys;
 use crate::io::bfd::Thread;
 use crate::io::handover::{self, Spare, Start};
+use crate::io::http::remote::Certificates;
 use crate::io::sandbox::{self, Entered, Sandbox};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,15 +21,15 @@ pub fn run(path: &Path, start: Start) -> anyhow::Result<()> {
     match start {
         Start::Fresh => {
             // Before anything is touched, and before what they are read from may be out of reach.
-            let (node, keys) = read(path)?;
-            let entered = sandbox::enter(&node, path)?;
+            let read = Files::read(path)?;
+            let entered = sandbox::enter(&read.node, path)?;
             let early = Early::fresh(entered)?;
-            serve(path, node, keys, early)
+            serve(path, read, early)
         }
         Start::Rehearsal => {
             handover::receive(start)?;
             // Nothing is touched.
-            read(path).map(drop)
+            Files::read(path).map(drop)
         }
         Start::New | Start::Back => take_over(path, start),
     }
@@ -42,9 +43,9 @@ fn take_over(path: &Path, start: Start) -> anyhow::Result<()> {
     let go_on = || {
         // BFD must not wait for a configuration.
         let early = Early::after(taken, start, thread.clone())?;
-        let (node, keys) = read(path)?;
-        let early = Early { sandbox: Sandbox::inherited(node.sandbox, early.sandbox.granted()), ..early };
-        serve(path, node, keys, early)
+        let read = Files::read(path)?;
+        let early = Early { sandbox: Sandbox::inherited(read.node.sandbox, early.sandbox.granted()), ..early };
+        serve(path, read, early)
     };
     let ended = go_on();
     let (Some(spare), Err(error)) = (Spare::take(&spare), &ended) else {
@@ -54,18 +55,30 @@ fn take_over(path: &Path, start: Start) -> anyhow::Result<()> {
     Err(spare.go_back(&thread).into())
 }
 
-fn read(path: &Path) -> anyhow::Result<(NodeConfig, Keys)> {
-    let node = config::load(path).and_then(|config| config.node()).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let keys = Keys::load(&node).map_err(anyhow::Error::msg)?;
-    Ok((node, keys))
+/// What a daemon is started with: the configuration, and what is in the files that it names.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) node: NodeConfig,
+    pub(super) keys: Keys,
+    pub(super) certificates: Option<Certificates>,
 }
 
-fn serve(path: &Path, node: NodeConfig, keys: Keys, early: Early) -> anyhow::Result<()> {
+impl Files {
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let node = config::load(path).and_then(|config| config.node()).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let keys = Keys::load(&node).map_err(anyhow::Error::msg)?;
+        let certificates = node.api.remote.as_ref().map(Certificates::load).transpose().map_err(anyhow::Error::msg)?;
+        Ok(Self { node, keys, certificates })
+    }
+}
+
+fn serve(path: &Path, read: Files, early: Early) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build()?;
     let path = path.to_owned();
     // A task of its own: who wakes the future that `block_on` runs writes to the runtime's event descriptor each time, even from within.
     let daemon = runtime.spawn(async move {
-        let mut daemon = Daemon::start(&path, node, keys, early).await?;
+        let mut daemon = Daemon::start(&path, read, early).await?;
+        aloud::log_remote(&daemon.server);
         aloud::warn_of_faults(daemon.node.config());
         daemon.start_import()?;
         daemon.start_foreign()?;

@@ -1,13 +1,14 @@
 //! The server on temporary sockets, in front of a loop that is not a daemon: bounds, bad clients, and what becomes of the file.
 
 use super::*;
-use crate::api::{Command, Done, Health, Question};
+use crate::api::{Body, Command, Done, Health, Question};
 use crate::news::{Kind, Line, RouteNews};
 use std::os::unix::net::UnixListener as StdListener;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
 mod port;
+mod remote;
 
 /// A folder of one test, gone with it.
 struct Folder(PathBuf);
@@ -21,7 +22,12 @@ impl Folder {
     }
 
     fn config(&self) -> ApiConfig {
-        ApiConfig { socket: self.0.join("run/weft.sock"), http: Some(SocketAddr::from(([127, 0, 0, 1], 0))), web: true }
+        ApiConfig {
+            socket: self.0.join("run/weft.sock"),
+            http: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            web: true,
+            remote: None,
+        }
     }
 }
 
@@ -33,6 +39,11 @@ impl Drop for Folder {
 
 /// A server, and a loop that answers each request with its own words.
 fn start(folder: &Folder) -> Server {
+    serve(&folder.config(), None, answering()).unwrap()
+}
+
+/// The loop. Call it within a runtime.
+fn answering() -> mpsc::Sender<Ask> {
     let (asked, mut asks) = mpsc::channel::<Ask>(4);
     tokio::spawn(async move {
         while let Some(ask) = asks.recv().await {
@@ -54,7 +65,7 @@ fn start(folder: &Folder) -> Server {
             let _ = ask.reply.send(Answer::new("tor1", body));
         }
     });
-    serve(&folder.config(), asked).unwrap()
+    asked
 }
 
 async fn talk<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, bytes: &[u8]) -> String {
@@ -93,6 +104,18 @@ async fn requests_reach_the_loop_and_answers_come_back() {
     assert!(wrong_method.contains("405") && wrong_method.contains("allow: POST"), "{wrong_method}");
     drop(server);
     assert!(!socket.exists(), "the file goes with the server");
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_for_whoever_asks_for_that_and_for_nobody_else() {
+    let folder = Folder::new("kept");
+    let _server = start(&folder);
+    let more = "GET /v1/version HTTP/1.1\r\nhost: weft\r\nconnection: keep-alive\r\n\r\n";
+    let last = "GET /v1/version HTTP/1.1\r\nhost: weft\r\n\r\n";
+    // What comes after the last one is not read any more.
+    let answers = local(&folder, format!("{more}{more}{last}{more}").as_bytes()).await;
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 3, "{answers}");
+    assert_eq!(answers.matches("connection: close").count(), 1, "{answers}");
 }
 
 #[tokio::test]
@@ -144,7 +167,7 @@ async fn a_client_that_never_ends_its_request_is_closed() {
 async fn a_loop_that_is_busy_stuck_or_gone_is_named() {
     let folder = Folder::new("stuck");
     let (asked, mut asks) = mpsc::channel::<Ask>(1);
-    let server = serve(&folder.config(), asked).unwrap();
+    let server = serve(&folder.config(), None, asked).unwrap();
     // Nobody takes the first ask; the second finds the queue full.
     let first = request(&folder, "GET /v1/version").await;
     assert_eq!(status(&first), "504");
@@ -160,7 +183,7 @@ async fn a_loop_that_is_busy_stuck_or_gone_is_named() {
 async fn the_end_waits_for_answers_under_way_and_for_nobody_else() {
     let folder = Folder::new("finish");
     let (asked, mut asks) = mpsc::channel::<Ask>(1);
-    let server = serve(&folder.config(), asked).unwrap();
+    let server = serve(&folder.config(), None, asked).unwrap();
     let idle = UnixStream::connect(folder.config().socket).await.unwrap();
     let mut client = UnixStream::connect(folder.config().socket).await.unwrap();
     client.write_all(b"POST /v1/stop HTTP/1.1\r\nhost: weft\r\n\r\n").await.unwrap();
@@ -182,7 +205,7 @@ async fn a_stale_file_is_replaced_and_a_living_daemon_is_not() {
     let server = start(&folder);
     assert_eq!(status(&request(&folder, "GET /v1/version").await), "200");
     let (asked, _asks) = mpsc::channel(1);
-    let error = serve(&config, asked.clone()).unwrap_err();
+    let error = serve(&config, None, asked.clone()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     assert!(error.to_string().contains("another daemon answers there"), "{error}");
     assert_eq!(status(&request(&folder, "GET /v1/version").await), "200", "it still answers");
@@ -190,7 +213,7 @@ async fn a_stale_file_is_replaced_and_a_living_daemon_is_not() {
     std::fs::remove_file(&config.socket).unwrap();
     std::fs::write(&config.socket, "precious").unwrap();
     drop(server);
-    let error = serve(&config, asked).unwrap_err();
+    let error = serve(&config, None, asked).unwrap_err();
     assert!(error.to_string().contains("is no socket"), "{error}");
     assert_eq!(std::fs::read_to_string(&config.socket).unwrap(), "precious");
 }
@@ -198,8 +221,9 @@ async fn a_stale_file_is_replaced_and_a_living_daemon_is_not() {
 #[tokio::test]
 async fn a_path_that_no_socket_can_have_is_named() {
     let (asked, _asks) = mpsc::channel(1);
-    let config = ApiConfig { socket: PathBuf::from(format!("/tmp/{}", "x".repeat(120))), http: None, web: true };
-    let error = serve(&config, asked).unwrap_err().to_string();
+    let config =
+        ApiConfig { socket: PathBuf::from(format!("/tmp/{}", "x".repeat(120))), http: None, web: true, remote: None };
+    let error = serve(&config, None, asked).unwrap_err().to_string();
     assert!(error.contains("longer than 107 bytes") && error.contains("api.socket"), "{error}");
 }
 
@@ -243,7 +267,7 @@ fn start_with_table(folder: &Folder, known: Table) -> Server {
             let _ = ask.reply.send(Answer::new("boot1", body));
         }
     });
-    serve(&folder.config(), asked).unwrap()
+    serve(&folder.config(), None, asked).unwrap()
 }
 
 const WATCH: &[u8] = b"GET /v1/watch/routes?within=10.69.0.0/16 HTTP/1.1\r\nhost: weft\r\n\r\n";
@@ -301,7 +325,7 @@ fn start_with_events(folder: &Folder) -> Server {
             let _ = ask.reply.send(Answer::new("tor1", body));
         }
     });
-    serve(&folder.config(), asked).unwrap()
+    serve(&folder.config(), None, asked).unwrap()
 }
 
 /// What was heard until some text stood in it.

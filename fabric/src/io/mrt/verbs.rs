@@ -2,7 +2,7 @@
 
 use super::Dump;
 use crate::api::{self, TableDump, TablePeer};
-use crate::io::client::Client;
+use crate::io::client::{Client, Target};
 use crate::io::clock;
 use crate::io::verbs::Form;
 use crate::show::mrt::lines;
@@ -60,13 +60,13 @@ pub fn show(
     Ok(counts)
 }
 
-/// Writes the table of the daemon behind `socket` to `file` as TABLE_DUMP_V2 (RFC 6396 §4.3). It is written beside and put into place
+/// Writes the table of a daemon to `file` as TABLE_DUMP_V2 (RFC 6396 §4.3). It is written beside and put into place
 /// whole.
 ///
 /// # Errors
 /// When the daemon cannot be asked, or the file not be written.
-pub fn dump(socket: &Path, file: &Path) -> Result<Counts> {
-    let client = Client::new(socket)?;
+pub fn dump(target: &Target, file: &Path) -> Result<Counts> {
+    let client = Client::new(target)?;
     let mut beside = file.as_os_str().to_owned();
     beside.push(".part");
     let beside = Path::new(&beside);

@@ -22,14 +22,14 @@ impl Daemon {
         let folder = std::env::temp_dir().join(format!("weft-verbs-{}-{test}", std::process::id()));
         // Left by a test that was killed, under the same process id.
         let _ = std::fs::remove_dir_all(&folder);
-        let config = ApiConfig { socket: folder.join("weft.sock"), http: None, web: true };
+        let config = ApiConfig { socket: folder.join("weft.sock"), http: None, web: true, remote: None };
         let (ready, wait) = channel();
         let thread = std::thread::spawn(move || {
             let plant = plant();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
                 let (asked, mut asks) = mpsc::channel::<Ask>(4);
-                let server = http::serve(&config, asked).unwrap();
+                let server = http::serve(&config, None, asked).unwrap();
                 ready.send(()).unwrap();
                 while let Some(ask) = asks.recv().await {
                     let stop = ask.request == Request::Do(Command::Stop);
@@ -51,7 +51,7 @@ impl Daemon {
 
     fn run(&self, verb: &Verb, form: Form) -> Result<String, VerbError> {
         let mut out = Vec::new();
-        run(verb, &self.socket(), form, &mut out).map(|()| String::from_utf8(out).unwrap())
+        run(verb, &self.socket().as_path().into(), form, &mut out).map(|()| String::from_utf8(out).unwrap())
     }
 
     fn table(&self, verb: &Verb) -> String {
@@ -201,7 +201,7 @@ fn what_is_not_there_is_said_with_a_remedy() {
 #[test]
 fn a_missing_daemon_is_named_with_its_socket() {
     let nowhere = PathBuf::from("/nowhere/weft.sock");
-    let error = run(&Verb::Version, &nowhere, Form::Table, &mut Vec::new()).unwrap_err();
+    let error = run(&Verb::Version, &Target::Socket(nowhere), Form::Table, &mut Vec::new()).unwrap_err();
     assert_eq!(error.exit_code(), 3);
     assert_eq!(
         error.to_string(),
@@ -211,13 +211,28 @@ fn a_missing_daemon_is_named_with_its_socket() {
 }
 
 #[test]
-fn the_socket_follows_from_the_command_line() {
-    assert_eq!(socket(None, None).unwrap(), Path::new("/run/weft/weft.sock"));
-    assert_eq!(socket(Some(Path::new("/tmp/x")), None).unwrap(), Path::new("/tmp/x"));
-    assert!(socket(None, Some("two-racks/tor1")).unwrap().ends_with("two-racks/tor1/weft.sock"));
+fn the_daemon_follows_from_the_command_line_and_the_environment() {
+    let nothing = |_: &str| None;
+    let said = |named: Named<'_>| target(named, nothing).map(|target| target.to_string());
+    assert_eq!(said(Named::default()).unwrap(), "/run/weft/weft.sock");
+    assert_eq!(said(Named { socket: Some(Path::new("/tmp/x")), ..Named::default() }).unwrap(), "/tmp/x");
+    let lab = |lab| said(Named { lab: Some(lab), ..Named::default() });
+    assert!(lab("two-racks/tor1").unwrap().ends_with("two-racks/tor1/weft.sock"));
     for wrong in ["two-racks", "/tor1", "a/", "a/b/c"] {
-        assert!(socket(None, Some(wrong)).unwrap_err().contains("--lab two-racks/tor1"), "{wrong}");
+        assert!(lab(wrong).unwrap_err().contains("--lab two-racks/tor1"), "{wrong}");
     }
+    let error = said(Named { remote: Some("tor1"), cert: Some(Path::new("c")), ..Named::default() }).unwrap_err();
+    assert!(error.contains("--ca FILE (or WEFT_CA) is missing"), "{error}");
+    let environment = |name: &str| match name {
+        "WEFT_REMOTE" => Some("tor1:1".into()),
+        "WEFT_CA" | "WEFT_CERT" | "WEFT_KEY" => Some(name.into()),
+        _ => None,
+    };
+    let said = |named| target(named, environment).map(|target| target.to_string());
+    assert_eq!(said(Named::default()).unwrap(), "tor1:1");
+    assert_eq!(said(Named { remote: Some("tor2"), ..Named::default() }).unwrap(), "tor2:9180");
+    // What is said wins over what is in the environment.
+    assert_eq!(said(Named { socket: Some(Path::new("/tmp/x")), ..Named::default() }).unwrap(), "/tmp/x");
 }
 
 #[test]
@@ -232,7 +247,7 @@ fn a_reader_that_leaves_is_no_fault() {
         }
     }
     let daemon = Daemon::start("pipe", 0, || Plant::lone(1));
-    let error = run(&Verb::Routes(None, None), &daemon.socket(), Form::Json, &mut Closed).unwrap_err();
+    let error = run(&Verb::Routes(None, None), &daemon.socket().as_path().into(), Form::Json, &mut Closed).unwrap_err();
     assert!(error.is_closed_pipe(), "{error}");
 }
 
