@@ -18,6 +18,8 @@ mod count;
 mod deploy;
 #[path = "../suite/drain.rs"]
 mod drain;
+#[path = "../suite/flood.rs"]
+mod flood;
 #[path = "../suite/frr_keys.rs"]
 mod frr_keys;
 #[path = "../suite/interop.rs"]

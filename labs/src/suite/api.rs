@@ -6,22 +6,19 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use weft_fabric::io::files::lab_socket;
 
 use crate::count::Outcome;
+use crate::flood::flood;
 use crate::interop::Stage;
 use crate::remote::remote;
 use crate::run::Context;
 use crate::vip::Lab;
 
-/// How long the flood lasts: more than a hold time.
-const FLOOD: Duration = Duration::from_secs(5);
-/// Who floods: each asks again as soon as it is answered.
-const FLOODERS: usize = 16;
 /// Who watches and does not read.
 const WATCHERS: usize = 1_000;
 /// Connections that never finish their question: as many as there are places.
@@ -124,39 +121,6 @@ fn say_all(socket: &Path, method: &str, target: &str) -> io::Result<String> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
-}
-
-/// As many questions as come through. Every client is answered, with what it asked for or with the word that there are too many.
-fn flood(socket: &Path) -> io::Result<Result<String, String>> {
-    let end = Instant::now() + FLOOD;
-    let one = |socket: PathBuf| {
-        move || {
-            let (mut answered, mut refused, mut other) = (0_u64, 0_u64, Vec::new());
-            while Instant::now() < end {
-                match ask(&socket, "/v1/neighbors") {
-                    Ok(line) if line.contains(" 200 ") => answered += 1,
-                    Ok(line) if line.contains(" 503 ") => refused += 1,
-                    Ok(line) => other.push(line),
-                    // The backlog is full: the kernel's word that there are too many.
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => refused += 1,
-                    Err(error) => other.push(error.to_string()),
-                }
-            }
-            (answered, refused, other)
-        }
-    };
-    let clients: Vec<_> = (0..FLOODERS).map(|_| thread::spawn(one(socket.to_owned()))).collect();
-    let (mut answered, mut refused, mut other) = (0, 0, Vec::new());
-    for client in clients {
-        let (a, r, o) = client.join().map_err(|_| io::Error::other("a client panicked"))?;
-        answered += a;
-        refused += r;
-        other.extend(o);
-    }
-    if answered == 0 || !other.is_empty() {
-        return Ok(Err(format!("{answered} answered, {refused} refused, and {other:?}")));
-    }
-    Ok(Ok(format!("{} answers a second, {refused} refused", answered / FLOOD.as_secs())))
 }
 
 /// Watchers that never read; others are served beside them, and what happens meanwhile is not kept for them without a bound.
