@@ -12,6 +12,11 @@ mod replay;
 use replay::replay;
 
 #[test]
+fn api() {
+    replay("api", harness::api::run);
+}
+
+#[test]
 fn bfd() {
     replay("bfd", harness::bfd::run);
 }

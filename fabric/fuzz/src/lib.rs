@@ -7,9 +7,11 @@
 //! | [`netlink::run`] | whatever the kernel says, lies included: what is not ours is not touched, two readers of a route agree, work comes to an end |
 //! | [`lldp::run`] | whatever is heard on a link, a text is short and without control characters, holds as long as it says, and another name is not the expected one |
 //! | [`check::run`] | whatever a checked service or command answers: success is a status of success, and a reason is one short line |
+//! | [`api::run`] | whatever is asked, and by whom: the port takes no orders, a role gets what it may and no more, answers are bounded, a refusal has a remedy |
 //! | [`config::run`] | whatever stands in a file: it is refused with place and words, or read the same every time |
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed check of a fuzz target is a panic")]
 
+pub mod api;
 pub mod bfd;
 pub mod check;
 pub mod config;
