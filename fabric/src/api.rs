@@ -125,8 +125,10 @@ pub enum Question {
     Originated,
     /// A page of the table with all attributes, for a dump.
     Dump(Selection),
-    /// Paths of a page of prefixes, as lines of text.
+    /// A page of the table, as lines of text.
     Lines {
+        /// What of it.
+        of: Listing,
         /// The last prefix of the page before.
         after: Option<IpNet>,
         /// Most prefixes in the answer, 1..=[`MAX_LIMIT`].
@@ -139,6 +141,15 @@ pub enum Question {
         /// With a fresh dump beside what is wanted.
         diff: bool,
     },
+}
+
+/// What is told in lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// Every path of every prefix.
+    Paths,
+    /// Where packets go.
+    Routes,
 }
 
 /// How to reload.

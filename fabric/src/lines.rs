@@ -2,12 +2,14 @@
 //! JSON answer says, and writing that out and reading it again takes far longer than the listing. Pure.
 
 use crate::node::Node;
-use crate::show::{ADDRESS_WIDTH, DURATION_WIDTH, INTERFACE_WIDTH, NONE, PREFIX_WIDTH, bgp, duration};
+use crate::show::{
+    ADDRESS_WIDTH, DURATION_WIDTH, INTERFACE_WIDTH, KERNEL_WIDTH, NONE, PREFIX_WIDTH, bgp, duration, routes,
+};
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use weft_bgp::speaker::{LOCAL_NAME, PathLine};
+use weft_bgp::speaker::{LOCAL_NAME, PathLine, RouteLine};
 use weft_bgp::time::Instant;
-use weft_bgp::types::IpNet;
+use weft_bgp::types::{Hop, IfIndex, IpNet};
 
 /// Columns of IPv6, where most prefixes and addresses fit.
 const PREFIX_WIDTH_V6: usize = 29;
@@ -22,42 +24,103 @@ pub fn bgp(node: &Node, now: Instant, after: Option<IpNet>, limit: usize) -> (St
     let longest = node.speaker().peer_names().map(str::len).max().unwrap_or_default();
     let mut page = Page { text: String::with_capacity(limit * LINE_OCTETS), from: longest.max(LOCAL_NAME.len()) };
     if after.is_none() {
-        page.header();
+        let widths = [
+            bgp::CODES_WIDTH,
+            PREFIX_WIDTH,
+            ADDRESS_WIDTH,
+            INTERFACE_WIDTH,
+            page.from,
+            bgp::PREF_WIDTH,
+            bgp::MED_WIDTH,
+            DURATION_WIDTH,
+        ];
+        page.header(&bgp::COLUMNS, &widths);
     }
-    let next = node.speaker().each_path(after, limit, |line| page.line(node, now, line));
+    let next = node.speaker().each_path(after, limit, |line| page.path(node, now, line));
+    (page.text, next)
+}
+
+/// The same of up to `limit` routes: a line for each next hop.
+#[must_use]
+pub fn routes(node: &Node, now: Instant, after: Option<IpNet>, limit: usize) -> (String, Option<IpNet>) {
+    let mut page = Page { text: String::with_capacity(limit * LINE_OCTETS), from: 0 };
+    if after.is_none() {
+        let widths = [PREFIX_WIDTH, ADDRESS_WIDTH, INTERFACE_WIDTH, KERNEL_WIDTH, DURATION_WIDTH];
+        page.header(&routes::COLUMNS, &widths);
+    }
+    let next = node.speaker().each_route(after, limit, |line| page.route(node, now, line));
     (page.text, next)
 }
 
 struct Page {
     text: String,
-    /// Width of the names of peers.
+    /// Width of the names of peers, where something stands behind them.
     from: usize,
 }
 
 impl Page {
-    fn header(&mut self) {
-        for (name, width) in bgp::COLUMNS.into_iter().zip([
-            bgp::CODES_WIDTH,
-            PREFIX_WIDTH,
-            ADDRESS_WIDTH,
-            INTERFACE_WIDTH,
-            self.from,
-            bgp::PREF_WIDTH,
-            bgp::MED_WIDTH,
-            DURATION_WIDTH,
-        ]) {
-            self.cell(width, |text| text.push_str(name));
+    /// The names of the columns, the last of which is as wide as it is.
+    fn header(&mut self, names: &[&str], widths: &[usize]) {
+        for (name, width) in names.iter().zip(widths) {
+            self.cell(*width, |text| text.push_str(name));
         }
-        self.text.push_str(bgp::COLUMNS.last().copied().unwrap_or_default());
+        self.text.push_str(names.last().copied().unwrap_or_default());
         self.text.push('\n');
     }
 
-    fn line(&mut self, node: &Node, now: Instant, path: &PathLine<'_>) {
-        let local = path.from == LOCAL_NAME;
-        let (prefix_width, address_width) = match path.prefix {
-            IpNet::V4(_) => (PREFIX_WIDTH, ADDRESS_WIDTH),
-            IpNet::V6(_) => (PREFIX_WIDTH_V6, ADDRESS_WIDTH_V6),
+    fn route(&mut self, node: &Node, now: Instant, route: &RouteLine<'_>) {
+        let (prefix_width, address_width) = widths(&route.prefix);
+        let is_aggregate = || node.config().speaker.aggregates.contains(&route.prefix);
+        let is_ours = !route.from.is_empty() && !route.is_learnt;
+        self.cell(prefix_width, |text| push_prefix(text, &route.prefix));
+        self.hop(node, address_width, route.hops.first(), || match route {
+            _ if is_ours && is_aggregate() => routes::DISCARD,
+            _ if is_ours => routes::LOCAL,
+            _ if route.held_back => routes::HELD_BACK,
+            _ => routes::UNREACHABLE,
+        });
+        let kernel = match route {
+            _ if route.refused => "refused",
+            _ if is_ours && !is_aggregate() => NONE,
+            _ if route.installed => "installed",
+            _ if route.hops.is_empty() => NONE,
+            _ => "waiting",
         };
+        self.cell(KERNEL_WIDTH, |text| text.push_str(kernel));
+        let age_s = route.since_s.map_or(0, |since_s| now.as_secs().saturating_sub(since_s));
+        self.cell(DURATION_WIDTH, |text| text.push_str(&duration(age_s)));
+        for (at, name) in route.from.iter().enumerate() {
+            self.text.push_str(if at == 0 { "" } else { " " });
+            self.text.push_str(name);
+        }
+        self.text.push_str(if route.from.is_empty() { NONE } else { "" });
+        self.text.push('\n');
+        for hop in route.hops.iter().skip(1) {
+            self.cell(prefix_width, |_| {});
+            self.hop(node, address_width, Some(hop), || NONE);
+            self.text.truncate(self.text.trim_end().len());
+            self.text.push('\n');
+        }
+    }
+
+    /// Two columns: the gateway with its weight, and the interface; or one word for both.
+    fn hop(&mut self, node: &Node, width: usize, hop: Option<&Hop>, otherwise: impl FnOnce() -> &'static str) {
+        self.cell(width, |text| match hop {
+            Some(hop) => {
+                push_address(text, hop.gateway);
+                if hop.weight != 1 {
+                    text.push_str(" ×");
+                    push_number(text, hop.weight.into());
+                }
+            }
+            None => text.push_str(otherwise()),
+        });
+        self.cell(INTERFACE_WIDTH, |text| push_link(text, node, hop.map(|hop| hop.link)));
+    }
+
+    fn path(&mut self, node: &Node, now: Instant, path: &PathLine<'_>) {
+        let local = path.from == LOCAL_NAME;
+        let (prefix_width, address_width) = widths(&path.prefix);
         let reached = path.hop.is_some();
         self.cell(bgp::CODES_WIDTH, |text| {
             bgp::push_codes(text, [path.best, path.used, reached, local, path.external, path.stale]);
@@ -65,21 +128,14 @@ impl Page {
         // A prefix is written once, as on other routers.
         self.cell(prefix_width, |text| {
             if path.first {
-                push_address(text, path.prefix.addr());
-                text.push('/');
-                push_number(text, path.prefix.prefix_len().into());
+                push_prefix(text, &path.prefix);
             }
         });
         self.cell(
             address_width,
             |text| if local { text.push_str(LOCAL_NAME) } else { push_address(text, path.next_hop) },
         );
-        let link = path.hop.and_then(|hop| node.links().iter().find(|link| link.index == hop.link));
-        self.cell(INTERFACE_WIDTH, |text| match (link, path.hop) {
-            (Some(link), _) => text.push_str(&link.name),
-            (None, Some(hop)) => text.push_str(&format!("interface {}", hop.link.0)),
-            (None, None) => text.push_str(NONE),
-        });
+        self.cell(INTERFACE_WIDTH, |text| push_link(text, node, path.hop.map(|hop| hop.link)));
         self.cell(self.from, |text| text.push_str(path.from));
         self.cell(bgp::PREF_WIDTH, |text| push_optional(text, path.attrs.local_pref()));
         self.cell(bgp::MED_WIDTH, |text| push_optional(text, path.attrs.med()));
@@ -98,13 +154,32 @@ impl Page {
     fn cell(&mut self, width: usize, write: impl FnOnce(&mut String)) {
         let start = self.text.len();
         write(&mut self.text);
-        for _ in self.text.len() - start..width + 2 {
+        let written = self.text[start..].chars().count();
+        for _ in written..(width + 2).max(written + 2) {
             self.text.push(' ');
         }
-        if self.text.len() - start > width + 2 {
-            self.text.push_str("  ");
-        }
     }
+}
+
+const fn widths(prefix: &IpNet) -> (usize, usize) {
+    match prefix {
+        IpNet::V4(_) => (PREFIX_WIDTH, ADDRESS_WIDTH),
+        IpNet::V6(_) => (PREFIX_WIDTH_V6, ADDRESS_WIDTH_V6),
+    }
+}
+
+fn push_link(text: &mut String, node: &Node, index: Option<IfIndex>) {
+    match (index, node.links().iter().find(|link| Some(link.index) == index)) {
+        (Some(_), Some(link)) => text.push_str(&link.name),
+        (Some(index), None) => text.push_str(&format!("interface {}", index.0)),
+        (None, _) => text.push_str(NONE),
+    }
+}
+
+fn push_prefix(text: &mut String, prefix: &IpNet) {
+    push_address(text, prefix.addr());
+    text.push('/');
+    push_number(text, prefix.prefix_len().into());
 }
 
 fn push_optional(text: &mut String, number: Option<u32>) {

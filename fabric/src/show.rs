@@ -85,7 +85,7 @@ impl Paged {
 pub(crate) const PREFIX_WIDTH: usize = 18;
 pub(crate) const ADDRESS_WIDTH: usize = 15;
 pub(crate) const INTERFACE_WIDTH: usize = 9;
-const KERNEL_WIDTH: usize = 9;
+pub(crate) const KERNEL_WIDTH: usize = 9;
 pub(crate) const DURATION_WIDTH: usize = 6;
 
 /// `1 path`, `2 paths`.

@@ -138,33 +138,6 @@ pub struct PathInfo {
     pub reason: String,
 }
 
-/// What a listing of all paths says of one; borrowed, for there may be millions.
-#[derive(Clone, Copy, Debug)]
-pub struct PathLine<'a> {
-    /// The prefix.
-    pub prefix: IpNet,
-    /// It is the first one of its prefix.
-    pub first: bool,
-    /// Name of the peer, or `local`.
-    pub from: &'a str,
-    /// Next hop after the next-hop rule.
-    pub next_hop: IpAddr,
-    /// Where that leads.
-    pub hop: Option<Hop>,
-    /// Its attributes.
-    pub attrs: Attrs<'a>,
-    /// Learnt over an external session.
-    pub external: bool,
-    /// Seconds since start at which it came.
-    pub since_s: u64,
-    /// The best path.
-    pub best: bool,
-    /// In the ECMP set.
-    pub used: bool,
-    /// Kept for a restarting peer.
-    pub stale: bool,
-}
-
 /// Totals of a speaker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpeakerSummary {
@@ -219,40 +192,6 @@ impl Speaker {
         let own = if after.is_none() { self.table.get(&net) } else { None };
         let behind = self.table.after(Some(after.unwrap_or(net))).take_while(move |entry| net.contains(&entry.prefix));
         own.into_iter().chain(behind).filter(|entry| !entry.paths.is_empty())
-    }
-
-    /// The paths of up to `limit` prefixes behind a cursor, in order of family and prefix, the best of each first, then those used with
-    /// it, then the others. Returns the last prefix, if there were so many.
-    pub fn each_path(&self, after: Option<IpNet>, limit: usize, mut each: impl FnMut(&PathLine<'_>)) -> Option<IpNet> {
-        let (mut seen, mut last) = (0, None);
-        let mut order = Vec::new();
-        for entry in self.table.after(after).filter(|entry| !entry.paths.is_empty()).take(limit) {
-            (seen, last) = (seen + 1, Some(entry.prefix));
-            let held_back = self.table.why_held_back(&entry).is_some();
-            let ranking = self.table.ranking(entry.paths);
-            let rule = |at: usize| ranking.as_ref().map_or(Rule::Unresolved, |ranking| ranking.ended_by[at]);
-            let is_used = |at: usize| rule(at) == Rule::Equal && !held_back;
-            order.clear();
-            order.extend(0..entry.paths.len());
-            order.sort_by_key(|at| (Some(*at) != entry.best, !is_used(*at)));
-            for (line, at) in order.iter().enumerate() {
-                let path = &entry.paths[*at];
-                each(&PathLine {
-                    prefix: entry.prefix,
-                    first: line == 0,
-                    from: self.source_name(path.peer),
-                    next_hop: self.table.hops.next_hop(path.hop).addr,
-                    hop: self.table.hops.resolved(path.hop),
-                    attrs: Attrs(self.table.attrs.block(path.attrs)),
-                    external: self.table.candidate(path).is_some_and(|candidate| candidate.ebgp),
-                    since_s: u64::from(path.came.seconds()),
-                    best: Some(*at) == entry.best,
-                    used: is_used(*at),
-                    stale: self.is_retained(path, Family::of(&entry.prefix)),
-                });
-            }
-        }
-        last.filter(|_| seen == limit)
     }
 
     /// Names of the peers, in order of their ids.
@@ -368,7 +307,7 @@ impl Speaker {
     }
 
     /// Whether the kernel acknowledged what is wanted for this entry now.
-    fn is_installed(&self, entry: &Entry<'_>) -> bool {
+    pub(super) fn is_installed(&self, entry: &Entry<'_>) -> bool {
         let acknowledged = entry.changed <= self.kernel_done() && !self.fib_failed.contains(&entry.prefix);
         entry.best_peer() == Some(LOCAL) || is_wanted(entry) && acknowledged
     }
@@ -387,7 +326,7 @@ impl Speaker {
     }
 
     /// The same without a number for a peer that is no more.
-    fn source_name(&self, peer: PeerId) -> &str {
+    pub(super) fn source_name(&self, peer: PeerId) -> &str {
         match self.members.get(&peer) {
             Some(member) => &member.peer.config().name,
             None if is_own(peer) => LOCAL_NAME,

@@ -7,7 +7,7 @@ use super::answers::{
     RpkiCache, RuleHits, Told, Version,
 };
 use super::routes::{Route, Routes, Via, Within};
-use super::{Answer, Body, Question, Selection, Surroundings, Target, bfd, dump};
+use super::{Answer, Body, Listing, Question, Selection, Surroundings, Target, bfd, dump};
 use crate::bfd::Event as BfdEvent;
 use crate::lines;
 use crate::link::{AddrInfo, LinkInfo};
@@ -51,8 +51,11 @@ pub fn answer(node: &Node, now: Instant, around: &Surroundings, question: &Quest
         Question::Dump(selection) => Body::Dump(dump::page(node, now, selection)),
         // Only the kernel's thread knows; without one nothing is installed.
         Question::Fib { diff: _ } => Body::Fib(Box::default()),
-        Question::Lines { after, limit } => {
-            let (text, next) = lines::bgp(node, now, *after, *limit);
+        Question::Lines { of, after, limit } => {
+            let (text, next) = match of {
+                Listing::Paths => lines::bgp(node, now, *after, *limit),
+                Listing::Routes => lines::routes(node, now, *after, *limit),
+            };
             Body::Lines { text, next }
         }
         Question::Metrics => Body::Metrics { text: metrics::text(node, now, around) },

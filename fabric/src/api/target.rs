@@ -2,7 +2,7 @@
 //! queries may say. Strict: an unknown parameter is refused by name.
 
 use super::access::Access;
-use super::{Command, Question, Refusal, Reload, Request, Selection, Target, Watch};
+use super::{Command, Listing, Question, Refusal, Reload, Request, Selection, Target, Watch};
 use super::{drain, originated};
 use crate::news::Kind;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -122,7 +122,8 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
         "/v1/routes" if method == "DELETE" => Request::Do(originated::remove(&mut query)?),
         "/v1/routes" => Request::Show(routes(&mut query, door.limit())?),
         "/v1/bgp" => Request::Show(Question::Bgp(selection(&mut query, MAX_LIMIT)?)),
-        "/v1/bgp/lines" => Request::Show(lines(&mut query)?),
+        "/v1/bgp/lines" => Request::Show(lines(&mut query, Listing::Paths)?),
+        "/v1/routes/lines" => Request::Show(lines(&mut query, Listing::Routes)?),
         "/v1/watch/routes" => Request::Watch(Watch::Routes(within(&query.needed("within")?)?)),
         "/v1/watch/events" => Request::Watch(Watch::Events(kinds(query.take("kinds"))?)),
         "/v1/rpki" => Request::Show(Question::Rpki),
@@ -160,7 +161,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
 fn unknown_path(door: Door, path: &str) -> Refusal {
     let remedy = match door {
         Door::Local | Door::Remote(_) => {
-            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, bgp, bgp/lines, watch/routes, watch/events, dump, observers, rpki, fib, vips, drain, originated, interfaces, explain, history, policy, health, plan, metrics; POST /v1/ reload, reload/confirm, stop, upgrade, clear, vips/set, drain, routes; DELETE /v1/routes"
+            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, routes/lines, bgp, bgp/lines, watch/routes, watch/events, dump, observers, rpki, fib, vips, drain, originated, interfaces, explain, history, policy, health, plan, metrics; POST /v1/ reload, reload/confirm, stop, upgrade, clear, vips/set, drain, routes; DELETE /v1/routes"
         }
         Door::Web => {
             "GET /, /metrics, /healthz, /v1/ version, neighbors, interfaces, routes, explain, health, history, watch/events; everything else is answered on the unix socket only"
@@ -188,9 +189,9 @@ fn selection(query: &mut Query, most: usize) -> Result<Selection, Refusal> {
     Ok(Selection::Page { after, limit })
 }
 
-fn lines(query: &mut Query) -> Result<Question, Refusal> {
+fn lines(query: &mut Query, of: Listing) -> Result<Question, Refusal> {
     let (after, limit) = page(query, MAX_LIMIT)?;
-    Ok(Question::Lines { after, limit })
+    Ok(Question::Lines { of, after, limit })
 }
 
 fn page(query: &mut Query, most: usize) -> Result<(Option<IpNet>, usize), Refusal> {
@@ -320,7 +321,7 @@ mod tests {
     use super::*;
     use std::fmt::Write as _;
 
-    const CASES: [(Door, &str, &str); 72] = [
+    const CASES: [(Door, &str, &str); 73] = [
         (Door::Local, "GET", "/v1/version"),
         (Door::Local, "GET", "/v1/neighbors"),
         (Door::Local, "GET", "/v1/routes"),
@@ -345,6 +346,7 @@ mod tests {
         (Door::Local, "POST", "/v1/reload/confirm"),
         (Door::Local, "GET", "/v1/plan"),
         (Door::Local, "GET", "/v1/routes?within=10.69.0.1/16&after=10.69.0.0/26&limit=5"),
+        (Door::Local, "GET", "/v1/routes/lines?after=10.69.0.0/26&limit=5"),
         (Door::Metrics, "GET", "/metrics"),
         (Door::Metrics, "GET", "/healthz"),
         (Door::Metrics, "HEAD", "/healthz"),
@@ -417,7 +419,7 @@ mod tests {
 
     #[test]
     fn the_port_is_for_readers_whatever_is_asked() {
-        let paths = "version neighbors neighbors/history bfd routes bgp bgp/lines watch/routes watch/events dump observers rpki fib \
+        let paths = "version neighbors neighbors/history bfd routes routes/lines bgp bgp/lines watch/routes watch/events dump observers rpki fib \
             vips drain originated interfaces explain history policy health plan metrics reload reload/confirm stop upgrade clear \
             vips/set";
         // Every parameter that a command may have: what is refused is refused for its method or path, not for a missing word.

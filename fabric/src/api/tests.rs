@@ -469,30 +469,54 @@ fn routes_within_a_prefix_come_in_pages_with_how_many_there_are() {
 /// What a listing of a million lines says is what the typed answer says, in whatever pages it comes.
 #[test]
 fn lines_say_what_the_table_of_the_typed_answer_says() {
-    let plant = converged();
-    let lines = |after, limit| {
-        let Body::Lines { text, next } = plant.ask(HOST_AT, &Question::Lines { after, limit }).body else {
-            panic!("no lines")
-        };
-        (text, next)
-    };
+    let mut plant = converged();
     let words = |text: &str| -> Vec<Vec<String>> {
         text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
     };
-    let Body::Bgp(bgp) = plant.ask(HOST_AT, &Question::Bgp(all_pages())).body else { panic!("no paths") };
-    let (whole, next) = lines(None, 100);
-    assert_eq!((words(&whole), next), (words(&crate::show::bgp::page(&bgp, true)), None));
-    assert!(bgp.routes.iter().any(|route| route.paths.len() > 1), "a prefix with two paths: {whole}");
-    let (mut joined, mut after) = (String::new(), None);
-    loop {
-        let (text, next) = lines(after, 2);
-        joined += &text;
-        after = next;
-        if after.is_none() {
-            break;
+    let same = |plant: &Plant, at: usize| {
+        let Body::Bgp(bgp) = plant.ask(at, &Question::Bgp(all_pages())).body else { panic!("no paths") };
+        let Body::Routes(routes) = plant.ask(at, &Question::Routes(all_pages())).body else { panic!("no routes") };
+        let tables = [
+            (Listing::Paths, crate::show::bgp::page(&bgp, true)),
+            (Listing::Routes, crate::show::routes::page(&routes, true)),
+        ];
+        for (of, table) in &tables {
+            let (whole, next) = lines_of(plant, at, *of, None, 100);
+            assert_eq!((words(&whole), next), (words(table), None));
+            let (mut joined, mut after) = (String::new(), None);
+            loop {
+                let (text, next) = lines_of(plant, at, *of, after, 2);
+                joined += &text;
+                after = next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(joined, whole, "columns are as wide on each page");
         }
+        let [(_, paths), (_, routes)] = tables;
+        (bgp.routes.iter().any(|route| route.paths.len() > 1), paths + &routes)
+    };
+    let mut all = String::new();
+    for at in 0..plant.nodes.len() {
+        let (_, text) = same(&plant, at);
+        all += &text;
     }
-    assert_eq!(joined, whole, "columns are as wide on each page");
+    assert!(same(&plant, HOST_AT).0, "a prefix with two paths");
+    for index in 2..=4 {
+        plant.handle(HOST_AT, Input::LinkDown(IfIndex(index)));
+    }
+    all += &same(&plant, HOST_AT).1;
+    for word in ["discard", "local", "installed"] {
+        assert!(all.contains(word), "{word}: {all}");
+    }
+}
+
+fn lines_of(plant: &Plant, at: usize, of: Listing, after: Option<IpNet>, limit: usize) -> (String, Option<IpNet>) {
+    match plant.ask(at, &Question::Lines { of, after, limit }).body {
+        Body::Lines { text, next } => (text, next),
+        other => panic!("no lines: {other:?}"),
+    }
 }
 
 #[test]

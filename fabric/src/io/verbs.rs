@@ -448,6 +448,12 @@ fn routes(
     form: Form,
     out: &mut impl Write,
 ) -> Result<(), VerbError> {
+    if form == Form::Table && one.is_none() && limit.is_none_or(|limit| limit > PAGE) {
+        let table = client.get::<Routes>("/v1/routes?limit=1")?;
+        if is_long(table.body.prefixes) {
+            return lines(client, "/v1/routes/lines", limit, out);
+        }
+    }
     pages(client, "/v1/routes", (one, limit), form, out, |_, answer: &Routes, first| {
         (show::routes::page(answer, first), answer.routes.len(), answer.next)
     })
@@ -461,7 +467,11 @@ fn bgp(
     out: &mut impl Write,
 ) -> Result<(), VerbError> {
     if form == Form::Table && one.is_none() && limit.is_none_or(|limit| limit > PAGE) {
-        return all_paths(client, limit.unwrap_or(usize::MAX), out);
+        let table = client.get::<Bgp>("/v1/bgp?limit=1")?;
+        if is_long(table.body.prefixes) {
+            out.write_all(show::bgp::head(&table.node, &table.body).as_bytes())?;
+            return lines(client, "/v1/bgp/lines", limit, out);
+        }
     }
     pages(client, "/v1/bgp", (one, limit), form, out, |node, answer: &Bgp, first| {
         let head = if first { show::bgp::head(node, answer) } else { String::new() };
@@ -470,16 +480,15 @@ fn bgp(
 }
 
 /// A table that fits a page is as wide as what is in it; of a larger one the daemon writes the lines.
-fn all_paths(client: &Client, mut left: usize, out: &mut impl Write) -> Result<(), VerbError> {
-    let first = client.get::<Bgp>(&format!("/v1/bgp?limit={PAGE}"))?;
-    out.write_all(show::bgp::head(&first.node, &first.body).as_bytes())?;
-    if first.body.next.is_none() {
-        out.write_all(show::bgp::page(&first.body, true).as_bytes())?;
-        return Ok(());
-    }
+fn is_long(prefixes: u64) -> bool {
+    usize::try_from(prefixes).is_ok_and(|prefixes| prefixes > PAGE)
+}
+
+fn lines(client: &Client, path: &str, limit: Option<usize>, out: &mut impl Write) -> Result<(), VerbError> {
+    let mut left = limit.unwrap_or(usize::MAX);
     let mut after = String::new();
     while left > 0 {
-        let (text, next) = client.lines(&format!("/v1/bgp/lines?limit={}{after}", left.min(PAGE)))?;
+        let (text, next) = client.lines(&format!("{path}?limit={}{after}", left.min(PAGE)))?;
         out.write_all(text.as_bytes())?;
         left -= left.min(PAGE);
         match next {

@@ -1,6 +1,6 @@
 //! `weft show`: what is written, and what is asked of the daemon.
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use weft_bgp::types::Family;
 use weft_fabric::io::verbs;
 
@@ -10,6 +10,20 @@ pub(crate) enum Of {
     #[default]
     Ipv4,
     Ipv6,
+}
+
+/// What of a table.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// One prefix, or the address it covers
+    #[arg(value_name = "ADDRESS|PREFIX")]
+    prefix: Option<String>,
+    /// Stop after so many prefixes
+    #[arg(long, value_name = "NUMBER", conflicts_with = "prefix")]
+    limit: Option<usize>,
+    /// With --output frr: which family, as FRR shows one at a time
+    #[arg(long, value_enum, default_value_t, value_name = "FAMILY", conflicts_with = "prefix")]
+    family: Of,
 }
 
 #[derive(Debug, Subcommand)]
@@ -26,30 +40,10 @@ pub(crate) enum Show {
         history: bool,
     },
     /// Paths of every prefix, and which of them are used
-    Bgp {
-        /// One prefix, or the address it covers
-        #[arg(value_name = "ADDRESS|PREFIX")]
-        prefix: Option<String>,
-        /// Stop after so many prefixes
-        #[arg(long, value_name = "NUMBER", conflicts_with = "prefix")]
-        limit: Option<usize>,
-        /// With --output frr: which family, as FRR shows one at a time
-        #[arg(long, value_enum, default_value_t, value_name = "FAMILY", conflicts_with = "prefix")]
-        family: Of,
-    },
+    Bgp(Which),
     /// Where packets go, and whether the kernel holds it
     #[command(alias = "route")]
-    Routes {
-        /// One prefix, or the address it covers
-        #[arg(value_name = "ADDRESS|PREFIX")]
-        prefix: Option<String>,
-        /// Stop after so many prefixes
-        #[arg(long, value_name = "NUMBER", conflicts_with = "prefix")]
-        limit: Option<usize>,
-        /// With --output frr: which family, as FRR shows one at a time
-        #[arg(long, value_enum, default_value_t, value_name = "FAMILY", conflicts_with = "prefix")]
-        family: Of,
-    },
+    Routes(Which),
     /// What the kernel holds of ours, what it refused, and who disturbs it
     #[command(alias = "kernel")]
     Fib {
@@ -87,8 +81,8 @@ pub(crate) fn verb(show: Show) -> verbs::Verb {
         Show::Summary => verbs::Verb::Neighbors(None),
         Show::Neighbors { name: Some(name), history: true } => verbs::Verb::NeighborHistory(name),
         Show::Neighbors { name, history: _ } => verbs::Verb::Neighbors(name),
-        Show::Bgp { prefix, limit, family: _ } => verbs::Verb::Bgp(prefix, limit),
-        Show::Routes { prefix, limit, family: _ } => verbs::Verb::Routes(prefix, limit),
+        Show::Bgp(Which { prefix, limit, family: _ }) => verbs::Verb::Bgp(prefix, limit),
+        Show::Routes(Which { prefix, limit, family: _ }) => verbs::Verb::Routes(prefix, limit),
         Show::Fib { diff } => verbs::Verb::Fib(diff),
         Show::Interfaces => verbs::Verb::Interfaces,
         Show::Version => verbs::Verb::Version,
@@ -112,13 +106,13 @@ pub(crate) fn frr(show: Show) -> Option<verbs::Verb> {
     let document = match show {
         Show::Summary => verbs::Frr::Summary,
         Show::Neighbors { name, history: false } => verbs::Frr::Neighbors(name),
-        Show::Bgp { prefix: Some(prefix), .. } => verbs::Frr::Path(prefix),
-        Show::Bgp { prefix: None, limit: None, family } => verbs::Frr::Bgp(of(family)),
-        Show::Routes { prefix: Some(prefix), .. } => verbs::Frr::Route(prefix),
-        Show::Routes { prefix: None, limit: None, family } => verbs::Frr::Routes(of(family)),
+        Show::Bgp(Which { prefix: Some(prefix), .. }) => verbs::Frr::Path(prefix),
+        Show::Bgp(Which { prefix: None, limit: None, family }) => verbs::Frr::Bgp(of(family)),
+        Show::Routes(Which { prefix: Some(prefix), .. }) => verbs::Frr::Route(prefix),
+        Show::Routes(Which { prefix: None, limit: None, family }) => verbs::Frr::Routes(of(family)),
         Show::Neighbors { history: true, .. }
-        | Show::Bgp { limit: Some(_), .. }
-        | Show::Routes { limit: Some(_), .. }
+        | Show::Bgp(Which { limit: Some(_), .. })
+        | Show::Routes(Which { limit: Some(_), .. })
         | Show::Fib { .. }
         | Show::Interfaces
         | Show::Version

@@ -5,11 +5,18 @@ use super::{
 };
 use crate::api::{Route, Routes};
 
+/// Names of the columns.
+pub(crate) const COLUMNS: [&str; 6] = ["Prefix", "Via", "Interface", "Kernel", "For", "From"];
+/// What stands in the place of a gateway: an aggregate's packets are dropped, those for us are ours.
+pub(crate) const DISCARD: &str = "discard";
+pub(crate) const LOCAL: &str = "local";
+pub(crate) const HELD_BACK: &str = "held back";
+pub(crate) const UNREACHABLE: &str = "unreachable";
+
 /// A page of routes; the names of the columns on the first one only.
 #[must_use]
 pub fn page(answer: &Routes, first: bool) -> String {
-    let header = ["Prefix", "Via", "Interface", "Kernel", "For", "From"];
-    let mut lines = table(if first { &header } else { &[] });
+    let mut lines = table(if first { &COLUMNS } else { &[] });
     let paged = Paged(!first || answer.next.is_some());
     for route in &answer.routes {
         let fixed = [
@@ -22,10 +29,10 @@ pub fn page(answer: &Routes, first: bool) -> String {
         let mut hops = route.via.iter();
         let (via, interface) = match hops.next() {
             Some(hop) => (paged.cell(&gateway(hop), ADDRESS_WIDTH), paged.cell(&hop.interface, INTERFACE_WIDTH)),
-            None if route.kind == "aggregate" => ("discard".to_owned(), NONE.to_owned()),
-            None if route.kind == "local" => ("local".to_owned(), NONE.to_owned()),
-            None if route.held_back.is_some() => ("held back".to_owned(), NONE.to_owned()),
-            None => ("unreachable".to_owned(), NONE.to_owned()),
+            None if route.kind == "aggregate" => (DISCARD.to_owned(), NONE.to_owned()),
+            None if route.kind == "local" => (LOCAL.to_owned(), NONE.to_owned()),
+            None if route.held_back.is_some() => (HELD_BACK.to_owned(), NONE.to_owned()),
+            None => (UNREACHABLE.to_owned(), NONE.to_owned()),
         };
         lines.add_row([prefix, via, interface, kernel, age, if from.is_empty() { NONE.to_owned() } else { from }]);
         for hop in hops {

@@ -7,6 +7,7 @@ use crate::api::{Answer, Body, Command, Done, Refusal, Request};
 use crate::config::ApiConfig;
 use crate::io::http::{self, Ask};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use tokio::sync::mpsc;
@@ -140,8 +141,14 @@ fn all_pages_make_one_document() {
         assert_eq!(json["next"], Value::Null);
     }
     assert_eq!(daemon.json(&Verb::Routes(None, Some(1_500)))["routes"].as_array().unwrap().len(), 1_500);
-    let table = daemon.table(&Verb::Routes(None, None));
-    assert_eq!(table.lines().count(), 2_101, "one header");
+    for (verb, head) in
+        [(Verb::Routes(None, None), 1), (Verb::Bgp(None, None), 4), (Verb::Routes(None, Some(1_500)), 1)]
+    {
+        let (table, Verb::Routes(_, limit) | Verb::Bgp(_, limit)) = (daemon.table(&verb), &verb) else { panic!() };
+        assert_eq!(table.lines().count(), limit.unwrap_or(2_100) + head, "{verb:?}: one header");
+        let widths: BTreeSet<_> = table.lines().skip(head).map(|line| line.find("local")).collect();
+        assert_eq!(widths.len(), 1, "{verb:?}: columns are as wide on each page");
+    }
 }
 
 #[test]
