@@ -8,8 +8,10 @@
 //!   └──────────────────────── lost, an error: VRPs stay until they expire ◀──────────────┘
 //! ```
 
+mod keep;
 mod pdu;
 
+pub use keep::Kept;
 pub use pdu::{ErrorCode, Pdu};
 
 use crate::rpki::{Vrp, Vrps};

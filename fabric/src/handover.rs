@@ -3,11 +3,16 @@
 //! and a daemon that misses something restarts it.
 
 use crate::bfd::Kept;
-use crate::node::Lease;
+use crate::node::{KeptEntry, Lease};
 use crate::sandbox::Granted;
-use serde::{Deserialize, Serialize};
+use crate::vip;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use weft_bgp::peer::Handed;
+use weft_bgp::rtr;
 use weft_bgp::speaker::Originate;
 use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::IfIndex;
@@ -46,10 +51,36 @@ pub struct Handover {
     /// Routes that programs asked for.
     #[serde(default)]
     pub leases: Vec<Leased>,
+    /// Service addresses, and what their checks have said.
+    #[serde(default, deserialize_with = "understood")]
+    pub vips: Vec<vip::Kept>,
+    /// The last events.
+    #[serde(default, deserialize_with = "understood")]
+    pub history: Vec<KeptEntry>,
+    /// RPKI caches whose data is in use or ready for it. If there are any, the data is in a file behind the sockets of sessions, one after the other.
+    #[serde(default, deserialize_with = "understood")]
+    pub caches: Vec<KeptCache>,
     /// What was given up at the start, which the next program cannot take back. Where it runs commands by another process, the socket to
     /// that is the last of all.
     #[serde(default)]
     pub granted: Granted,
+}
+
+/// Data of an RPKI cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptCache {
+    /// Which.
+    pub address: SocketAddr,
+    /// So much of the file.
+    pub octets: u64,
+    /// How to go on with it.
+    pub client: rtr::Kept,
+}
+
+/// A list without those of its entries that another version wrote in another form: what they are about begins anew.
+fn understood<'de, D: Deserializer<'de>, T: DeserializeOwned>(input: D) -> Result<Vec<T>, D::Error> {
+    let all = Vec::<Value>::deserialize(input)?;
+    Ok(all.into_iter().filter_map(|one| serde_json::from_value(one).ok()).collect())
 }
 
 /// What a socket listens for.
@@ -116,6 +147,21 @@ mod tests {
         assert!(read.sessions.is_empty() && read.bfd.is_empty());
         let other = Handover { form: 2, ..read };
         assert!(other.check().unwrap_err().contains("form 2"));
+    }
+
+    #[test]
+    fn an_entry_of_another_form_costs_no_other_one() {
+        let vip = |state: &str| {
+            format!(r#"{{"name": "a", "addresses": [], "state": "{state}", "since": 1, "health": {{}}, "new": 1}}"#)
+        };
+        let (known, unknown) = (vip("up"), vip("sideways"));
+        let text = format!(
+            r#"{{"form": 1, "now": 5, "upgrades": 1, "vips": [{known}, {unknown}, 7], "history": [{{"at": []}}],
+                "caches": [{{"address": "x"}}]}}"#
+        );
+        let read: Handover = serde_json::from_str(&text).unwrap();
+        assert_eq!((read.vips.len(), read.vips[0].state), (1, vip::State::Up));
+        assert!(read.history.is_empty() && read.caches.is_empty());
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::lldp::Heard;
 use crate::ra;
 use crate::vip::{Order, Vips};
 use bytes::BytesMut;
-pub use history::Entry;
+pub use history::{Entry, KeptEntry};
 pub use import::{Imported, MAX_IMPORTED};
 pub use leases::{LEASE_MAX, Lease, MAX_ROUTES as MAX_LEASES, Refused};
 use serde::{Deserialize, Serialize};

@@ -139,20 +139,27 @@ pub enum Outcome {
     Confirmed,
     /// Nobody confirmed it: the earlier one is in force again.
     RolledBack,
+    /// It was wrong, or would have ended a session: nothing changed.
+    Refused,
 }
 
-/// Something happened to the configuration, for the history.
+/// Something happened to the configuration or the program, for the history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
-    /// The only kind.
+    /// The configuration.
     Configuration {
         /// What.
         outcome: Outcome,
-        /// What changed, in a few words; empty where nothing did.
+        /// What changed, in a few words, or why nothing did; empty where there was nothing to change.
         summary: String,
         /// The time within which it must be confirmed.
         confirm_within_s: Option<u64>,
+    },
+    /// Another program takes over, or did.
+    Upgrade {
+        /// How far it is, as a sentence.
+        summary: String,
     },
 }
 
@@ -160,7 +167,10 @@ impl Event {
     /// As a sentence.
     #[must_use]
     pub fn sentence(&self) -> String {
-        let Self::Configuration { outcome, summary, confirm_within_s } = self;
+        let (outcome, summary, confirm_within_s) = match self {
+            Self::Configuration { outcome, summary, confirm_within_s } => (outcome, summary, confirm_within_s),
+            Self::Upgrade { summary } => return summary.clone(),
+        };
         match outcome {
             Outcome::Reloaded => format!("configuration reloaded: {summary}"),
             Outcome::OnProbation => {
@@ -168,6 +178,7 @@ impl Event {
                 format!("configuration reloaded, to be confirmed within {within} s: {summary}")
             }
             Outcome::Confirmed => "configuration confirmed".to_owned(),
+            Outcome::Refused => format!("configuration not reloaded: {summary}"),
             Outcome::RolledBack => format!("configuration not confirmed in time, the earlier one is back: {summary}"),
         }
     }

@@ -13,15 +13,18 @@
 //! that fail at the same moment may each take the other for well and withdraw; whoever sees while draining that nobody is left comes
 //! back, so a shared dependency that fails never withdraws a service everywhere. A daemon that starts again and finds the address that an
 //! earlier run left takes the life up where it is shedding: the first result decides whether it goes up, is kept as the last one, or goes.
-//! One that is drained ([`crate::drain`]) goes the same way and stops on it: shedding while that is soft, draining while it is warm.
+//! An upgrade
+//! of the program is none of that: it goes on where it was (`keep`). One that is drained ([`crate::drain`]) goes the same way and stops on it: shedding while that is soft, draining while it is warm.
 
 mod health;
+mod keep;
 mod service;
 #[cfg(test)]
 mod tests;
 
 use crate::config::{Probe, VipConfig};
 use crate::drain;
+pub use keep::{Kept, KeptHealth};
 use serde::{Deserialize, Serialize};
 use service::Service;
 use std::collections::{BTreeMap, VecDeque};
@@ -74,6 +77,8 @@ pub trait Around {
     fn is_left(&self, net: &IpNet) -> bool;
     /// Whether somebody else announces this, neither stale nor about to go.
     fn has_other_origin(&self, net: &IpNet) -> bool;
+    /// Whether everybody who could be an origin has been heard since the start.
+    fn knows_others(&self) -> bool;
 }
 
 /// What must be done.
@@ -198,6 +203,8 @@ pub struct Vips {
     services: BTreeMap<String, Service>,
     /// Removed or changed ones that have not gone yet.
     leaving: Vec<Service>,
+    /// What the program before left, until they are configured.
+    left: BTreeMap<String, Kept>,
     run: u64,
     /// How far the node is out of service, and single ones.
     drained: (drain::State, BTreeMap<String, drain::State>),
@@ -304,12 +311,16 @@ impl Vips {
                 before => {
                     self.leaving.extend(before.map(Service::leave));
                     let mut fresh = Service::new(config, now);
-                    fresh.resume(now, around, &mut self.output);
+                    match self.left.remove(&name).filter(|kept| kept.addresses == fresh.config().addresses) {
+                        Some(kept) => fresh.go_on(now, kept, around, &mut self.output),
+                        None => fresh.resume(now, around, &mut self.output),
+                    }
                     fresh
                 }
             };
             self.services.insert(name, service);
         }
+        self.left.clear();
         self.leaving.extend(old.into_values().map(Service::leave));
     }
 }

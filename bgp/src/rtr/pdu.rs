@@ -255,6 +255,21 @@ pub(super) fn put_reset_query(buf: &mut BytesMut, version: u8) {
     put_header(buf, version, kind::RESET_QUERY, 0, HEADER_BYTES);
 }
 
+/// §5.6, §5.7: an announcement.
+pub(super) fn put_prefix(buf: &mut BytesMut, version: u8, vrp: &Vrp) {
+    let (kind, length) = match vrp.prefix {
+        IpNet::V4(_) => (kind::IPV4_PREFIX, 20),
+        IpNet::V6(_) => (kind::IPV6_PREFIX, 32),
+    };
+    put_header(buf, version, kind, 0, length);
+    buf.put_slice(&[1, vrp.prefix.prefix_len(), vrp.max_length, 0]);
+    match vrp.prefix {
+        IpNet::V4(net) => buf.put_slice(&net.addr().octets()),
+        IpNet::V6(net) => buf.put_slice(&net.addr().octets()),
+    }
+    buf.put_u32(vrp.asn.0);
+}
+
 /// §5.11
 pub(super) fn put_error(buf: &mut BytesMut, version: u8, fault: &PduFault) {
     let length = 16 + fault.pdu.len() + fault.text.len();

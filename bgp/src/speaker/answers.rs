@@ -194,6 +194,11 @@ impl Speaker {
         own.into_iter().chain(behind).filter(|entry| !entry.paths.is_empty())
     }
 
+    /// The peers, in order of their ids.
+    pub fn peer_ids(&self) -> impl Iterator<Item = PeerId> {
+        self.members.keys().copied()
+    }
+
     /// Names of the peers, in order of their ids.
     pub fn peer_names(&self) -> impl Iterator<Item = &str> {
         self.members.values().map(|member| member.peer.config().name.as_str())
@@ -235,6 +240,12 @@ impl Speaker {
             fib_failed: u64::try_from(self.fib_failed.len()).unwrap_or(u64::MAX),
             held_back: u64::try_from(self.table.held_back()).unwrap_or(u64::MAX),
         }
+    }
+
+    /// Whether the first convergence is over.
+    #[must_use]
+    pub const fn is_converged(&self) -> bool {
+        self.converged
     }
 
     /// Next hops of peers' paths that lead nowhere (RFC 4271 §9.1.2.1), with the number of paths of each.

@@ -8,7 +8,7 @@ use super::sweep::Gone;
 use crate::policy::{Chosen, Route, Source, Verdict};
 use crate::rib::table::{PathKey, SlotId};
 use crate::rpki::{Validity, Vrps, origin};
-use crate::rtr::{CHANGED_MAX, Changed, Client};
+use crate::rtr::{CHANGED_MAX, Changed, Client, Kept};
 use crate::time::{Duration, Instant};
 use crate::types::{Family, IpNet, PeerId};
 use crate::wire::attrs::Attrs;
@@ -74,6 +74,23 @@ impl Speaker {
     pub fn set_caches(&mut self, now: Instant, count: usize) {
         self.rpki.clients = (0..count).map(|_| Client::default()).collect();
         self.on_cache(now);
+    }
+
+    /// What the next program needs of a cache, and its data; `None` where there is none to be used.
+    #[must_use]
+    pub fn keep_cache(&self, cache: usize) -> Option<(Kept, BytesMut)> {
+        self.rpki.clients.get(cache)?.keep()
+    }
+
+    /// A cache goes on where the program before left it. This comes before the first route: nothing has to be looked at again.
+    ///
+    /// # Errors
+    /// Why what was left is not used; the cache begins anew.
+    pub fn resume_cache(&mut self, now: Instant, cache: usize, kept: &Kept, octets: &[u8]) -> Result<(), &'static str> {
+        let place = self.rpki.clients.get_mut(cache).ok_or("there is no such cache")?;
+        *place = Client::resume(now, kept, octets)?;
+        self.rpki.active = self.rpki.clients.iter().position(|client| client.vrps().is_some());
+        Ok(())
     }
 
     /// The connection to a cache stands.

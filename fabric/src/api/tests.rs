@@ -11,6 +11,7 @@
 mod drain;
 mod originated;
 mod reload;
+mod upgrade;
 pub(crate) mod views;
 mod vips;
 

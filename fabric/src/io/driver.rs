@@ -167,6 +167,10 @@ impl Daemon {
         let mut listeners = upgrade::listeners(&conns, taken.as_mut())?;
         // Before the first peer can call; links come with the kernel's first answer.
         listeners.set_keys(&conns, &keys, &[]);
+        let (mut node, draining) = drain::begin(config, clock.now());
+        observers.start(&mut node);
+        caches.start(clock.now(), &mut node);
+        Self::prepare(taken.as_mut(), clock.now(), &mut node, &caches);
         let (upgrade, rehearsals) = Upgrade::after(taken);
         let sources = Sources {
             ready,
@@ -187,9 +191,6 @@ impl Daemon {
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
         };
-        let (mut node, draining) = drain::begin(config, clock.now());
-        observers.start(&mut node);
-        caches.start(clock.now(), &mut node);
         Ok(Self {
             path: path.to_owned(),
             clock,

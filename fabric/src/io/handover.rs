@@ -14,10 +14,12 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair, sockopt,
 };
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Seek as _, Write as _};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -59,6 +61,10 @@ pub struct Taken {
     pub handover: Handover,
     /// Its sockets, in the order of [`Handover`].
     pub sockets: Vec<OwnedFd>,
+    /// What RPKI caches said, if it left that: one of the sockets until it was found.
+    pub data: Option<OwnedFd>,
+    /// It is what this program had handed to one that could not start.
+    pub is_back: bool,
     /// All of it once more, and its program, until this one is ready. Whoever takes it out ends that way back, or goes it.
     pub spare: Arc<Mutex<Option<Spare>>>,
 }
@@ -107,10 +113,29 @@ fn unpack(socket: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
 }
 
 fn write(handover: &Handover) -> io::Result<File> {
-    let mut text = File::from(memfd_create("weft-handover", MemfdFlags::CLOEXEC)?);
-    text.write_all(&serde_json::to_vec(handover).map_err(io::Error::other)?)?;
-    text.rewind()?;
-    Ok(text)
+    file("weft-handover", &serde_json::to_vec(handover).map_err(io::Error::other)?)
+}
+
+/// A file in memory.
+///
+/// # Errors
+/// When there is not enough of it.
+pub fn file(name: &str, octets: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create(name, MemfdFlags::CLOEXEC)?);
+    file.write_all(octets)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// What is in it, so many octets at most.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read(file: &File, most: u64) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len().min(most);
+    let mut octets = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    file.read_exact_at(&mut octets, 0)?;
+    Ok(octets)
 }
 
 fn this_program() -> io::Result<File> {
@@ -130,10 +155,7 @@ pub fn receive(start: Start) -> io::Result<Taken> {
     // Nothing else is to be found there.
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     let text = File::from(text);
-    let length = text.metadata()?.len().min(TEXT_BYTES);
-    let mut octets = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-    text.read_exact_at(&mut octets, 0)?;
-    let handover: Handover = serde_json::from_slice(&octets).map_err(io::Error::other)?;
+    let handover: Handover = serde_json::from_slice(&read(&text, TEXT_BYTES)?).map_err(io::Error::other)?;
     handover.check().map_err(io::Error::other)?;
     let spare = match start {
         Start::New => {
@@ -143,7 +165,7 @@ pub fn receive(start: Start) -> io::Result<Taken> {
         }
         Start::Fresh | Start::Back | Start::Rehearsal => None,
     };
-    Ok(Taken { handover, sockets, spare: Arc::new(Mutex::new(spare)) })
+    Ok(Taken { handover, sockets, data: None, is_back: false, spare: Arc::new(Mutex::new(spare)) })
 }
 
 impl Spare {
@@ -155,21 +177,51 @@ impl Spare {
 
     /// This process becomes the program of before, by the thread with BFD's priority. Returns only if that fails.
     pub fn go_back(self, thread: &Thread) -> io::Error {
-        use std::os::fd::AsRawFd as _;
-        // Without the flag of a descriptor that closes when a program is executed: this one names the program.
-        let program = PathBuf::from(format!("/proc/self/fd/{}", self.program.as_raw_fd()));
-        // The descriptor of the program must be open until then.
-        let Self { socket, program: open, config } = self;
-        let error = thread.execute(move || become_program(&program, &config, "back", socket));
-        drop(open);
+        let Self { socket, program, config } = self;
+        let (path, name) = program_of(&program);
+        let error = thread.execute(move || become_program((&path, &name), &config, "back", socket));
+        // It may be what names the program: it must be open until then.
+        drop(program);
         error
     }
 }
 
-fn become_program(program: &Path, config: &Path, start: &str, socket: OwnedFd) -> io::Error {
+/// How to execute the program behind a descriptor, and what it is called: by its path if it still is the file there, otherwise by the
+/// descriptor, for which the system would call the process by its number.
+fn program_of(program: &OwnedFd) -> (PathBuf, PathBuf) {
+    let number = PathBuf::from(format!("/proc/self/fd/{}", program.as_raw_fd()));
+    let Ok(link) = std::fs::read_link(&number) else {
+        return (number.clone(), number);
+    };
+    let name = without_mark(&link);
+    let same =
+        |(one, other): (std::fs::Metadata, std::fs::Metadata)| (one.dev(), one.ino()) == (other.dev(), other.ino());
+    let both = || Some((number.metadata().ok()?, name.metadata().ok()?));
+    if both().is_some_and(same) { (name.clone(), name) } else { (number, name) }
+}
+
+/// A file that was replaced is named like that by the system (proc(5)).
+fn without_mark(link: &Path) -> PathBuf {
+    let text = link.to_string_lossy();
+    PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(&text))
+}
+
+/// A program, and what its process is called.
+fn become_program((program, name): (&Path, &Path), config: &Path, start: &str, socket: OwnedFd) -> io::Error {
     super::sandbox::pass_on();
     let mut command = Command::new(program);
-    command.arg("daemon").arg("--config").arg(config).args(["--resume", start]).stdin(Stdio::from(socket)).exec()
+    command.arg0(name).arg("daemon").arg("--config").arg(config);
+    command.args(["--resume", start]).stdin(Stdio::from(socket)).exec()
+}
+
+/// This process is called as its program is, however that was executed: `pidof weft` is to find it.
+pub fn take_name() {
+    let program = std::env::args_os().next().map(PathBuf::from);
+    let name = program.as_deref().and_then(Path::file_name).and_then(|name| CString::new(name.as_bytes()).ok());
+    if let Some(name) = name {
+        // Refused to nobody (prctl(2), PR_SET_NAME).
+        let _ = rustix::thread::set_name(&name);
+    }
 }
 
 /// This process becomes the new program, by BFD's thread. Returns only if that fails; everything is as before then.
@@ -177,7 +229,7 @@ pub fn replace(program: &Path, handover: &Handover, sockets: &[BorrowedFd<'_>], 
     let socket = write(handover).and_then(|text| pack(&text, &this_program()?, sockets));
     let (program, config) = (program.to_owned(), handover.config.clone());
     let error = match socket {
-        Ok(socket) => detector.execute(move || become_program(&program, &config, "new", socket)),
+        Ok(socket) => detector.execute(move || become_program((&program, &program), &config, "new", socket)),
         Err(error) => return error,
     };
     // Standard input was put in place already.
@@ -194,9 +246,7 @@ pub fn program(named: Option<&Path>) -> Result<PathBuf, String> {
         Some(path) => path.to_owned(),
         None => {
             let own = std::fs::read_link("/proc/self/exe").map_err(|error| format!("/proc/self/exe: {error}"))?;
-            // So the system names a file that was replaced (proc(5)).
-            let text = own.to_string_lossy();
-            PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(&text))
+            without_mark(&own)
         }
     };
     let name = program.display();

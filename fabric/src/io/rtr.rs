@@ -2,6 +2,7 @@
 //! sends what that wants to say. A cache that is not there is dialled again when the client says so; nothing waits for it.
 
 use super::sockopt;
+use crate::handover::KeptCache;
 use crate::node::Node;
 use bytes::Bytes;
 use std::io;
@@ -20,6 +21,9 @@ const READ_BYTES: usize = 64 << 10;
 const EVENTS: usize = 8;
 /// Pieces for a cache under way; a query is twelve octets.
 const PIECES: usize = 8;
+
+/// Most octets of data that are handed to the next program: four million prefixes of IPv6.
+pub const CACHES_BYTES: u64 = 128 << 20;
 
 /// What a task reports, and for which cache.
 #[derive(Debug)]
@@ -69,6 +73,44 @@ impl Caches {
         self.pieces = self.addresses.iter().map(|_| None).collect();
         node.set_caches(now);
         self.tasks = (0..self.addresses.len()).map(|cache| self.spawn(cache, Duration::ZERO)).collect();
+    }
+
+    /// What the next program needs to go on, and the data of all; one that does not fit is left out, the least preferred first.
+    #[must_use]
+    pub fn keep(&self, node: &Node) -> (Vec<KeptCache>, Vec<u8>) {
+        let (mut caches, mut data) = (Vec::new(), Vec::new());
+        for (cache, address) in self.addresses.iter().enumerate() {
+            let Some((client, octets)) = node.keep_cache(cache) else {
+                continue;
+            };
+            let octets_of = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
+            if octets_of(data.len() + octets.len()) > CACHES_BYTES {
+                tracing::warn!(cache = %address, "what it said is too much to be handed over");
+                continue;
+            }
+            data.extend_from_slice(&octets);
+            caches.push(KeptCache { address: *address, octets: octets_of(octets.len()), client });
+        }
+        (caches, data)
+    }
+
+    /// Goes on with what the program before left of these caches; nobody has answered yet.
+    pub fn resume(&self, now: Instant, node: &mut Node, kept: &[KeptCache], mut data: &[u8]) {
+        for KeptCache { address, octets, client } in kept {
+            let split = usize::try_from(*octets).ok().and_then(|octets| data.split_at_checked(octets));
+            let Some((own, rest)) = split else {
+                tracing::warn!("what RPKI caches said is not all there");
+                return;
+            };
+            data = rest;
+            let Some(cache) = self.addresses.iter().position(|known| known == address) else {
+                continue;
+            };
+            match node.resume_cache(now, cache, client, own) {
+                Ok(()) => tracing::info!(cache = %address, "goes on with what the cache said before"),
+                Err(error) => tracing::warn!(cache = %address, error, "what the cache said before is not used"),
+            }
+        }
     }
 
     fn spawn(&self, cache: usize, wait: Duration) -> JoinHandle<()> {

@@ -2,6 +2,7 @@
 
 use super::Node;
 use bytes::BytesMut;
+use weft_bgp::rtr;
 use weft_bgp::speaker::{MonitorConfig, MonitorInfo, Progress};
 use weft_bgp::time::{Duration, Instant};
 
@@ -37,6 +38,26 @@ impl Node {
     pub fn set_caches(&mut self, now: Instant) {
         self.speaker.set_caches(now, self.config.rpki.len());
         self.pump(now);
+    }
+
+    /// What the next program needs of a cache of the configuration, and its data.
+    #[must_use]
+    pub fn keep_cache(&self, cache: usize) -> Option<(rtr::Kept, BytesMut)> {
+        self.speaker.keep_cache(cache)
+    }
+
+    /// A cache goes on where the program before left it.
+    ///
+    /// # Errors
+    /// Why it begins anew.
+    pub fn resume_cache(
+        &mut self,
+        now: Instant,
+        cache: usize,
+        kept: &rtr::Kept,
+        octets: &[u8],
+    ) -> Result<(), &'static str> {
+        self.speaker.resume_cache(now, cache, kept, octets)
     }
 
     /// The connection to a cache stands.

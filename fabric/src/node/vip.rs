@@ -30,6 +30,10 @@ impl Around for View<'_> {
     fn has_other_origin(&self, net: &IpNet) -> bool {
         self.speaker.has_other_origin(net)
     }
+
+    fn knows_others(&self) -> bool {
+        self.speaker.is_converged()
+    }
 }
 
 impl Node {
@@ -60,6 +64,17 @@ impl Node {
     #[must_use]
     pub fn vips(&self, now: Instant) -> Vec<vip::Info> {
         self.vips.infos(now).collect()
+    }
+
+    /// What the next program needs of them.
+    #[must_use]
+    pub fn keep_vips(&self) -> Vec<vip::Kept> {
+        self.vips.keep().collect()
+    }
+
+    /// They go on as the program before left them, once the links are known.
+    pub fn resume_vips(&mut self, kept: Vec<vip::Kept>) {
+        self.vips.resume(kept);
     }
 
     /// Whether there is a service address of this name.

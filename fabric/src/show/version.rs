@@ -16,7 +16,8 @@ fn last(reload: &LastReload) -> String {
             let left = duration(left);
             format!("{ago}; the earlier configuration comes back in {left} unless `weft reload --confirm` comes")
         }
-        (Outcome::Reloaded | Outcome::OnProbation, _) => ago,
+        // What was refused is none that came of anything.
+        (Outcome::Reloaded | Outcome::OnProbation | Outcome::Refused, _) => ago,
         (Outcome::Confirmed, _) => format!("confirmed {ago}"),
         (Outcome::RolledBack, _) => {
             format!("not confirmed: the earlier configuration is back since {ago}, the file is another one")

@@ -27,15 +27,15 @@ pub(super) enum Verdict {
 pub(super) struct Health {
     pub(super) verdict: Verdict,
     /// Results in succession that speak against the verdict.
-    against: u32,
+    pub(super) against: u32,
     /// The check under way, and when it is given up.
     running: Option<(u64, Instant)>,
     next: Instant,
     /// Failures without a long good time between them.
-    flaps: u32,
-    hold_until: Instant,
+    pub(super) flaps: u32,
+    pub(super) hold_until: Instant,
     /// Since when it is good.
-    good_since: Instant,
+    pub(super) good_since: Instant,
     pub(super) results: u64,
     pub(super) failures: u64,
     /// Why the last check failed; kept while it is bad.

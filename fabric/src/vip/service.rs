@@ -1,7 +1,7 @@
 //! One service address: its state, and the order in which community, route and address come and go.
 
 use super::health::{Health, Verdict};
-use super::{Around, Event, FAILED_SHED, Info, Output, State};
+use super::{Around, Event, FAILED_SHED, Info, Kept, Output, State};
 use crate::config::{CheckConfig, OnLast, Probe, VipConfig};
 use crate::drain;
 use std::collections::VecDeque;
@@ -69,6 +69,39 @@ impl Service {
             self.announce(true, output);
             self.until = now;
             self.enter(now, State::Shedding, "left by an earlier run, not checked yet".to_owned(), output);
+        }
+    }
+
+    /// What the next program needs to go on with it.
+    pub(super) fn keep(&self) -> Kept {
+        Kept {
+            name: self.config.name.clone(),
+            addresses: self.config.addresses.clone(),
+            state: self.state,
+            since: self.since,
+            reason: self.reason.clone(),
+            set_down: self.set_down,
+            ups_downs: (self.ups, self.downs),
+            health: self.health.keep(),
+        }
+    }
+
+    /// Goes on in the place of another program, which left nothing undone: what it announced is announced, the rest is not, and nobody
+    /// hears anything of it.
+    pub(super) fn go_on(&mut self, now: Instant, kept: Kept, around: &dyn Around, output: &mut VecDeque<Output>) {
+        self.health.resume(kept.health);
+        (self.set_down, (self.ups, self.downs)) = (kept.set_down, kept.ups_downs);
+        let is_there = self.config.addresses.iter().all(|net| around.has(net));
+        // Somebody took its address meanwhile: it goes up again when that is back.
+        let is_up = kept.state == State::Up;
+        self.state = if is_up && !is_there { State::Adding } else { kept.state };
+        (self.since, self.reason, self.until) = (kept.since, kept.reason, now + FAILED_SHED);
+        if self.state != State::Down {
+            // Ours again: otherwise it would be swept away with what nobody wants.
+            output.extend(self.config.addresses.iter().copied().map(Output::AddAddress));
+        }
+        if self.state.is_announced() {
+            self.announce(self.state != State::Up, output);
         }
     }
 
@@ -243,7 +276,7 @@ impl Service {
             Some(_) if self.until > now => {}
             // Left by an earlier run: a result comes, be it that there is none.
             Some(Objection::Failed) if self.health.verdict == Verdict::Unknown => self.until = now + FAILED_SHED,
-            Some(objection) if self.stays(objection, around) => self.keep(now, objection, output),
+            Some(objection) if self.stays(objection, around) => self.stay(now, objection, output),
             Some(objection) => self.withdraw(now, objection, output),
         }
     }
@@ -272,7 +305,9 @@ impl Service {
                 self.ups += 1;
                 self.come_back(now, output);
             }
-            Some(objection) if self.stays(objection, around) => self.keep(now, objection, output),
+            Some(objection) if around.knows_others() && self.stays(objection, around) => {
+                self.stay(now, objection, output);
+            }
             Some(Objection::Drained(drain::State::Soft)) => {
                 self.ups += 1;
                 self.come_back(now, output);
@@ -303,7 +338,7 @@ impl Service {
         self.enter(now, State::Up, self.good_words(), output);
     }
 
-    fn keep(&mut self, now: Instant, objection: Objection, output: &mut VecDeque<Output>) {
+    fn stay(&mut self, now: Instant, objection: Objection, output: &mut VecDeque<Output>) {
         self.announce(true, output);
         self.until = now + LOOK_EAGERLY;
         let words = self.kept_words(objection, now);

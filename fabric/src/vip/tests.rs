@@ -13,6 +13,8 @@ struct World {
     /// What an earlier run left.
     left: RefCell<BTreeSet<IpNet>>,
     others: Cell<bool>,
+    /// Nobody was heard yet.
+    is_deaf: Cell<bool>,
     vips: RefCell<Vips>,
     now: Cell<u64>,
     /// What happened, a word each: `+address`, `announce`, `shed`, `withdraw`, `-address`.
@@ -30,6 +32,9 @@ impl Around for World {
     }
     fn has_other_origin(&self, _: &IpNet) -> bool {
         self.others.get()
+    }
+    fn knows_others(&self) -> bool {
+        !self.is_deaf.get()
     }
 }
 
@@ -478,4 +483,116 @@ fn a_service_that_fails_while_it_is_drained_softly_goes() {
     world.run(20_000, false);
     let words: Vec<String> = world.words().into_iter().map(|(_, word)| word).collect();
     assert_eq!(words, ["withdraw", "-address"]);
+}
+
+/// The world with another program in it, which goes on where the one before was.
+fn upgraded(before: &World, config: VipConfig) -> World {
+    let world = World::default();
+    let kept: Vec<Kept> = before.vips.borrow().keep().collect();
+    let text = serde_json::to_string(&kept).unwrap();
+    world.now.set(before.now.get());
+    world.addresses.replace(before.addresses.borrow().clone());
+    world.left.replace(before.addresses.borrow().clone());
+    world.others.set(before.others.get());
+    world.vips.borrow_mut().resume(serde_json::from_str(&text).unwrap());
+    world.give(Input::Configure(vec![config]));
+    world
+}
+
+#[test]
+fn an_upgrade_makes_nothing_of_a_service_that_is_up_and_the_next_failures_count_on() {
+    let before = World::new(vec![config(|_| {})]);
+    before.run(100, true);
+    before.run(200, false);
+    assert_eq!((before.info().state, before.info().failures), (State::Up, 1), "one of two that fall");
+    let after = upgraded(&before, config(|_| {}));
+    after.give(Input::Tick);
+    assert_eq!(after.words(), said(&[(200, "+address"), (200, "announce")]), "without the community");
+    assert_eq!((after.info().state, after.info().since, after.info().ups), (State::Up, before.info().since, 1));
+    after.run(220, false);
+    assert_eq!(after.words(), said(&[(200, "shed"), (220, "withdraw")]), "the second one in succession");
+}
+
+#[test]
+fn an_upgrade_does_not_announce_a_service_that_is_down_before_its_checks_say_so() {
+    let before = World::new(vec![config(|_| {})]);
+    before.run(100, true);
+    before.run(10_000, false);
+    before.run(10_200, true);
+    assert_eq!(before.info().state, State::Down, "one of three that rise");
+    let after = upgraded(&before, config(|_| {}));
+    after.run(10_200, true);
+    assert_eq!(after.words(), [], "two of three");
+    after.run(10_600, true);
+    assert_eq!(after.words(), said(&[(10_400, "+address"), (10_500, "announce")]));
+}
+
+#[test]
+fn an_upgrade_ends_no_wait_of_a_service_that_flaps() {
+    let before = World::new(vec![config(|config| config.drain = Duration::ZERO)]);
+    let until = |world: &World, state, good| {
+        while world.info().state != state {
+            world.run(world.now.get() + 10, good);
+        }
+    };
+    for _ in 0..2 {
+        until(&before, State::Up, true);
+        until(&before, State::Down, false);
+    }
+    before.run(before.now.get() + 600, true);
+    let held = before.info().held_until.expect("the second failure makes it wait");
+    let after = upgraded(&before, config(|config| config.drain = Duration::ZERO));
+    until(&after, State::Up, true);
+    let waited = after.at();
+    assert!(waited >= held && waited.since(held) < Duration::from_millis(500), "{waited} after {held}");
+}
+
+#[test]
+fn an_upgrade_keeps_what_people_said_and_the_last_origin_where_it_was() {
+    let before = World::new(vec![config(|_| {})]);
+    before.run(100, true);
+    before.give(Input::Set { name: "boot".to_owned(), up: false });
+    before.run(20_000, true);
+    let after = upgraded(&before, config(|_| {}));
+    after.run(40_000, true);
+    assert_eq!((after.words(), after.info().state, after.info().set_down), (said(&[]), State::Down, true));
+
+    let last = || config(|config| config.on_last = OnLast::Keep);
+    let before = World::new(vec![last()]);
+    before.run(100, true);
+    before.run(1_000, false);
+    assert_eq!(before.info().state, State::Kept);
+    let after = upgraded(&before, last());
+    after.run(2_000, false);
+    assert_eq!((after.words(), after.info().state), (said(&[(1_000, "+address"), (1_000, "shed")]), State::Kept));
+
+    // Withdrawn beside another origin, of which a program that has just begun has not heard yet.
+    let before = World::new(vec![last()]);
+    before.others.set(true);
+    before.run(100, true);
+    before.run(1_000, false);
+    assert_eq!(before.info().state, State::Draining);
+    let after = upgraded(&before, last());
+    after.others.set(false);
+    after.is_deaf.set(true);
+    after.run(2_000, false);
+    assert_eq!(after.words(), said(&[(1_000, "+address")]), "it announces nothing meanwhile");
+    after.is_deaf.set(false);
+    after.run(2_500, false);
+    assert_eq!(after.info().state, State::Kept, "nobody else does");
+}
+
+#[test]
+fn what_another_program_left_of_another_address_or_does_not_say_is_not_gone_by() {
+    let before = World::new(vec![config(|_| {})]);
+    before.run(100, true);
+    let kept = before.vips.borrow().keep().next().unwrap();
+    let mut value = serde_json::to_value(&kept).unwrap();
+    value["of a later version"] = serde_json::json!([1]);
+    value["health"] = serde_json::json!({"good": true, "of a later version": 1});
+    let read: Kept = serde_json::from_value(value).unwrap();
+    assert_eq!((read.health.good, read.health.flaps), (Some(true), 0));
+    let other = config(|config| config.addresses = vec!["10.71.255.7/32".parse().unwrap()]);
+    let after = upgraded(&before, other);
+    assert_eq!((after.words(), after.info().state), (said(&[]), State::Down));
 }

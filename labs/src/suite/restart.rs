@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+#[path = "carried.rs"]
+mod carried;
+
 use crate::count::Outcome;
 use crate::interop::Stage;
 use crate::packages;
@@ -73,6 +76,7 @@ fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
             lab.node("start", node)
         })?;
     }
+    carried::begin(lab, outcome)?;
     for node in ["tor", "host"] {
         let before = losses(lab)?;
         undisturbed(lab, outcome, &format!("upgrade of the daemon of {node}"), || {
@@ -85,7 +89,9 @@ fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
         let after = losses(lab)?;
         outcome.add(&Outcome::check(before == after, format!("{node}: sessions were lost: {before:?}, {after:?}")));
     }
-    in_vain(lab, outcome)
+    carried::over_the_upgrade(lab, outcome)?;
+    in_vain(lab, outcome)?;
+    carried::over_the_way_back(lab, outcome)
 }
 
 /// Sessions that each weft has lost so far.

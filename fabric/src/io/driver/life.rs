@@ -7,6 +7,7 @@ use crate::io::auth::Keys;
 use crate::io::netlink;
 use crate::io::raw::{self, Code};
 use crate::node::{Imported, Input};
+use crate::plan;
 use tokio::sync::mpsc;
 use weft_bgp::time::Duration;
 
@@ -41,7 +42,10 @@ impl Daemon {
         match &done {
             Ok(done) => tracing::info!(%file, "{done}"),
             Err(refusal) => {
-                tracing::error!(%file, "configuration not reloaded, the old one stays in force: {}", refusal.error)
+                tracing::error!(%file, "configuration not reloaded, the old one stays in force: {}", refusal.error);
+                let summary = refusal.error.lines().next().unwrap_or_default().to_owned();
+                let outcome = plan::Outcome::Refused;
+                self.note_configuration(plan::Event::Configuration { outcome, summary, confirm_within_s: None });
             }
         }
         done

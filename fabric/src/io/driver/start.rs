@@ -36,7 +36,8 @@ pub fn run(path: &Path, start: Start) -> anyhow::Result<()> {
 }
 
 fn take_over(path: &Path, start: Start) -> anyhow::Result<()> {
-    // First of all: until then this thread runs before all others.
+    handover::take_name();
+    // First of all that takes time: until then this thread runs before all others.
     let thread = Thread::take_over()?;
     let taken = handover::receive(start)?;
     let spare = Arc::clone(&taken.spare);

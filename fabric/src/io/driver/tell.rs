@@ -5,6 +5,7 @@ use crate::api;
 use crate::link::LinkInfo;
 use crate::news::{self, Kind, Line, RouteNews};
 use crate::node::Happened;
+use crate::plan;
 use weft_bgp::speaker::{FibChange, Want};
 use weft_bgp::types::{Hop, IpNet};
 
@@ -26,6 +27,13 @@ impl Daemon {
         let event = serde_json::to_value(happened).unwrap_or_default();
         let text = api::sentence_of(happened, name);
         self.server.events.say(Line::new(self.clock.now(), kind, text, event));
+    }
+
+    /// Something about the configuration or the program that the node does not know of itself.
+    pub(super) fn note_configuration(&mut self, event: plan::Event) {
+        let happened = Happened::Configuration(event);
+        self.tell_happened(&happened);
+        self.node.note_happened(self.clock.now(), happened);
     }
 
     /// What has just become of the configuration: the newest of its kind in the history.

@@ -4,14 +4,17 @@
 use super::Daemon;
 use crate::api::{Answer, Refusal};
 use crate::config::SandboxConfig;
-use crate::handover::{FORM, Handover, Leased};
+use crate::handover::{FORM, Handover, KeptCache, Leased};
 use crate::io::bfd::Thread;
 use crate::io::handover::{self, Start, Taken};
 use crate::io::listen::Listeners;
 use crate::io::netlink;
+use crate::io::rtr::{CACHES_BYTES, Caches};
 use crate::io::sandbox::Sandbox;
 use crate::io::tcp::Conns;
-use crate::node::Input;
+use crate::node::{Input, Node};
+use crate::plan;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -44,6 +47,8 @@ pub(super) struct Upgrade {
     /// How many there were, and how many programs could not start.
     pub(super) count: u64,
     pub(super) undone: u64,
+    /// This program goes on because another one could not.
+    is_undone: bool,
     /// Of the last one: sessions that went on, of how many there were.
     pub(super) kept: Option<(usize, usize)>,
 }
@@ -53,7 +58,8 @@ impl Upgrade {
     pub(super) fn after(taken: Option<Taken>) -> (Self, mpsc::Receiver<Rehearsed>) {
         let (rehearsed, rehearsals) = mpsc::channel(1);
         let (count, undone) = taken.as_ref().map_or((0, 0), |taken| (taken.handover.upgrades, taken.handover.undone));
-        let upgrade = Self { rehearsed, is_rehearsing: false, due: None, taken, count, undone, kept: None };
+        let is_undone = taken.as_ref().is_some_and(|taken| taken.is_back);
+        let upgrade = Self { rehearsed, is_rehearsing: false, due: None, taken, count, undone, is_undone, kept: None };
         (upgrade, rehearsals)
     }
 
@@ -114,6 +120,8 @@ impl Daemon {
                 let done =
                     format!("{} takes over, with {} of {standing} sessions", program.display(), all.sessions.len());
                 tracing::info!("{done}");
+                // Who watches hears it before the stream breaks off.
+                self.note_configuration(plan::Event::Upgrade { summary: done.clone() });
                 self.upgrade.due = Some((self.clock.now() + ANSWER_FIRST, program));
                 Answer::done(&self.node, done)
             }
@@ -139,6 +147,9 @@ impl Daemon {
         let mut sockets: Vec<BorrowedFd<'_>> = self.listeners.standing().map(|(_, socket)| socket).collect();
         let handed = |(conn, socket, _)| self.node.speaker().hand_over(conn).map(|_| socket);
         sockets.extend(self.conns.standing().filter_map(handed));
+        let (caches, data) = self.kept_caches();
+        let all = Handover { caches, ..all };
+        sockets.extend(data.as_ref().map(AsFd::as_fd));
         sockets.extend(self.checks.runner().map(AsFd::as_fd));
         let error = handover::replace(&program, &all, &sockets, &self.detector);
         tracing::error!(program = %program.display(), %error, "not upgraded, this daemon goes on");
@@ -165,13 +176,45 @@ impl Daemon {
             sessions: self.conns.standing().filter_map(session).collect(),
             bfd: Vec::new(),
             leases: self.node.leases(now).map(leased).collect(),
+            vips: self.node.keep_vips(),
+            history: self.node.keep_history(),
+            // With their data, where they have a file for it.
+            caches: Vec::new(),
             granted: self.sandbox.granted(),
+        }
+    }
+
+    /// Data of RPKI caches, and a file with it. Without the file they begin anew: what it is for is worth no upgrade that fails.
+    fn kept_caches(&self) -> (Vec<KeptCache>, Option<File>) {
+        let (caches, octets) = self.caches.keep(&self.node);
+        if caches.is_empty() {
+            return (caches, None);
+        }
+        match handover::file("weft-rpki", &octets) {
+            Ok(file) => (caches, Some(file)),
+            Err(error) => {
+                tracing::warn!(%error, "what RPKI caches said is not handed over");
+                (Vec::new(), None)
+            }
+        }
+    }
+
+    /// What is there before links, peers and routes: checks go on with what they have said, and routes are validated from the first on.
+    pub(super) fn prepare(taken: Option<&mut Taken>, now: Instant, node: &mut Node, caches: &Caches) {
+        let Some(Taken { handover, data, .. }) = taken else {
+            return;
+        };
+        node.resume_vips(std::mem::take(&mut handover.vips));
+        let data = data.take().map(|data| handover::read(&File::from(data), CACHES_BYTES)).transpose();
+        match data {
+            Ok(data) => caches.resume(now, node, &handover.caches, &data.unwrap_or_default()),
+            Err(error) => tracing::warn!(%error, "what RPKI caches said was not handed over"),
         }
     }
 
     /// Links and peers are known: sessions go on.
     pub(super) fn take_over(&mut self) {
-        let Some(Taken { handover, sockets, spare }) = self.upgrade.taken.take() else {
+        let Some(Taken { handover, sockets, spare, .. }) = self.upgrade.taken.take() else {
             return;
         };
         let sessions = handover.sessions.into_iter().zip(sockets);
@@ -192,6 +235,15 @@ impl Daemon {
             let _ = self.node.lease(now, lease.into());
         }
         let (kept, standing) = (self.node.established(), handover.standing);
+        self.node.resume_history(handover.history);
+        let version = env!("CARGO_PKG_VERSION");
+        let summary = match self.upgrade.is_undone {
+            false => format!("weft {version} has taken over, {kept} of {standing} sessions went on"),
+            true => {
+                format!("the new program did not start, weft {version} goes on, with {kept} of {standing} sessions")
+            }
+        };
+        self.note_configuration(plan::Event::Upgrade { summary });
         self.upgrade.kept = Some((kept, standing));
         tracing::info!(kept, standing, "upgraded: sessions went on");
         // From here on there is no way back, and what is closed is closed.
@@ -235,6 +287,9 @@ impl Early {
         let sandbox = Sandbox::inherited(SandboxConfig::default(), said.granted.clone());
         let others = said.listeners.len() + said.sessions.len();
         let runner = if said.granted.runner && taken.sockets.len() > others { taken.sockets.pop() } else { None };
+        // Behind the sockets of sessions; before it, or without it, an older program left nothing there.
+        taken.data = if said.caches.is_empty() || taken.sockets.len() <= others { None } else { taken.sockets.pop() };
+        taken.is_back = start == Start::Back;
         Self::start(Some(taken), thread, sandbox, runner.map(UnixStream::from))
     }
 

@@ -53,6 +53,28 @@ fn a_program_that_others_may_change_is_not_executed() {
     assert!(program(Some(Path::new("bin/weft"))).unwrap_err().contains("absolute"));
 }
 
+#[test]
+fn a_program_is_executed_by_its_path_while_that_is_it_and_called_by_it_anyway() {
+    let folder = std::env::temp_dir().join(format!("weft-program-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let file = folder.join("weft");
+    std::fs::write(&file, "").unwrap();
+    let open = OwnedFd::from(File::open(&file).unwrap());
+    let whole = program_of(&open);
+    std::fs::rename(&file, folder.join("old")).unwrap();
+    std::fs::write(&file, "").unwrap();
+    std::fs::remove_file(folder.join("old")).unwrap();
+    let (path, _) = program_of(&open);
+    let another = OwnedFd::from(File::open(&file).unwrap());
+    std::fs::remove_file(&file).unwrap();
+    let gone = program_of(&another);
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(whole, (file.clone(), file.clone()));
+    assert!(path.starts_with("/proc/self/fd"), "{}", path.display());
+    assert!(gone.0.starts_with("/proc/self/fd"), "{gone:?}");
+    assert_eq!(gone.1, file);
+}
+
 #[tokio::test]
 async fn what_is_no_weft_is_found_in_the_rehearsal() {
     let config = Path::new("/etc/weft/weft.yaml");

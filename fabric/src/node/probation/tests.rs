@@ -42,6 +42,7 @@ fn originates(node: &Node) -> Vec<String> {
 fn outcomes(node: &Node) -> Vec<Outcome> {
     let outcome = |entry: &Entry| match &entry.event {
         Happened::Configuration(Event::Configuration { outcome, .. }) => Some(*outcome),
+        Happened::Configuration(Event::Upgrade { .. }) => None,
         Happened::Bgp(_) | Happened::Vip(_) | Happened::Bfd(_) | Happened::Drain(_) => None,
     };
     node.history().filter_map(outcome).collect()
