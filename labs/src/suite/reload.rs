@@ -47,12 +47,39 @@ pub(crate) fn reload(context: &Context) -> io::Result<Outcome> {
 
 fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     lab.shell("tor", "cp /etc/lab/tor.yaml /run/weft/now.yaml && mount --bind /run/weft/now.yaml /etc/weft/weft.yaml")?;
+    lab.shell("tor", "weft monitor configuration > /run/weft/monitored 2>&1 & echo $! > /run/weft/monitor")?;
+    let monitored = || lab.shell("tor", "cat /run/weft/monitored || true");
+    lab.until(outcome, "somebody watches", || Ok(monitored()?.contains("from now on")))?;
     nothing(lab, outcome)?;
     planned_and_done(lab, outcome)?;
     refused(lab, outcome)?;
     broken(lab, outcome)?;
     on_probation(lab, outcome)?;
-    allowed(lab, outcome)
+    allowed(lab, outcome)?;
+    lab.shell("tor", "kill $(cat /run/weft/monitor)")?;
+    watched(outcome, &monitored()?);
+    Ok(())
+}
+
+/// Who watches hears of every reload, and what became of it, in the order of the above; one that changes nothing is none.
+fn watched(outcome: &mut Outcome, text: &str) {
+    let mut lines = text.lines().skip(1);
+    let events = [
+        "configuration reloaded: ",
+        "configuration reloaded: ",
+        "configuration not reloaded: ",
+        "configuration not reloaded: ",
+        "there is no policy `nowhere`",
+        "to be confirmed within",
+        "waits for its confirmation",
+        "configuration not confirmed in time, the earlier one is back: ",
+        "to be confirmed within",
+        "configuration confirmed",
+        "configuration reloaded: ",
+    ];
+    let lacks = events.iter().find(|words| !lines.next().is_some_and(|line| line.contains(**words)));
+    check(outcome, lacks.is_none(), format!("`weft monitor` lacks {lacks:?}: {text}"));
+    check(outcome, lines.next().is_none(), format!("`weft monitor` says more: {text}"));
 }
 
 /// Writes the file as the lab began with it, changed by an expression of sed.
