@@ -514,10 +514,10 @@ fn lines_say_what_the_table_of_the_typed_answer_says() {
 }
 
 fn lines_of(plant: &Plant, at: usize, of: Listing, after: Option<IpNet>, limit: usize) -> (String, Option<IpNet>) {
-    match plant.ask(at, &Question::Lines { of, after, limit }).body {
-        Body::Lines { text, next } => (text, next),
-        other => panic!("no lines: {other:?}"),
-    }
+    let Body::Lines { text, next } = plant.ask(at, &Question::Lines { of, after, limit }).body else {
+        panic!("no lines")
+    };
+    (text, next)
 }
 
 #[test]

@@ -169,8 +169,7 @@ impl Daemon {
         listeners.set_keys(&conns, &keys, &[]);
         let (mut node, draining) = drain::begin(config, clock.now());
         observers.start(&mut node);
-        caches.start(clock.now(), &mut node);
-        Self::prepare(taken.as_mut(), clock.now(), &mut node, &caches);
+        Self::prepare(taken.as_mut(), clock.now(), &mut node, &mut caches);
         let (upgrade, rehearsals) = Upgrade::after(taken);
         let sources = Sources {
             ready,

@@ -25,7 +25,7 @@ pub(super) fn begin(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
         Ok(vip(lab, "held")?["last_error"].is_null())
     })?;
     lab.shell("tor", "weft monitor > /run/weft/monitored 2>&1 & echo $! > /run/weft/monitor").map(drop)?;
-    lab.until(outcome, "somebody watches tor", || said(lab, "from now on").or_else(|_| Ok(false)))
+    lab.until(outcome, "somebody watches tor", || said(lab, "from now on").or(Ok(false)))
 }
 
 /// After the first one.

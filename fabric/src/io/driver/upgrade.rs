@@ -200,7 +200,8 @@ impl Daemon {
     }
 
     /// What is there before links, peers and routes: checks go on with what they have said, and routes are validated from the first on.
-    pub(super) fn prepare(taken: Option<&mut Taken>, now: Instant, node: &mut Node, caches: &Caches) {
+    pub(super) fn prepare(taken: Option<&mut Taken>, now: Instant, node: &mut Node, caches: &mut Caches) {
+        caches.start(now, node);
         let Some(Taken { handover, data, .. }) = taken else {
             return;
         };
