@@ -41,7 +41,7 @@ use weft_fabric::io::netlink::Event;
 const HEALED_WITHIN: Duration = Duration::from_millis(100);
 const TRIES: u32 = 5;
 
-const TESTS: [(&str, fn()); 31] = [
+const TESTS: [(&str, fn()); 32] = [
     ("every_form_of_route_is_installed", every_form_of_route_is_installed),
     ("carrier_loss_shrinks_and_return_restores", carrier_loss_shrinks_and_return_restores),
     ("a_flicker_of_the_carrier_costs_nothing_for_good", a_flicker_of_the_carrier_costs_nothing_for_good),

@@ -160,7 +160,10 @@ impl Browser {
         self.call("Emulation.setEmulatedMedia", &json!({ "features": features }))?;
         // Two frames later it is drawn anew.
         self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))")?;
-        let answer = self.call("Page.captureScreenshot", &json!({ "format": "png", "captureBeyondViewport": true }))?;
+        // A window before the page belongs to the viewport: beyond it, Chromium draws the dimmed page alone.
+        let beyond = self.evaluate("document.querySelector('dialog[open]') === null")? == json!(true);
+        let params = json!({ "format": "png", "captureBeyondViewport": beyond });
+        let answer = self.call("Page.captureScreenshot", &params)?;
         let mut decoder = Command::new("base64").arg("-d").stdin(Stdio::piped()).stdout(File::create(path)?).spawn()?;
         if let Some(mut input) = decoder.stdin.take() {
             input.write_all(answer["data"].as_str().unwrap_or_default().as_bytes())?;

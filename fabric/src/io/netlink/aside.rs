@@ -80,7 +80,7 @@ impl Ear {
     }
 
     /// Listens to routes, or not any more: what is not heard is to be read.
-    pub(super) fn hear(&mut self, hear: bool) -> io::Result<()> {
+    pub(super) fn hear(&self, hear: bool) -> io::Result<()> {
         GROUPS.into_iter().try_for_each(|group| {
             if hear { self.socket.add_membership(group) } else { self.socket.drop_membership(group) }
         })

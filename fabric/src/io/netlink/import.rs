@@ -116,7 +116,7 @@ impl Reader {
             place::keep_away();
         }
         loop {
-            self.follow_burst(&mut ear);
+            self.follow_burst(&ear);
             let is_lost = ear.read(|message| self.take(message));
             if ear.is_over() {
                 return;
@@ -132,7 +132,7 @@ impl Reader {
     }
 
     /// Stops listening in a burst, and begins again after it.
-    fn follow_burst(&mut self, ear: &mut Ear) {
+    fn follow_burst(&mut self, ear: &Ear) {
         let hears = !self.bursts.as_ref().is_some_and(Bursts::is_under_way);
         if hears == self.hears {
             return;
