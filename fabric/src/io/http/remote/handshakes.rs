@@ -5,8 +5,8 @@
 //! of the one with the most, is ended. So who never finishes his handshakes ends his own, and who comes to work, which takes
 //! milliseconds, is through before it is his turn to be the oldest.
 //!
-//! The work itself (signatures) is done for one client at a time, a step each: however many knock, requests of those who are in wait for
-//! one step at most.
+//! The work itself (signatures) is done for one client at a time, a step each, and after each step whoever else there is has his turn: however
+//! many knock, requests of those who are in wait for two steps at most.
 
 use super::super::counts::{Counts, add};
 use std::collections::{BTreeMap, VecDeque};
@@ -154,12 +154,14 @@ fn source(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// Polls the future only while it holds a turn.
+/// Polls the future only while it holds a turn, and only after everybody else of this thread who could work has done so.
 async fn in_turn<T>(turn: &Semaphore, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     loop {
         // Never closed; if it were, work would go on without turns.
         let held = turn.acquire().await.ok();
+        // Before the work and not after it: a wake that came for the work meanwhile is not lost.
+        tokio::task::yield_now().await;
         let polled = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
         drop(held);
         match polled {
@@ -183,6 +185,7 @@ impl Future for Woken {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn address(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])
@@ -237,5 +240,39 @@ mod tests {
         assert_ne!(parsed("fd00::1"), parsed("fd00:0:0:1::1"));
         assert_eq!(parsed("::ffff:192.0.2.1"), parsed("192.0.2.1"));
         assert_ne!(parsed("192.0.2.2"), parsed("192.0.2.1"));
+    }
+
+    /// However many want to work, whoever else there is waits for two steps of them at most, and each gets on.
+    #[tokio::test]
+    async fn work_is_done_one_step_at_a_time() {
+        const STEPS: usize = 20;
+        const CLIENTS: usize = 50;
+        let (turn, steps) = (Arc::new(Semaphore::new(1)), Arc::new(AtomicUsize::new(0)));
+        let mut all = tokio::task::JoinSet::new();
+        for _ in 0..CLIENTS {
+            let (turn, steps) = (turn.clone(), steps.clone());
+            all.spawn(async move {
+                let work = async {
+                    for _ in 0..STEPS {
+                        steps.fetch_add(1, Ordering::Relaxed);
+                        tokio::task::yield_now().await;
+                    }
+                };
+                in_turn(&turn, work).await;
+            });
+        }
+        let (beside, most) = (steps.clone(), Arc::new(AtomicUsize::new(0)));
+        let seen = most.clone();
+        all.spawn(async move {
+            let mut done = 0;
+            while done < STEPS * CLIENTS {
+                tokio::task::yield_now().await;
+                let now = beside.load(Ordering::Relaxed);
+                seen.fetch_max(now - done, Ordering::Relaxed);
+                done = now;
+            }
+        });
+        all.join_all().await;
+        assert!(most.load(Ordering::Relaxed) <= 2, "{most:?} steps while somebody else waited");
     }
 }

@@ -1,12 +1,12 @@
 //! Many operations at once: while the kernel works on one batch, in the call of a thread that lives as long as the burst, this one
 //! follows what came of the one before, takes in what the daemon wants meanwhile, and prepares the next but one. What cannot wait stops it.
 
-use super::super::super::place;
 use super::super::Command;
 use super::super::request::{Outlet, Parcel};
 use super::super::watch::Note;
 use super::{BATCH, Worker};
 use crate::fib::{Op, Refusal};
+use crate::io::place;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
