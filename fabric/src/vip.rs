@@ -13,8 +13,8 @@
 //! that fail at the same moment may each take the other for well and withdraw; whoever sees while draining that nobody is left comes
 //! back, so a shared dependency that fails never withdraws a service everywhere. A daemon that starts again and finds the address that an
 //! earlier run left takes the life up where it is shedding: the first result decides whether it goes up, is kept as the last one, or goes.
-//! An upgrade
-//! of the program is none of that: it goes on where it was (`keep`). One that is drained ([`crate::drain`]) goes the same way and stops on it: shedding while that is soft, draining while it is warm.
+//! An upgrade of the program is none of that: it goes on where it was (`keep`). One that is drained ([`crate::drain`]) goes the same way
+//! and stops on it: shedding while that is soft, draining while it is warm.
 
 mod health;
 mod keep;

@@ -1,5 +1,5 @@
-//! The other end of the API: asks a daemon on its unix socket, or another machine's with certificates. What can go wrong is said with its remedy, because this is what
-//! a person sees first when something is not running.
+//! The other end of the API: asks a daemon on its unix socket, or another machine's with certificates. What can go wrong is said with its
+//! remedy, because this is what a person sees first when something is not running.
 
 mod target;
 

@@ -1,5 +1,6 @@
 //! Carries the API: HTTP/1.1 on a unix socket, metrics, health and the web page (`http::web`) on a TCP port, and the API for other machines
-//! (`http::remote`), which has a thread of its own. A request becomes an [`Ask`] for the daemon's loop; everything that a client can make large or slow has a bound here, so that the loop never waits for one.
+//! (`http::remote`), which has a thread of its own. A request becomes an [`Ask`] for the daemon's loop; everything that a client can make
+//! large or slow has a bound here, so that the loop never waits for one.
 //! A watch of routes asks the loop again and again (`http::watch`).
 
 mod counts;
