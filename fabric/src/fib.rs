@@ -375,7 +375,8 @@ impl Fib {
     }
 
     /// The next operations, at most `max`, none of which depends on another; their outcomes must be told by [`Fib::done`] before
-    /// the next call, in their order; [`Fib::want`] may come before, and so may [`Fib::give_back`] for the last of them. Empty: nothing is due until something happens or [`Fib::next_timeout`].
+    /// the next call, in their order; [`Fib::want`] and [`Fib::more_ops`] may come before, and so may [`Fib::give_back`] for the last
+    /// of them. Empty: nothing is due until something happens or [`Fib::next_timeout`].
     pub fn next_ops(&mut self, now: Instant, max: usize) -> Vec<Op> {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
@@ -411,16 +412,30 @@ impl Fib {
             .collect()
     }
 
+    /// More operations on routes, at most `max`, while outcomes of others are still to be told; those of all come in the order in which
+    /// they were given out. None of them is on a key that has one under way. Empty: [`Fib::next_ops`] decides what comes next, once
+    /// all outcomes are told.
+    pub fn more_ops(&mut self, now: Instant, max: usize) -> Vec<Op> {
+        let is_due = self.next_timeout().is_some_and(|at| at <= now);
+        if is_due || !self.routes.can_go_on() || !self.objects.next_ops(1, self.routes.standins()).is_empty() {
+            return Vec::new();
+        }
+        self.leaving.look(now);
+        let ops = self.routes_to_set(max);
+        if ops.is_empty() && !self.routes.has_to_set() { self.more_deletions(now, max) } else { ops }
+    }
+
     fn routes_to_set(&mut self, max: usize) -> Vec<Op> {
         let mut ops = Vec::new();
         while ops.len() < max
-            && let Some((key, entry)) = self.routes.next_to_set()
+            && let Some((at, key, entry)) = self.routes.next_to_set()
         {
             let Wanted::To(target) = entry.want else { continue };
             match target {
                 Target::Nexthop(id) if !self.objects.is_held(id) => self.routes.starve(key),
                 Target::Nexthop(_) | Target::Blackhole | Target::Unreachable | Target::Other => {
                     let source = source_of(&self.config, &key, target);
+                    self.routes.give_out(at);
                     ops.push(Op::SetRoute { key, target, source, replace: entry.have.is_some() });
                 }
             }
@@ -455,12 +470,12 @@ impl Fib {
             // What a route named before may be needed by nobody now, whenever it was that the route ceased to be wanted there.
             (Op::SetRoute { key, target, .. }, Ok(())) => {
                 self.tidy = true;
-                self.routes.have(*key, Some(Held { target: *target, exact: true }));
+                self.routes.done(*key, Some(Held { target: *target, exact: true }));
             }
             (Op::DeleteRoute { key }, Ok(()) | Err(Refusal::Missing))
             | (Op::SetRoute { key, replace: true, .. }, Err(Refusal::Missing)) => {
                 self.tidy = true;
-                self.routes.have(*key, None);
+                self.routes.done(*key, None);
             }
             (_, Err(refusal)) => {
                 self.trouble(subject, refusal, now);

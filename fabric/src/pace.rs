@@ -11,7 +11,7 @@ pub const BUCKETS_S: [f64; 14] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.
 /// What was measured since the start of the daemon. A clone is the same, not a copy.
 #[derive(Clone, Debug)]
 pub struct Histograms {
-    /// `weft_fib_install_seconds`: a batch of at most 4,096 routes, from when it is handed to the kernel's thread until the kernel has
+    /// `weft_fib_install_seconds`: a batch of at most 512 routes, from when it is handed to the kernel's thread until the kernel has
     /// acknowledged it or refused it.
     pub install: Histogram,
     /// `weft_convergence_seconds`: from the first change of a burst until the kernel has acknowledged all and every neighbor that reads has

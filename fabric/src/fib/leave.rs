@@ -95,6 +95,15 @@ impl Fib {
         if let Some(id) = self.leaves_whole(now) {
             return vec![Op::DeleteNexthop { id }];
         }
+        self.single_deletions(now, max)
+    }
+
+    /// The same beside others that are under way: none where an object is about to take all of its routes with it.
+    pub(super) fn more_deletions(&mut self, now: Instant, max: usize) -> Vec<Op> {
+        if self.leaves_whole(now).is_some() { Vec::new() } else { self.single_deletions(now, max) }
+    }
+
+    fn single_deletions(&mut self, now: Instant, max: usize) -> Vec<Op> {
         if self.leaving.waits(now, self.routes.deletions()) {
             return Vec::new();
         }

@@ -99,8 +99,10 @@ pub(super) struct Routes {
     deleting: Vec<u32>,
     /// Who stands in for what.
     standins: Standins,
-    /// Slots of the operations given out last, in their order.
+    /// Slots of the operations under way, in their order; of those that failed as well, until one after them has succeeded.
     given_out: VecDeque<u32>,
+    /// A slot with an operation under way was given up: its key may stand elsewhere now, where nothing tells of the operation.
+    is_torn: bool,
     /// Slots wanted, of which none of the neighbours is alive.
     to_revive: Vec<u32>,
     due: usize,
@@ -120,6 +122,7 @@ impl Routes {
             to_delete: Vec::new(),
             deleting: Vec::new(),
             given_out: VecDeque::new(),
+            is_torn: false,
             to_revive: Vec::new(),
             standins: Standins::default(),
             due: 0,
@@ -153,24 +156,54 @@ impl Routes {
         at
     }
 
-    /// What is given out from now on is a new batch.
+    /// No operation is under way any more.
     pub(super) fn begin_ops(&mut self) {
-        self.given_out.clear();
+        for at in self.given_out.drain(..) {
+            self.table.slot_mut(at).queued.under_way = false;
+        }
+        self.is_torn = false;
+    }
+
+    /// Whether operations on routes are under way, and it is known of each key whether it has one.
+    pub(super) fn can_go_on(&self) -> bool {
+        !self.is_torn && !self.given_out.is_empty()
+    }
+
+    /// Whether there are keys to create or replace.
+    pub(super) fn has_to_set(&self) -> bool {
+        !self.to_set.is_empty()
+    }
+
+    /// An operation on this slot is under way from now on.
+    pub(super) fn give_out(&mut self, at: u32) {
+        self.table.slot_mut(at).queued.under_way = true;
+        self.given_out.push_back(at);
     }
 
     /// Where a key stands whose operation was given out; outcomes come in that order, but for those that failed.
-    fn given_out(&mut self, key: &RouteKey) -> Option<u32> {
+    fn landed(&mut self, key: &RouteKey) -> Option<u32> {
         while let Some(at) = self.given_out.pop_front() {
-            if self.table.slot(at).key == *key {
+            let slot = self.table.slot_mut(at);
+            slot.queued.under_way = false;
+            if slot.key == *key {
                 return self.table.find_near(at, key);
             }
         }
         self.table.find(key)
     }
 
+    /// Says what the kernel holds after an operation.
+    pub(super) fn done(&mut self, key: RouteKey, have: Option<Held>) {
+        let known = self.landed(&key);
+        self.have_at(known, key, have);
+    }
+
     /// Says what the kernel holds now.
     pub(super) fn have(&mut self, key: RouteKey, have: Option<Held>) {
-        let known = self.given_out(&key);
+        self.have_at(self.table.find(&key), key, have);
+    }
+
+    fn have_at(&mut self, known: Option<u32>, key: RouteKey, have: Option<Held>) {
         let at = if have.is_none() { known } else { Some(known.unwrap_or_else(|| self.table.find_or_make(key))) };
         if let Some(at) = at {
             self.change(at, Entry { have, ..self.table.slot(at).entry });
@@ -193,6 +226,7 @@ impl Routes {
         self.count(new, old, true);
         self.refresh(at);
         if new == Entry::NONE {
+            self.is_torn |= self.table.slot(at).queued.under_way;
             self.table.forget(at);
         }
     }
@@ -433,11 +467,16 @@ impl Routes {
         self.table.iter().map(|(_, slot)| (&slot.key, &slot.entry))
     }
 
-    /// The next key to create or replace. It stays due until it is told what came of it.
-    pub(super) fn next_to_set(&mut self) -> Option<(RouteKey, Entry)> {
-        while let Some(at) = self.to_set.pop_front() {
+    /// The next key to create or replace, with its slot: for [`Routes::give_out`] or [`Routes::starve`]. It stays due until it is told
+    /// what came of it. `None` too if an operation on the next one is under way.
+    pub(super) fn next_to_set(&mut self) -> Option<(u32, RouteKey, Entry)> {
+        while let Some(at) = self.to_set.front().copied() {
             let slot = self.table.slot_mut(at);
+            if slot.due == Due::Set && slot.queued.under_way {
+                break;
+            }
             slot.queued.set = false;
+            self.to_set.pop_front();
             if slot.due != Due::Set {
                 continue;
             }
@@ -446,8 +485,7 @@ impl Routes {
                 self.place(at, Due::No, false);
                 continue;
             }
-            self.given_out.push_back(at);
-            return Some((key, entry));
+            return Some((at, key, entry));
         }
         None
     }
@@ -465,10 +503,14 @@ impl Routes {
                 continue;
             };
             let slot = self.table.slot_mut(at);
+            if slot.due == Due::Delete && slot.queued.under_way {
+                self.deleting.push(at);
+                break;
+            }
             slot.queued.delete = false;
             if slot.due == Due::Delete {
                 keys.push(slot.key);
-                self.given_out.push_back(at);
+                self.give_out(at);
             }
         }
         keys

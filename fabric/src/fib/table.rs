@@ -26,10 +26,13 @@ pub(super) enum Due {
 
 /// In which of the queues a slot stands. Of the slot, not of the route: it outlives one, so that no slot stands in a queue twice.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "a slot may stand in any of them, whatever the others say")]
 pub(super) struct Queued {
     pub(super) set: bool,
     pub(super) delete: bool,
     pub(super) starved: bool,
+    /// An operation on it was given out, and nothing is known yet of what came of it.
+    pub(super) under_way: bool,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -42,6 +42,13 @@ fn key(prefix: IpNet) -> RouteKey {
     RouteKey { prefix, table: 254, metric: 77 }
 }
 
+const fn route_key(op: &Op) -> Option<RouteKey> {
+    match op {
+        Op::SetRoute { key, .. } | Op::DeleteRoute { key } => Some(*key),
+        Op::AddNexthop { .. } | Op::SetGroup { .. } | Op::DeleteNexthop { .. } => None,
+    }
+}
+
 /// The neighbour on a link: an IPv6 one, which may serve both families.
 fn hop(link: u32, weight: u8) -> Hop {
     let gateway = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
@@ -125,12 +132,44 @@ impl World {
         for (op, outcome) in ops.iter().zip(outcomes) {
             self.fib.done(self.now, op, outcome);
         }
+        self.take_acks();
+        !ops.is_empty()
+    }
+
+    /// Operations of which so many are under way at a time, more being asked for while outcomes are still to be told; before each
+    /// outcome something is wanted.
+    fn step_ahead(&mut self, ahead: usize, wanted: Vec<(IpNet, Want)>) {
+        let mut under_way: VecDeque<(Op, Result<(), Refusal>)> = VecDeque::new();
+        let mut ops = VecDeque::from(self.fib.next_ops(self.now, ahead));
+        let mut wanted = wanted.into_iter();
+        loop {
+            while under_way.len() < ahead {
+                if ops.is_empty() {
+                    ops = self.fib.more_ops(self.now, ahead).into();
+                }
+                let Some(op) = ops.pop_front() else { break };
+                let is_same = |other: &Op| route_key(&op).is_some_and(|key| route_key(other) == Some(key));
+                assert!(!under_way.iter().any(|(other, _)| is_same(other)), "twice under way: {op:?}");
+                let outcome = self.apply(&op);
+                under_way.push_back((op, outcome));
+            }
+            let Some((op, outcome)) = under_way.pop_front() else { break };
+            if let Some((prefix, want)) = wanted.next() {
+                self.want(prefix, want);
+            }
+            self.ops += 1;
+            assert!(self.ops < MAX_ROUNDS, "no end of operations");
+            self.fib.done(self.now, &op, outcome);
+            self.take_acks();
+        }
+    }
+
+    fn take_acks(&mut self) {
         while let Some(ack) = self.fib.poll_ack() {
             assert!(ack.seq > self.acked, "acknowledgements go up");
             self.acked = ack.seq;
             self.failed.extend(ack.failed);
         }
-        !ops.is_empty()
     }
 
     /// One operation; a group that changes sends no route to who that route does not want.
@@ -565,6 +604,65 @@ fn a_diff_says_what_the_kernel_lacks_has_too_much_and_does_otherwise() {
     assert_eq!(diff.without_neighbor, 1);
 }
 
+/// Routes follow routes while those are under way; the key of none of these, and nothing that objects must come before.
+#[test]
+fn more_routes_follow_while_others_are_under_way() {
+    let mut world = World::new();
+    world.want(prefix(0), hops(0b10));
+    world.settle();
+    (1..5).for_each(|index| world.want(prefix(index), hops(0b10)));
+    let first = world.fib.next_ops(world.now, 2);
+    assert_eq!(first.len(), 2);
+    // One of them is wanted otherwise meanwhile: what came of it must be known before.
+    world.want(prefix(1), Want::Discard);
+    let second = world.fib.more_ops(world.now, 8);
+    let keys = |ops: &[Op]| ops.iter().filter_map(route_key).map(|key| key.prefix).collect::<Vec<_>>();
+    assert_eq!([keys(&first), keys(&second)].concat(), [1, 2, 3, 4].map(prefix));
+    assert_eq!(world.fib.more_ops(world.now, 8), []);
+    for op in first.iter().chain(&second) {
+        let outcome = world.apply(op);
+        assert_eq!(outcome, Ok(()));
+        world.fib.done(world.now, op, outcome);
+    }
+    // All is told, so this is no more but the next.
+    assert_eq!(world.fib.more_ops(world.now, 8), []);
+    let [op @ Op::SetRoute { replace: true, .. }] = &*world.fib.next_ops(world.now, 8) else { panic!("one route") };
+    assert_eq!(world.apply(op), Ok(()));
+    world.fib.done(world.now, op, Ok(()));
+    // A route whose object is not there yet waits, and so does what comes after it.
+    (0..2).for_each(|index| world.want(prefix(index), hops(0b10)));
+    let first = world.fib.next_ops(world.now, 1);
+    assert_eq!(keys(&first), [prefix(1)]);
+    world.want(prefix(5), hops(0b100));
+    assert_eq!(world.fib.more_ops(world.now, 8), []);
+    let outcome = world.apply(&first[0]);
+    world.fib.done(world.now, &first[0], outcome);
+    world.settle_for_good();
+    world.check();
+}
+
+/// A key that is given up and wanted again while its operation is under way may stand elsewhere, where nothing tells of that.
+#[test]
+fn a_key_that_moves_while_it_is_under_way_is_not_given_out_twice() {
+    let mut world = World::new();
+    world.want(prefix(3), hops(0b10));
+    world.settle();
+    world.want(prefix(0), hops(0b10));
+    world.want(prefix(1), hops(0b10));
+    let first = world.fib.next_ops(world.now, 2);
+    world.want(prefix(0), Want::Nothing);
+    world.want(prefix(2), hops(0b10));
+    world.want(prefix(0), hops(0b10));
+    assert_eq!(world.fib.more_ops(world.now, 8), []);
+    for op in &first {
+        let outcome = world.apply(op);
+        world.fib.done(world.now, op, outcome);
+    }
+    world.settle();
+    world.check();
+    assert_eq!(world.fib.report().failed, 0);
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Want(usize, Want),
@@ -590,6 +688,8 @@ enum Event {
     Step(usize),
     /// Operations, how many of them are begun, and what is wanted meanwhile.
     StepWith(usize, usize, usize, Want),
+    /// How many operations are under way at a time, and what is wanted meanwhile.
+    StepAhead(usize, Vec<(usize, Want)>),
     Settle,
 }
 
@@ -614,6 +714,10 @@ fn event() -> impl Strategy<Value = Event> {
         5 => (1..5usize).prop_map(Event::Step),
         5 => (1..5usize, 0..5usize, 0..6usize, 0..8u8)
             .prop_map(|(max, begun, index, mask)| Event::StepWith(max, begun, index, hops(mask << 1))),
+        5 => (1..4usize, prop::collection::vec((0..6usize, 0..8u8), 0..8)).prop_map(|(ahead, wanted)| {
+            let wanted = wanted.into_iter().map(|(index, mask)| (index, hops(mask << 1))).collect();
+            Event::StepAhead(ahead, wanted)
+        }),
         2 => Just(Event::Settle),
     ]
 }
@@ -679,6 +783,9 @@ fn play(world: &mut World, event: Event) {
         }
         Event::StepWith(max, begun, index, want) => {
             world.step_with(max, begun, Some((prefix(index), want)));
+        }
+        Event::StepAhead(ahead, wanted) => {
+            world.step_ahead(ahead, wanted.into_iter().map(|(index, want)| (prefix(index), want)).collect());
         }
         Event::Settle => world.settle(),
     }

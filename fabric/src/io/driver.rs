@@ -49,10 +49,10 @@ use weft_bgp::speaker::{self, ForeignRoute};
 use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::ConnId;
 
-/// Changes in one batch for the kernel.
-const BATCH: usize = 4_096;
-/// Batches under way: one is being written while the next waits.
-const BATCHES: usize = 2;
+/// Changes in one batch for the kernel: few enough that the thread which writes takes one in while the kernel has work.
+const BATCH: usize = 512;
+/// Batches under way: some are being written while the others wait.
+const BATCHES: usize = 16;
 /// Tasks that have a turn before sockets are looked at again. A turn of the daemon's own takes milliseconds while a table arrives: with
 /// the usual 61, whoever calls waits for as many of them (k1 of the bench: 55 ms, with this 7).
 const EVENT_INTERVAL: u32 = 1;

@@ -166,7 +166,7 @@ impl Kernel {
         import::import(rules, own, self.inner.bursts.clone(), run, events)
     }
 
-    /// Hands over changes. At most two batches of at most 4,096 should be unacknowledged.
+    /// Hands over changes. At most 16 batches of at most 512 should be unacknowledged.
     pub fn install(&self, changes: Vec<FibChange>) {
         self.send(Command::Install(changes));
     }

@@ -168,11 +168,7 @@ impl Worker {
     fn sleep(&self) {
         let now = self.clock.now();
         let events = self.watch.next_timeout().map(|at| at.max(now + EVENT_RETRY));
-        let dump = Some(self.dump_due_at()).filter(|_| self.fib.config().install);
-        let address = self.refused_addresses.values().map(|(at, _)| *at).min();
-        let at =
-            [events, dump, self.fib.next_timeout(), self.pause_at, address, self.list_at].into_iter().flatten().min();
-        let timeout = at.map(|at| at.since(now));
+        let timeout = self.next_timeout().into_iter().chain(events).min().map(|at| at.since(now));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut fds =
             [PollFd::from_borrowed_fd(self.watch.fd(), PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
@@ -180,6 +176,13 @@ impl Worker {
         let _ = poll(&mut fds, timeout.as_ref());
         let mut counter = [0; 8];
         let _ = rustix::io::read(self.wake.as_fd(), &mut counter);
+    }
+
+    /// When something is to be done, whatever is heard until then; delivering events is not part of it.
+    fn next_timeout(&self) -> Option<Instant> {
+        let dump = Some(self.dump_due_at()).filter(|_| self.fib.config().install);
+        let address = self.refused_addresses.values().map(|(at, _)| *at).min();
+        [dump, self.fib.next_timeout(), self.pause_at, address, self.list_at].into_iter().flatten().min()
     }
 
     /// Takes commands until there are none or one says to finish.
@@ -306,17 +309,18 @@ impl Worker {
     fn work(&mut self) -> bool {
         let now = self.clock.now();
         let ops = self.fib.next_ops(now, MANY);
+        let any = !ops.is_empty();
         self.follow_burst(now, ops.len());
         match ops.len() {
             0 => self.acknowledge(),
             1..=BATCH => self.carry_out(now, &ops),
             _ if self.is_ending => ops.chunks(BATCH).for_each(|batch| self.carry_out(now, batch)),
-            _ => self.carry_out_many(now, &ops),
+            _ => self.carry_out_many(now, ops),
         }
         if self.fib.take_dump_request() {
             self.doubt();
         }
-        !ops.is_empty()
+        any
     }
 
     fn carry_out(&mut self, now: Instant, ops: &[Op]) {
