@@ -1,7 +1,7 @@
 //! What every store promises, and a model of it that keeps everything in memory.
 //!
-//! A store is a sorted map of keys with one revision for the whole: each transaction that changes something makes it greater, and every
-//! entry carries the revision of its last change. A transaction compares the revisions of entries and writes all or nothing. A watcher
+//! A store is a sorted map of keys with one revision for the whole: each transaction that changes something makes it greater (those that
+//! wait at the same time may share one, which a watcher then hears as one), and every entry carries the revision of its last change. A transaction compares the revisions of entries and writes all or nothing. A watcher
 //! that names a revision hears every transaction after it, in order and whole, or that they are no longer known.
 //!
 //! These are etcd's promises, and the embedded store keeps them too: `tests/store/contract.rs` runs against both.

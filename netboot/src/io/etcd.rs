@@ -5,6 +5,7 @@
 //! have been done, and who sent it looks. A member that is gone without a word is given up after seconds, not after TCP's quarter of
 //! an hour.
 
+mod group;
 mod messages;
 
 use crate::store::{
@@ -12,8 +13,8 @@ use crate::store::{
 };
 use futures_util::{StreamExt as _, stream};
 use messages::{
-    CompactionRequest, CompactionResponse, Compare, DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse,
-    RequestOp, TxnRequest, TxnResponse, WatchCreateRequest, WatchEvent, WatchRequest, WatchResponse,
+    CompactionRequest, CompactionResponse, RangeRequest, RangeResponse, WatchCreateRequest, WatchEvent, WatchRequest,
+    WatchResponse,
 };
 use prost::Message;
 use std::collections::VecDeque;
@@ -59,6 +60,7 @@ pub struct Etcd {
     channels: Arc<[Channel]>,
     /// The member that answered last.
     current: Arc<AtomicUsize>,
+    queue: group::Queue,
     prefix: String,
     name: String,
 }
@@ -100,6 +102,7 @@ impl Etcd {
         Ok(Self {
             channels,
             current: Arc::default(),
+            queue: group::Queue::default(),
             name: format!("etcd at {}, {prefix}", settings.endpoints.join(", ")),
             prefix,
         })
@@ -198,28 +201,6 @@ impl Etcd {
                 return Ok(snapshot);
             }
         }
-    }
-
-    async fn transact(&self, transaction: Transaction) -> Result<Outcome, StoreError> {
-        transaction.check()?;
-        let compare = transaction.compares.iter().map(|compare| Compare {
-            result: Compare::EQUAL,
-            target: Compare::MOD,
-            key: self.key(&compare.key),
-            mod_revision: Some(compare.modified.map_or(0, |revision| i64::try_from(revision.0).unwrap_or(i64::MAX))),
-        });
-        let success = transaction.writes.iter().map(|write| {
-            let key = self.key(&write.key);
-            match &write.value {
-                Some(value) => RequestOp { put: Some(PutRequest { key, value: value.to_vec() }), delete_range: None },
-                None => RequestOp { put: None, delete_range: Some(DeleteRangeRequest { key }) },
-            }
-        });
-        let question = TxnRequest { compare: compare.collect(), success: success.collect() };
-        let answer: TxnResponse =
-            self.ask("/etcdserverpb.KV/Txn", &question, true).await.map_err(|status| maybe_done(&status))?;
-        let revision = revision_of(answer.header.map_or(0, |header| header.revision));
-        Ok(if answer.succeeded { Outcome::Committed(revision) } else { Outcome::Conflict })
     }
 
     async fn begin_watch(&self, prefix: &str, after: Revision) -> Result<Box<dyn Watch>, StoreError> {

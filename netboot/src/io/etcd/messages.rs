@@ -72,6 +72,8 @@ pub(super) struct RequestOp {
     pub(super) put: Option<PutRequest>,
     #[prost(message, optional, tag = "3")]
     pub(super) delete_range: Option<DeleteRangeRequest>,
+    #[prost(message, optional, tag = "4")]
+    pub(super) transaction: Option<TxnRequest>,
 }
 
 /// `result` EQUAL and `target` MOD; 0 = the key is not there.
@@ -106,6 +108,15 @@ pub(super) struct TxnResponse {
     pub(super) header: Option<ResponseHeader>,
     #[prost(bool, tag = "2")]
     pub(super) succeeded: bool,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) responses: Vec<ResponseOp>,
+}
+
+/// A `oneof` in etcd, of which weft reads transactions within a transaction only.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct ResponseOp {
+    #[prost(message, optional, tag = "4")]
+    pub(super) transaction: Option<TxnResponse>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
