@@ -18,6 +18,8 @@ pub struct Config {
     /// The web page for people at this machine, without certificates and for reading alone: a loopback address; nowhere unless set.
     #[serde(default, deserialize_with = "loopback")]
     pub web: Option<SocketAddr>,
+    /// Where machines without a certificate may say that they are there, without TLS; nowhere unless set.
+    pub enrol: Option<SocketAddr>,
     /// Judges machines by the routes that the `weft daemon` of this server knows; nobody does unless set.
     pub liveness: Option<crate::liveness::Rules>,
 }

@@ -14,6 +14,7 @@ pub mod access;
 pub mod audit;
 pub mod command;
 mod decide;
+pub mod enrol;
 pub mod machine;
 pub mod query;
 pub mod state;
@@ -26,6 +27,7 @@ use crate::ipam::Ipam;
 use crate::plan::Plan;
 use crate::store::{Change, Event, Revision, Snapshot, Transaction};
 use command::Dhcp;
+use enrol::{Candidate, Rules};
 use machine::Machine;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -40,6 +42,9 @@ const IPAM: &str = "ipam";
 const PLAN: &str = "plan";
 const DHCP: &str = "dhcp";
 const FLEET: &str = "fleet";
+/// Where machines are that wait.
+const CANDIDATES: &str = "candidates/";
+const RULES: &str = "enrol-rules";
 
 /// Something stored, and when it was written last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,12 +71,14 @@ pub struct Inventory {
     plan: Option<Held<Plan>>,
     dhcp: Option<Held<Dhcp>>,
     fleet: Option<Held<Fleet>>,
+    candidates: BTreeMap<String, Held<Candidate>>,
+    rules: Option<Held<Rules>>,
     /// Owners of names and identifiers: of each one only.
     owners: BTreeMap<String, String>,
 }
 
 /// What a command comes to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decision {
     /// What must be stored; without writes nothing has to change.
     pub transaction: Transaction,
@@ -148,12 +155,37 @@ impl Inventory {
         self.dhcp.as_ref().map(|held| &held.value)
     }
 
+    /// Machines that wait, by serial number.
+    pub fn candidates(&self) -> impl ExactSizeIterator<Item = &Arc<Candidate>> + Clone {
+        self.candidates.values().map(|held| &held.value)
+    }
+
+    /// One machine that waits.
+    #[must_use]
+    pub fn candidate(&self, serial: &str) -> Option<&Arc<Candidate>> {
+        self.candidates.get(serial).map(|held| &held.value)
+    }
+
+    /// The rules of enrolment.
+    #[must_use]
+    pub fn rules(&self) -> Option<&Arc<Rules>> {
+        self.rules.as_ref().map(|held| &held.value)
+    }
+
     fn put(&mut self, key: &str, value: Option<&[u8]>, modified: Revision) -> Result<(), NetbootError> {
         match key {
             IPAM => self.ipam = ruled(key, held(key, value, modified)?, Ipam::check)?,
             PLAN => self.plan = ruled(key, held(key, value, modified)?, Plan::check)?,
             DHCP => self.dhcp = held(key, value, modified)?,
             FLEET => self.fleet = held(key, value, modified)?,
+            RULES => self.rules = ruled(key, held(key, value, modified)?, Rules::check)?,
+            _ if key.starts_with(CANDIDATES) => {
+                let serial = key[CANDIDATES.len()..].to_owned();
+                match held(key, value, modified)? {
+                    Some(candidate) => self.candidates.insert(serial, candidate),
+                    None => self.candidates.remove(&serial),
+                };
+            }
             _ if key.starts_with(MACHINES) => self.put_machine(key, value, modified)?,
             // Audit entries are read when somebody asks; what a newer version keeps here is its own.
             _ => {}

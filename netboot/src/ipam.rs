@@ -242,6 +242,14 @@ impl Ipam {
         pool.covers(rack, self.node_networks).then(|| self.lease_range(rack, network, relay.is_ipv4()))?
     }
 
+    /// The rack in whose networks an address of a machine is, whatever it is there.
+    #[must_use]
+    pub fn rack_of(&self, address: IpAddr) -> Option<u32> {
+        let (pool, part) = self.node.iter().find_map(|pool| Some((pool, pool.part_of(address)?)))?;
+        let rack = pool.first_rack.checked_add(part / self.node_networks)?;
+        pool.covers(rack, self.node_networks).then_some(rack)
+    }
+
     /// What an address is; `None` when the plan does not know it.
     #[must_use]
     pub fn meaning(&self, address: IpAddr) -> Option<Meaning> {

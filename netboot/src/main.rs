@@ -70,6 +70,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             agent::run(&arguments.target.targets(&to)?, &serial, Duration::from_secs(every)).await
         }
         verb @ (Verb::Machines(_)
+        | Verb::Enrol(_)
         | Verb::Ipam(_)
         | Verb::Plan(_)
         | Verb::Dhcp(_)

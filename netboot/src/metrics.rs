@@ -2,7 +2,7 @@
 
 use crate::inventory::Inventory;
 use crate::inventory::state::State;
-use crate::io::server::counts::Counts;
+use crate::io::server::counts::{Counts, Reported};
 use crate::liveness::Status;
 use prometheus::{Encoder as _, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,6 +44,13 @@ pub fn text(inventory: &Inventory, watchers: usize, counts: &Counts, watched: Op
     let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
     let answers: Vec<_> = classes.into_iter().zip(counts.answers.iter().map(read)).collect();
     page.counter("answers_total", "Answers of the API by class of status", "class", answers);
+    let reports: Vec<_> =
+        Reported::ALL.iter().zip(&counts.reports).map(|((_, name), count)| (*name, read(count))).collect();
+    page.counter("enrol_reports_total", "Reports of machines by what became of them", "result", reports);
+    let rejected = inventory.candidates().filter(|candidate| candidate.rejected.is_some()).count();
+    let candidates = [("waiting", inventory.candidates().len() - rejected), ("rejected", rejected)];
+    let candidates = candidates.map(|(name, count)| (name, u64::try_from(count).unwrap_or(u64::MAX)));
+    page.gauge("candidates", "Machines that nobody registered", "state", candidates);
     if let Some(watched) = watched {
         page.liveness(watched);
     }

@@ -177,6 +177,40 @@ pub fn machine(machine: &Machine, now: Timestamp) -> String {
     text
 }
 
+/// Machines that wait, a line for each.
+#[must_use]
+pub fn candidates(answer: &Value, now: Timestamp) -> String {
+    let all = answer["candidates"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if all.is_empty() {
+        return "no machine waits\n".to_owned();
+    }
+    let text = |value: &Value| value.as_str().unwrap_or(NONE).to_owned();
+    let ago = |value: &Value| {
+        let read: Option<Timestamp> = value.as_str().and_then(|time| time.parse().ok());
+        read.map_or_else(|| NONE.to_owned(), |time| age(time, now))
+    };
+    let mut lines = table(&["Serial", "Rack", "Product", "Source", "First", "Last", "Rule", "Role", "Why"]);
+    for one in all {
+        let said = &one["said"];
+        let product = [&said["hardware"]["vendor"], &said["hardware"]["product"]].into_iter().filter_map(Value::as_str);
+        let product = product.collect::<Vec<_>>().join(" ");
+        let source =
+            if one["vouched"] == true { text(&one["source"]) } else { format!("{} (open)", text(&one["source"])) };
+        lines.add_row([
+            text(&said["serial"]),
+            one["rack"].as_u64().map_or_else(|| NONE.to_owned(), |rack| rack.to_string()),
+            if product.is_empty() { NONE.to_owned() } else { product },
+            source,
+            ago(&one["first_seen"]),
+            ago(&one["last_seen"]),
+            text(&one["rule"]),
+            text(&one["role"]),
+            text(&one["why"]),
+        ]);
+    }
+    render(&lines)
+}
+
 /// The audit log, newest first.
 #[must_use]
 pub fn audit(entries: &[AuditLine]) -> String {

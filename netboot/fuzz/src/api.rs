@@ -88,7 +88,10 @@ pub fn rest(data: &[u8]) {
             };
             let audited = server.is_whole().await - audited;
             let changed = server.service.inventory().revision() > before;
-            assert_eq!(audited > 0, changed, "{head}: {status}");
+            // A machine that reports itself is a candidate at most, which is in no log.
+            let reports = method == "POST" && path == "/v1/enrol";
+            assert!(audited == 0 || changed, "{head}: {status}");
+            assert!(audited > 0 || !changed || reports, "{head}: {status}");
             if status >= 400 {
                 assert!(!changed, "{head}: {status}, but something has changed");
                 let error: Value = serde_json::from_slice(&answer).unwrap_or_default();

@@ -7,11 +7,14 @@ use crate::error::{Kind, Refusal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 
-/// What a client is trusted with. Each but `machine` may do all that those before it may.
+/// What a client is trusted with. Each but `machine` and `stranger` may do all that those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Access {
+    /// Shows no certificate: says that it is there, and nothing else. No certificate says so.
+    Stranger,
     /// A machine: reads its own record, reports its own hardware.
     Machine,
     /// Reads everything.
@@ -23,13 +26,14 @@ pub enum Access {
 }
 
 impl Access {
-    /// All of them.
+    /// All that certificates say.
     pub const ALL: [Self; 4] = [Self::Machine, Self::Read, Self::Operator, Self::Admin];
 
     /// Its name, as certificates say it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Stranger => "stranger",
             Self::Machine => "machine",
             Self::Read => "read",
             Self::Operator => "operator",
@@ -69,6 +73,16 @@ impl Actor {
                 Err(self.refused(&format!("report {serial}"), "a machine reports itself"))
             };
         }
+        if let Command::Sight { said } = command
+            && self.access <= Access::Machine
+        {
+            let own = self.access == Access::Stranger || said.serial == self.name;
+            return if own {
+                Ok(())
+            } else {
+                Err(self.refused(&format!("report {}", said.serial), "a machine reports itself"))
+            };
+        }
         let needs = match command {
             Command::Register { .. }
             | Command::Observe { .. }
@@ -76,6 +90,10 @@ impl Actor {
             | Command::Retire { .. }
             | Command::Announce { .. }
             | Command::Report { .. }
+            | Command::Sight { .. }
+            | Command::Accept { .. }
+            | Command::Reject { .. }
+            | Command::Forget { .. }
             | Command::HoldKey { .. } => Access::Operator,
             Command::SetState { to, .. } => match from {
                 Some(from) if State::needs_admin(from, *to) => Access::Admin,
@@ -85,6 +103,7 @@ impl Actor {
             | Command::DropKeys { .. }
             | Command::SetIpam { .. }
             | Command::SetPlan { .. }
+            | Command::SetRules { .. }
             | Command::SetDhcp { .. } => Access::Admin,
         };
         if self.access >= needs {
@@ -98,7 +117,7 @@ impl Actor {
     /// # Errors
     /// When it is a machine and asks about another.
     pub fn may_read(&self, serial: Option<&str>) -> Result<(), Refusal> {
-        if self.access != Access::Machine || serial == Some(self.name.as_str()) {
+        if self.access > Access::Machine || (self.access == Access::Machine && serial == Some(self.name.as_str())) {
             return Ok(());
         }
         Err(self.refused("read that", "a machine reads its own record alone"))
@@ -107,5 +126,28 @@ impl Actor {
     fn refused(&self, what: &str, rule: &str) -> Refusal {
         let message = format!("{} ({}) may not {what}", self.name, self.access);
         Refusal::invalid("", message, rule).of(Kind::Forbidden)
+    }
+}
+
+/// What counts as one source: an IPv4 address, or a network of IPv6, of which one host has all addresses.
+#[must_use]
+pub fn source(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        four @ IpAddr::V4(_) => four,
+        IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_host_is_one_source() {
+        let parsed = |text: &str| source(text.parse().unwrap());
+        assert_eq!(parsed("fd00::1"), parsed("fd00::ffff:2"));
+        assert_ne!(parsed("fd00::1"), parsed("fd00:0:0:1::1"));
+        assert_eq!(parsed("::ffff:192.0.2.1"), parsed("192.0.2.1"));
+        assert_ne!(parsed("192.0.2.2"), parsed("192.0.2.1"));
     }
 }

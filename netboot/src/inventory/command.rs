@@ -1,5 +1,6 @@
 //! Every change that can be asked for.
 
+use super::enrol::{Acceptance, Rules, Sighting};
 use super::machine::{Hardware, Ids, Spec};
 use super::state::State;
 use crate::ipam::Ipam;
@@ -93,6 +94,35 @@ pub enum Command {
         /// Which machine.
         serial: String,
     },
+    /// A machine says that it is there, whether it is registered or not.
+    Sight {
+        /// What it says.
+        said: Box<Sighting>,
+    },
+    /// Registers a candidate.
+    Accept {
+        /// Which.
+        serial: String,
+        /// As what.
+        wish: Acceptance,
+    },
+    /// Says that a candidate is not wanted.
+    Reject {
+        /// Which.
+        serial: String,
+        /// Why.
+        reason: String,
+    },
+    /// Forgets a candidate: it may come again.
+    Forget {
+        /// Which.
+        serial: String,
+    },
+    /// Changes the rules of enrolment.
+    SetRules {
+        /// All of them.
+        rules: Rules,
+    },
     /// Changes the address plan.
     SetIpam {
         /// The new one.
@@ -140,6 +170,11 @@ impl Command {
             Self::HoldKey { .. } => "hold disk key".to_owned(),
             Self::DropKeys { .. } => "drop disk keys".to_owned(),
             Self::Remove { .. } => "remove".to_owned(),
+            Self::Sight { .. } => "report itself".to_owned(),
+            Self::Accept { .. } => "enrol".to_owned(),
+            Self::Reject { .. } => "reject candidate".to_owned(),
+            Self::Forget { .. } => "forget candidate".to_owned(),
+            Self::SetRules { .. } => "set enrol rules".to_owned(),
             Self::SetIpam { .. } => "set ipam".to_owned(),
             Self::SetPlan { .. } => "set plan".to_owned(),
             Self::SetDhcp { .. } => "set dhcp".to_owned(),
@@ -159,7 +194,15 @@ impl Command {
             | Self::HoldKey { serial, .. }
             | Self::DropKeys { serial }
             | Self::Remove { serial } => Some(serial),
-            Self::Register { .. } | Self::SetIpam { .. } | Self::SetPlan { .. } | Self::SetDhcp { .. } => None,
+            Self::Register { .. }
+            | Self::Sight { .. }
+            | Self::Accept { .. }
+            | Self::Reject { .. }
+            | Self::Forget { .. }
+            | Self::SetRules { .. }
+            | Self::SetIpam { .. }
+            | Self::SetPlan { .. }
+            | Self::SetDhcp { .. } => None,
         }
     }
 }

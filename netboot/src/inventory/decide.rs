@@ -1,14 +1,17 @@
 //! From a command to a transaction: who may, what the machine becomes, what must not have changed meanwhile, and the audit entry.
 
+mod enrol;
+
 use super::access::Actor;
 use super::audit::{AuditEntry, Stamp};
 use super::command::{Command, REGISTER_MAX};
 use super::machine::{ANNOUNCES_MAX, Bmc, Machine, Spec, check_labels, word};
 use super::state::{self, State, Status, Wish};
-use super::{AUDIT, DHCP, Decision, FLEET, Fleet, Held, IPAM, Inventory, MACHINES, PLAN, identifiers};
+use super::{AUDIT, DHCP, Decision, FLEET, Fleet, Held, IPAM, Inventory, MACHINES, PLAN, RULES, identifiers};
 use crate::error::{Kind, Refusal};
 use crate::ipam::{self, Ipam, Place};
 use crate::store::{Compare, Revision, Transaction, Write};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -51,6 +54,15 @@ impl Inventory {
                 draft.settings(DHCP, self.dhcp.as_ref(), dhcp);
                 Ok(draft.done(Vec::new()))
             }
+            (Command::SetRules { rules }, _) => {
+                rules.check()?;
+                draft.settings(RULES, self.rules.as_ref(), rules);
+                Ok(draft.done(Vec::new()))
+            }
+            (Command::Sight { said }, _) => self.sight(draft, said),
+            (Command::Accept { serial, wish }, _) => self.accept(draft, serial, wish),
+            (Command::Reject { serial, reason }, _) => self.reject(draft, serial, reason),
+            (Command::Forget { serial }, _) => self.forget(draft, serial),
             (Command::Remove { .. }, Some(held)) => self.remove(draft, held),
             (_, Some(held)) => self.change(draft, held, command),
             // `serial` names a machine in every other command, and it was looked up above.
@@ -64,37 +76,60 @@ impl Inventory {
                 Refusal::invalid("", format!("{} machines", specs.len()), format!("1 to {REGISTER_MAX} at a time"));
             return Err(refusal.of(Kind::TooMuch));
         }
-        let Some(ipam) = &self.ipam else {
-            let rule = "set one first: `weft-netboot ipam set FILE`";
-            return Err(Refusal::conflict("", "there is no address plan", rule));
-        };
-        draft.unchanged(IPAM, Some(ipam.modified));
+        let ipam = self.planned(draft)?;
+        let (by, now) = (draft.actor.name.as_str(), draft.stamp.now);
         let mut taken: BTreeSet<String> = BTreeSet::new();
         let mut machines = Vec::new();
         for (at, spec) in specs.iter().enumerate() {
-            let place = format!("[{at}]");
-            let machine =
-                self.new_machine(draft, spec, &ipam.value, &taken).map_err(|refusal| refusal.within(&place))?;
-            let serial = format!("serial {}", machine.serial);
-            if self.machines.contains_key(&machine.serial) || !taken.insert(serial) {
-                let message = format!("`{}` is registered already", machine.serial);
-                return Err(Refusal::conflict("serial", message, "a serial number is of one machine").within(&place));
-            }
-            self.unique(&machine, &taken).map_err(|refusal| refusal.within(&place))?;
+            let machine = self.newcomer((by, now), spec, ipam, &taken);
+            let machine = machine.map_err(|refusal| refusal.within(&format!("[{at}]")))?;
+            taken.insert(format!("serial {}", machine.serial));
             taken.extend(identifiers(&machine));
-            let key = format!("{MACHINES}{}", machine.serial);
-            draft.unchanged(&key, None);
-            draft.write(&key, Some(&machine));
-            draft.audit(&machine.serial, (None, json(&machine)));
-            machines.push(Arc::new(machine));
+            machines.push(self.add(draft, machine));
         }
         self.count(draft, self.machines.len() + machines.len());
         Ok(draft.take(machines))
     }
 
+    /// The address plan, which must not change meanwhile.
+    fn planned(&self, draft: &mut Draft<'_>) -> Result<&Ipam, Refusal> {
+        let Some(ipam) = &self.ipam else {
+            let rule = "set one first: `weft-netboot ipam set FILE`";
+            return Err(Refusal::conflict("", "there is no address plan", rule));
+        };
+        draft.unchanged(IPAM, Some(ipam.modified));
+        Ok(&ipam.value)
+    }
+
+    /// A machine that can be added: with a place, and nothing that another one has.
+    fn newcomer(
+        &self,
+        said: (&str, Timestamp),
+        spec: &Spec,
+        ipam: &Ipam,
+        taken: &BTreeSet<String>,
+    ) -> Result<Machine, Refusal> {
+        let machine = self.new_machine(said, spec, ipam, taken)?;
+        if self.machines.contains_key(&machine.serial) || taken.contains(&format!("serial {}", machine.serial)) {
+            let message = format!("`{}` is registered already", machine.serial);
+            return Err(Refusal::conflict("serial", message, "a serial number is of one machine"));
+        }
+        self.unique(&machine, taken)?;
+        Ok(machine)
+    }
+
+    /// Writes a new machine, which was nowhere before.
+    fn add(&self, draft: &mut Draft<'_>, machine: Machine) -> Arc<Machine> {
+        let key = format!("{MACHINES}{}", machine.serial);
+        draft.unchanged(&key, None);
+        draft.write(&key, Some(&machine));
+        draft.audit(&machine.serial, (None, json(&machine)));
+        Arc::new(machine)
+    }
+
     fn new_machine(
         &self,
-        draft: &Draft<'_>,
+        (by, since): (&str, Timestamp),
         spec: &Spec,
         ipam: &Ipam,
         taken: &BTreeSet<String>,
@@ -102,7 +137,6 @@ impl Inventory {
         let spec = spec.clone().checked()?;
         let index = self.index(&spec, ipam, taken)?;
         let addresses = ipam.addresses(spec.rack, index)?;
-        let (by, since) = (draft.actor.name.clone(), draft.stamp.now);
         Ok(Machine {
             name: spec.name.unwrap_or_else(|| Machine::default_name(&spec.role, spec.rack, index)),
             serial: spec.serial,
@@ -118,7 +152,7 @@ impl Inventory {
             registered: since,
             retires: spec.retires,
             hardware: spec.hardware,
-            state: Status { name: State::Uninitialized, since, reason: "registered".to_owned(), by },
+            state: Status { name: State::Uninitialized, since, reason: "registered".to_owned(), by: by.to_owned() },
             history: Vec::new(),
             disk_keys: BTreeSet::new(),
         })
@@ -248,21 +282,13 @@ impl Inventory {
     }
 
     fn set_plan(&self, mut draft: Draft<'_>, plan: &crate::plan::Plan) -> Result<Decision, Refusal> {
-        let Some(ipam) = &self.ipam else {
-            let rule = "set one first: `weft-netboot ipam set FILE`";
-            return Err(Refusal::conflict("", "there is no address plan", rule));
-        };
-        if let Some((name, switch)) =
-            plan.switches.iter().find(|(_, switch)| switch.network >= ipam.value.node_networks)
-        {
+        let ipam = self.planned(&mut draft)?;
+        if let Some((name, switch)) = plan.switches.iter().find(|(_, switch)| switch.network >= ipam.node_networks) {
             let message = format!("the address plan has no network {}", switch.network);
-            let rule = format!(
-                "1 to {}: `node_networks` counts the nodes' own too",
-                ipam.value.node_networks.saturating_sub(1)
-            );
+            let rule =
+                format!("1 to {}: `node_networks` counts the nodes' own too", ipam.node_networks.saturating_sub(1));
             return Err(Refusal::conflict(format!("switches.{name}.network"), message, rule));
         }
-        draft.unchanged(IPAM, Some(ipam.modified));
         draft.settings(PLAN, self.plan.as_ref(), plan);
         Ok(draft.done(Vec::new()))
     }
@@ -315,6 +341,11 @@ fn edit(machine: &mut Machine, command: &Command, actor: &Actor, stamp: &Stamp) 
             machine.disk_keys.clear();
         }
         Command::Register { .. }
+        | Command::Sight { .. }
+        | Command::Accept { .. }
+        | Command::Reject { .. }
+        | Command::Forget { .. }
+        | Command::SetRules { .. }
         | Command::Remove { .. }
         | Command::SetIpam { .. }
         | Command::SetPlan { .. }

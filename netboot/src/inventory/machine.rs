@@ -348,7 +348,7 @@ fn host_name(field: &str, said: &str) -> Result<(), Refusal> {
 }
 
 /// Sabakan's rule of BMC types.
-fn bmc_type(field: &str, said: &str) -> Result<(), Refusal> {
+pub(crate) fn bmc_type(field: &str, said: &str) -> Result<(), Refusal> {
     let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '/');
     if said.len() <= WORD_MAX && said.chars().all(inner) {
         return Ok(());
@@ -369,12 +369,25 @@ fn mac_address(field: &str, said: &str) -> Result<String, Refusal> {
     Err(Refusal::invalid(field, message, "write 52:54:00:12:34:56"))
 }
 
-fn text(field: &str, said: &str) -> Result<(), Refusal> {
+/// What hardware says about itself can be shown.
+pub(crate) fn text(field: &str, said: &str) -> Result<(), Refusal> {
     if said.chars().count() > TEXT_MAX || said.chars().any(char::is_control) {
         let rule = format!("at most {TEXT_MAX} characters, none of them a control character");
         return Err(Refusal::invalid(field, format!("`{}` cannot be shown", shortened(said)), rule));
     }
     Ok(())
+}
+
+/// A reason is a sentence or two.
+///
+/// # Errors
+/// When it is longer than [`REASON_MAX`].
+pub fn reason(field: &str, said: &str) -> Result<(), Refusal> {
+    let count = said.chars().count();
+    if count <= REASON_MAX {
+        return Ok(());
+    }
+    Err(Refusal::invalid(field, format!("has {count} characters"), format!("at most {REASON_MAX}")))
 }
 
 fn at_most(field: &str, count: usize, most: usize) -> Result<(), Refusal> {

@@ -11,7 +11,7 @@
 //! that dies while it is installed or updated stays what it was, and nobody is told.
 
 use crate::error::{Kind, Refusal};
-use crate::inventory::machine::{HISTORY_MAX, Machine, REASON_MAX};
+use crate::inventory::machine::{HISTORY_MAX, Machine, reason};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -154,10 +154,7 @@ pub fn change(machine: &mut Machine, wish: Wish<'_>) -> Result<bool, Refusal> {
     if from == wish.to {
         return Ok(false);
     }
-    if wish.reason.chars().count() > REASON_MAX {
-        let message = format!("has {} characters", wish.reason.chars().count());
-        return Err(Refusal::invalid("reason", message, format!("at most {REASON_MAX}")));
-    }
+    reason("reason", wish.reason)?;
     if !from.next().contains(&wish.to) {
         let may: Vec<_> = from.next().iter().map(|state| state.name()).collect();
         let message = format!("{}: {from} cannot become {}", machine.serial, wish.to);

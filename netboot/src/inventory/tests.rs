@@ -42,26 +42,26 @@ pub(crate) fn machine(serial: &str, rack: u32, index: u32) -> Machine {
 }
 
 /// A boot server: its view of a store that it may share with others.
-struct Server {
-    inventory: Inventory,
+pub(super) struct Server {
+    pub(super) inventory: Inventory,
     turn: u64,
     name: u64,
 }
 
-fn admin() -> Actor {
+pub(super) fn admin() -> Actor {
     Actor { name: "root".to_owned(), access: Access::Admin, via: "test".to_owned() }
 }
 
-fn actor(name: &str, access: Access) -> Actor {
+pub(super) fn actor(name: &str, access: Access) -> Actor {
     Actor { name: name.to_owned(), access, via: "test".to_owned() }
 }
 
 impl Server {
-    fn new(name: u64) -> Self {
+    pub(super) fn new(name: u64) -> Self {
         Self { inventory: Inventory::default(), turn: 0, name }
     }
 
-    fn catch_up(&mut self, store: &Memory) {
+    pub(super) fn catch_up(&mut self, store: &Memory) {
         for event in store.events("", self.inventory.revision()).unwrap() {
             self.inventory.apply(&event).unwrap();
         }
@@ -74,7 +74,12 @@ impl Server {
     }
 
     /// Decides on what it knows, without hearing what others did first.
-    fn try_once(&mut self, store: &mut Memory, command: &Command, actor: &Actor) -> Result<Outcome, Refusal> {
+    pub(super) fn try_once(
+        &mut self,
+        store: &mut Memory,
+        command: &Command,
+        actor: &Actor,
+    ) -> Result<Outcome, Refusal> {
         let stamp = self.stamp();
         let decision = self.inventory.decide(command, actor, &stamp)?;
         if decision.transaction.writes.is_empty() {
@@ -86,7 +91,7 @@ impl Server {
         }
     }
 
-    fn run_as(&mut self, store: &mut Memory, command: &Command, actor: &Actor) -> Result<Revision, Refusal> {
+    pub(super) fn run_as(&mut self, store: &mut Memory, command: &Command, actor: &Actor) -> Result<Revision, Refusal> {
         for _ in 0..8 {
             self.catch_up(store);
             if let Outcome::Committed(revision) = self.try_once(store, command, actor)? {
@@ -97,26 +102,26 @@ impl Server {
         panic!("conflicts without anybody else");
     }
 
-    fn run(&mut self, store: &mut Memory, command: &Command) -> Result<Revision, Refusal> {
+    pub(super) fn run(&mut self, store: &mut Memory, command: &Command) -> Result<Revision, Refusal> {
         self.run_as(store, command, &admin())
     }
 }
 
-fn with_plan() -> (Memory, Server) {
+pub(super) fn with_plan() -> (Memory, Server) {
     let (mut store, mut server) = (Memory::default(), Server::new(1));
     server.run(&mut store, &Command::SetIpam { ipam: neco() }).unwrap();
     (store, server)
 }
 
-fn spec(serial: &str, rack: u32, role: &str) -> Spec {
+pub(super) fn spec(serial: &str, rack: u32, role: &str) -> Spec {
     Spec { serial: serial.to_owned(), rack, role: role.to_owned(), ..Spec::default() }
 }
 
-fn register(specs: &[Spec]) -> Command {
+pub(super) fn register(specs: &[Spec]) -> Command {
     Command::Register { machines: specs.to_vec() }
 }
 
-fn state(serial: &str, to: State) -> Command {
+pub(super) fn state(serial: &str, to: State) -> Command {
     Command::SetState { serial: serial.to_owned(), to, reason: "test".to_owned() }
 }
 

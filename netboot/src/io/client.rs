@@ -21,6 +21,8 @@ use tokio::net::{TcpStream, UnixStream};
 pub enum Target {
     /// On this machine.
     Socket(PathBuf),
+    /// Elsewhere, without TLS: `HOST:PORT` where machines without a certificate are heard.
+    Open(String),
     /// Elsewhere.
     Https {
         /// `HOST:PORT`.
@@ -91,7 +93,7 @@ impl Target {
         let octets = body.map(Value::to_string).unwrap_or_default();
         let host = match self {
             Self::Socket(_) => "localhost",
-            Self::Https { authority, .. } => authority,
+            Self::Open(authority) | Self::Https { authority, .. } => authority,
         };
         let request = Request::builder().method(method).uri(path).header("host", host);
         let request = request.header("content-type", "application/json").body(Full::new(Bytes::from(octets)))?;
@@ -103,6 +105,10 @@ impl Target {
                     NobodyThere(format!("{}: {error}; {remedy}", path.display()))
                 })?;
                 exchange(stream, request).await
+            }
+            Self::Open(authority) => {
+                let stream = TcpStream::connect(authority.as_str()).await;
+                exchange(stream.map_err(|error| NobodyThere(format!("{authority}: {error}")))?, request).await
             }
             Self::Https { authority, ca, cert, key } => {
                 let mut roots = RootCertStore::empty();

@@ -3,6 +3,7 @@
 //! Who asks is decided before a request comes here (`server`): every request carries its actor.
 
 mod answer;
+mod enrol;
 mod graphql;
 mod liveness;
 mod machines;
@@ -12,15 +13,19 @@ mod plans;
 mod sabakan;
 mod watch;
 
+pub(in crate::io) use enrol::REPORT;
+
 use super::liveness::Watcher;
 use super::server::counts::Counts;
 use super::service::Service;
+use crate::inventory::enrol::Rate;
 use axum::Router;
 use axum::extract::State as Shared;
 use axum::http::{Method, StatusCode};
 use axum::routing::get;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 /// Watchers at a time: each holds a connection and a place in the store's log.
 const WATCHERS_MAX: usize = 1_024;
@@ -34,6 +39,12 @@ struct Api {
     graphql: graphql::GraphQl,
     /// The document that says what can be asked.
     openapi: serde_json::Value,
+    /// Who reports itself, and how often.
+    rate: Mutex<Rate>,
+    /// Reports of machines are stored one at a time: two at once would each find the last place.
+    report: Semaphore,
+    /// What the times of `rate` count from.
+    started: Instant,
     /// Judges machines by their routes, if somebody is to.
     liveness: Option<Arc<Watcher>>,
 }
@@ -44,6 +55,7 @@ pub fn router(service: Arc<Service>, counts: Arc<Counts>, liveness: Option<Arc<W
     let mut all = vec![openapi::on(Method::GET, "/v1/openapi.json", get(document), about).gives::<serde_json::Value>()];
     all.extend(page::operations());
     all.extend(machines::operations());
+    all.extend(enrol::operations());
     all.extend(liveness::operations());
     all.extend(watch::operations());
     all.extend(plans::operations());
@@ -55,6 +67,9 @@ pub fn router(service: Arc<Service>, counts: Arc<Counts>, liveness: Option<Arc<W
         openapi: openapi::document(&all),
         service,
         counts,
+        rate: Mutex::default(),
+        report: Semaphore::new(1),
+        started: Instant::now(),
         liveness,
     };
     openapi::router(&all)

@@ -5,6 +5,7 @@
 
 pub mod counts;
 mod handshakes;
+mod open;
 mod reload;
 mod tls;
 mod web;
@@ -73,6 +74,10 @@ impl Server {
         if let Some(address) = &config.web {
             let listener = TcpListener::bind(address).await.with_context(|| format!("web: {address}"))?;
             tokio::spawn(web::listen(listener, router.clone(), counts.clone()));
+        }
+        if let Some(address) = &config.enrol {
+            let listener = TcpListener::bind(address).await.with_context(|| format!("enrol: {address}"))?;
+            tokio::spawn(open::listen(listener, router.clone(), counts.clone()));
         }
         let mut addresses = Vec::new();
         let mut hangup = signal(SignalKind::hangup())?;
@@ -236,6 +241,9 @@ pub async fn run(config: &Config, service: Arc<Service>, until: impl Future<Outp
     }
     if let Some(address) = &config.web {
         tracing::info!(%address, "serves the web page");
+    }
+    if let Some(address) = &config.enrol {
+        tracing::info!(%address, "hears machines without certificates");
     }
     tracing::info!(socket = %config.socket.display(), store = server.service.store().describe(), "serves");
     pin!(until).await;

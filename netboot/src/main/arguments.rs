@@ -97,6 +97,9 @@ pub(crate) enum Verb {
     /// Machines
     #[command(subcommand, alias = "machine")]
     Machines(Machines),
+    /// Machines that nobody registered: their rules, and those that wait
+    #[command(subcommand)]
+    Enrol(Enrol),
     /// The address plan
     #[command(subcommand)]
     Ipam(Ipam),
@@ -232,6 +235,57 @@ pub(crate) enum Machines {
 
 fn state(text: &str) -> Result<State, String> {
     text.parse().map_err(|refusal: weft_netboot::Refusal| refusal.rule)
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Enrol {
+    /// Machines that wait, each with the reason
+    #[command(alias = "ls")]
+    List,
+    /// Register one that waits, as its rule or you say
+    Accept {
+        /// Its serial number
+        serial: String,
+        /// Its role [default: that of its rule]
+        #[arg(long)]
+        role: Option<String>,
+        /// Its rack [default: that of its rule, or where it was seen]
+        #[arg(long, value_name = "NUMBER")]
+        rack: Option<u32>,
+        /// Its place in the rack [default: the lowest free one]
+        #[arg(long, value_name = "NUMBER")]
+        index: Option<u32>,
+        /// Its host name [default: made of role, rack and place]
+        #[arg(long)]
+        name: Option<String>,
+        /// Beside the labels of its rule (may be given several times)
+        #[arg(long, value_name = "LABEL=VALUE")]
+        label: Vec<String>,
+    },
+    /// Say that one is not wanted; it stays in the list, and can still be accepted
+    Reject {
+        /// Its serial number
+        serial: String,
+        /// Why
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Forget one: it may report itself again
+    Forget {
+        /// Its serial number
+        serial: String,
+    },
+    /// Report a machine (YAML or JSON: serial, ids, hardware, rack, bmc_type); a machine reports itself
+    Report {
+        /// The file; - reads standard input
+        file: PathBuf,
+        /// Without a certificate, to the address `enrol` of a server
+        #[arg(long, value_name = "HOST:PORT")]
+        open: Option<String>,
+    },
+    /// The rules, of which the first that means a machine decides
+    #[command(subcommand)]
+    Rules(Setting),
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,6 +1,6 @@
 //! Verbs that ask a server, and how its answers are printed.
 
-use crate::arguments::{Fabric, Ipam, Liveness, Machines, Output, Sabakan, Setting, Verb};
+use crate::arguments::{Enrol, Fabric, Ipam, Liveness, Machines, Output, Sabakan, Setting, Verb};
 use anyhow::Context as _;
 use hyper::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -29,6 +29,7 @@ pub(crate) async fn run(target: &Target, verb: Verb, output: Output) -> anyhow::
     let asker = Asker { target, output };
     match verb {
         Verb::Machines(verb) => asker.machines(verb).await,
+        Verb::Enrol(verb) => asker.enrol(verb).await,
         Verb::Ipam(Ipam::Get) => asker.print(&asker.get("/v1/ipam").await?),
         Verb::Ipam(Ipam::Set { file }) => asker.set("/v1/ipam", &file).await,
         Verb::Ipam(Ipam::Explain { address }) => {
@@ -112,13 +113,7 @@ impl Asker<'_> {
                 self.machine(&self.change(Method::PUT, &place(&serial, "/state"), &body).await?)
             }
             Machines::Label { serial, set, remove } => {
-                let pairs = set.iter().map(|pair| {
-                    let (label, value) =
-                        pair.split_once('=').with_context(|| format!("`{pair}`: write LABEL=VALUE"))?;
-                    Ok((label, value))
-                });
-                let set: BTreeMap<&str, &str> = pairs.collect::<anyhow::Result<_>>()?;
-                let body = json!({ "set": set, "remove": remove });
+                let body = json!({ "set": labels(&set)?, "remove": remove });
                 self.machine(&self.change(Method::PATCH, &place(&serial, "/labels"), &body).await?)
             }
             Machines::Retire { serial, at } => {
@@ -140,6 +135,42 @@ impl Asker<'_> {
                 let since = since.map(|since| format!("?since={since}")).unwrap_or_default();
                 self.target.stream(&format!("/v1/watch/machines{since}"), &mut std::io::stdout()).await
             }
+        }
+    }
+
+    async fn enrol(&self, verb: Enrol) -> anyhow::Result<()> {
+        let place = |serial: &str, what: &str| format!("/v1/enrol/candidates/{}{what}", escaped(serial));
+        match verb {
+            Enrol::List => {
+                let answer = self.get("/v1/enrol/candidates").await?;
+                self.show(&answer, |answer| show::candidates(answer, now()))
+            }
+            Enrol::Accept { serial, role, rack, index, name, label } => {
+                let body =
+                    json!({ "role": role, "rack": rack, "index": index, "name": name, "labels": labels(&label)? });
+                self.machine(&self.change(Method::POST, &place(&serial, "/accept"), &body).await?)
+            }
+            Enrol::Reject { serial, reason } => {
+                let body = json!({ "reason": reason });
+                let answer = self.change(Method::POST, &place(&serial, "/reject"), &body).await?;
+                self.show(&answer, |_| format!("{serial} is rejected\n"))
+            }
+            Enrol::Forget { serial } => {
+                self.change(Method::DELETE, &place(&serial, ""), &Value::Null).await?;
+                println!("{serial} is forgotten");
+                Ok(())
+            }
+            Enrol::Report { file, open } => {
+                let target = open.map_or_else(|| self.target.clone(), Target::Open);
+                let body: Value = read(&file)?;
+                let answer = target.ask(Method::POST, "/v1/enrol", Some(&body)).await?.document()?;
+                self.show(&answer, |answer| {
+                    let why = answer["why"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+                    let is = answer["is"].as_str().unwrap_or_default();
+                    format!("{} is {is}{why}\n", body["serial"].as_str().unwrap_or_default())
+                })
+            }
+            Enrol::Rules(setting) => self.setting("/v1/enrol/rules", setting).await,
         }
     }
 
@@ -238,6 +269,10 @@ impl Asker<'_> {
         };
         Ok(std::io::stdout().write_all(text.as_bytes())?)
     }
+}
+
+fn labels(pairs: &[String]) -> anyhow::Result<BTreeMap<&str, &str>> {
+    pairs.iter().map(|pair| pair.split_once('=').with_context(|| format!("`{pair}`: write LABEL=VALUE"))).collect()
 }
 
 /// YAML or JSON.

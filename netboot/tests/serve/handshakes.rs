@@ -13,7 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 const SILENT: usize = 1_500;
 
 /// A figure of `/metrics`, whole line but the number.
-async fn figure(server: &Server, name: &str) -> u64 {
+pub(super) async fn figure(server: &Server, name: &str) -> u64 {
     let (status, text) = server.get("/metrics").await;
     let text = text.as_str().unwrap_or_else(|| panic!("{status}"));
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

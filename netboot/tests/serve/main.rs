@@ -10,6 +10,7 @@
 
 mod cli;
 mod crash;
+mod enrol;
 mod figures;
 mod graphql;
 mod handshakes;

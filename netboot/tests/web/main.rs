@@ -150,6 +150,22 @@ async fn racks_and_states_live() {
     assert_eq!(browser.evaluate("document.querySelectorAll('aside img').length + document.title"), "0weft: machines");
     browser.until("document.querySelectorAll('aside li').length", &json!(2));
     browser.screenshot("machines.png");
+    // Machines that nobody registered.
+    assert_eq!(browser.evaluate("document.getElementById('candidates').hidden"), true);
+    let unknown = json!({ "serial": "NEW", "rack": 9, "hardware": { "vendor": "<b>weft", "product": "virtual" } });
+    server.ask(Method::POST, "/v1/enrol", &unknown).await;
+    browser.until(
+        "document.querySelector('#candidates summary').textContent",
+        &json!("1 unknown machines wait, 0 are rejected"),
+    );
+    let line = "document.querySelector('#candidates li[data-serial=NEW]').textContent";
+    browser.until(
+        &format!("{line}.startsWith('NEW rack 9, <b>weft virtual, by ') && {line}.endsWith(': no rule means it')"),
+        &json!(true),
+    );
+    server.ask(Method::POST, "/v1/enrol/candidates/NEW/accept", &json!({ "role": "cs" })).await;
+    browser.until(&state_of("NEW"), &json!("uninitialized"));
+    browser.until("document.getElementById('candidates').hidden", &json!(true));
     // What is searched for, and what is chosen by state.
     let shown = "[...document.querySelectorAll('.tile')].filter((tile) => tile.offsetParent).map((tile) => tile.dataset.serial).join()";
     let search = |text: &str| {

@@ -202,6 +202,8 @@ mod tests {
         for (name, source) in [
             ("rest.rs", include_str!("../rest.rs")),
             ("machines.rs", include_str!("machines.rs")),
+            ("enrol.rs", include_str!("enrol.rs")),
+            ("open.rs", include_str!("../server/open.rs")),
             ("page.rs", include_str!("page.rs")),
             ("web.rs", include_str!("../server/web.rs")),
             ("plans.rs", include_str!("plans.rs")),

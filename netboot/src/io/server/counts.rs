@@ -23,11 +23,51 @@ pub struct Counts {
     pub(crate) reload_failures: AtomicU64,
     /// 1 while the certificates in the files are not those in use, because they are wrong.
     pub(crate) reload_broken: AtomicU64,
+    /// Reports of machines by what became of them.
+    pub(crate) reports: [AtomicU64; Reported::ALL.len()],
     /// Answers by the first digit of their status, from 1.
     pub(crate) answers: [AtomicU64; 5],
 }
 
+/// What became of a machine's report of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reported {
+    /// It was registered before.
+    Registered,
+    /// A rule let it in.
+    Accepted,
+    /// It waits.
+    Waiting,
+    /// A rule or a person does not want it.
+    Rejected,
+    /// It came too often.
+    Limited,
+    /// It cannot be read, or there was no room.
+    Refused,
+}
+
+impl Reported {
+    /// All of them, with their names.
+    pub(crate) const ALL: [(Self, &'static str); 6] = [
+        (Self::Registered, "registered"),
+        (Self::Accepted, "accepted"),
+        (Self::Waiting, "waiting"),
+        (Self::Rejected, "rejected"),
+        (Self::Limited, "limited"),
+        (Self::Refused, "refused"),
+    ];
+}
+
 impl Counts {
+    /// A machine reported itself.
+    pub(crate) fn reported(&self, what: Reported) {
+        for ((one, _), count) in Reported::ALL.iter().zip(&self.reports) {
+            if *one == what {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// An answer was given.
     pub(crate) fn answered(&self, status: u16) {
         if let Some(count) = usize::from(status / 100).checked_sub(1).and_then(|class| self.answers.get(class)) {

@@ -2,6 +2,7 @@
 //!
 //! Differs from Sabakan: `bmc.ipv4` and `info.bmc.ipv4` are null where the address plan has no BMCs.
 
+use crate::inventory::enrol::Waiting;
 use crate::inventory::machine::Machine;
 use crate::inventory::query::{Query, Wanted};
 use crate::inventory::state::State;
@@ -330,5 +331,80 @@ impl NicNode {
 
     async fn gateway(&self) -> Address {
         Address(self.0.gateway)
+    }
+}
+
+/// A machine that nobody registered.
+#[derive(Debug)]
+pub(super) struct CandidateNode(Waiting);
+
+impl CandidateNode {
+    pub(super) const fn new(waiting: Waiting) -> Self {
+        Self(waiting)
+    }
+}
+
+/// A machine that nobody registered.
+#[Object(name = "Candidate")]
+impl CandidateNode {
+    async fn serial(&self) -> ID {
+        ID(self.0.candidate.said.serial.clone())
+    }
+
+    /// Where it was seen.
+    async fn rack(&self) -> Option<u32> {
+        self.0.candidate.rack
+    }
+
+    /// Who reported it.
+    async fn source(&self) -> &str {
+        &self.0.candidate.source
+    }
+
+    /// Whether somebody vouches for it.
+    async fn vouched(&self) -> bool {
+        self.0.candidate.vouched
+    }
+
+    async fn macs(&self) -> &[String] {
+        &self.0.candidate.said.ids.macs
+    }
+
+    /// Who made it.
+    async fn vendor(&self) -> &str {
+        &self.0.candidate.said.hardware.vendor
+    }
+
+    /// Which model it is.
+    async fn product(&self) -> &str {
+        &self.0.candidate.said.hardware.product
+    }
+
+    async fn first_seen(&self) -> Moment {
+        Moment(self.0.candidate.first_seen)
+    }
+
+    async fn last_seen(&self) -> Moment {
+        Moment(self.0.candidate.last_seen)
+    }
+
+    /// The first rule that means it.
+    async fn rule(&self) -> Option<&str> {
+        self.0.rule.as_deref()
+    }
+
+    /// The role that this rule gives.
+    async fn role(&self) -> Option<&str> {
+        self.0.role.as_deref()
+    }
+
+    /// Why it waits.
+    async fn why(&self) -> &str {
+        &self.0.why
+    }
+
+    /// Whether somebody rejected it.
+    async fn rejected(&self) -> bool {
+        self.0.candidate.rejected.is_some()
     }
 }

@@ -3,7 +3,7 @@
 #![expect(clippy::unused_async, reason = "resolvers are async")]
 
 use super::errors::failed;
-use super::nodes::{MachineNode, MachineParams, MachineState, StatusNode, query};
+use super::nodes::{CandidateNode, MachineNode, MachineParams, MachineState, StatusNode, query};
 use crate::error::Refusal;
 use crate::inventory::access::Actor;
 use crate::inventory::command::Command;
@@ -58,6 +58,15 @@ impl Query {
             (found(&inventory, &query, "", usize::MAX), inventory.ipam().cloned())
         };
         Ok(machines.into_iter().map(|machine| MachineNode::new(machine, ipam.clone(), now)).collect())
+    }
+
+    /// Machines that nobody registered and that wait, by serial number.
+    #[graphql(complexity = "SEARCH_COST + child_complexity")]
+    async fn candidates(&self, context: &Context<'_>) -> Result<Vec<CandidateNode>> {
+        let (service, actor) = asking(context)?;
+        actor.may_read(None).map_err(|refusal| refused(refusal, None))?;
+        let all = crate::io::rest::enrol::waiting(&service.inventory());
+        Ok(all.into_iter().map(CandidateNode::new).collect())
     }
 }
 
