@@ -23,7 +23,7 @@ pub mod state;
 pub(crate) mod tests;
 
 use crate::error::{NetbootError, Refusal};
-use crate::ipam::Ipam;
+use crate::ipam::{Addressing, Ipam, Migration};
 use crate::plan::Plan;
 use crate::store::{Change, Event, Revision, Snapshot, Transaction};
 use command::Dhcp;
@@ -45,6 +45,7 @@ const FLEET: &str = "fleet";
 /// Where machines are that wait.
 const CANDIDATES: &str = "candidates/";
 const RULES: &str = "enrol-rules";
+const MIGRATION: &str = "migration";
 
 /// Something stored, and when it was written last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +74,9 @@ pub struct Inventory {
     fleet: Option<Held<Fleet>>,
     candidates: BTreeMap<String, Held<Candidate>>,
     rules: Option<Held<Rules>>,
+    migration: Option<Held<Migration>>,
+    /// The plan to which machines go, while they do.
+    target: Option<Arc<Ipam>>,
     /// Owners of names and identifiers: of each one only.
     owners: BTreeMap<String, String>,
 }
@@ -143,6 +147,27 @@ impl Inventory {
         self.ipam.as_ref().map(|held| &held.value)
     }
 
+    /// The change of the address plan that is under way.
+    #[must_use]
+    pub fn migration(&self) -> Option<&Arc<Migration>> {
+        self.migration.as_ref().map(|held| &held.value)
+    }
+
+    /// The address plan with what is under way.
+    #[must_use]
+    pub fn addressing(&self) -> Option<Addressing<'_>> {
+        Some(Addressing::new(self.ipam()?, self.migration().map(Arc::as_ref)))
+    }
+
+    /// The plan from which the addresses in a machine's record are.
+    #[must_use]
+    pub fn ipam_of(&self, machine: &Machine) -> Option<&Arc<Ipam>> {
+        let target = self.target.as_ref().filter(|target| {
+            target.addresses(machine.rack, machine.index).is_ok_and(|addresses| addresses.ipv4 == machine.ipv4)
+        });
+        target.or(self.ipam())
+    }
+
     /// The plan of the fabric.
     #[must_use]
     pub fn plan(&self) -> Option<&Arc<Plan>> {
@@ -178,6 +203,12 @@ impl Inventory {
             PLAN => self.plan = ruled(key, held(key, value, modified)?, Plan::check)?,
             DHCP => self.dhcp = held(key, value, modified)?,
             FLEET => self.fleet = held(key, value, modified)?,
+            MIGRATION => {
+                let rules = |migration: &Migration| migration.from.check().and_then(|()| migration.to.check());
+                self.migration = ruled(key, held(key, value, modified)?, rules)?;
+                let target = |held: &Held<Migration>| Arc::new(held.value.target().clone());
+                self.target = self.migration.as_ref().map(target);
+            }
             RULES => self.rules = ruled(key, held(key, value, modified)?, Rules::check)?,
             _ if key.starts_with(CANDIDATES) => {
                 let serial = key[CANDIDATES.len()..].to_owned();

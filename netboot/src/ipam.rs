@@ -10,8 +10,11 @@
 
 mod change;
 mod check;
+mod migration;
 
 pub use change::{Move, moves};
+pub(crate) use change::{addresses_of, all};
+pub use migration::{Addressing, Migration, Step, missing, passes};
 
 use crate::error::Refusal;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};

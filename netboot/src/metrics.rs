@@ -51,6 +51,12 @@ pub fn text(inventory: &Inventory, watchers: usize, counts: &Counts, watched: Op
     let candidates = [("waiting", inventory.candidates().len() - rejected), ("rejected", rejected)];
     let candidates = candidates.map(|(name, count)| (name, u64::try_from(count).unwrap_or(u64::MAX)));
     page.gauge("candidates", "Machines that nobody registered", "state", candidates);
+    let migration = inventory.migration();
+    let late = inventory.machines().filter(|machine| migration.is_some_and(|m| m.beside(machine).is_some())).count();
+    let through = if migration.is_some() { inventory.machines().len() - late } else { 0 };
+    let steps = [("waiting", late), ("through", through)];
+    let steps = steps.map(|(name, count)| (name, u64::try_from(count).unwrap_or(u64::MAX)));
+    page.gauge("migration_machines", "Machines while the address plan is changed", "state", steps);
     if let Some(watched) = watched {
         page.liveness(watched);
     }

@@ -2,10 +2,12 @@
 //! the configuration of a switch or host holds.
 
 mod generate;
+mod preview;
 mod range;
 mod write;
 
 pub use generate::{Document, generate};
+pub use preview::{Conflict, Preview, STEPS_MAX, SwitchChange, preview};
 pub use range::Range;
 
 use crate::error::Refusal;

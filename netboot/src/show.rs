@@ -211,6 +211,67 @@ pub fn candidates(answer: &Value, now: Timestamp) -> String {
     render(&lines)
 }
 
+/// What another address plan would change.
+#[must_use]
+pub fn preview(answer: &Value) -> String {
+    let mut text = format!("{} of {} machines get other addresses\n", answer["moved"], answer["machines"]);
+    text.push_str(&steps(&answer["steps"]));
+    let each = |name: &str| answer[name].as_array().cloned().unwrap_or_default();
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    for switch in each("switches") {
+        let _ = writeln!(text, "\n{}:", word(&switch["name"]));
+        for line in switch["lines"].as_array().into_iter().flatten() {
+            let _ = writeln!(text, "  {}", word(line));
+        }
+    }
+    for conflict in each("conflicts") {
+        let serial = conflict["serial"].as_str().map(|serial| format!(" ({serial})")).unwrap_or_default();
+        let (field, message) = (word(&conflict["field"]), word(&conflict["message"]));
+        let _ = writeln!(text, "CONFLICT{serial}: {field}: {message}: {}", word(&conflict["rule"]));
+    }
+    if let Some(more @ 1..) = answer["left_off"].as_u64() {
+        let _ = writeln!(text, "and {more} lines more");
+    }
+    text
+}
+
+/// How far a change of the address plan is.
+#[must_use]
+pub fn migration(answer: &Value) -> String {
+    let Some(object) = answer["migration"].as_object() else {
+        return "no change of the address plan is under way\n".to_owned();
+    };
+    let back = if object["back"] == true { ", aborted: machines go back" } else { "" };
+    let (by, since) = (object["by"].as_str().unwrap_or(NONE), object["since"].as_str().unwrap_or(NONE));
+    let head = format!(
+        "begun by {by} at {since}{back}\n{} of {} machines are through\n",
+        answer["through"], answer["machines"]
+    );
+    head + &steps(&answer["waiting"])
+}
+
+fn steps(answer: &Value) -> String {
+    let all = answer.as_array().map(Vec::as_slice).unwrap_or_default();
+    if all.is_empty() {
+        return String::new();
+    }
+    let text = |value: &Value| value.as_str().unwrap_or(NONE).to_owned();
+    let list = |value: &Value| value.as_array().into_iter().flatten().map(text).collect::<Vec<_>>().join(" ");
+    let mut lines = table(&["Serial", "Name", "Rack", "AS", "Has", "Gets"]);
+    for one in all {
+        let asn = one["asn"].as_u64().map_or_else(|| NONE.to_owned(), |asn| asn.to_string());
+        lines.add_row([
+            text(&one["serial"]),
+            text(&one["name"]),
+            one["rack"].to_string(),
+            asn,
+            list(&one["before"]),
+            list(&one["after"]),
+        ]);
+    }
+    render(&lines)
+}
+
 /// The audit log, newest first.
 #[must_use]
 pub fn audit(entries: &[AuditLine]) -> String {

@@ -206,7 +206,7 @@ fn plan_of_fabric(plan: Plan) {
     match world.run(&Command::SetPlan { plan }) {
         Err(refusal) => named(&refusal),
         Ok(()) => {
-            let (plan, ipam) = (world.inventory.plan().unwrap(), world.inventory.ipam().unwrap());
+            let (plan, ipam) = (world.inventory.plan().unwrap(), world.inventory.addressing().unwrap());
             for name in names {
                 match generate(&name, plan, ipam, world.inventory.machines().map(AsRef::as_ref)) {
                     Ok(document) => assert!(!document.to_string().is_empty()),

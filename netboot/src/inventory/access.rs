@@ -83,6 +83,10 @@ impl Actor {
                 Err(self.refused(&format!("report {}", said.serial), "a machine reports itself"))
             };
         }
+        if let (Access::Machine, Command::Confirm { serials }) = (self.access, command) {
+            let own = serials.iter().all(|serial| *serial == self.name);
+            return if own { Ok(()) } else { Err(self.refused("confirm for others", "a machine confirms for itself")) };
+        }
         let needs = match command {
             Command::Register { .. }
             | Command::Observe { .. }
@@ -94,6 +98,7 @@ impl Actor {
             | Command::Accept { .. }
             | Command::Reject { .. }
             | Command::Forget { .. }
+            | Command::Confirm { .. }
             | Command::HoldKey { .. } => Access::Operator,
             Command::SetState { to, .. } => match from {
                 Some(from) if State::needs_admin(from, *to) => Access::Admin,
@@ -104,6 +109,9 @@ impl Actor {
             | Command::SetIpam { .. }
             | Command::SetPlan { .. }
             | Command::SetRules { .. }
+            | Command::BeginMigration { .. }
+            | Command::AbortMigration
+            | Command::FinishMigration
             | Command::SetDhcp { .. } => Access::Admin,
         };
         if self.access >= needs {

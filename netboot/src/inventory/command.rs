@@ -123,6 +123,20 @@ pub enum Command {
         /// All of them.
         rules: Rules,
     },
+    /// Begins to take live machines to another address plan.
+    BeginMigration {
+        /// The new one.
+        to: Box<Ipam>,
+    },
+    /// Says that machines run with their new addresses alone.
+    Confirm {
+        /// Which.
+        serials: Vec<String>,
+    },
+    /// Takes machines back to the plan before.
+    AbortMigration,
+    /// All machines are through: there is one plan again.
+    FinishMigration,
     /// Changes the address plan.
     SetIpam {
         /// The new one.
@@ -175,6 +189,10 @@ impl Command {
             Self::Reject { .. } => "reject candidate".to_owned(),
             Self::Forget { .. } => "forget candidate".to_owned(),
             Self::SetRules { .. } => "set enrol rules".to_owned(),
+            Self::BeginMigration { .. } => "begin ipam migration".to_owned(),
+            Self::Confirm { .. } => "confirm addresses".to_owned(),
+            Self::AbortMigration => "abort ipam migration".to_owned(),
+            Self::FinishMigration => "finish ipam migration".to_owned(),
             Self::SetIpam { .. } => "set ipam".to_owned(),
             Self::SetPlan { .. } => "set plan".to_owned(),
             Self::SetDhcp { .. } => "set dhcp".to_owned(),
@@ -200,6 +218,10 @@ impl Command {
             | Self::Reject { .. }
             | Self::Forget { .. }
             | Self::SetRules { .. }
+            | Self::BeginMigration { .. }
+            | Self::Confirm { .. }
+            | Self::AbortMigration
+            | Self::FinishMigration
             | Self::SetIpam { .. }
             | Self::SetPlan { .. }
             | Self::SetDhcp { .. } => None,

@@ -1,15 +1,19 @@
 //! From a command to a transaction: who may, what the machine becomes, what must not have changed meanwhile, and the audit entry.
 
 mod enrol;
+mod migrate;
 
 use super::access::Actor;
 use super::audit::{AuditEntry, Stamp};
 use super::command::{Command, REGISTER_MAX};
 use super::machine::{ANNOUNCES_MAX, Bmc, Machine, Spec, check_labels, word};
 use super::state::{self, State, Status, Wish};
-use super::{AUDIT, DHCP, Decision, FLEET, Fleet, Held, IPAM, Inventory, MACHINES, PLAN, RULES, identifiers};
+use super::{
+    AUDIT, DHCP, Decision, FLEET, Fleet, Held, IPAM, Inventory, MACHINES, MIGRATION, PLAN, RULES, identifiers,
+};
 use crate::error::{Kind, Refusal};
-use crate::ipam::{self, Ipam, Place};
+use crate::ipam::{self, Ipam, Place, passes};
+use crate::plan::Plan;
 use crate::store::{Compare, Revision, Transaction, Write};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -63,6 +67,10 @@ impl Inventory {
             (Command::Accept { serial, wish }, _) => self.accept(draft, serial, wish),
             (Command::Reject { serial, reason }, _) => self.reject(draft, serial, reason),
             (Command::Forget { serial }, _) => self.forget(draft, serial),
+            (Command::BeginMigration { to }, _) => self.begin(draft, to),
+            (Command::Confirm { serials }, _) => self.confirm(draft, serials),
+            (Command::AbortMigration, _) => self.abort(draft),
+            (Command::FinishMigration, _) => self.finish(draft),
             (Command::Remove { .. }, Some(held)) => self.remove(draft, held),
             (_, Some(held)) => self.change(draft, held, command),
             // `serial` names a machine in every other command, and it was looked up above.
@@ -91,14 +99,15 @@ impl Inventory {
         Ok(draft.take(machines))
     }
 
-    /// The address plan, which must not change meanwhile.
+    /// The address plan of new machines, which must not change meanwhile: during a migration that to which all go.
     fn planned(&self, draft: &mut Draft<'_>) -> Result<&Ipam, Refusal> {
         let Some(ipam) = &self.ipam else {
             let rule = "set one first: `weft-netboot ipam set FILE`";
             return Err(Refusal::conflict("", "there is no address plan", rule));
         };
         draft.unchanged(IPAM, Some(ipam.modified));
-        Ok(&ipam.value)
+        draft.unchanged(MIGRATION, self.migration.as_ref().map(|held| held.modified));
+        Ok(self.target.as_ref().unwrap_or(&ipam.value))
     }
 
     /// A machine that can be added: with a place, and nothing that another one has.
@@ -115,6 +124,9 @@ impl Inventory {
             return Err(Refusal::conflict("serial", message, "a serial number is of one machine"));
         }
         self.unique(&machine, taken)?;
+        if let Some(migration) = &self.migration {
+            passes(&migration.value.from, &migration.value.to, &machine)?;
+        }
         Ok(machine)
     }
 
@@ -228,13 +240,13 @@ impl Inventory {
         let before = held.value.as_ref();
         let mut after = before.clone();
         edit(&mut after, command, draft.actor, draft.stamp)?;
+        if after.state.name == State::Uninitialized && before.state.name != State::Uninitialized {
+            self.renew(&mut draft, &mut after);
+        }
         if after == *before {
             return Ok(draft.done(vec![held.value.clone()]));
         }
-        let key = format!("{MACHINES}{}", after.serial);
-        draft.unchanged(&key, Some(held.modified));
-        draft.write(&key, Some(&after));
-        draft.audit(&after.serial, (json(before), json(&after)));
+        self.write_changed(&mut draft, held, &after);
         if identifiers(&after) != identifiers(before) {
             self.unique(&after, &BTreeSet::new())?;
             self.count(&mut draft, self.machines.len());
@@ -244,12 +256,13 @@ impl Inventory {
 
     /// A new address plan: taken when every machine keeps its addresses; those that it adds, machines get at once.
     fn set_ipam(&self, mut draft: Draft<'_>, ipam: &Ipam) -> Result<Decision, Refusal> {
+        self.is_settled(&mut draft)?;
         ipam.check()?;
         let moved = ipam::moves(ipam, self.machines().map(Arc::as_ref))?;
         if !moved.is_empty() {
             let named: Vec<String> = moved.iter().take(NAMED_MAX).map(|machine| machine.serial.clone()).collect();
             let message = format!("{} machines would get other addresses: {}", moved.len(), named.join(", "));
-            let rule = "a plan may add pools, families and room; it moves no machine that is registered: retire and remove it first";
+            let rule = "a plan may add pools, families and room; it moves no machine that is registered: `weft-netboot ipam migrate FILE` does";
             return Err(Refusal::conflict("node", message, rule));
         }
         let mut machines = Vec::new();
@@ -271,27 +284,29 @@ impl Inventory {
         }
         draft.settings(IPAM, self.ipam.as_ref(), ipam);
         for (held, after) in &machines {
-            let key = format!("{MACHINES}{}", after.serial);
-            draft.unchanged(&key, Some(held.modified));
-            draft.write(&key, Some(after));
-            draft.audit(&after.serial, (json(held.value.as_ref()), json(after)));
+            self.write_changed(&mut draft, held, after);
         }
         // No machine may be registered under the old plan meanwhile.
         draft.unchanged(FLEET, self.fleet.as_ref().map(|fleet| fleet.modified));
         Ok(draft.done(machines.into_iter().map(|(_, after)| Arc::new(after)).collect()))
     }
 
-    fn set_plan(&self, mut draft: Draft<'_>, plan: &crate::plan::Plan) -> Result<Decision, Refusal> {
+    fn set_plan(&self, mut draft: Draft<'_>, plan: &Plan) -> Result<Decision, Refusal> {
         let ipam = self.planned(&mut draft)?;
-        if let Some((name, switch)) = plan.switches.iter().find(|(_, switch)| switch.network >= ipam.node_networks) {
-            let message = format!("the address plan has no network {}", switch.network);
-            let rule =
-                format!("1 to {}: `node_networks` counts the nodes' own too", ipam.node_networks.saturating_sub(1));
-            return Err(Refusal::conflict(format!("switches.{name}.network"), message, rule));
-        }
+        networks(plan, ipam)?;
         draft.settings(PLAN, self.plan.as_ref(), plan);
         Ok(draft.done(Vec::new()))
     }
+}
+
+/// The address plan has the networks of all switches.
+fn networks(plan: &Plan, ipam: &Ipam) -> Result<(), Refusal> {
+    let Some((name, switch)) = plan.switches.iter().find(|(_, switch)| switch.network >= ipam.node_networks) else {
+        return Ok(());
+    };
+    let message = format!("the address plan has no network {}", switch.network);
+    let rule = format!("1 to {}: `node_networks` counts the nodes' own too", ipam.node_networks.saturating_sub(1));
+    Err(Refusal::conflict(format!("switches.{name}.network"), message, rule))
 }
 
 /// What a command makes of one machine.
@@ -346,6 +361,10 @@ fn edit(machine: &mut Machine, command: &Command, actor: &Actor, stamp: &Stamp) 
         | Command::Reject { .. }
         | Command::Forget { .. }
         | Command::SetRules { .. }
+        | Command::BeginMigration { .. }
+        | Command::Confirm { .. }
+        | Command::AbortMigration
+        | Command::FinishMigration
         | Command::Remove { .. }
         | Command::SetIpam { .. }
         | Command::SetPlan { .. }

@@ -7,6 +7,7 @@ mod enrol;
 mod graphql;
 mod liveness;
 mod machines;
+mod migration;
 mod openapi;
 mod page;
 mod plans;
@@ -59,6 +60,7 @@ pub fn router(service: Arc<Service>, counts: Arc<Counts>, liveness: Option<Arc<W
     all.extend(liveness::operations());
     all.extend(watch::operations());
     all.extend(plans::operations());
+    all.extend(migration::operations());
     all.extend(graphql::operations());
     all.extend(sabakan::operations());
     let api = Api {

@@ -31,7 +31,7 @@ pub fn moves<'m>(new: &Ipam, machines: impl Iterator<Item = &'m Machine>) -> Res
             return Err(Refusal::conflict("max_nodes_in_rack", message, rule));
         }
         let after = new.addresses(machine.rack, machine.index)?;
-        let (before, after) = (all(&of(machine)), all(&after));
+        let (before, after) = (all(&addresses_of(machine)), all(&after));
         // Addresses that come in addition move nobody.
         if !before.iter().all(|address| after.contains(address)) {
             found.push(Move { serial: machine.serial.clone(), before, after });
@@ -40,7 +40,8 @@ pub fn moves<'m>(new: &Ipam, machines: impl Iterator<Item = &'m Machine>) -> Res
     Ok(found)
 }
 
-fn of(machine: &Machine) -> Addresses {
+/// The addresses in a machine's record.
+pub(crate) fn addresses_of(machine: &Machine) -> Addresses {
     Addresses {
         ipv4: machine.ipv4.clone(),
         ipv6: machine.ipv6.clone(),
@@ -49,7 +50,8 @@ fn of(machine: &Machine) -> Addresses {
     }
 }
 
-fn all(addresses: &Addresses) -> Vec<IpAddr> {
+/// In one list, the management controller's last.
+pub(crate) fn all(addresses: &Addresses) -> Vec<IpAddr> {
     let four = addresses.ipv4.iter().chain(&addresses.bmc_ipv4).map(|address| IpAddr::V4(*address));
     let six = addresses.ipv6.iter().chain(&addresses.bmc_ipv6).map(|address| IpAddr::V6(*address));
     four.chain(six).collect()

@@ -298,11 +298,41 @@ pub(crate) enum Ipam {
         /// The file; - reads standard input
         file: PathBuf,
     },
+    /// Say what another plan would change for machines and switches, and what stands against it; nothing is done
+    Plan {
+        /// The file; - reads standard input
+        file: PathBuf,
+    },
+    /// Begin to take live machines to another plan: they keep their addresses beside the new ones until they confirm
+    Migrate {
+        /// The file; - reads standard input
+        file: PathBuf,
+    },
+    /// The change that is under way
+    #[command(subcommand)]
+    Migration(Migration),
     /// Say what an address is, and whose
     Explain {
         /// As 10.69.0.4
         address: std::net::IpAddr,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Migration {
+    /// How far it is, and who has not confirmed
+    #[command(alias = "get")]
+    Show,
+    /// Machines run with their new addresses, and need the old ones no more; a machine says it itself
+    Confirm {
+        /// Their serial numbers, at most 60
+        #[arg(required = true)]
+        serials: Vec<String>,
+    },
+    /// All have confirmed: one plan again
+    Finish,
+    /// The way back: machines that have confirmed get both again, until they confirm the old ones; then finish
+    Abort,
 }
 
 #[derive(Debug, Subcommand)]

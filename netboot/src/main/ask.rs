@@ -1,6 +1,6 @@
 //! Verbs that ask a server, and how its answers are printed.
 
-use crate::arguments::{Enrol, Fabric, Ipam, Liveness, Machines, Output, Sabakan, Setting, Verb};
+use crate::arguments::{Enrol, Fabric, Ipam, Liveness, Machines, Migration, Output, Sabakan, Setting, Verb};
 use anyhow::Context as _;
 use hyper::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -32,6 +32,21 @@ pub(crate) async fn run(target: &Target, verb: Verb, output: Output) -> anyhow::
         Verb::Enrol(verb) => asker.enrol(verb).await,
         Verb::Ipam(Ipam::Get) => asker.print(&asker.get("/v1/ipam").await?),
         Verb::Ipam(Ipam::Set { file }) => asker.set("/v1/ipam", &file).await,
+        Verb::Ipam(Ipam::Plan { file }) => {
+            let answer = asker.change(Method::POST, "/v1/ipam/plan", &read(&file)?).await?;
+            asker.show(&answer, show::preview)
+        }
+        Verb::Ipam(Ipam::Migrate { file }) => asker.migration("", &read(&file)?).await,
+        Verb::Ipam(Ipam::Migration(verb)) => match verb {
+            Migration::Show => asker.show(&asker.get("/v1/ipam/migration").await?, show::migration),
+            Migration::Finish => asker.migration("/finish", &Value::Null).await,
+            Migration::Abort => asker.migration("/abort", &Value::Null).await,
+            Migration::Confirm { serials } => {
+                let body = json!({ "serials": serials });
+                let answer = asker.change(Method::POST, "/v1/ipam/migration/confirm", &body).await?;
+                asker.show(&answer, |answer| format!("{} machines are through\n", answer["confirmed"]))
+            }
+        },
         Verb::Ipam(Ipam::Explain { address }) => {
             let answer = asker.get(&format!("/v1/ipam/explain/{}", escaped(&address.to_string()))).await?;
             asker.show(&answer, show::meaning)
@@ -89,6 +104,11 @@ impl Asker<'_> {
         self.change(Method::PUT, path, &document).await?;
         println!("{} is set", path.trim_start_matches("/v1/"));
         Ok(())
+    }
+
+    async fn migration(&self, what: &str, body: &Value) -> anyhow::Result<()> {
+        let answer = self.change(Method::POST, &format!("/v1/ipam/migration{what}"), body).await?;
+        self.show(&answer, show::migration)
     }
 
     async fn setting(&self, path: &str, setting: Setting) -> anyhow::Result<()> {

@@ -1,13 +1,15 @@
 //! Configurations of `weft daemon` from plan and inventory. A switch accepts from the port or address of a machine exactly what that
 //! machine owns: its own addresses, what its role may announce, and what it may beside that. Everything else is refused and counted.
 //!
+//! While the address plan is changed a machine owns its addresses of both plans, until it has confirmed.
+//!
 //! A retired machine owns nothing; a machine in any other state owns what it has, because a route that is refused makes it unreachable.
 
 use super::{AsPlan, Plan, Range, Switch};
 use crate::error::Refusal;
 use crate::inventory::machine::Machine;
 use crate::inventory::state::State;
-use crate::ipam::{Ipam, Place};
+use crate::ipam::{Addresses, Addressing, Place};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -69,12 +71,13 @@ pub(super) enum RuleLine {
 ///
 /// # Errors
 /// When there is neither under this name, or the plan does not go with the inventory.
-pub fn generate<'m>(
+pub fn generate<'m, 'a>(
     name: &str,
     plan: &Plan,
-    ipam: &Ipam,
+    ipam: impl Into<Addressing<'a>>,
     mut machines: impl Iterator<Item = &'m Machine>,
 ) -> Result<Document, Refusal> {
+    let ipam = ipam.into();
     if let Some(switch) = plan.switches.get(name) {
         return switch_document(name, switch, plan, ipam, machines);
     }
@@ -83,19 +86,13 @@ pub fn generate<'m>(
     host_document(machine, plan, ipam)
 }
 
-fn host_document(machine: &Machine, plan: &Plan, ipam: &Ipam) -> Result<Document, Refusal> {
+fn host_document(machine: &Machine, plan: &Plan, ipam: Addressing<'_>) -> Result<Document, Refusal> {
     let mut peers = BTreeMap::new();
     let asn = plan.asn.machine(machine.rack, machine.index)?;
     let of_rack = plan.switches.iter().filter(|(_, switch)| switch.rack == machine.rack);
     if let AsPlan::PerRack { .. } = plan.asn {
         for (name, switch) in of_rack {
-            let families = [true, false].map(|ipv4| ipam.network(machine.rack, switch.network, ipv4));
-            let both = families.iter().flatten().count() == 2;
-            for network in families.into_iter().flatten() {
-                let suffix = if both && network.address.is_ipv6() { "-v6" } else { "" };
-                let place = PeerPlace::Address(network.gateway);
-                peers.insert(format!("{name}{suffix}"), PeerLine { place, asn, max_prefixes: None });
-            }
+            host_peers(&mut peers, (name, switch), machine, ipam, asn);
         }
         if peers.is_empty() {
             let message = format!("rack {} has no switch", machine.rack);
@@ -123,7 +120,7 @@ fn host_document(machine: &Machine, plan: &Plan, ipam: &Ipam) -> Result<Document
         role,
         hostname: Some(machine.name.clone()),
         asn,
-        addresses: machine.own_addresses().map(IpNet::from).collect(),
+        addresses: own(machine, ipam).map(IpNet::from).collect(),
         uplinks,
         peers,
         servers: None,
@@ -133,11 +130,35 @@ fn host_document(machine: &Machine, plan: &Plan, ipam: &Ipam) -> Result<Document
     })
 }
 
+/// The sessions of a machine with a switch of its rack. With two plans, those of the one to which it goes are `-next`: where they are not
+/// up yet, the others are.
+fn host_peers(
+    peers: &mut BTreeMap<String, PeerLine>,
+    (name, switch): (&String, &Switch),
+    machine: &Machine,
+    ipam: Addressing<'_>,
+    asn: u32,
+) {
+    for (turn, plan) in ipam.plans_of(machine).enumerate() {
+        let families = [true, false].map(|ipv4| plan.network(machine.rack, switch.network, ipv4));
+        let both = families.iter().flatten().count() == 2;
+        for network in families.into_iter().flatten() {
+            let place = PeerPlace::Address(network.gateway);
+            if peers.values().any(|line| line.place == place) {
+                continue;
+            }
+            let suffix = if both && network.address.is_ipv6() { "-v6" } else { "" };
+            let next = if turn > 0 { "-next" } else { "" };
+            peers.insert(format!("{name}{suffix}{next}"), PeerLine { place, asn, max_prefixes: None });
+        }
+    }
+}
+
 fn switch_document<'m>(
     name: &str,
     switch: &Switch,
     plan: &Plan,
-    ipam: &Ipam,
+    ipam: Addressing<'_>,
     machines: impl Iterator<Item = &'m Machine>,
 ) -> Result<Document, Refusal> {
     let here = machines.filter(|machine| machine.rack == switch.rack && machine.state.name != State::Retired);
@@ -155,24 +176,36 @@ fn switch_document<'m>(
         rules: plan.mark.iter().map(|mark| RuleLine::RefuseMarks(mark.asn)).collect(),
         unreachable: Vec::new(),
     };
-    let families = [true, false];
-    let nodes = families.iter().filter_map(|ipv4| ipam.network(switch.rack, 0, *ipv4));
-    document.unreachable = nodes.filter_map(|place| IpNet::new(place.address, place.mask).ok()).collect();
+    document.unreachable = networks(ipam, switch.rack, 0);
     let peers = match plan.asn {
         AsPlan::PerRack { .. } => {
-            let own = families.iter().filter_map(|ipv4| ipam.network(switch.rack, switch.network, *ipv4));
-            let networks = own.filter_map(|place| IpNet::new(place.address, place.mask).ok()).collect();
-            let limit = SESSIONS.max(ipam.max_nodes_in_rack + 1);
+            let networks = networks(ipam, switch.rack, switch.network);
+            let most = ipam.plans().map(|plan| plan.max_nodes_in_rack + 1).max();
+            let limit = SESSIONS.max(most.unwrap_or_default());
             document.servers = Some(Servers { networks, asn: document.asn, max_prefixes: plan.max_prefixes, limit });
-            numbered_peers(switch, &by_serial)?
+            numbered_peers(switch, ipam, &by_serial)?
         }
         AsPlan::PerHost { .. } => unnumbered_peers(switch, plan, &by_serial, &mut document)?,
     };
     for (peer, machine) in peers {
-        document.sets.entry(machine.name.clone()).or_insert_with(|| owned(machine, plan));
+        document.sets.entry(machine.name.clone()).or_insert_with(|| owned(machine, plan, ipam));
         document.rules.push(RuleLine::Accept { peer, set: machine.name.clone(), marks: marks(machine, plan) });
     }
     Ok(document)
+}
+
+/// A network of a rack, of each family and in each plan.
+fn networks(ipam: Addressing<'_>, rack: u32, network: u32) -> Vec<IpNet> {
+    let mut found: Vec<IpNet> = Vec::new();
+    for plan in ipam.plans() {
+        let places = [true, false].into_iter().filter_map(|ipv4| plan.network(rack, network, ipv4));
+        for net in places.filter_map(|place| IpNet::new(place.address, place.mask).ok()) {
+            if !found.contains(&net) {
+                found.push(net);
+            }
+        }
+    }
+    found
 }
 
 fn uplink_line(uplink: &super::Uplink) -> PeerLine {
@@ -188,19 +221,28 @@ fn uplink_line(uplink: &super::Uplink) -> PeerLine {
 /// Machines by the addresses from which they dial this switch.
 fn numbered_peers<'m>(
     switch: &Switch,
+    ipam: Addressing<'_>,
     machines: &BTreeMap<&str, &'m Machine>,
 ) -> Result<Vec<(String, &'m Machine)>, Refusal> {
     let network = usize::try_from(switch.network).unwrap_or(usize::MAX);
     let mut peers = Vec::new();
     for machine in machines.values() {
-        let four = machine.ipv4.get(network).map(ToString::to_string);
-        let six = machine.ipv6.get(network).map(ToString::to_string);
-        if four.is_none() && six.is_none() {
+        let mut own: Vec<String> = Vec::new();
+        for addresses in ipam.of(machine) {
+            let four = addresses.ipv4.get(network).map(ToString::to_string);
+            let six = addresses.ipv6.get(network).map(ToString::to_string);
+            own.extend(four.into_iter().chain(six));
+        }
+        if own.is_empty() {
             let message = format!("{} has no address in network {}", machine.serial, switch.network);
             let rule = "a switch has one of the networks of the address plan (`node_networks`)";
             return Err(Refusal::conflict("network", message, rule));
         }
-        peers.extend(four.into_iter().chain(six).map(|address| (address, *machine)));
+        for (at, address) in own.iter().enumerate() {
+            if !own[..at].contains(address) {
+                peers.push((address.clone(), *machine));
+            }
+        }
     }
     peers.sort_by_key(|(_, machine)| machine.index);
     Ok(peers)
@@ -234,9 +276,20 @@ fn unnumbered_peers<'m>(
     Ok(peers)
 }
 
+/// Its own addresses, of each family one, by one plan or two.
+fn own(machine: &Machine, ipam: Addressing<'_>) -> impl Iterator<Item = IpAddr> {
+    let mut found: Vec<IpAddr> = Vec::new();
+    for address in ipam.of(machine).iter().flat_map(Addresses::own) {
+        if !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    found.into_iter()
+}
+
 /// What a machine may announce.
-fn owned(machine: &Machine, plan: &Plan) -> Vec<Range> {
-    let own = machine.own_addresses().map(|address| Range::exactly(IpNet::from(address)));
+fn owned(machine: &Machine, plan: &Plan, ipam: Addressing<'_>) -> Vec<Range> {
+    let own = own(machine, ipam).map(|address| Range::exactly(IpNet::from(address)));
     let by_role = plan.announce.get(&machine.role).into_iter().flatten().copied();
     own.chain(by_role).chain(machine.announces.iter().copied()).collect()
 }

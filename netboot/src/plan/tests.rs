@@ -135,6 +135,24 @@ fn numbers_follow_from_rack_and_index() {
     assert!(AsPlan::PerHost { base: 4_294_967_200, per_rack: 100 }.machine(1, 0).is_err());
 }
 
+/// Whether the daemon's own policy engine takes a route from a peer.
+pub(crate) fn is_accepted(node: &weft_fabric::node::NodeConfig, peer: &str, prefix: &str) -> bool {
+    let trial = weft_fabric::trial::Trial {
+        prefix: prefix.parse().unwrap(),
+        peer: peer.to_owned(),
+        as_path: Vec::new(),
+        origin: 0,
+        local_pref: None,
+        med: None,
+        next_hop: None,
+        communities: Vec::new(),
+        large_communities: Vec::new(),
+        ext_communities: Vec::new(),
+        next_hops: 1,
+    };
+    weft_fabric::trial::run(node, &trial).unwrap().import.accepted
+}
+
 #[test]
 fn a_machine_owns_its_own_and_what_it_was_given() {
     let mut all = machines();
@@ -144,22 +162,7 @@ fn a_machine_owns_its_own_and_what_it_was_given() {
     assert!(!text.contains("10.69.0.196"), "of another rack: {text}");
     // The daemon's own policy engine: accepted from its owner alone.
     let node = config::parse("t", &text).and_then(|config| config.node()).unwrap();
-    let accepted = |peer: &str, prefix: &str| {
-        let trial = weft_fabric::trial::Trial {
-            prefix: prefix.parse().unwrap(),
-            peer: peer.to_owned(),
-            as_path: Vec::new(),
-            origin: 0,
-            local_pref: None,
-            med: None,
-            next_hop: None,
-            communities: Vec::new(),
-            large_communities: Vec::new(),
-            ext_communities: Vec::new(),
-            next_hops: 1,
-        };
-        weft_fabric::trial::run(&node, &trial).unwrap().import.accepted
-    };
+    let accepted = |peer: &str, prefix: &str| is_accepted(&node, peer, prefix);
     for (peer, prefix, owned) in [
         ("10.69.0.68", "10.69.0.4/32", true),
         ("10.69.0.68", "10.64.4.0/27", true),

@@ -15,6 +15,7 @@ mod figures;
 mod graphql;
 mod handshakes;
 mod liveness;
+mod migration;
 mod openapi;
 mod requests;
 mod roles;

@@ -138,7 +138,7 @@ impl Inventory {
             let rule = "set one first: `weft-netboot ipam set FILE`";
             return Err(Refusal::conflict("", "there is no address plan", rule));
         };
-        self.newcomer((by, now), &spec, &ipam.value, &BTreeSet::new())
+        self.newcomer((by, now), &spec, self.target.as_ref().unwrap_or(&ipam.value), &BTreeSet::new())
     }
 
     /// The machine comes, the candidate goes.

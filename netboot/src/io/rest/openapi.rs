@@ -202,6 +202,7 @@ mod tests {
         for (name, source) in [
             ("rest.rs", include_str!("../rest.rs")),
             ("machines.rs", include_str!("machines.rs")),
+            ("migration.rs", include_str!("migration.rs")),
             ("enrol.rs", include_str!("enrol.rs")),
             ("open.rs", include_str!("../server/open.rs")),
             ("page.rs", include_str!("page.rs")),

@@ -8,7 +8,7 @@ use crate::inventory::access::Access;
 use crate::inventory::audit::{AuditLine, AuditQuery};
 use crate::inventory::command::{Command, Dhcp};
 use crate::inventory::state::State;
-use crate::ipam::{Ipam, Meaning};
+use crate::ipam::{Ipam, Meaning, all};
 use crate::plan::{Plan, generate};
 use axum::extract::State as Shared;
 use axum::http::{Method, StatusCode, header};
@@ -170,12 +170,17 @@ pub(super) async fn explain(Shared(api): Shared<Arc<Api>>, Who(actor): Who, Path
     let address =
         read.map_err(|_| Refusal::invalid("address", format!("`{text}` is no address"), "write 10.69.0.4 or fd00::4"))?;
     let inventory = api.service.inventory();
-    let meaning = inventory.ipam().and_then(|ipam| ipam.meaning(address));
-    let owner = match meaning {
-        Some(Meaning::Node { rack, index, .. } | Meaning::Bmc { rack, index }) => {
-            inventory.machines().find(|machine| machine.rack == rack && machine.index == index)
+    let addressing = inventory.addressing();
+    // Of two plans the one that knows more of it.
+    let meanings = addressing.into_iter().flat_map(|plans| plans.plans().filter_map(|plan| plan.meaning(address)));
+    let meaning = meanings.min_by_key(|meaning| matches!(meaning, Meaning::Unused { .. }));
+    let owner = match (meaning, addressing) {
+        (Some(Meaning::Node { rack, index, .. } | Meaning::Bmc { rack, index }), Some(plans)) => {
+            let mut there = inventory.machines().filter(|machine| machine.rack == rack && machine.index == index);
+            // Who has confirmed has its former address no more.
+            there.find(|machine| plans.of(machine).iter().any(|addresses| all(addresses).contains(&address)))
         }
-        Some(Meaning::Gateway { .. } | Meaning::Lease { .. } | Meaning::Unused { .. }) | None => None,
+        _ => None,
     };
     let owner = owner.map(|machine| Owner { serial: &machine.serial, name: &machine.name, state: machine.state.name });
     let document = Explained { address, meaning, machine: owner };
@@ -191,7 +196,7 @@ pub(super) async fn fabric_config(Shared(api): Shared<Arc<Api>>, Who(actor): Who
         Refusal { rule, ..Refusal::not_found("setting", what) }
     };
     let plan = inventory.plan().ok_or_else(|| missing("plan"))?;
-    let ipam = inventory.ipam().ok_or_else(|| missing("ipam"))?;
+    let ipam = inventory.addressing().ok_or_else(|| missing("ipam"))?;
     let document = generate(&name, plan, ipam, inventory.machines().map(Arc::as_ref))?;
     Ok(([(header::CONTENT_TYPE, "application/yaml")], document.to_string()).into_response())
 }

@@ -115,17 +115,18 @@ async fn set_dhcp(Shared(api): Shared<Arc<Api>>, Who(actor): Who, Input(config):
 async fn list(Shared(api): Shared<Arc<Api>>, Who(actor): Who, pairs: Pairs) -> Reply {
     actor.may_read(None)?;
     let query = Query::read(pairs.iter())?;
-    let (machines, ipam) = {
+    let machines: Vec<_> = {
         let inventory = api.service.inventory();
         // Its clients know no pages.
-        (found(&inventory, &query, "", usize::MAX), inventory.ipam().cloned())
+        let found = found(&inventory, &query, "", usize::MAX);
+        found.into_iter().map(|machine| (inventory.ipam_of(&machine).cloned(), machine)).collect()
     };
     if machines.is_empty() {
         return Err(Refusal::not_found("machine", "of this query").into());
     }
     let now = now();
     let views: Vec<MachineView> =
-        machines.iter().map(|machine| MachineView::of(machine, ipam.as_deref(), now)).collect();
+        machines.iter().map(|(ipam, machine)| MachineView::of(machine, ipam.as_deref(), now)).collect();
     Ok(json(StatusCode::OK, &views))
 }
 

@@ -7,6 +7,7 @@ use super::nodes::{CandidateNode, MachineNode, MachineParams, MachineState, Stat
 use crate::error::Refusal;
 use crate::inventory::access::Actor;
 use crate::inventory::command::Command;
+use crate::inventory::machine::Machine;
 use crate::inventory::state::State;
 use crate::io::rest::machines::found;
 use crate::io::service::{Service, now};
@@ -37,7 +38,8 @@ impl Query {
         let inventory = service.inventory();
         let known = inventory.machine(&serial).map(|held| held.value.clone());
         let machine = known.ok_or_else(|| refused(Refusal::not_found("machine", &serial), Some(&serial)))?;
-        Ok(MachineNode::new(machine, inventory.ipam().cloned(), now()))
+        let ipam = inventory.ipam_of(&machine).cloned();
+        Ok(MachineNode::new(machine, ipam, now()))
     }
 
     /// The machines that are as the one says and not as the other, by serial number.
@@ -52,12 +54,14 @@ impl Query {
         actor.may_read(None).map_err(|refusal| refused(refusal, None))?;
         let now = now();
         let query = query(having, not_having, now).map_err(|error| failed(&error, None, false))?;
-        let (machines, ipam) = {
-            let inventory = service.inventory();
-            // Its clients know no pages.
-            (found(&inventory, &query, "", usize::MAX), inventory.ipam().cloned())
+        let inventory = service.inventory();
+        // Its clients know no pages.
+        let found = found(&inventory, &query, "", usize::MAX).into_iter();
+        let node = |machine: Arc<Machine>| {
+            let ipam = inventory.ipam_of(&machine).cloned();
+            MachineNode::new(machine, ipam, now)
         };
-        Ok(machines.into_iter().map(|machine| MachineNode::new(machine, ipam.clone(), now)).collect())
+        Ok(found.map(node).collect())
     }
 
     /// Machines that nobody registered and that wait, by serial number.
@@ -97,6 +101,7 @@ impl Mutation {
         })?;
         let missing = || refused(Refusal::not_found("machine", &serial), Some(&serial));
         let machine = machines.first().cloned().or(held).ok_or_else(missing)?;
-        Ok(MachineNode::new(machine, inventory.ipam().cloned(), now()).into_status())
+        let ipam = inventory.ipam_of(&machine).cloned();
+        Ok(MachineNode::new(machine, ipam, now()).into_status())
     }
 }
