@@ -165,7 +165,7 @@ impl Inventory {
         let target = self.target.as_ref().filter(|target| {
             target.addresses(machine.rack, machine.index).is_ok_and(|addresses| addresses.ipv4 == machine.ipv4)
         });
-        target.or(self.ipam())
+        target.or_else(|| self.ipam())
     }
 
     /// The plan of the fabric.
