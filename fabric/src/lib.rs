@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod bfd;
+pub mod cli;
 pub mod config;
 pub mod doctor;
 pub mod drain;

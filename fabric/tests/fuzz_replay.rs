@@ -17,6 +17,11 @@ fn api() {
 }
 
 #[test]
+fn cli() {
+    replay("cli", harness::cli::run);
+}
+
+#[test]
 fn bfd() {
     replay("bfd", harness::bfd::run);
 }

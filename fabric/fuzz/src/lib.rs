@@ -8,12 +8,14 @@
 //! | [`lldp::run`] | whatever is heard on a link, a text is short and without control characters, holds as long as it says, and another name is not the expected one |
 //! | [`check::run`] | whatever a checked service or command answers: success is a status of success, and a reason is one short line |
 //! | [`api::run`] | whatever is asked, and by whom: the port takes no orders, a role gets what it may and no more, answers are bounded, a refusal has a remedy |
+//! | [`cli::run`] | whatever stands on the command line: it is read the same every time, or refused with exit code 2; what it asks is understood or refused at the other end |
 //! | [`config::run`] | whatever stands in a file: it is refused with place and words, or read the same every time |
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed check of a fuzz target is a panic")]
 
 pub mod api;
 pub mod bfd;
 pub mod check;
+pub mod cli;
 pub mod config;
 pub mod lldp;
 pub mod netlink;

@@ -120,7 +120,9 @@ pub struct NewRoute {
 }
 
 impl NewRoute {
-    fn target(&self) -> String {
+    /// What is asked for it.
+    #[must_use]
+    pub fn target(&self) -> String {
         let mut target = format!(
             "/v1/routes?prefix={}&owner={}&lease_s={}",
             api::query(&self.prefix),

@@ -1,11 +1,11 @@
 //! Completion scripts and manual pages, made of the command line itself.
 
-use crate::Arguments;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use weft_fabric::cli::Arguments;
 
 pub(crate) fn completions(shell: Shell) -> ExitCode {
     // Written at once: the generator knows no reader that leaves.

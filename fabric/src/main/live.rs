@@ -1,15 +1,15 @@
 //! `weft top` and `weft trace`: verbs that do more than ask one daemon once.
 
-use crate::whom::Whom;
-use crate::{Output, form};
+use crate::{form, target};
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::process::ExitCode;
+use weft_fabric::cli::{Output, Whom};
 use weft_fabric::io::verbs::VerbError;
 use weft_fabric::io::{top as screen, trace as way};
 
 pub(crate) fn top(whom: &Whom) -> ExitCode {
-    match whom.target() {
+    match target(whom) {
         Ok(target) => ended(screen::run(&target)),
         Err(wrong) => wrong,
     }
@@ -17,7 +17,7 @@ pub(crate) fn top(whom: &Whom) -> ExitCode {
 
 pub(crate) fn trace(address: IpAddr, whom: &Whom, output: Output) -> ExitCode {
     // Also says what is wrong with the name of a lab.
-    let target = match whom.target() {
+    let target = match target(whom) {
         Ok(target) => target,
         Err(wrong) => return wrong,
     };

@@ -1,13 +1,14 @@
 //! Which daemon is asked, as the command line and the environment say.
 
+use crate::io::client::Target;
+use crate::io::verbs::{self, Named};
 use clap::Args;
+use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
-use weft_fabric::io::client::Target;
-use weft_fabric::io::verbs::{self, Named};
 
+/// Which daemon is asked; what is not said may stand in the environment.
 #[derive(Debug, Args)]
-pub(crate) struct Whom {
+pub struct Whom {
     /// The node of a lab to talk to, as in two-racks/tor1
     #[arg(long, global = true, value_name = "NAME/NODE", conflicts_with_all = ["socket", "remote"])]
     lab: Option<String>,
@@ -29,8 +30,11 @@ pub(crate) struct Whom {
 }
 
 impl Whom {
-    /// The daemon; a wrong command line is explained, and is the exit code 2.
-    pub(crate) fn target(&self) -> Result<Target, ExitCode> {
+    /// The daemon; `environment` is asked for what is not said.
+    ///
+    /// # Errors
+    /// When it is not named wholly: what is wrong, for a person.
+    pub fn target(&self, environment: impl Fn(&str) -> Option<OsString>) -> Result<Target, String> {
         let named = Named {
             socket: self.socket.as_deref(),
             lab: self.lab.as_deref(),
@@ -39,14 +43,12 @@ impl Whom {
             cert: self.cert.as_deref(),
             key: self.key.as_deref(),
         };
-        verbs::target(named, |name| std::env::var_os(name)).map_err(|error| {
-            eprintln!("weft: {error}");
-            ExitCode::from(2)
-        })
+        verbs::target(named, environment)
     }
 
     /// The lab and the node, where one is named.
-    pub(crate) fn lab(&self) -> Option<(&str, &str)> {
+    #[must_use]
+    pub fn lab(&self) -> Option<(&str, &str)> {
         self.lab.as_deref().and_then(|lab| lab.split_once('/'))
     }
 }

@@ -1,11 +1,12 @@
 //! `weft reload`: what is written, and what is asked of the daemon.
 
+use crate::api;
+use crate::io::verbs;
 use clap::Args;
-use weft_fabric::api;
-use weft_fabric::io::verbs;
 
+/// `weft reload`.
 #[derive(Debug, Args)]
-pub(crate) struct Reload {
+pub struct Reload {
     /// Only say what would happen: per peer, per route, per setting
     #[arg(long, conflicts_with_all = ["allow_reset", "confirm_within", "confirm"])]
     plan: bool,
@@ -18,6 +19,21 @@ pub(crate) struct Reload {
     /// Keep the configuration that waits for this
     #[arg(long, conflicts_with_all = ["allow_reset", "confirm_within"])]
     confirm: bool,
+}
+
+impl Reload {
+    /// What is asked.
+    #[must_use]
+    pub const fn asked(&self) -> verbs::Verb {
+        if self.plan {
+            return verbs::Verb::Plan;
+        }
+        if self.confirm {
+            return verbs::Verb::ConfirmReload;
+        }
+        let (allow_reset, confirm_within_s) = (self.allow_reset, self.confirm_within);
+        verbs::Verb::Reload(api::Reload { allow_reset, confirm_within_s })
+    }
 }
 
 /// A time as 60s, 5m or 1h; a number alone is seconds.
@@ -35,16 +51,4 @@ fn seconds(text: &str) -> Result<u64, String> {
         return Ok(seconds);
     }
     Err(format!("write 1s to {}h", api::CONFIRM_MAX_S / 3_600))
-}
-
-/// What is asked.
-pub(crate) const fn verb(wanted: &Reload) -> verbs::Verb {
-    if wanted.plan {
-        return verbs::Verb::Plan;
-    }
-    if wanted.confirm {
-        return verbs::Verb::ConfirmReload;
-    }
-    let (allow_reset, confirm_within_s) = (wanted.allow_reset, wanted.confirm_within);
-    verbs::Verb::Reload(api::Reload { allow_reset, confirm_within_s })
 }

@@ -1,14 +1,14 @@
 //! `weft drain` and `weft undrain`: what is written, and what is asked of the daemon.
 
+use crate::config::Span;
+use crate::drain::{Scope, State};
+use crate::io::verbs;
 use clap::{Args, ValueEnum};
 use std::time::Duration;
-use weft_fabric::config::Span;
-use weft_fabric::drain::{Scope, State};
-use weft_fabric::io::verbs;
 
 /// What is meant; the node unless said.
 #[derive(Debug, Args)]
-pub(crate) struct What {
+pub struct What {
     /// A link, by its name, and everybody who is on it
     #[arg(long, value_name = "NAME", conflicts_with = "vip")]
     interface: Option<String>,
@@ -23,8 +23,9 @@ pub(crate) struct What {
     limit: Duration,
 }
 
+/// `weft drain`.
 #[derive(Debug, Args)]
-pub(crate) struct Drain {
+pub struct Drain {
     #[command(flatten)]
     what: What,
     /// How far
@@ -35,8 +36,9 @@ pub(crate) struct Drain {
     force: bool,
 }
 
+/// How far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Far {
+pub enum Far {
     /// As `weft undrain`
     Live,
     /// Announced with GRACEFUL_SHUTDOWN: who has another way takes it
@@ -47,31 +49,37 @@ enum Far {
     Drained,
 }
 
+impl Drain {
+    /// What is asked.
+    #[must_use]
+    pub fn asked(self) -> verbs::Verb {
+        let state = match self.state {
+            Far::Live => State::Live,
+            Far::Soft => State::Soft,
+            Far::Warm => State::Warm,
+            Far::Drained => State::Drained,
+        };
+        self.what.order(state, self.force)
+    }
+}
+
+impl What {
+    /// What `weft undrain` asks.
+    #[must_use]
+    pub fn undrained(self) -> verbs::Verb {
+        self.order(State::Live, false)
+    }
+
+    fn order(self, state: State, force: bool) -> verbs::Verb {
+        let scope = match (self.interface, self.vip) {
+            (Some(name), _) => Scope::Interface(name),
+            (None, Some(name)) => Scope::Vip(name),
+            (None, None) => Scope::Node,
+        };
+        verbs::Verb::Drain(verbs::Order { scope, state, force, wait: self.wait.then_some(self.limit) })
+    }
+}
+
 fn time(text: &str) -> Result<Duration, String> {
     Span::parse(text).map(|span| span.0).ok_or_else(|| "write a time as 30s or 2m".to_owned())
-}
-
-fn order(what: What, state: State, force: bool) -> verbs::Verb {
-    let scope = match (what.interface, what.vip) {
-        (Some(name), _) => Scope::Interface(name),
-        (None, Some(name)) => Scope::Vip(name),
-        (None, None) => Scope::Node,
-    };
-    verbs::Verb::Drain(verbs::Order { scope, state, force, wait: what.wait.then_some(what.limit) })
-}
-
-/// `weft drain`.
-pub(crate) fn drain(wanted: Drain) -> verbs::Verb {
-    let state = match wanted.state {
-        Far::Live => State::Live,
-        Far::Soft => State::Soft,
-        Far::Warm => State::Warm,
-        Far::Drained => State::Drained,
-    };
-    order(wanted.what, state, wanted.force)
-}
-
-/// `weft undrain`.
-pub(crate) fn undrain(what: What) -> verbs::Verb {
-    order(what, State::Live, false)
 }

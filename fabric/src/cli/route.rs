@@ -1,11 +1,12 @@
 //! `weft route`: what is written, and what is asked of the daemon.
 
+use crate::io::verbs;
 use clap::Subcommand;
 use weft_bgp::types::IpNet;
-use weft_fabric::io::verbs;
 
+/// `weft route`.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Route {
+pub enum Route {
     /// Announce a route, or renew its lease; it goes when that is over
     Add {
         /// What is announced
@@ -39,20 +40,23 @@ pub(crate) enum Route {
     List,
 }
 
-/// What is asked.
-pub(crate) fn verb(route: Route) -> verbs::Verb {
-    match route {
-        Route::Add { prefix, owner, lease_s, community, large_community, weight } => {
-            verbs::Verb::AddRoute(verbs::NewRoute {
-                prefix: prefix.to_string(),
-                owner,
-                lease_s,
-                communities: community,
-                large_communities: large_community,
-                weight,
-            })
+impl Route {
+    /// What is asked.
+    #[must_use]
+    pub fn asked(self) -> verbs::Verb {
+        match self {
+            Self::Add { prefix, owner, lease_s, community, large_community, weight } => {
+                verbs::Verb::AddRoute(verbs::NewRoute {
+                    prefix: prefix.to_string(),
+                    owner,
+                    lease_s,
+                    communities: community,
+                    large_communities: large_community,
+                    weight,
+                })
+            }
+            Self::Del { prefix, owner } => verbs::Verb::RemoveRoutes(owner, prefix.map(|prefix| prefix.to_string())),
+            Self::List => verbs::Verb::Originated,
         }
-        Route::Del { prefix, owner } => verbs::Verb::RemoveRoutes(owner, prefix.map(|prefix| prefix.to_string())),
-        Route::List => verbs::Verb::Originated,
     }
 }
