@@ -10,6 +10,7 @@ pub(crate) mod tests;
 
 use crate::api::{BfdSessions, Certificate, Drain, Interface, Neighbor, Observer, RpkiCache, Vip};
 use crate::fib::FibReport;
+use crate::node::LeftOut;
 use crate::sandbox::Sandbox;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -68,7 +69,7 @@ pub struct Check {
 }
 
 /// Every check, in the order in which they are shown.
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 19] = [
     "convergence",
     "sessions",
     "flaps",
@@ -79,6 +80,7 @@ pub const NAMES: [&str; 18] = [
     "next-hops",
     "kernel",
     "conflicts",
+    "imports",
     "bfd",
     "threads",
     "vips",
@@ -108,6 +110,8 @@ pub struct Picture<'a> {
     pub summary: &'a SpeakerSummary,
     /// The kernel's side, where it is managed.
     pub fib: Option<&'a FibReport>,
+    /// What is left out of other software's routes; nothing where none are announced.
+    pub imports: Option<&'a [LeftOut]>,
     /// BFD.
     pub bfd: &'a BfdSessions,
     /// Service addresses.
@@ -138,6 +142,7 @@ pub fn examine(picture: &Picture<'_>) -> Vec<Check> {
         next_hops(picture),
         kernel::kernel(picture),
         kernel::conflicts(picture),
+        kernel::imports(picture),
         services::bfd(picture),
         services::threads(picture),
         services::vips(picture),

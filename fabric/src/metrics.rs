@@ -5,10 +5,11 @@ use crate::api::{Doors, Handshakes, KernelCounts, Observer, Requests, Surroundin
 use crate::bfd::{State, Status};
 use crate::drain::{self, Scope};
 use crate::io::bfd::Report;
-use crate::node::Node;
+use crate::node::{LeftOut, Node};
 use crate::pace;
 use crate::vip::{self, Info};
 use prometheus::{Encoder as _, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use weft_bgp::speaker::NeighborInfo;
 use weft_bgp::time::Instant;
@@ -180,6 +181,14 @@ impl Page {
         self.gauge("weft_rib_paths", "Paths learnt from neighbors", &["family"], paths);
         self.number("weft_rib_originated", "Prefixes originated here", summary.originated);
         self.number("weft_rib_held_back", "Prefixes that guards keep from being used", summary.held_back);
+        let rules = node.config().import.kernel.iter().map(|rule| (rule.table, rule.protocol)).collect::<BTreeSet<_>>();
+        let left_out = rules.into_iter().map(|(table, protocol)| {
+            let of_rule = |some: &&LeftOut| (some.table, some.protocol) == (table, protocol);
+            let routes = node.import_left_out().iter().find(of_rule).map_or(0, |some| some.routes);
+            (vec![table.to_string(), protocol.to_string()], routes)
+        });
+        let text = "Routes of other software that are not announced because there are too many";
+        self.gauge("weft_import_left_out", text, &["table", "protocol"], left_out);
     }
 
     fn kernel(&self, node: &Node, around: &Surroundings) {

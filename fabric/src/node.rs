@@ -29,7 +29,7 @@ use crate::ra;
 use crate::vip::{Order, Vips};
 use bytes::BytesMut;
 pub use history::{Entry, KeptEntry};
-pub use import::{Imported, MAX_IMPORTED};
+pub use import::{Imported, LeftOut, MAX_IMPORTED};
 pub use leases::{LEASE_MAX, Lease, MAX_ROUTES as MAX_LEASES, Refused};
 use serde::{Deserialize, Serialize};
 pub use sources::Source;
@@ -197,7 +197,7 @@ pub struct Node {
     sources: sources::Sources,
     vips: Vips,
     leases: leases::Leases,
-    import_left_out: usize,
+    import_left_out: Vec<LeftOut>,
     reloads: probation::Reloads,
     drain: drain::Book,
 }
@@ -243,7 +243,7 @@ impl Node {
             sources: sources::Sources::default(),
             vips: Vips::default(),
             leases: leases::Leases::default(),
-            import_left_out: 0,
+            import_left_out: Vec::new(),
             reloads: probation::Reloads::default(),
             drain: drain::Book::default(),
             config,

@@ -22,6 +22,7 @@ pub(super) fn health(node: &Node, now: Instant, around: &Surroundings) -> Health
         unresolved: &node.speaker().unresolved_next_hops(),
         summary: &summary,
         fib: around.fib.as_ref(),
+        imports: (!node.config().import.kernel.is_empty()).then(|| node.import_left_out()),
         bfd: &bfd::sessions(node, now, around.bfd.as_ref()),
         vips: &vips::vips(node, now).vips,
         drains: &drain::drains(node, now, &around.drain).drains,

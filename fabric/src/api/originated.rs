@@ -2,7 +2,7 @@
 
 use super::{Command, Query, Refusal};
 use crate::config::{Community, LargeCommunity};
-use crate::node::{LEASE_MAX, Lease, Node, Refused, Source};
+use crate::node::{LEASE_MAX, Lease, LeftOut, Node, Refused, Source};
 use serde::{Deserialize, Serialize};
 use weft_bgp::speaker::Originate;
 use weft_bgp::time::{Duration, Instant};
@@ -16,8 +16,11 @@ const OWNER_MAX: usize = 64;
 pub struct Originated {
     /// By prefix; several lines for one prefix if several want it.
     pub originated: Vec<OriginatedRoute>,
-    /// Prefixes of other software that are not announced because there are too many.
+    /// Routes of other software that are not announced because there are too many.
     pub import_left_out: u64,
+    /// Where they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
 }
 
 /// A route of ours.
@@ -63,8 +66,9 @@ pub(super) fn originated(node: &Node, now: Instant) -> Originated {
             lease_s: lease.map(|(_, until)| until.since(now).as_secs()),
         }
     };
-    let left_out = u64::try_from(node.import_left_out()).unwrap_or(u64::MAX);
-    Originated { originated: node.originated().map(one).collect(), import_left_out: left_out }
+    let left_out = node.import_left_out().to_vec();
+    let import_left_out = left_out.iter().map(|some| some.routes).sum();
+    Originated { originated: node.originated().map(one).collect(), import_left_out, left_out }
 }
 
 /// `POST /v1/routes?prefix=…&owner=…&lease_s=…`.

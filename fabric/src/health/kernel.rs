@@ -2,6 +2,7 @@
 
 use super::{Check, LATELY, Picture, bad, count, ok, some, warn};
 use crate::fib::FibReport;
+use crate::node::{LeftOut, MAX_IMPORTED};
 
 /// Dumps are compared every half minute; with none for so long something holds them up.
 const DUMP_AGE_S: u64 = 300;
@@ -65,4 +66,19 @@ pub(super) fn conflicts(picture: &Picture<'_>) -> Check {
     let each: Vec<String> = conflicts.iter().map(ToString::to_string).collect();
     let fact = format!("routes of others stand in the place of ours: {}", some(&each));
     bad(name, fact, "`ip route show PREFIX` says whose; remove them, or set `fib.metric`")
+}
+
+/// Routes of other software that others hear of.
+pub(super) fn imports(picture: &Picture<'_>) -> Check {
+    let name = "imports";
+    let Some(left_out) = picture.imports else {
+        return ok(name, "no routes of other software are announced");
+    };
+    if left_out.is_empty() {
+        return ok(name, "every route of other software that `import_kernel` names is announced");
+    }
+    let each = |LeftOut { table, protocol, routes }: &LeftOut| format!("{routes} of table {table} protocol {protocol}");
+    let each: Vec<String> = left_out.iter().map(each).collect();
+    let fact = format!("not announced, since {MAX_IMPORTED} prefixes of other software are the most: {}", some(&each));
+    warn(name, fact, "let `within` of `import_kernel` name those that others need, or have the software sum them up")
 }

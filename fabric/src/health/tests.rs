@@ -21,6 +21,7 @@ fn lines(changes: Value) -> Vec<Check> {
     };
     let bfd: BfdSessions = read("bfd").map(|value| serde_json::from_value(value).unwrap()).unwrap_or_default();
     let fib: Option<FibReport> = read("fib").map(|value| serde_json::from_value(value).unwrap());
+    let imports: Option<Vec<LeftOut>> = read("imports").map(|value| serde_json::from_value(value).unwrap());
     let certificate = read("certificate").map(|value| Certificate {
         expires_in_s: value["expires_in_s"].as_i64(),
         broken: value["broken"].as_str().map(str::to_owned),
@@ -35,6 +36,7 @@ fn lines(changes: Value) -> Vec<Check> {
         unresolved: &list(read("unresolved")),
         summary: &summary,
         fib: fib.as_ref(),
+        imports: imports.as_deref(),
         bfd: &bfd,
         vips: &list(read("vips")),
         drains: &list(read("drains")),
@@ -203,6 +205,8 @@ fn other_cases() -> Vec<(&'static str, Value)> {
             json!({"fib": fib(json!({"health": health(json!({"deleters": [
             {"who": "systemd-networkd (process 312)", "count": 40, "ago_s": 60}, {"who": "ip", "count": 1, "ago_s": 9000}]}))}))}),
         ),
+        ("imports", json!({"imports": []})),
+        ("too many imports", json!({"imports": [{"table": 119, "protocol": 30, "routes": 3}]})),
         ("a broken path", json!({"bfd": bfd(json!([session(dead), session(json!({}))]), 9)})),
         (
             "BFD at one end",

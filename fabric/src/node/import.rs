@@ -3,6 +3,7 @@
 use super::Node;
 use super::sources::Source;
 use crate::config::Terms;
+use serde::{Deserialize, Serialize};
 use weft_bgp::peer::RemoteAs;
 use weft_bgp::speaker::Originate;
 use weft_bgp::time::Instant;
@@ -21,8 +22,19 @@ pub struct Imported {
     pub all: bool,
     /// Prefixes, each with the rule that it is announced by, or none if it is gone.
     pub changes: Vec<(IpNet, Option<usize>)>,
-    /// Prefixes that were left out because there are more than [`MAX_IMPORTED`].
-    pub left_out: usize,
+    /// What was left out because there are more than [`MAX_IMPORTED`].
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Routes of other software that nobody is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Kernel table.
+    pub table: u32,
+    /// Their routing protocol number.
+    pub protocol: u8,
+    /// How many.
+    pub routes: u64,
 }
 
 impl Node {
@@ -76,10 +88,10 @@ impl Node {
         self.config.peers.iter().chain(templates).any(|peer| peer.multihop || peer.remote_asn == own)
     }
 
-    /// Prefixes of other software that are not announced because there are too many.
+    /// Routes of other software that are not announced because there are too many, by table and protocol.
     #[must_use]
-    pub const fn import_left_out(&self) -> usize {
-        self.import_left_out
+    pub fn import_left_out(&self) -> &[LeftOut] {
+        &self.import_left_out
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{NONE, duration, or_none, render, table};
 use crate::api::{Originated, OriginatedRoute};
+use crate::node::{LeftOut, MAX_IMPORTED};
 
 /// The table.
 #[must_use]
@@ -21,9 +22,11 @@ pub fn table_of(answer: &Originated) -> String {
         ]);
     }
     let mut text = render(&lines, 0);
-    if answer.import_left_out > 0 {
-        let count = answer.import_left_out;
-        text.push_str(&format!("{count} more prefixes of kernel tables are not announced: there are too many\n"));
+    for LeftOut { table, protocol, routes } in &answer.left_out {
+        let wanted = format!("table {table} protocol {protocol}");
+        text.push_str(&format!(
+            "{wanted}: {routes} more are not announced, since {MAX_IMPORTED} prefixes are the most\n"
+        ));
     }
     text
 }

@@ -23,7 +23,7 @@ fn rule(protocol: u8, within: &[&str]) -> KernelRule {
 struct Loop {
     receiver: mpsc::Receiver<Imported>,
     known: BTreeMap<IpNet, usize>,
-    left_out: usize,
+    left_out: u64,
 }
 
 impl Loop {
@@ -33,7 +33,7 @@ impl Loop {
         if imported.all {
             self.known.clear();
         }
-        self.left_out = imported.left_out;
+        self.left_out = imported.left_out.iter().map(|some| some.routes).sum();
         for (prefix, rule) in imported.changes {
             match rule {
                 Some(rule) => drop(self.known.insert(prefix, rule)),

@@ -1,7 +1,7 @@
 //! Routes of programs: asked for over the API, and gone when nobody renews them.
 
 use super::*;
-use crate::node::Imported;
+use crate::node::{Imported, LeftOut};
 
 const FILE: &str = "
 role: host
@@ -134,7 +134,15 @@ fn several_may_want_a_prefix_and_the_most_trusted_is_heard() {
     lone.ask("POST", "/v1/routes?prefix=10.69.0.4/32&owner=lb&lease_s=10").unwrap();
     lone.ask("POST", "/v1/routes?prefix=10.64.4.0/27&owner=lb&lease_s=10&large_communities=65004:1:2").unwrap();
     let changes = ["10.64.4.0/27", "10.64.4.32/27"].map(|prefix| (prefix.parse().unwrap(), Some(0))).to_vec();
-    lone.node.handle(lone.now, Input::Imported(Imported { run: 1, all: true, changes, left_out: 3 }));
+    lone.node.handle(
+        lone.now,
+        Input::Imported(Imported {
+            run: 1,
+            all: true,
+            changes,
+            left_out: vec![LeftOut { table: 119, protocol: 30, routes: 3 }],
+        }),
+    );
     let mut down = link(3, "eth1", "10.2.0.2/24");
     down.carrier = false;
     let links =
@@ -145,9 +153,10 @@ fn several_may_want_a_prefix_and_the_most_trusted_is_heard() {
     assert_eq!(serde_json::from_str::<Originated>(&text).unwrap(), lone.originated());
     lone.wait(10);
     let changes = vec![("10.64.4.32/27".parse().unwrap(), None)];
-    lone.node.handle(lone.now, Input::Imported(Imported { run: 1, all: false, changes, left_out: 0 }));
+    lone.node.handle(lone.now, Input::Imported(Imported { run: 1, all: false, changes, left_out: Vec::new() }));
     lone.node.handle(lone.now, Input::LinkDown(IfIndex(2)));
     assert_eq!(lone.table(), ["10.64.4.0/27", "10.69.0.4/32"]);
-    lone.node.handle(lone.now, Input::Imported(Imported { run: 2, all: true, changes: Vec::new(), left_out: 0 }));
+    lone.node
+        .handle(lone.now, Input::Imported(Imported { run: 2, all: true, changes: Vec::new(), left_out: Vec::new() }));
     assert_eq!(lone.table(), ["10.69.0.4/32"]);
 }

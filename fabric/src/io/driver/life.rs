@@ -177,7 +177,7 @@ impl Daemon {
         self.import = None;
         let config = self.node.config();
         if config.import.kernel.is_empty() {
-            let none = Imported { run: self.import_run, all: true, changes: Vec::new(), left_out: 0 };
+            let none = Imported { run: self.import_run, all: true, changes: Vec::new(), left_out: Vec::new() };
             self.handle(Input::Imported(none));
             return Ok(());
         }

@@ -22,7 +22,7 @@ use crate::config::KernelRule;
 use crate::fib::RouteKey;
 use crate::io::clock::Clock;
 use crate::io::place;
-use crate::node::{Imported, MAX_IMPORTED as MAX_PREFIXES};
+use crate::node::{Imported, LeftOut, MAX_IMPORTED as MAX_PREFIXES};
 use socket2::SockFilter;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -62,8 +62,9 @@ pub(super) fn import(
         events,
         held: BTreeSet::new(),
         told: None,
-        left_out: 0,
-        left_out_told: 0,
+        beyond: Counts::new(),
+        left_out: Vec::new(),
+        left_out_told: Vec::new(),
         changed: true,
         dumps: Dumps::new(),
         bursts: is_apart.then_some(bursts),
@@ -89,6 +90,9 @@ pub(super) struct Route {
     protocol: u8,
 }
 
+/// Routes that are not announced, by table and protocol.
+type Counts = BTreeMap<(u32, u8), u64>;
+
 struct Reader {
     clock: Clock,
     requests: Requests,
@@ -98,9 +102,11 @@ struct Reader {
     held: BTreeSet<Route>,
     /// What the daemon knows; nothing before it was told all.
     told: Option<BTreeMap<IpNet, usize>>,
-    left_out: usize,
+    /// Routes for which there was no place in `held` at the last dump.
+    beyond: Counts,
+    left_out: Vec<LeftOut>,
     /// What the daemon knows of `left_out`.
-    left_out_told: usize,
+    left_out_told: Vec<LeftOut>,
     /// `held` may differ from what was told.
     changed: bool,
     dumps: Dumps,
@@ -176,41 +182,46 @@ impl Reader {
             self.dumps.want(begun + POLL);
         }
         match found {
-            Ok(held) => {
-                self.changed |= held != self.held;
-                self.held = held;
+            Ok((held, beyond)) => {
+                self.changed |= held != self.held || beyond != self.beyond;
+                (self.held, self.beyond) = (held, beyond);
             }
             Err(error) => tracing::debug!(%error, "dump of imported routes"),
         }
     }
 
-    fn dump(&mut self) -> io::Result<BTreeSet<Route>> {
-        let mut found = BTreeSet::new();
+    /// What the tables hold, and how much of it is too much.
+    fn dump(&mut self) -> io::Result<(BTreeSet<Route>, Counts)> {
+        let (mut found, mut beyond) = (BTreeSet::new(), Counts::new());
         for rule in &self.rules {
             for family in [libc::AF_INET, libc::AF_INET6] {
-                let mut of_dump = Vec::new();
+                let (mut of_dump, mut of_dump_beyond) = (BTreeSet::new(), Counts::new());
                 let take = |message: Option<&wire::Message<'_>>| match message {
                     // The filter is the kernel's; whether it obeyed is ours to check.
-                    Some(message) => of_dump.extend(
-                        parse(message.payload)
-                            .filter(|route| route.key.table == rule.table && route.protocol == rule.protocol),
-                    ),
-                    None => of_dump.clear(),
+                    Some(message) => {
+                        let route = parse(message.payload)
+                            .filter(|route| route.key.table == rule.table && route.protocol == rule.protocol);
+                        of_dump.extend(route);
+                        cut(&mut of_dump, &mut of_dump_beyond);
+                    }
+                    None => {
+                        of_dump.clear();
+                        of_dump_beyond.clear();
+                    }
                 };
                 self.requests.dump(RTM_GETROUTE, &request_of(rule.table, rule.protocol, family), take, || ())?;
                 found.extend(of_dump);
+                of_dump_beyond.into_iter().for_each(|(of, count)| *beyond.entry(of).or_default() += count);
+                cut(&mut found, &mut beyond);
             }
         }
-        while found.len() > MAX_ROUTES {
-            found.pop_last();
-        }
-        Ok(found)
+        Ok((found, beyond))
     }
 
     /// What is to be announced: each prefix by the first rule that fits.
     fn wanted(&mut self) -> BTreeMap<IpNet, usize> {
         let mut wanted = BTreeMap::new();
-        self.left_out = 0;
+        let mut left_out = self.beyond.clone();
         for route in &self.held {
             let prefix = route.key.prefix;
             let rule = self.rules.iter().position(|rule| {
@@ -224,9 +235,11 @@ impl Reader {
             } else if wanted.len() < MAX_PREFIXES {
                 wanted.insert(prefix, rule);
             } else {
-                self.left_out += 1;
+                *left_out.entry((route.key.table, route.protocol)).or_default() += 1;
             }
         }
+        let known = |((table, protocol), routes)| LeftOut { table, protocol, routes };
+        self.left_out = left_out.into_iter().map(known).collect();
         wanted
     }
 
@@ -247,9 +260,9 @@ impl Reader {
             pieces.push(&[]);
         }
         for piece in pieces {
-            let event = Imported { run: self.run, all, changes: piece.to_vec(), left_out: self.left_out };
+            let event = Imported { run: self.run, all, changes: piece.to_vec(), left_out: self.left_out.clone() };
             match self.events.try_send(event) {
-                Ok(()) => self.left_out_told = self.left_out,
+                Ok(()) => self.left_out_told.clone_from(&self.left_out),
                 // Nobody listens any more: nothing is owed to anybody.
                 Err(TrySendError::Closed(_)) => return true,
                 Err(TrySendError::Full(_)) => {
@@ -268,6 +281,15 @@ impl Reader {
         }
         self.changed = false;
         true
+    }
+}
+
+/// The last ones go, and are counted, where there are more than can be kept.
+fn cut(routes: &mut BTreeSet<Route>, beyond: &mut Counts) {
+    while routes.len() > MAX_ROUTES
+        && let Some(route) = routes.pop_last()
+    {
+        *beyond.entry((route.key.table, route.protocol)).or_default() += 1;
     }
 }
 
