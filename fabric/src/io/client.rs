@@ -10,13 +10,14 @@ use crate::api::{Done, NEXT_HEADER, Refusal, SCHEMA};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1::SendRequest;
-use hyper::header::HeaderMap;
+use hyper::header::{CONNECTION, HeaderMap, HeaderValue};
 use hyper::http::response::Parts;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 use target::Missed;
@@ -109,6 +110,8 @@ pub struct Client {
     target: Target,
     /// Of a remote one.
     tls: Option<Arc<ClientConfig>>,
+    /// The connection over which the last page came.
+    kept: RefCell<Option<SendRequest<Empty<Bytes>>>>,
     runtime: Runtime,
 }
 
@@ -123,7 +126,7 @@ impl Client {
             Target::Remote(remote) => Some(remote.config().map_err(io::Error::other)?),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { target: target.clone(), tls, runtime })
+        Ok(Self { target: target.clone(), tls, kept: RefCell::default(), runtime })
     }
 
     /// Asks; the answer as text.
@@ -134,12 +137,20 @@ impl Client {
         self.send(Method::GET, target).map(|(text, _)| text)
     }
 
-    /// Asks for a page of lines; the lines, and after what to ask for more of them.
+    /// Asks for a page of several: all of them come over one connection, or over another one if the daemon has closed that.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn page(&self, target: &str) -> Result<String, ClientError> {
+        self.answer(self.next_page(target)).map(|(text, _)| text)
+    }
+
+    /// Asks for a page of lines, likewise; the lines, and after what to ask for more of them.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub fn lines(&self, target: &str) -> Result<(String, Option<String>), ClientError> {
-        let (text, headers) = self.send(Method::GET, target)?;
+        let (text, headers) = self.answer(self.next_page(target))?;
         let next = headers.get(NEXT_HEADER).and_then(|value| value.to_str().ok());
         Ok((text, next.map(str::to_owned)))
     }
@@ -262,8 +273,16 @@ impl Client {
     }
 
     fn send(&self, method: Method, target: &str) -> Result<(String, HeaderMap), ClientError> {
+        self.answer(self.exchange(method, target))
+    }
+
+    /// What comes of an exchange within its time.
+    fn answer(
+        &self,
+        exchange: impl Future<Output = Result<(Parts, Bytes), ClientError>>,
+    ) -> Result<(String, HeaderMap), ClientError> {
         let (head, body) = self.runtime.block_on(async {
-            match tokio::time::timeout(REQUEST_LIMIT, self.exchange(method, target)).await {
+            match tokio::time::timeout(REQUEST_LIMIT, exchange).await {
                 Ok(result) => result,
                 Err(_) => Err(self.broken(format!("it did not come within {} s", REQUEST_LIMIT.as_secs()))),
             }
@@ -346,12 +365,44 @@ impl Client {
 
     async fn exchange(&self, method: Method, target: &str) -> Result<(Parts, Bytes), ClientError> {
         let (mut sender, carrier) = self.connect().await?;
-        let request = self.request(method, target)?;
+        let answer = self.ask(&mut sender, self.request(method, target)?).await?;
+        carrier.abort();
+        Ok(answer)
+    }
+
+    /// Over the connection of the page before, if it is still there: the daemon closes what is idle, and an upgrade does.
+    async fn next_page(&self, target: &str) -> Result<(Parts, Bytes), ClientError> {
+        let request = || {
+            let mut request = self.request(Method::GET, target)?;
+            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+            Ok(request)
+        };
+        let before = self.kept.take();
+        if let Some(mut sender) = before
+            && sender.ready().await.is_ok()
+            && let Ok(answer) = self.ask(&mut sender, request()?).await
+            // One that is ending says so; another may be in its place.
+            && answer.0.status != StatusCode::SERVICE_UNAVAILABLE
+        {
+            self.kept.replace(Some(sender));
+            return Ok(answer);
+        }
+        // Asked once more, and not again: whoever does not answer over a new connection has nothing to say.
+        let (mut sender, _carrier) = self.connect().await?;
+        let answer = self.ask(&mut sender, request()?).await?;
+        self.kept.replace(Some(sender));
+        Ok(answer)
+    }
+
+    async fn ask(
+        &self,
+        sender: &mut SendRequest<Empty<Bytes>>,
+        request: Request<Empty<Bytes>>,
+    ) -> Result<(Parts, Bytes), ClientError> {
         let response = sender.send_request(request).await.map_err(|error| self.failed(&error))?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
         let body = body.map_err(|error| self.broken(error.to_string()))?.to_bytes();
-        carrier.abort();
         Ok((head, body))
     }
 

@@ -517,7 +517,7 @@ fn pages<T: DeserializeOwned>(
     };
     let mut total = 0;
     loop {
-        let text = client.text(&target)?;
+        let text = client.page(&target)?;
         let reply = client.read::<T>(&text)?;
         let (table, count, next) = page(&reply.node, &reply.body, total == 0);
         match form {

@@ -88,7 +88,7 @@ fn pages(client: &Client, out: &mut impl Write) -> Result<Counts> {
     let mut indices = BTreeMap::new();
     let mut target = format!("/v1/dump?limit={PAGE}");
     loop {
-        let reply = client.get::<TableDump>(&target)?;
+        let reply = client.read::<TableDump>(&client.page(&target)?)?;
         let page = reply.body;
         if sequence == 0 && indices.is_empty() {
             let peers: Vec<Peer> = page.peers.iter().take(PEERS_MAX).map(peer).collect();

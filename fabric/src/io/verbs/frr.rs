@@ -95,7 +95,7 @@ fn bgp(client: &Client, family: Family, out: &mut impl Write) -> Result<(), Verb
     let mut target = Some(first_page("/v1/bgp", family));
     let mut entries = Entries::default();
     while let Some(wanted) = target {
-        let page = client.get::<Bgp>(&wanted)?.body;
+        let page = client.read::<Bgp>(&client.page(&wanted)?)?.body;
         if entries.is_first() {
             let head = frr::bgp_head(&page).to_string();
             write!(out, "{},\"routes\":{{", head.strip_suffix('}').unwrap_or(&head))?;
@@ -114,7 +114,7 @@ fn routes(client: &Client, family: Family, out: &mut impl Write) -> Result<(), V
     let mut entries = Entries::default();
     out.write_all(b"{")?;
     while let Some(wanted) = target {
-        let page = client.get::<Routes>(&wanted)?.body;
+        let page = client.read::<Routes>(&client.page(&wanted)?)?.body;
         for route in page.routes.iter().filter(|route| is_of(family, &route.prefix)) {
             if let Some(document) = frr::route(route) {
                 entries.write(&route.prefix, &document, out)?;

@@ -74,12 +74,15 @@ impl Authority {
     }
 }
 
+/// What ends the loops of a daemon, and their thread.
+type Loops = (oneshot::Sender<()>, std::thread::JoinHandle<()>);
+
 /// A daemon that other machines may ask, on a runtime of its own: clients wait for it in the test's thread.
 struct Daemon {
     server: Option<Server>,
     port: u16,
     /// Of the runtime; it ends when this is told.
-    loops: Option<(oneshot::Sender<()>, std::thread::JoinHandle<()>)>,
+    loops: Option<Loops>,
     ours: Authority,
     folder: Folder,
 }
@@ -89,17 +92,40 @@ impl Daemon {
         let folder = Folder::new(test);
         let ours = Authority::new(&folder, "ours");
         ours.server(2_099);
-        let remote = ours.config();
+        let (server, loops) = Self::begin(&folder, ours.config());
+        let port = server.remote_addresses()[0].port();
+        Self { server: Some(server), port, loops: Some(loops), ours, folder }
+    }
+
+    fn begin(folder: &Folder, remote: RemoteConfig) -> (Server, Loops) {
         let certificates = Certificates::load(&remote).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let config = ApiConfig { http: None, remote: Some(remote), ..folder.config() };
         let server = runtime.block_on(async { serve(&config, Some(certificates), answering()).unwrap() });
-        let port = server.remote_addresses()[0].port();
         let (end, ended) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let _ = runtime.block_on(ended);
         });
-        Self { server: Some(server), port, loops: Some((end, thread)), ours, folder }
+        (server, (end, thread))
+    }
+
+    /// Another one, on the same port.
+    fn restart(&mut self) {
+        self.end();
+        let listen = vec![SocketAddr::from(([127, 0, 0, 1], self.port))];
+        let (server, loops) = Self::begin(&self.folder, RemoteConfig { listen, ..self.ours.config() });
+        (self.server, self.loops) = (Some(server), Some(loops));
+    }
+
+    fn end(&mut self) {
+        if let Some(server) = self.server.take() {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(server.finish());
+        }
+        if let Some((end, thread)) = self.loops.take() {
+            let _ = end.send(());
+            let _ = thread.join();
+        }
     }
 
     fn ours(&self, name: &str) -> Target {
@@ -113,11 +139,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        drop(self.server.take());
-        if let Some((end, thread)) = self.loops.take() {
-            let _ = end.send(());
-            let _ = thread.join();
-        }
+        self.end();
     }
 }
 
@@ -149,6 +171,26 @@ fn a_certificate_says_what_its_holder_may() {
     stop("admin").unwrap();
     let remote = daemon.report().remote;
     assert_eq!((remote.answered, remote.refused, remote.failed), (5, 2, 0));
+}
+
+#[test]
+fn all_pages_of_a_listing_come_over_one_connection_and_over_another_when_that_is_closed() {
+    let mut daemon = Daemon::start("pages");
+    daemon.ours.client("reader", &["spiffe://weft/weft/read/somebody"], 2_099);
+    let target = daemon.ours("reader");
+    let reader = client(&target);
+    for page in 0..20 {
+        assert!(reader.page(&format!("/v1/routes?limit={}", page + 1)).unwrap().contains("Routes"));
+    }
+    assert_eq!(daemon.report().handshakes.known, 1);
+    daemon.restart();
+    assert!(reader.page("/v1/routes?limit=1").unwrap().contains("Routes"), "over another connection");
+    assert_eq!(daemon.report().handshakes.known, 1);
+    drop(daemon);
+    assert!(
+        matches!(reader.page("/v1/routes?limit=1"), Err(ClientError::Absent { .. })),
+        "asked twice, and not for ever"
+    );
 }
 
 #[test]
