@@ -87,6 +87,12 @@ enum Command {
     Finish { keep: bool, done: oneshot::Sender<()> },
 }
 
+impl Command {
+    const fn is_install(&self) -> bool {
+        matches!(self, Self::Install(_))
+    }
+}
+
 /// A handle on the thread. When the last one is dropped the thread ends, and the kernel keeps what it holds.
 #[derive(Clone, Debug)]
 pub struct Kernel {

@@ -59,7 +59,7 @@ pub(super) struct Worker {
     watch: Watch,
     commands: Receiver<Command>,
     wake: Arc<OwnedFd>,
-    /// Commands that came while a dump was under way, in order.
+    /// Commands that came while a dump or a burst was under way, in order.
     put_off: VecDeque<Command>,
     compat: Compat,
     /// While there is a burst.

@@ -83,8 +83,25 @@ impl Worker {
         Ok(true)
     }
 
+    /// Takes commands aside, as many as the channel holds: then the daemon waits, as it does otherwise. Only who lives is followed at
+    /// once, for which nothing else matters; whether that was said of anybody.
+    pub(super) fn hear_commands(&mut self) -> bool {
+        let mut is_pressed = false;
+        while self.put_off.len() < MAX_COMMANDS
+            && let Ok(command) = self.commands.try_recv()
+        {
+            if let Command::SetAlive(member, alive) = command {
+                self.fib.set_alive(member, alive);
+                is_pressed = true;
+            } else {
+                self.put_off.push_back(command);
+            }
+        }
+        is_pressed
+    }
+
     /// Does what cannot wait, and nothing else; whether the kernel was asked for anything.
-    fn attend(&mut self) -> bool {
+    pub(super) fn attend(&mut self) -> bool {
         let now = self.clock.now();
         self.watch.read(now);
         self.watch.undamp(now);
@@ -93,16 +110,7 @@ impl Worker {
         for note in links {
             self.follow_note(note);
         }
-        // So many as the channel holds: the daemon waits then, as it does without a dump.
-        while self.put_off.len() < MAX_COMMANDS
-            && let Ok(command) = self.commands.try_recv()
-        {
-            if let Command::SetAlive(member, alive) = command {
-                self.fib.set_alive(member, alive);
-            } else {
-                self.put_off.push_back(command);
-            }
-        }
+        self.hear_commands();
         let mut was_asked = false;
         loop {
             let ops = self.fib.urgent_ops(BATCH);
