@@ -108,6 +108,12 @@ impl Etcd {
         })
     }
 
+    /// Another client over the same connections: no request of etcd has what both are asked for.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self { queue: group::Queue::default(), ..self.clone() }
+    }
+
     /// Asks the member that answered last; another one when it does not, if nothing can have happened twice by that.
     async fn ask<Q, A>(&self, path: &'static str, question: &Q, changes: bool) -> Result<A, Status>
     where

@@ -92,8 +92,12 @@ impl Cluster {
     }
 
     fn store(&self) -> Arc<dyn Store> {
+        Arc::new(self.client())
+    }
+
+    fn client(&self) -> Etcd {
         let endpoints = self.ports.iter().map(|(client, _)| format!("http://127.0.0.1:{client}")).collect();
-        Arc::new(Etcd::new(&Settings { endpoints, prefix: "/weft".to_owned(), ..Settings::default() }).unwrap())
+        Etcd::new(&Settings { endpoints, prefix: "/weft".to_owned(), ..Settings::default() }).unwrap()
     }
 
     /// The store, once a transaction works.

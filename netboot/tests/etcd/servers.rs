@@ -12,6 +12,7 @@ use weft_netboot::inventory::state::State;
 use weft_netboot::inventory::{AUDIT, Inventory};
 use weft_netboot::io::service::Service;
 use weft_netboot::ipam::{Ipam, Pool};
+use weft_netboot::store::Store as _;
 
 /// Clients that write at the same time.
 const CLIENTS: u32 = 64;
@@ -84,6 +85,7 @@ async fn state_changes_beside_plain_writes() {
     for client in 0..CLIENTS {
         server.run(&register(format!("m{client}"), client), &actor()).await.unwrap();
     }
+    let plain_client = cluster.client();
     // Plain writes of four octets, and of as many as a change writes; each twice, in turn.
     let sizes = [Some(4), None, Some(CHANGE_OCTETS), Some(4), None, Some(CHANGE_OCTETS)];
     let mut rates = Vec::new();
@@ -92,7 +94,7 @@ async fn state_changes_beside_plain_writes() {
         let mut clients = tokio::task::JoinSet::new();
         for client in 0..CLIENTS {
             // What one client of etcd is asked for at the same time goes in one request: plain writes have a client each.
-            let (server, store): (Arc<Service>, _) = (server.clone(), cluster.store());
+            let (server, store): (Arc<Service>, _) = (server.clone(), plain_client.apart());
             clients.spawn(async move {
                 for turn in 0..WRITES {
                     if let Some(octets) = plain {

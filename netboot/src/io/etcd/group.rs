@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
-/// Requests under way: etcd makes durable together what comes together, and each of them gathers what comes meanwhile.
-const REQUESTS_MAX: usize = 4;
+/// Requests under way: while etcd makes one durable, the other gathers what comes.
+const REQUESTS_MAX: usize = 2;
 /// Transactions of one request. Etcd allows 128 operations in one, and this leaves 96 for each of them.
 const GROUP_MAX: usize = 32;
 /// Transactions that wait: as many as are done in a fraction of the time after which who sent them asks what became of them.
