@@ -32,7 +32,7 @@ mod settle;
 mod sweep;
 mod told;
 
-pub use answers::{LOCAL_NAME, NeighborInfo, PathInfo, RouteInfo, SpeakerSummary};
+pub use answers::{LOCAL_NAME, NeighborInfo, PathInfo, RouteInfo, SpeakerSummary, origin};
 pub use dump::{DumpedPath, DumpedPeer, DumpedRoute};
 pub use explain::{ToldInfo, ToldPath};
 pub use forecast::{Forecast, Found, NAMED_MAX, PeerRoutes, QUESTIONS_MAX};

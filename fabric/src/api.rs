@@ -125,10 +125,12 @@ pub enum Question {
     Originated,
     /// A page of the table with all attributes, for a dump.
     Dump(Selection),
-    /// A page of the table, as lines of text.
+    /// A page of the table, as lines.
     Lines {
         /// What of it.
         of: Listing,
+        /// For whom.
+        form: LineForm,
         /// The last prefix of the page before.
         after: Option<IpNet>,
         /// Most prefixes in the answer, 1..=[`MAX_LIMIT`].
@@ -150,6 +152,26 @@ pub enum Listing {
     Paths,
     /// Where packets go.
     Routes,
+}
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum LineForm {
+    /// A table for people.
+    Text,
+    /// An object for each prefix.
+    Json,
+}
+
+impl LineForm {
+    /// What an answer says that it is.
+    #[must_use]
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; charset=utf-8",
+            Self::Json => "application/jsonl",
+        }
+    }
 }
 
 /// How to reload.
@@ -388,8 +410,10 @@ pub enum Body {
         /// Prometheus' text format.
         text: String,
     },
-    /// To [`Question::Lines`]: no JSON.
+    /// To [`Question::Lines`]: no document.
     Lines {
+        /// How they are written.
+        form: LineForm,
         /// The lines.
         text: String,
         /// Ask for what comes `after` this; absent on the last page.

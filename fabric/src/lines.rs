@@ -1,5 +1,7 @@
-//! Listings that may have millions of lines, as text from the table itself: what a listing needs of a path is a tenth of what the
-//! JSON answer says, and writing that out and reading it again takes far longer than the listing. Pure.
+//! Listings that may have millions of lines, written from the table itself: for people here, for programs in `json`. A typed answer owns
+//! all that it says, and making one of each path, writing it out and reading it again takes far longer than the listing. Pure.
+
+pub mod json;
 
 use crate::node::Node;
 use crate::show::{
@@ -76,7 +78,7 @@ impl Page {
         self.hop(node, address_width, route.hops.first(), || match route {
             _ if is_ours && is_aggregate() => routes::DISCARD,
             _ if is_ours => routes::LOCAL,
-            _ if route.held_back => routes::HELD_BACK,
+            _ if route.held_back.is_some() => routes::HELD_BACK,
             _ => routes::UNREACHABLE,
         });
         let kernel = match route {

@@ -1,14 +1,13 @@
 //! Typed answers to what people ask: neighbours and routes. The CLI's tables and its JSON print the same values.
 
 use super::kernel::is_wanted;
+use super::lines::Judged;
 use super::machine::{Member, Speaker};
 use crate::policy::Hits;
-use crate::rib::decide::{Rule, explain};
-use crate::rib::table::{AGGREGATE, Entry, LOCAL, is_own};
+use crate::rib::table::{Entry, LOCAL, is_own};
 use crate::rpki::Validity;
 use crate::time::Instant;
 use crate::types::{Asn, Family, Hop, IpNet, PeerId, RouterId};
-use crate::wire::attrs::Attrs;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -257,48 +256,31 @@ impl Speaker {
     }
 
     fn route(&self, entry: &Entry<'_>) -> RouteInfo {
-        let ranking = self.table.ranking(entry.paths);
-        let held_back = self.table.why_held_back(entry).map(|why| why.to_string());
-        // Of what is held back, the path that would be the best.
-        let strongest = ranking.as_ref().and_then(|ranking| entry.paths.get(ranking.best));
-        let best = entry.best_path().or_else(|| strongest.filter(|_| held_back.is_some()));
-        let best = best.and_then(|path| self.table.candidate(path));
+        let judged = Judged::new(self, *entry);
         let paths = entry.paths.iter().enumerate().map(|(at, path)| {
-            let attrs = Attrs(self.table.attrs.block(path.attrs));
-            let rule = ranking.as_ref().map_or(Rule::Unresolved, |ranking| ranking.ended_by[at]);
-            let is_best = Some(at) == entry.best;
-            let reason = match (self.table.candidate(path), &best) {
-                _ if path.peer == AGGREGATE => {
-                    let count = self.aggregates.count(&entry.prefix);
-                    format!("aggregate of {count} {}", if count == 1 { "contributor" } else { "contributors" })
-                }
-                _ if is_best => self.why_best(entry, ranking.as_ref()),
-                _ if rule == Rule::Equal && held_back.is_some() => held_back.clone().unwrap_or_default(),
-                (Some(candidate), Some(best)) if rule != Rule::Equal => explain(rule, &candidate, best),
-                (Some(_), Some(_)) => "multipath: equal to the best in every rule".to_owned(),
-                _ => "next hop unreachable (RFC 4271 §9.1.2.1)".to_owned(),
-            };
+            let line = judged.line(at, at == 0);
+            let attrs = line.attrs;
             PathInfo {
                 from: self.source(path.peer),
-                path_id: self.has_path_ids(path.peer, Family::of(&entry.prefix)).then_some(path.id),
-                next_hop: self.table.hops.next_hop(path.hop).addr,
-                hop: self.table.hops.resolved(path.hop),
+                path_id: line.path_id(),
+                next_hop: line.next_hop,
+                hop: line.hop,
                 as_path: attrs.as_path().to_string(),
                 origin: origin(attrs.origin()).to_owned(),
                 originator_id: attrs.originator_id(),
                 cluster_list: attrs.cluster_list().collect(),
-                external: self.table.candidate(path).is_some_and(|candidate| candidate.ebgp),
-                since_s: u64::from(path.came.seconds()),
+                external: line.external,
+                since_s: line.since_s,
                 local_pref: attrs.local_pref(),
                 med: attrs.med(),
                 communities: attrs.communities().map(|word| format!("{}:{}", word >> 16, word & 0xffff)).collect(),
                 large_communities: attrs.large_communities().map(|[a, b, c]| format!("{a}:{b}:{c}")).collect(),
                 ext_communities: attrs.ext_communities().map(|community| community.to_string()).collect(),
-                best: is_best,
-                used: rule == Rule::Equal && held_back.is_none(),
-                stale: self.is_retained(path, Family::of(&entry.prefix)),
-                validity: self.validity(&entry.prefix, attrs),
-                reason,
+                best: line.best,
+                used: line.used,
+                stale: line.stale,
+                validity: line.validity(),
+                reason: line.reason().into_owned(),
             }
         });
         RouteInfo {
@@ -312,8 +294,8 @@ impl Speaker {
                 .copied()
                 .collect(),
             refused: self.fib_failed.contains(&entry.prefix),
-            held_back: held_back.clone(),
-            installed: self.is_installed(entry),
+            held_back: judged.held_back.map(|why| why.to_string()),
+            installed: judged.installed,
         }
     }
 
@@ -346,7 +328,9 @@ impl Speaker {
     }
 }
 
-const fn origin(code: u8) -> &'static str {
+/// An ORIGIN by its name (RFC 4271 §5.1.1).
+#[must_use]
+pub const fn origin(code: u8) -> &'static str {
     match code {
         0 => "igp",
         1 => "egp",

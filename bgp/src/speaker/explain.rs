@@ -9,6 +9,10 @@ use crate::rib::table::{Entry, Path, SlotId};
 use crate::types::{Family, IpNet};
 use crate::wire::attrs::Attrs;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// Why a path is the best where nothing stands beside it.
+const ONLY: &str = "the only path";
 
 /// Whether an Established neighbour was told of a prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,14 +40,17 @@ pub struct ToldPath {
 
 impl Speaker {
     /// Why the best path is the best: the rule, and the value of the path that it beat last.
-    pub(super) fn why_best(&self, entry: &Entry<'_>, ranking: Option<&Ranking>) -> String {
+    pub(super) fn why_best(&self, entry: &Entry<'_>, ranking: Option<&Ranking>) -> Cow<'static, str> {
+        if entry.paths.len() == 1 {
+            return ONLY.into();
+        }
         let candidates: Vec<Candidate<'_>> = entry.paths.iter().filter_map(|path| self.table.candidate(path)).collect();
         let beaten = ranking.and_then(|ranking| {
             let (place, rule) = runner_up(&candidates, ranking)?;
             let name = self.source(entry.paths.get(place)?.peer);
             Some(explain_best(rule, candidates.get(ranking.best)?, candidates.get(place)?, &name))
         });
-        beaten.unwrap_or_else(|| "the only path".to_owned())
+        beaten.map_or(Cow::Borrowed(ONLY), Cow::Owned)
     }
 
     /// For each Established neighbour: whether it is told of `prefix`, and why not.

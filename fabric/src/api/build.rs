@@ -7,7 +7,7 @@ use super::answers::{
     RpkiCache, RuleHits, Told, Version,
 };
 use super::routes::{Route, Routes, Via, Within};
-use super::{Answer, Body, Listing, Question, Selection, Surroundings, Target, bfd, dump};
+use super::{Answer, Body, LineForm, Listing, Question, Selection, Surroundings, Target, bfd, dump};
 use crate::bfd::Event as BfdEvent;
 use crate::lines;
 use crate::link::{AddrInfo, LinkInfo};
@@ -51,12 +51,15 @@ pub fn answer(node: &Node, now: Instant, around: &Surroundings, question: &Quest
         Question::Dump(selection) => Body::Dump(dump::page(node, now, selection)),
         // Only the kernel's thread knows; without one nothing is installed.
         Question::Fib { diff: _ } => Body::Fib(Box::default()),
-        Question::Lines { of, after, limit } => {
-            let (text, next) = match of {
-                Listing::Paths => lines::bgp(node, now, *after, *limit),
-                Listing::Routes => lines::routes(node, now, *after, *limit),
+        Question::Lines { of, form, after, limit } => {
+            let write = match (of, form) {
+                (Listing::Paths, LineForm::Text) => lines::bgp,
+                (Listing::Paths, LineForm::Json) => lines::json::bgp,
+                (Listing::Routes, LineForm::Text) => lines::routes,
+                (Listing::Routes, LineForm::Json) => lines::json::routes,
             };
-            Body::Lines { text, next }
+            let (text, next) = write(node, now, *after, *limit);
+            Body::Lines { form: *form, text, next }
         }
         Question::Metrics => Body::Metrics { text: metrics::text(node, now, around) },
     };

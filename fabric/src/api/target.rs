@@ -2,7 +2,7 @@
 //! queries may say. Strict: an unknown parameter is refused by name.
 
 use super::access::Access;
-use super::{Command, Listing, Question, Refusal, Reload, Request, Selection, Target, Watch};
+use super::{Command, LineForm, Listing, Question, Refusal, Reload, Request, Selection, Target, Watch};
 use super::{drain, originated};
 use crate::news::Kind;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -190,8 +190,13 @@ fn selection(query: &mut Query, most: usize) -> Result<Selection, Refusal> {
 }
 
 fn lines(query: &mut Query, of: Listing) -> Result<Question, Refusal> {
+    let form = match query.take("form").as_deref() {
+        None | Some("text") => LineForm::Text,
+        Some("json") => LineForm::Json,
+        Some(other) => return Err(Refusal::new(400, format!("form={other} is not possible"), "write text or json")),
+    };
     let (after, limit) = page(query, MAX_LIMIT)?;
-    Ok(Question::Lines { of, after, limit })
+    Ok(Question::Lines { of, form, after, limit })
 }
 
 fn page(query: &mut Query, most: usize) -> Result<(Option<IpNet>, usize), Refusal> {
@@ -321,7 +326,7 @@ mod tests {
     use super::*;
     use std::fmt::Write as _;
 
-    const CASES: [(Door, &str, &str); 73] = [
+    const CASES: [(Door, &str, &str); 75] = [
         (Door::Local, "GET", "/v1/version"),
         (Door::Local, "GET", "/v1/neighbors"),
         (Door::Local, "GET", "/v1/routes"),
@@ -347,6 +352,7 @@ mod tests {
         (Door::Local, "GET", "/v1/plan"),
         (Door::Local, "GET", "/v1/routes?within=10.69.0.1/16&after=10.69.0.0/26&limit=5"),
         (Door::Local, "GET", "/v1/routes/lines?after=10.69.0.0/26&limit=5"),
+        (Door::Local, "GET", "/v1/bgp/lines?form=json&limit=5"),
         (Door::Metrics, "GET", "/metrics"),
         (Door::Metrics, "GET", "/healthz"),
         (Door::Metrics, "HEAD", "/healthz"),
@@ -372,6 +378,7 @@ mod tests {
         (Door::Local, "GET", "/v1/routes?limit=2001"),
         (Door::Local, "GET", "/v1/routes?limit=-1"),
         (Door::Local, "GET", "/v1/routes?after=x"),
+        (Door::Local, "GET", "/v1/routes/lines?form=xml"),
         (Door::Local, "GET", "/v1/routes?prefix=10.0.0.0/33"),
         (Door::Local, "GET", "/v1/routes?prefix=10.0.0.0/8&limit=4"),
         (Door::Local, "GET", "/v1/routes?prefix=1.1.1.1&prefix=1.1.1.2"),

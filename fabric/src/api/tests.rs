@@ -9,6 +9,7 @@
 //! ```
 
 mod drain;
+mod lines;
 mod originated;
 mod reload;
 mod upgrade;
@@ -67,6 +68,10 @@ pub(crate) struct Plant {
     accepted: u64,
     /// What is on its way, in order.
     flight: VecDeque<(usize, Input)>,
+    /// What the kernels refuse.
+    refused: Vec<IpNet>,
+    /// The kernels do not answer.
+    is_silent: bool,
 }
 
 fn link(index: u32, name: &str, net: &str) -> LinkInfo {
@@ -99,10 +104,21 @@ impl Plant {
                 link(4, "eth2", "10.0.3.2/24"),
             ],
         ];
+        Self::of(&files, links)
+    }
+
+    /// Nodes with these configurations, on these links.
+    fn of(files: &[String], links: impl IntoIterator<Item = Vec<LinkInfo>>) -> Self {
         let node = |text: &String| Node::new(config::parse("t", text).unwrap().node().unwrap(), Instant::ZERO);
-        let nodes = files.iter().map(node).collect();
-        let mut plant =
-            Self { now: Instant::ZERO, nodes, pipes: BTreeMap::new(), accepted: 0, flight: VecDeque::new() };
+        let mut plant = Self {
+            now: Instant::ZERO,
+            nodes: files.iter().map(node).collect(),
+            pipes: BTreeMap::new(),
+            accepted: 0,
+            flight: VecDeque::new(),
+            refused: Vec::new(),
+            is_silent: false,
+        };
         for (at, links) in links.into_iter().enumerate() {
             plant.handle(at, Input::Links(links));
         }
@@ -126,16 +142,7 @@ impl Plant {
         let prefixes: Vec<String> =
             (0..count).map(|at| format!("{{prefix: 10.{}.{}.0/24}}", at / 256, at % 256)).collect();
         let text = format!("asn: 1\nrouter_id: 10.0.0.1\nhostname: lone\noriginate: [{}]\n", prefixes.join(", "));
-        let node = Node::new(config::parse("t", &text).unwrap().node().unwrap(), Instant::ZERO);
-        let mut plant = Self {
-            now: Instant::ZERO,
-            nodes: vec![node],
-            pipes: BTreeMap::new(),
-            accepted: 0,
-            flight: VecDeque::new(),
-        };
-        plant.handle(0, Input::Links(Vec::new()));
-        plant
+        Self::of(&[text], [Vec::new()])
     }
 
     fn act(&mut self, at: usize) {
@@ -151,9 +158,11 @@ impl Plant {
                     }
                 }
                 Output::FibReady => {
-                    let seq = self.nodes[at].poll_fib(usize::MAX).last().map(|change| change.seq);
-                    if let Some(seq) = seq {
-                        self.flight.push_back((at, Input::FibAck { seq, failed: Vec::new() }));
+                    let changes = self.nodes[at].poll_fib(usize::MAX);
+                    let prefixes = changes.iter().map(|change| change.prefix);
+                    let failed = prefixes.filter(|prefix| self.refused.contains(prefix)).collect();
+                    if let Some(seq) = changes.last().map(|change| change.seq).filter(|_| !self.is_silent) {
+                        self.flight.push_back((at, Input::FibAck { seq, failed }));
                     }
                 }
                 Output::Bgp(speaker::Output::Event(_) | speaker::Output::FibReady)
@@ -465,59 +474,6 @@ fn routes_within_a_prefix_come_in_pages_with_how_many_there_are() {
     assert!(count > 1 && count < whole.routes.len(), "{count}");
     let second = within("10.69.0.0/16", first.next, 1);
     assert_ne!((second.routes.len(), &second.routes), (0, &first.routes));
-}
-
-/// What a listing of a million lines says is what the typed answer says, in whatever pages it comes.
-#[test]
-fn lines_say_what_the_table_of_the_typed_answer_says() {
-    let mut plant = converged();
-    let words = |text: &str| -> Vec<Vec<String>> {
-        text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
-    };
-    let same = |plant: &Plant, at: usize| {
-        let Body::Bgp(bgp) = plant.ask(at, &Question::Bgp(all_pages())).body else { panic!("no paths") };
-        let Body::Routes(routes) = plant.ask(at, &Question::Routes(all_pages())).body else { panic!("no routes") };
-        let tables = [
-            (Listing::Paths, crate::show::bgp::page(&bgp, true)),
-            (Listing::Routes, crate::show::routes::page(&routes, true)),
-        ];
-        for (of, table) in &tables {
-            let (whole, next) = lines_of(plant, at, *of, None, 100);
-            assert_eq!((words(&whole), next), (words(table), None));
-            let (mut joined, mut after) = (String::new(), None);
-            loop {
-                let (text, next) = lines_of(plant, at, *of, after, 2);
-                joined += &text;
-                after = next;
-                if after.is_none() {
-                    break;
-                }
-            }
-            assert_eq!(joined, whole, "columns are as wide on each page");
-        }
-        let [(_, paths), (_, routes)] = tables;
-        (bgp.routes.iter().any(|route| route.paths.len() > 1), paths + &routes)
-    };
-    let mut all = String::new();
-    for at in 0..plant.nodes.len() {
-        let (_, text) = same(&plant, at);
-        all += &text;
-    }
-    assert!(same(&plant, HOST_AT).0, "a prefix with two paths");
-    for index in 2..=4 {
-        plant.handle(HOST_AT, Input::LinkDown(IfIndex(index)));
-    }
-    all += &same(&plant, HOST_AT).1;
-    for word in ["discard", "local", "installed"] {
-        assert!(all.contains(word), "{word}: {all}");
-    }
-}
-
-fn lines_of(plant: &Plant, at: usize, of: Listing, after: Option<IpNet>, limit: usize) -> (String, Option<IpNet>) {
-    let Body::Lines { text, next } = plant.ask(at, &Question::Lines { of, after, limit }).body else {
-        panic!("no lines")
-    };
-    (text, next)
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 mod drain;
 mod frr;
+mod listing;
 mod monitor;
 
 use super::client::{Client, ClientError, Remote, Target};
 use super::files;
 use crate::api::{
-    self, BfdSessions, Bgp, Explanation, Health, History, Interfaces, Kernel, Neighbors, Observers, Originated,
-    Planned, Policy, Routes, Rpki, Version, Vips,
+    self, BfdSessions, Explanation, Health, History, Interfaces, Kernel, Neighbors, Observers, Originated, Planned,
+    Policy, Rpki, Version, Vips,
 };
 use crate::health::State;
 use crate::news::Kind;
@@ -16,19 +17,15 @@ use crate::show;
 pub use drain::Order;
 pub use frr::Frr;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use weft_bgp::time::Duration;
-use weft_bgp::types::IpNet;
 
 /// How long `weft stop` waits: Cease to every peer (1 s), then a million routes removed (a few seconds).
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// How long `weft upgrade` waits: a million routes of the kernel are read in a few seconds.
 const UPGRADE_LIMIT: Duration = Duration::from_secs(30);
-/// Routes asked for at a time.
-const PAGE: usize = 1_000;
 
 /// In which form an answer is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,8 +238,8 @@ pub fn run(verb: &Verb, target: &Target, form: Form, out: &mut impl Write) -> Re
             let target = format!("/v1/neighbors/history?peer={}", api::query(name));
             simple(&client, &target, form, out, |_, answer| show::trail::tables_of(answer))
         }
-        Verb::Bgp(one, limit) => bgp(&client, one.as_deref(), *limit, form, out),
-        Verb::Routes(one, limit) => routes(&client, one.as_deref(), *limit, form, out),
+        Verb::Bgp(one, limit) => listing::bgp(&client, one.as_deref(), *limit, form, out),
+        Verb::Routes(one, limit) => listing::routes(&client, one.as_deref(), *limit, form, out),
         Verb::Fib(diff) => fib(&client, *diff, form, out),
         Verb::Interfaces => {
             simple(&client, "/v1/interfaces", form, out, |_, answer: &Interfaces| show::interfaces::table_of(answer))
@@ -441,129 +438,6 @@ fn explain(client: &Client, target: &str, form: Form, out: &mut impl Write) -> R
 /// Whether there is something to explain: a route, or one that somebody announced and that was not taken.
 fn is_known(answer: &Explanation) -> bool {
     answer.route.is_some() || !answer.refused.is_empty()
-}
-
-fn routes(
-    client: &Client,
-    one: Option<&str>,
-    limit: Option<usize>,
-    form: Form,
-    out: &mut impl Write,
-) -> Result<(), VerbError> {
-    if form == Form::Table && one.is_none() && limit.is_none_or(|limit| limit > PAGE) {
-        let table = client.get::<Routes>("/v1/routes?limit=1")?;
-        if is_long(table.body.prefixes) {
-            return lines(client, "/v1/routes/lines", limit, out);
-        }
-    }
-    pages(client, "/v1/routes", (one, limit), form, out, |_, answer: &Routes, first| {
-        (show::routes::page(answer, first), answer.routes.len(), answer.next)
-    })
-}
-
-fn bgp(
-    client: &Client,
-    one: Option<&str>,
-    limit: Option<usize>,
-    form: Form,
-    out: &mut impl Write,
-) -> Result<(), VerbError> {
-    if form == Form::Table && one.is_none() && limit.is_none_or(|limit| limit > PAGE) {
-        let table = client.get::<Bgp>("/v1/bgp?limit=1")?;
-        if is_long(table.body.prefixes) {
-            out.write_all(show::bgp::head(&table.node, &table.body).as_bytes())?;
-            return lines(client, "/v1/bgp/lines", limit, out);
-        }
-    }
-    pages(client, "/v1/bgp", (one, limit), form, out, |node, answer: &Bgp, first| {
-        let head = if first { show::bgp::head(node, answer) } else { String::new() };
-        (head + &show::bgp::page(answer, first), answer.routes.len(), answer.next)
-    })
-}
-
-/// A table that fits a page is as wide as what is in it; of a larger one the daemon writes the lines.
-fn is_long(prefixes: u64) -> bool {
-    usize::try_from(prefixes).is_ok_and(|prefixes| prefixes > PAGE)
-}
-
-fn lines(client: &Client, path: &str, limit: Option<usize>, out: &mut impl Write) -> Result<(), VerbError> {
-    let mut left = limit.unwrap_or(usize::MAX);
-    let mut after = String::new();
-    while left > 0 {
-        let (text, next) = client.lines(&format!("{path}?limit={}{after}", left.min(PAGE)))?;
-        out.write_all(text.as_bytes())?;
-        left -= left.min(PAGE);
-        match next {
-            Some(next) => after = format!("&after={}", api::query(&next)),
-            None => break,
-        }
-    }
-    Ok(())
-}
-
-/// All pages of a table, each printed as it comes: a million routes need no memory here, and JSON still is one document.
-fn pages<T: DeserializeOwned>(
-    client: &Client,
-    path: &str,
-    (one, limit): (Option<&str>, Option<usize>),
-    form: Form,
-    out: &mut impl Write,
-    page: impl Fn(&str, &T, bool) -> (String, usize, Option<IpNet>),
-) -> Result<(), VerbError> {
-    let mut left = limit.unwrap_or(usize::MAX);
-    let mut target = match one {
-        Some(prefix) => format!("{path}?prefix={}", api::query(prefix)),
-        None => format!("{path}?limit={}", left.clamp(1, PAGE)),
-    };
-    let mut total = 0;
-    loop {
-        let text = client.page(&target)?;
-        let reply = client.read::<T>(&text)?;
-        let (table, count, next) = page(&reply.node, &reply.body, total == 0);
-        match form {
-            Form::Json => json_page(&text, total == 0, out)?,
-            Form::Table if count == 0 && one.is_some() => {}
-            Form::Table => out.write_all(table.as_bytes())?,
-        }
-        total += count;
-        left = left.saturating_sub(count);
-        match next {
-            Some(next) if left > 0 => {
-                target = format!("{path}?limit={}&after={}", left.min(PAGE), api::query(&next.to_string()));
-            }
-            _ => break,
-        }
-    }
-    if form == Form::Json {
-        out.write_all(b"]}\n")?;
-    }
-    match one {
-        Some(prefix) if total == 0 => {
-            out.flush()?;
-            let hint = "`weft explain` shows what covers it";
-            Err(VerbError::Unknown(format!("{prefix} is not in the table\n  {hint}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The head of the document with the first page, then only routes.
-fn json_page(text: &str, first: bool, out: &mut impl Write) -> Result<(), VerbError> {
-    let mut page: Value = serde_json::from_str(text).map_err(io::Error::from)?;
-    let routes = page["routes"].take();
-    if first {
-        if let Some(fields) = page.as_object_mut() {
-            fields.remove("routes");
-            fields.remove("next");
-        }
-        let head = page.to_string();
-        write!(out, "{},\"routes\":[", head.strip_suffix('}').unwrap_or(&head))?;
-    }
-    for (at, route) in routes.as_array().into_iter().flatten().enumerate() {
-        let comma = if first && at == 0 { "" } else { "," };
-        write!(out, "{comma}\n{route}")?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ pub(super) fn render(path: &str, answer: &Answer) -> Response<Full<Bytes>> {
         Body::Metrics { text } => {
             reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.clone().into_bytes())
         }
-        Body::Lines { text, next } => {
-            let mut response = reply(StatusCode::OK, "text/plain; charset=utf-8", text.clone().into_bytes());
+        Body::Lines { form, text, next } => {
+            let mut response = reply(StatusCode::OK, form.media_type(), text.clone().into_bytes());
             if let Some(next) = next.and_then(|next| HeaderValue::from_str(&next.to_string()).ok()) {
                 response.headers_mut().insert(api::NEXT_HEADER, next);
             }

@@ -1,7 +1,8 @@
 //! `--output frr`: what is asked for each of FRR's documents, printed page by page as `show::frr` has it.
 #![expect(clippy::disallowed_types, reason = "FRR says when something happened: the time of the wall clock")]
 
-use super::{PAGE, VerbError};
+use super::VerbError;
+use super::listing::PAGE;
 use crate::api::{self, Bgp, Explanation, Neighbors, Routes};
 use crate::io::client::Client;
 use crate::show::frr;

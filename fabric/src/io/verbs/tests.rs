@@ -141,6 +141,13 @@ fn all_pages_make_one_document() {
         assert_eq!(json["next"], Value::Null);
     }
     assert_eq!(daemon.json(&Verb::Routes(None, Some(1_500)))["routes"].as_array().unwrap().len(), 1_500);
+    // A line of the daemon is a line of the document.
+    let text = daemon.run(&Verb::Routes(None, None), Form::Json).unwrap();
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some(r#"{"node":"lone","prefixes":2100,"schema":"weft/v1","routes":["#));
+    let first = r#"{"age_s":0,"from":["local"],"installed":true,"kernel":"none","kind":"local","prefix":"10.0.0.0/24","via":[]},"#;
+    assert_eq!(lines.next(), Some(first));
+    assert!(text.ends_with("\"prefix\":\"10.8.51.0/24\",\"via\":[]}]}\n"), "{}", &text[text.len() - 200..]);
     for (verb, head) in
         [(Verb::Routes(None, None), 1), (Verb::Bgp(None, None), 4), (Verb::Routes(None, Some(1_500)), 1)]
     {
