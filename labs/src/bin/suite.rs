@@ -47,6 +47,7 @@ mod vip;
 #[path = "../suite/web.rs"]
 mod web;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -69,6 +70,9 @@ struct Arguments {
     /// Leave this stage out (may be given several times); it counts as skipped
     #[arg(long = "skip", value_name = "NAME")]
     skip: Vec<String>,
+    /// Let this program be `weft` in the labs, instead of a debug build: to measure an optimised one
+    #[arg(long, value_name = "PATH")]
+    weft: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -85,7 +89,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     }
-    let context = match Context::new() {
+    let context = match Context::new(arguments.weft.as_deref()) {
         Ok(context) => context,
         Err(error) => {
             println!("cannot prepare the suite: {error}");

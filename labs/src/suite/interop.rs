@@ -146,9 +146,11 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn prepare(context: &Context, log: &Log) -> io::Result<Option<Self>> {
-        let mut build =
-            context.cargo(&["build", "-p", "weft-fabric", "-p", "weft-labs", "-p", "weft-netboot", "--bins"]);
-        if !log.run(&mut build)? {
+        let mut words = vec!["build", "-p", "weft-labs", "-p", "weft-netboot", "--bins"];
+        if context.weft.is_none() {
+            words.extend(["-p", "weft-fabric"]);
+        }
+        if !log.run(&mut context.cargo(&words))? {
             return Ok(None);
         }
         let folder = std::env::temp_dir().join(format!("weft-suite-{}", std::process::id()));
@@ -156,7 +158,9 @@ impl Stage {
         std::fs::create_dir_all(stage.folder.join("reports"))?;
         std::fs::set_permissions(stage.folder.join("reports"), std::fs::Permissions::from_mode(0o1777))?;
         for name in ["weft", "weft-lab", "weft-netboot"] {
-            std::fs::copy(context.target.join("debug").join(name), stage.folder.join(name))?;
+            let built = context.target.join("debug").join(name);
+            let program = context.weft.clone().filter(|_| name == "weft").unwrap_or(built);
+            std::fs::copy(program, stage.folder.join(name))?;
         }
         copy_tree(&context.root.join("labs/topologies"), &stage.folder.join("topologies"))?;
         stage.name_labs()?;

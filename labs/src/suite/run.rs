@@ -23,12 +23,14 @@ pub(crate) struct Context {
     pub(crate) root: PathBuf,
     /// Cargo's target directory.
     pub(crate) target: PathBuf,
+    /// What is `weft` in labs, where it is not to be built.
+    pub(crate) weft: Option<PathBuf>,
     logs: PathBuf,
 }
 
 impl Context {
-    /// Finds the workspace and makes the log directory.
-    pub(crate) fn new() -> io::Result<Self> {
+    /// Finds the workspace and makes the log directory; `weft` is the program of labs, unless it is to be built.
+    pub(crate) fn new(weft: Option<&Path>) -> io::Result<Self> {
         let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
         let start = manifest.map_or_else(std::env::current_dir, Ok)?;
         let root = start
@@ -39,7 +41,8 @@ impl Context {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
         let logs = target.join("suite");
         std::fs::create_dir_all(&logs)?;
-        Ok(Self { root, target, logs })
+        let weft = weft.map(usable).transpose()?;
+        Ok(Self { root, target, weft, logs })
     }
 
     /// The log file of a stage.
@@ -87,6 +90,17 @@ impl Context {
         }
         command
     }
+}
+
+/// The program at `path`, if it is one that says that it is weft.
+fn usable(path: &Path) -> io::Result<PathBuf> {
+    let remedy = "`cargo build --release -p weft-fabric --bin weft` makes one: --weft target/release/weft";
+    let wrong = |why: String| io::Error::other(format!("--weft {}: {why}\n  remedy: {remedy}", path.display()));
+    let program = path.canonicalize().map_err(|error| wrong(error.to_string()))?;
+    let said = Command::new(&program).arg("--version").stdin(Stdio::null()).output();
+    let said = said.map_err(|error| wrong(format!("it cannot be started: {error}")))?.stdout;
+    let said = String::from_utf8_lossy(&said);
+    if said.starts_with("weft ") { Ok(program) } else { Err(wrong("it does not say that it is weft".to_owned())) }
 }
 
 /// A stage's log file.
