@@ -394,12 +394,23 @@ impl Room {
 async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, way: Way, hall: Hall) {
     let (life, lives) = tokio::sync::watch::channel(Life::Answer);
     let life = Arc::new(life);
+    let mut closing = hall.closing.clone();
     let service = service_fn(move |request| respond(way.clone(), hall.clone(), life.clone(), request));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
     http.max_buf_size(MAX_HEAD_BYTES);
-    // A client that spoke nonsense, left, or was too slow: its own loss.
-    bounded(http.serve_connection(TokioIo::new(stream), service), lives).await;
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let to_its_end = async {
+        tokio::select! {
+            biased;
+            _ = connection.as_mut() => return,
+            // Who is idle has nothing to wait for, and whoever is served has no more after that.
+            _ = closing.changed() => connection.as_mut().graceful_shutdown(),
+        }
+        // A client that spoke nonsense, left, or was too slow: its own loss.
+        let _ = connection.await;
+    };
+    bounded(to_its_end, lives).await;
 }
 
 /// A connection to its end, or to that of its time; a watch has as long as it goes on.

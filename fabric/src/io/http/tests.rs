@@ -195,6 +195,23 @@ async fn the_end_waits_for_answers_under_way_and_for_nobody_else() {
     drop(idle);
 }
 
+/// Its whole second goes to answers under way: who keeps a connection and asks nothing has none.
+#[tokio::test]
+async fn a_kept_connection_that_is_idle_does_not_delay_the_end() {
+    let folder = Folder::new("idle");
+    let mut server = start(&folder);
+    let mut kept = UnixStream::connect(folder.config().socket).await.unwrap();
+    kept.write_all(b"GET /v1/version HTTP/1.1\r\nhost: weft\r\nconnection: keep-alive\r\n\r\n").await.unwrap();
+    let mut answer = [0; 1_024];
+    let length = kept.read(&mut answer).await.unwrap();
+    assert!(answer[..length].starts_with(b"HTTP/1.1 200 OK"));
+    server.open = None;
+    let ended = async { while server.listeners.join_next().await.is_some() {} };
+    // Left alone it would stay until the head of its next request is overdue.
+    tokio::time::timeout(HEAD_LIMIT / 2, ended).await.unwrap();
+    assert_eq!(kept.read(&mut answer).await.unwrap(), 0);
+}
+
 #[tokio::test]
 async fn a_stale_file_is_replaced_and_a_living_daemon_is_not() {
     let folder = Folder::new("stale");
