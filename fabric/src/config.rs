@@ -68,6 +68,17 @@ pub struct ConfigError {
     source: NamedSource<String>,
 }
 
+impl Config {
+    /// A fault of this configuration that only the machine shows, which it is for.
+    #[must_use]
+    pub fn refused(&self, field: &str, message: String, remedy: String) -> Box<ConfigError> {
+        let Source { file, text } = &self.source;
+        let at = locate::locate(text, field);
+        let fault = Fault { field: field.to_owned(), at, message, remedy: Some(remedy) };
+        ConfigError::new(file, text, vec![fault])
+    }
+}
+
 impl ConfigError {
     /// Wraps faults of a text, so that they can be shown within it.
     #[must_use]

@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod drain;
 pub mod driver;
 pub mod files;
+pub mod group;
 pub mod handover;
 pub mod http;
 pub mod icmp6;

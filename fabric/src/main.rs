@@ -20,7 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use weft_fabric::cli::{Arguments, Output, Policy, PolicyTest, Resume, UpDown, Verb, Vip, Whom};
 use weft_fabric::io::client::Target;
 use weft_fabric::io::handover::Start;
-use weft_fabric::io::{doctor, verbs};
+use weft_fabric::io::{doctor, group, verbs};
 use weft_fabric::{config, show, trial};
 
 fn main() -> ExitCode {
@@ -227,8 +227,9 @@ fn check(path: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match config::parse(&name, &text).and_then(|config| config.node()) {
-        Ok(node) => {
+    let checked = config::parse(&name, &text).and_then(|config| Ok((config.node()?, group::find(&config)?)));
+    match checked {
+        Ok((node, _)) => {
             let policies = node.speaker.policies.names().count();
             println!(
                 "{name}: ok, {} peers, {} listen ranges, {policies} policies",

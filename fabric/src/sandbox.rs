@@ -212,6 +212,9 @@ pub struct Granted {
     /// Some part is in force, so commands are not run by the daemon itself.
     #[serde(default)]
     pub is_on: bool,
+    /// The group that was entered for the API's socket.
+    #[serde(default)]
+    pub group: Option<u32>,
 }
 
 impl Granted {

@@ -11,6 +11,9 @@ use std::thread::JoinHandle;
 use weft_fabric::config;
 use weft_fabric::io::sandbox::{self, Entered};
 
+/// Of nobody on this machine.
+const GROUP: u32 = 54_321;
+
 /// Removes a folder in the end: a thread that began before the sandbox, from which it is out of reach.
 struct Janitor(Option<(Sender<()>, JoinHandle<()>)>);
 
@@ -66,7 +69,8 @@ fn what_is_given_up_is_gone_for_the_thread_and_for_what_it_starts() {
     let node = config::parse("t", &text).unwrap().node().unwrap();
     let could_unshare = may_unshare();
 
-    let Entered { sandbox, runner, .. } = sandbox::enter(&node, &place("etc/weft.yaml")).unwrap();
+    let Entered { sandbox, runner, .. } =
+        sandbox::enter(&node, &place("etc/weft.yaml"), is_root().then_some(GROUP)).unwrap();
     assert!(runner.is_none(), "there are no commands to run");
     let state = sandbox.state();
     let is_denied = |path: &Path| fs::read(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
@@ -100,6 +104,18 @@ fn what_is_given_up_is_gone_for_the_thread_and_for_what_it_starts() {
     assert_eq!(std::thread::spawn(|| 7).join().unwrap(), 7);
     std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     std::os::unix::net::UnixListener::bind(place("run/weft.sock")).unwrap();
+    if is_root() {
+        // Its group, without CAP_CHOWN; and nobody else's.
+        let given = |group| std::os::unix::fs::chown(place("run/weft.sock"), None, Some(group));
+        assert_eq!(sandbox.group(), Some(GROUP));
+        given(GROUP).unwrap();
+        assert_eq!(given(GROUP + 1).unwrap_err().kind(), ErrorKind::PermissionDenied);
+        let groups = String::from_utf8(run(&["id", "-G"]).stdout).unwrap();
+        assert!(
+            groups.split_whitespace().any(|group| group == GROUP.to_string()),
+            "a program that takes over: {groups}"
+        );
+    }
     fs::remove_file(place("run/weft.sock")).unwrap();
     assert!(sandbox.admit(&node, &place("etc/weft.yaml")).is_ok());
     let other = text.replace("etc/keys/a", "outside");

@@ -362,6 +362,8 @@ pub struct Announce {
 pub struct Api {
     /// Unix socket; default `/run/weft/weft.sock`.
     pub socket: Option<PathBuf>,
+    /// The socket's group, by its name or number: who is in it may use the socket. The daemon's own unless set.
+    pub group: Option<String>,
     /// Metrics, health and the web page; default `127.0.0.1:9179`, `false` for none.
     pub http: Option<Listen>,
     /// The web page, and what it reads: for whoever is at this machine; default true.

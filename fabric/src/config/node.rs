@@ -81,6 +81,8 @@ pub struct NodeConfig {
 pub struct ApiConfig {
     /// Unix socket.
     pub socket: PathBuf,
+    /// Its group as written; `None` = the daemon's own.
+    pub group: Option<String>,
     /// Metrics, health and the web page; `None` = nowhere.
     pub http: Option<SocketAddr>,
     /// The web page too, for whoever is at this machine.
@@ -92,7 +94,7 @@ pub struct ApiConfig {
 impl Default for ApiConfig {
     fn default() -> Self {
         let http = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9179)));
-        Self { socket: PathBuf::from("/run/weft/weft.sock"), http, web: true, remote: None }
+        Self { socket: PathBuf::from("/run/weft/weft.sock"), group: None, http, web: true, remote: None }
     }
 }
 
@@ -325,6 +327,7 @@ impl Config {
         let http = self.api.http.map_or(default.http, |listen| listen.0);
         ApiConfig {
             socket: self.api.socket.clone().unwrap_or(default.socket),
+            group: self.api.group.clone(),
             http,
             remote: super::remote::remote(self, http, faults),
             web: self.api.web.unwrap_or(default.web),

@@ -51,7 +51,7 @@ pub enum ClientError {
     },
     /// Somebody may be there, but not for us.
     #[error(
-        "you may not talk to the daemon on {target}: {}\n  remedy: become root, or a member of the group that owns the socket",
+        "you may not talk to the daemon on {target}: {}\n  remedy: become root, or a member of the group that owns the socket (`api.group`)",
         plain(why)
     )]
     Forbidden {

@@ -163,7 +163,7 @@ impl Daemon {
         claim(&mut config, &kernel, taken.is_some()).await;
         let ((asked, asks), (counted, counts)) = (mpsc::channel(ASKS), mpsc::channel(ASKS));
         let (imports, imported_events) = mpsc::channel(IMPORTS);
-        let server = http::serve(&config.api, certificates, asked)?;
+        let server = http::serve(&config.api, (sandbox.group(), certificates), asked)?;
         let mut listeners = upgrade::listeners(&conns, taken.as_mut())?;
         // Before the first peer can call; links come with the kernel's first answer.
         listeners.set_keys(&conns, &keys, &[]);

@@ -139,14 +139,18 @@ impl Drop for Server {
     }
 }
 
-/// Opens the listeners and serves until the result is dropped. Call it within the runtime. `certificates` are those of
-/// `config.remote`.
+/// Opens the listeners and serves until the result is dropped. Call it within the runtime. `group` is the number of `config.group`,
+/// `certificates` are those of `config.remote`.
 ///
 /// # Errors
 /// When another daemon answers on the socket, or the socket or a port cannot be opened; the text names which.
-pub fn serve(config: &ApiConfig, certificates: Option<Certificates>, asks: mpsc::Sender<Ask>) -> io::Result<Server> {
+pub fn serve(
+    config: &ApiConfig,
+    (group, certificates): (Option<u32>, Option<Certificates>),
+    asks: mpsc::Sender<Ask>,
+) -> io::Result<Server> {
     let at_socket = |error| context(&format!("API socket {}", config.socket.display()), &error);
-    let local = bind(&config.socket).map_err(at_socket)?;
+    let local = bind(&config.socket, group).map_err(at_socket)?;
     let file = inode(&config.socket).map_err(at_socket)?;
     let (open, closing) = tokio::sync::watch::channel(());
     let hall = Hall::new(asks, closing);
@@ -188,8 +192,8 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
-/// Binds the socket. A file left by a daemon that is gone is replaced; one on which somebody answers is not.
-fn bind(path: &Path) -> io::Result<UnixListener> {
+/// Binds the socket, and gives it to the group. A file left by a daemon that is gone is replaced; one on which somebody answers is not.
+fn bind(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
     if path.as_os_str().len() > MAX_PATH_BYTES {
         let text = format!("the path is longer than {MAX_PATH_BYTES} bytes, choose a shorter one (`api.socket`)");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -211,6 +215,9 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
         Err(error) => return Err(error),
     }
     let listener = UnixListener::bind(path)?;
+    if let Some(group) = group {
+        std::os::unix::fs::chown(path, None, Some(group)).map_err(|error| context("`api.group`", &error))?;
+    }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
     Ok(listener)
 }

@@ -3,7 +3,8 @@
 //! last, because priority in real time must be asked for before.
 //!
 //! ```text
-//! read configuration and keys ─▶ start who runs commands ─▶ Landlock ─▶ seccomp ─▶ BFD's thread: SCHED_FIFO ─▶ capabilities ─▶ begin
+//! read configuration and keys ─▶ start who runs commands ─▶ the socket's group ─▶ Landlock ─▶ seccomp ─▶ BFD's thread: SCHED_FIFO
+//!                             ─▶ capabilities ─▶ begin
 //! ```
 //! All of it outlives execve(2), so a program that takes over (`weft upgrade`) neither can nor must do it again.
 
@@ -55,15 +56,16 @@ pub fn needs(config: &NodeConfig, path: &Path) -> Needs {
     Needs::of(config, path, &super::drain::place(config))
 }
 
-/// Gives up what the configuration in `path` does not need. To be called before there are other threads.
+/// Gives up what the configuration in `path` does not need, and enters the `group` of the API's socket. To be called before there are other
+/// threads.
 ///
 /// # Errors
-/// When there can be no BFD thread, or when something fails that `sandbox.required` requires. What else fails is in the log and in
-/// [`Sandbox::state`].
-pub fn enter(config: &NodeConfig, path: &Path) -> anyhow::Result<Entered> {
+/// When there can be no BFD thread, when the group cannot be entered, or when something fails that `sandbox.required` requires. What else
+/// fails is in the log and in [`Sandbox::state`].
+pub fn enter(config: &NodeConfig, path: &Path, group: Option<u32>) -> anyhow::Result<Entered> {
     let (wanted, needs) = (config.sandbox, needs(config, path));
     let mut failed = Vec::new();
-    let mut granted = Granted { is_on: wanted.is_on(), ..Granted::default() };
+    let mut granted = Granted { is_on: wanted.is_on(), group, ..Granted::default() };
     let runner = match needs.command.as_ref().filter(|_| wanted.is_on()).map(|_| runner::start(path)).transpose() {
         Ok(runner) => runner,
         Err(error) => {
@@ -72,6 +74,8 @@ pub fn enter(config: &NodeConfig, path: &Path) -> anyhow::Result<Entered> {
         }
     };
     granted.runner = runner.is_some();
+    // Who runs commands is not in it.
+    group.map_or(Ok(()), super::group::enter).map_err(anyhow::Error::msg)?;
     if wanted.is_on()
         && let Err(error) = set_no_new_privs(true)
     {
@@ -147,6 +151,12 @@ impl Sandbox {
     #[must_use]
     pub fn inherited(wanted: SandboxConfig, granted: Granted) -> Self {
         Self { wanted, granted, failed: Vec::new(), refused: AtomicU64::new(0), _pinned: files::pin() }
+    }
+
+    /// The group that was entered for the API's socket.
+    #[must_use]
+    pub const fn group(&self) -> Option<u32> {
+        self.granted.group
     }
 
     /// What a program that takes over must know.

@@ -82,6 +82,7 @@ pub(super) fn settings(old: &NodeConfig, new: &NodeConfig) -> Vec<Setting> {
     all.note("import_connected", &import.connected, &new.import.connected);
     of_kernel(&mut all, fib, &new.fib);
     all.note("api.socket", &api.socket, &new.api.socket);
+    all.note("api.group", &api.group, &new.api.group);
     all.note("api.http", &api.http, &new.api.http);
     all.note("api.web", &api.web, &new.api.web);
     of_remote(&mut all, api.remote.as_ref(), new.api.remote.as_ref());

@@ -15,6 +15,7 @@ fn granted() -> Granted {
         folders: Some(vec![read("/etc/weft"), read("/usr"), (PathBuf::from("/run/weft"), Access::Write)]),
         runner: false,
         is_on: true,
+        group: None,
     }
 }
 

@@ -92,8 +92,16 @@ fn held(lab: &Lab<'_>, outcome: &mut Outcome, when: &str) -> io::Result<()> {
         check(found == wanted, format!("a thread is scheduled otherwise than {wanted:?}: {stat}"));
     }
     check(stats.contains("(bfd)"), "BFD has no thread".to_owned());
-    let mode = lab.shell("host", "stat -c %a /run/weft/weft.sock")?;
-    check(mode.trim() == "660", format!("the API socket has mode {mode}"));
+    let mode = lab.shell("host", "stat -c '%a %U %G' /run/weft/weft.sock")?;
+    check(mode.trim() == "660 root daemon", format!("the API socket has mode, owner and group {mode}"));
+    let asked = |group: &str| {
+        let words =
+            format!("setpriv --reuid nobody --regid {group} --clear-groups weft show version 2>&1; echo \"exit $?\"");
+        lab.shell("host", &words)
+    };
+    let (one_of_them, stranger) = (asked("daemon")?, asked("nogroup")?);
+    check(one_of_them.ends_with("exit 0\n"), format!("one of the group cannot use it: {one_of_them}"));
+    check(stranger.ends_with("exit 3\n"), format!("somebody else may use it: {stranger}"));
     let sandbox = &version["sandbox"];
     let says = sandbox["landlock"] == true && sandbox["seccomp"] == true && sandbox["no_new_privs"] == true;
     check(says && sandbox["missing"].is_null(), format!("it says of itself: {sandbox}"));
@@ -142,6 +150,9 @@ fn refused(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
             outcome.add(&Outcome::check(after == before + 1, format!("refused {before} times, and then {after}")));
         }
     }
+    let (said, done) = reload(lab, "s/group: daemon/group: bin/")?;
+    let is_refused = !done && said.contains("`api` changed") && said.contains("restart the daemon");
+    outcome.add(&Outcome::check(is_refused, format!("another group is answered with: {said}")));
     // The same key at another place, and another command: there is someone to run it.
     let (said, done) = reload(lab, &format!("{}; s,echo done,echo again,", key("/run/weft/key")))?;
     outcome.add(&Outcome::check(done, format!("what it may do is refused: {said}")));

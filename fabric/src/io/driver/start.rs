@@ -2,9 +2,10 @@
 
 use super::upgrade::Early;
 use super::{Daemon, EVENT_INTERVAL, aloud, life};
-use crate::config::{self, NodeConfig};
+use crate::config::{self, Config, ConfigError, NodeConfig};
 use crate::io::auth::Keys;
 use crate::io::bfd::Thread;
+use crate::io::group;
 use crate::io::handover::{self, Spare, Start};
 use crate::io::http::remote::Certificates;
 use crate::io::sandbox::{self, Entered, Sandbox};
@@ -21,8 +22,8 @@ pub fn run(path: &Path, start: Start) -> anyhow::Result<()> {
     match start {
         Start::Fresh => {
             // Before anything is touched, and before what they are read from may be out of reach.
-            let read = Files::read(path)?;
-            let entered = sandbox::enter(&read.node, path)?;
+            let (read, group) = Files::with_group(path)?;
+            let entered = sandbox::enter(&read.node, path, group)?;
             let early = Early::fresh(entered)?;
             serve(path, read, early)
         }
@@ -65,12 +66,27 @@ pub(super) struct Files {
 }
 
 impl Files {
+    /// And the group of the API's socket: while that can still be looked up.
+    fn with_group(path: &Path) -> anyhow::Result<(Self, Option<u32>)> {
+        let config = config::load(path).map_err(refused)?;
+        let group = group::find(&config).map_err(refused)?;
+        Ok((Self::of(&config)?, group))
+    }
+
     fn read(path: &Path) -> anyhow::Result<Self> {
-        let node = config::load(path).and_then(|config| config.node()).map_err(|error| anyhow::anyhow!("{error}"))?;
+        Self::of(&config::load(path).map_err(refused)?)
+    }
+
+    fn of(config: &Config) -> anyhow::Result<Self> {
+        let node = config.node().map_err(refused)?;
         let keys = Keys::load(&node).map_err(anyhow::Error::msg)?;
         let certificates = node.api.remote.as_ref().map(Certificates::load).transpose().map_err(anyhow::Error::msg)?;
         Ok(Self { node, keys, certificates })
     }
+}
+
+fn refused(error: Box<ConfigError>) -> anyhow::Error {
+    anyhow::anyhow!("{error}")
 }
 
 fn serve(path: &Path, read: Files, early: Early) -> anyhow::Result<()> {

@@ -24,6 +24,7 @@ impl Folder {
     fn config(&self) -> ApiConfig {
         ApiConfig {
             socket: self.0.join("run/weft.sock"),
+            group: None,
             http: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             web: true,
             remote: None,
@@ -39,7 +40,7 @@ impl Drop for Folder {
 
 /// A server, and a loop that answers each request with its own words.
 fn start(folder: &Folder) -> Server {
-    serve(&folder.config(), None, answering()).unwrap()
+    serve(&folder.config(), (None, None), answering()).unwrap()
 }
 
 /// The loop. Call it within a runtime.
@@ -167,7 +168,7 @@ async fn a_client_that_never_ends_its_request_is_closed() {
 async fn a_loop_that_is_busy_stuck_or_gone_is_named() {
     let folder = Folder::new("stuck");
     let (asked, mut asks) = mpsc::channel::<Ask>(1);
-    let server = serve(&folder.config(), None, asked).unwrap();
+    let server = serve(&folder.config(), (None, None), asked).unwrap();
     // Nobody takes the first ask; the second finds the queue full.
     let first = request(&folder, "GET /v1/version").await;
     assert_eq!(status(&first), "504");
@@ -183,7 +184,7 @@ async fn a_loop_that_is_busy_stuck_or_gone_is_named() {
 async fn the_end_waits_for_answers_under_way_and_for_nobody_else() {
     let folder = Folder::new("finish");
     let (asked, mut asks) = mpsc::channel::<Ask>(1);
-    let server = serve(&folder.config(), None, asked).unwrap();
+    let server = serve(&folder.config(), (None, None), asked).unwrap();
     let idle = UnixStream::connect(folder.config().socket).await.unwrap();
     let mut client = UnixStream::connect(folder.config().socket).await.unwrap();
     client.write_all(b"POST /v1/stop HTTP/1.1\r\nhost: weft\r\n\r\n").await.unwrap();
@@ -212,6 +213,22 @@ async fn a_kept_connection_that_is_idle_does_not_delay_the_end() {
     assert_eq!(kept.read(&mut answer).await.unwrap(), 0);
 }
 
+/// Whoever may make a file of a group of his own makes the socket so, again and again.
+#[tokio::test]
+async fn the_socket_belongs_to_the_group() {
+    let folder = Folder::new("group");
+    let own = rustix::process::getegid().as_raw();
+    // Root may take any.
+    let group = if rustix::process::geteuid().is_root() { own + 7 } else { own };
+    for _ in 0..2 {
+        let (asked, _asks) = mpsc::channel(1);
+        let server = serve(&folder.config(), (Some(group), None), asked).unwrap();
+        let file = std::fs::metadata(folder.config().socket).unwrap();
+        assert_eq!((file.gid(), file.mode() & 0o777), (group, SOCKET_MODE));
+        drop(server);
+    }
+}
+
 #[tokio::test]
 async fn a_stale_file_is_replaced_and_a_living_daemon_is_not() {
     let folder = Folder::new("stale");
@@ -222,7 +239,7 @@ async fn a_stale_file_is_replaced_and_a_living_daemon_is_not() {
     let server = start(&folder);
     assert_eq!(status(&request(&folder, "GET /v1/version").await), "200");
     let (asked, _asks) = mpsc::channel(1);
-    let error = serve(&config, None, asked.clone()).unwrap_err();
+    let error = serve(&config, (None, None), asked.clone()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     assert!(error.to_string().contains("another daemon answers there"), "{error}");
     assert_eq!(status(&request(&folder, "GET /v1/version").await), "200", "it still answers");
@@ -230,7 +247,7 @@ async fn a_stale_file_is_replaced_and_a_living_daemon_is_not() {
     std::fs::remove_file(&config.socket).unwrap();
     std::fs::write(&config.socket, "precious").unwrap();
     drop(server);
-    let error = serve(&config, None, asked).unwrap_err();
+    let error = serve(&config, (None, None), asked).unwrap_err();
     assert!(error.to_string().contains("is no socket"), "{error}");
     assert_eq!(std::fs::read_to_string(&config.socket).unwrap(), "precious");
 }
@@ -238,9 +255,14 @@ async fn a_stale_file_is_replaced_and_a_living_daemon_is_not() {
 #[tokio::test]
 async fn a_path_that_no_socket_can_have_is_named() {
     let (asked, _asks) = mpsc::channel(1);
-    let config =
-        ApiConfig { socket: PathBuf::from(format!("/tmp/{}", "x".repeat(120))), http: None, web: true, remote: None };
-    let error = serve(&config, None, asked).unwrap_err().to_string();
+    let config = ApiConfig {
+        socket: PathBuf::from(format!("/tmp/{}", "x".repeat(120))),
+        group: None,
+        http: None,
+        web: true,
+        remote: None,
+    };
+    let error = serve(&config, (None, None), asked).unwrap_err().to_string();
     assert!(error.contains("longer than 107 bytes") && error.contains("api.socket"), "{error}");
 }
 
@@ -284,7 +306,7 @@ fn start_with_table(folder: &Folder, known: Table) -> Server {
             let _ = ask.reply.send(Answer::new("boot1", body));
         }
     });
-    serve(&folder.config(), None, asked).unwrap()
+    serve(&folder.config(), (None, None), asked).unwrap()
 }
 
 const WATCH: &[u8] = b"GET /v1/watch/routes?within=10.69.0.0/16 HTTP/1.1\r\nhost: weft\r\n\r\n";
@@ -342,7 +364,7 @@ fn start_with_events(folder: &Folder) -> Server {
             let _ = ask.reply.send(Answer::new("tor1", body));
         }
     });
-    serve(&folder.config(), None, asked).unwrap()
+    serve(&folder.config(), (None, None), asked).unwrap()
 }
 
 /// What was heard until some text stood in it.

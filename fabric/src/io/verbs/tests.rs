@@ -23,14 +23,14 @@ impl Daemon {
         let folder = std::env::temp_dir().join(format!("weft-verbs-{}-{test}", std::process::id()));
         // Left by a test that was killed, under the same process id.
         let _ = std::fs::remove_dir_all(&folder);
-        let config = ApiConfig { socket: folder.join("weft.sock"), http: None, web: true, remote: None };
+        let config = ApiConfig { socket: folder.join("weft.sock"), group: None, http: None, web: true, remote: None };
         let (ready, wait) = channel();
         let thread = std::thread::spawn(move || {
             let plant = plant();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
                 let (asked, mut asks) = mpsc::channel::<Ask>(4);
-                let server = http::serve(&config, None, asked).unwrap();
+                let server = http::serve(&config, (None, None), asked).unwrap();
                 ready.send(()).unwrap();
                 while let Some(ask) = asks.recv().await {
                     let stop = ask.request == Request::Do(Command::Stop);

@@ -75,7 +75,7 @@ async fn without_a_page_there_are_metrics_alone() {
             let _ = ask.reply.send(Answer::new("tor1", Body::Metrics { text: String::new() }));
         }
     });
-    let server = serve(&ApiConfig { web: false, ..folder.config() }, None, asked).unwrap();
+    let server = serve(&ApiConfig { web: false, ..folder.config() }, (None, None), asked).unwrap();
     for line in ["GET /", "GET /page.js", "GET /v1/neighbors", "POST /v1/stop"] {
         assert_eq!(status(&ask(&server, "localhost", line).await), "404", "{line}");
     }

@@ -101,7 +101,7 @@ impl Daemon {
         let certificates = Certificates::load(&remote).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let config = ApiConfig { http: None, remote: Some(remote), ..folder.config() };
-        let server = runtime.block_on(async { serve(&config, Some(certificates), answering()).unwrap() });
+        let server = runtime.block_on(async { serve(&config, (None, Some(certificates)), answering()).unwrap() });
         let (end, ended) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let _ = runtime.block_on(ended);
