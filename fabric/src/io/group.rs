@@ -16,9 +16,8 @@ const GROUPS: &str = "/etc/group";
 pub fn find(config: &Config) -> Result<Option<u32>, Box<ConfigError>> {
     let Some(name) = &config.api.group else { return Ok(None) };
     let refused = |message: String| {
-        let remedy = format!(
-            "`groupadd --system {name}` makes it; of a group that is not in {GROUPS} write the number, in quotes"
-        );
+        let remedy =
+            format!("`groupadd --system {name}` makes it; of a group that is not in {GROUPS} write the number");
         config.refused("api.group", message, remedy)
     };
     let groups = std::fs::read_to_string(GROUPS).map_err(|error| refused(format!("{GROUPS}: {error}")))?;
