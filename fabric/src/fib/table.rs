@@ -11,8 +11,18 @@ use std::hash::BuildHasher;
 /// Parts of the index. A part that has become too small is made anew alone: with one part, a million routes once waited for 190 ms, and
 /// with them whatever else the thread had to do.
 const PARTS: usize = 256;
-/// Which bits of a hash tell the part: neither the lowest nor the seven highest, by which a part finds its own (hashbrown).
-const PART_SHIFT: u32 = 40;
+/// The highest bits of a hash tell the part.
+const PART_SHIFT: u32 = 24;
+/// Odd, so that the lowest bits, by which a part finds its own (hashbrown), are a permutation of the hash's; the seven highest, by which
+/// it compares before it looks, are of all of them: 2^64 divided by the golden ratio.
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// Where a route stands, with its hash: a part that grows does not look at the routes again, for which it would read what is in no cache.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    hash: u32,
+    at: u32,
+}
 
 /// What is to be done about a route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +60,7 @@ pub(super) struct Slot {
 pub(super) struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    index: Vec<HashTable<u32>>,
+    index: Vec<HashTable<Place>>,
     hasher: SeedableRandomState,
 }
 
@@ -66,11 +76,17 @@ impl Table {
 
     /// The slot of a route.
     pub(super) fn find(&self, key: &RouteKey) -> Option<u32> {
-        self.find_hashed(self.hasher.hash_one(key), key)
+        self.find_hashed(self.hash(key), key)
     }
 
-    fn find_hashed(&self, hash: u64, key: &RouteKey) -> Option<u32> {
-        self.index[part(hash)].find(hash, |&at| self.slots[at as usize].key == *key).copied()
+    fn find_hashed(&self, hash: u32, key: &RouteKey) -> Option<u32> {
+        let is_it = |place: &Place| place.hash == hash && self.slots[place.at as usize].key == *key;
+        self.index[part(hash)].find(spread(hash), is_it).map(|place| place.at)
+    }
+
+    fn hash(&self, key: &RouteKey) -> u32 {
+        // As good as any other half.
+        (self.hasher.hash_one(key) >> 32) as u32
     }
 
     /// The same where it was probably `hint` when it was last asked for.
@@ -81,7 +97,7 @@ impl Table {
 
     /// The slot of a route, which is made if there is none.
     pub(super) fn find_or_make(&mut self, key: RouteKey) -> u32 {
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hash(&key);
         if let Some(at) = self.find_hashed(hash, &key) {
             return at;
         }
@@ -96,15 +112,14 @@ impl Table {
                 u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
             }
         };
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        self.index[part(hash)].insert_unique(hash, at, |&at| hasher.hash_one(slots[at as usize].key));
+        self.index[part(hash)].insert_unique(spread(hash), Place { hash, at }, |place| spread(place.hash));
         at
     }
 
     /// Forgets a route that is neither wanted nor held.
     pub(super) fn forget(&mut self, at: u32) {
-        let hash = self.hasher.hash_one(self.slots[at as usize].key);
-        if let Ok(found) = self.index[part(hash)].find_entry(hash, |&other| other == at) {
+        let hash = self.hash(&self.slots[at as usize].key);
+        if let Ok(found) = self.index[part(hash)].find_entry(spread(hash), |place| place.at == at) {
             found.remove();
             self.free.push(at);
         }
@@ -129,8 +144,13 @@ impl Table {
     }
 }
 
-const fn part(hash: u64) -> usize {
+const fn part(hash: u32) -> usize {
     (hash >> PART_SHIFT) as usize % PARTS
+}
+
+/// A hash as long as the parts want it.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(SPREAD)
 }
 
 impl Slot {

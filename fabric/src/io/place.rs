@@ -6,7 +6,12 @@
 //! 100 to 190 ms, more than BFD of 50 ms × 3 forgives: doubling a node of its routing trie, and going through a table for what a dump's
 //! filter seldom lets in (of the table `local`, say, which shares the trie of `main` until there are rules). So whoever has the kernel do such
 //! things leaves one processor alone, and BFD's thread keeps to that one.
+//!
+//! And in which turns they run: whoever tells the kernel that somebody died shares a processor, on such a machine, with the loop that
+//! decides on a million routes, and waits for the end of its turn, of 3 or 4 ms, if nothing is said.
 
+use super::raw;
+use rustix::process::getpriority_process;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use weft_bgp::time::Duration;
 
@@ -25,6 +30,19 @@ pub fn keep_away() {
     if let Some(processor) = quiet(&set) {
         set.unset(processor);
         let _ = sched_setaffinity(None, &set);
+    }
+}
+
+/// The shortest turn that Linux gives (`sched_setattr`, 6.12).
+const TURN: Duration = Duration::from_micros(100);
+
+/// The calling thread, and those that it starts, run often and briefly: when they wake they do not wait for the end of a longer turn.
+pub fn be_prompt() {
+    // Where that is refused, as by a kernel that has no such turns, they wait.
+    if let Ok(nice) = getpriority_process(None)
+        && let Err(error) = raw::set_slice(TURN, nice)
+    {
+        tracing::debug!(%error, "no shorter turns on the processor");
     }
 }
 

@@ -1,9 +1,10 @@
-//! System calls that no crate wraps safely: socket options as the octets of their structs, packet sockets of one link, and letting go of
-//! code pages.
-#![expect(unsafe_code, reason = "setsockopt and bind with structs that neither rustix nor socket2 knows; madvise")]
+//! System calls that no crate wraps safely: socket options as the octets of their structs, packet sockets of one link, letting go of
+//! code pages, and the time slice of a thread.
+#![expect(unsafe_code, reason = "setsockopt, bind and sched_setattr with structs that neither rustix nor socket2 knows; madvise")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
+use std::time::Duration;
 
 /// TCP_MD5SIG_EXT (linux/tcp.h).
 pub(super) const TCP_MD5SIG_EXT: Name = (libc::IPPROTO_TCP, 32);
@@ -95,6 +96,24 @@ pub(super) fn let_go(code: &Code) -> io::Result<()> {
     // differs from the file, so what is read or executed there later is what was there before.
     let result =
         unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(code.start), code.length, libc::MADV_DONTNEED) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// How long the calling thread, an ordinary one, may run before others that wait have their turn (Linux 6.12; older kernels leave it as it
+/// is). Whoever asks for less than others also comes before them when it wakes, and gets no more of the processor in the end.
+pub(super) fn set_slice(slice: Duration, nice: i32) -> io::Result<()> {
+    let attributes = libc::sched_attr {
+        size: u32::try_from(size_of::<libc::sched_attr>()).map_err(io::Error::other)?,
+        sched_policy: u32::try_from(libc::SCHED_OTHER).map_err(io::Error::other)?,
+        sched_flags: 0,
+        sched_nice: nice,
+        sched_priority: 0,
+        sched_runtime: u64::try_from(slice.as_nanos()).map_err(io::Error::other)?,
+        sched_deadline: 0,
+        sched_period: 0,
+    };
+    // SAFETY: 0 is the calling thread, the struct says its own size and is read during the call only, and there are no flags.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

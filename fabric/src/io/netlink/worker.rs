@@ -13,6 +13,7 @@ use super::{Command, Event, wire};
 use crate::config::FibConfig;
 use crate::fib::{Dump, Fib, FibDiff, FibReport, Hint, Op, Refusal};
 use crate::io::clock::{self, Clock};
+use crate::io::place;
 use relay::Courier;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,7 +25,7 @@ use tokio::sync::mpsc::Sender;
 use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::IpNet;
 
-/// Operations per send: sixteen already give all there is to gain, and a link that goes down waits for two batches at most.
+/// Operations per send: sixteen already give all there is to gain, and a link that goes down waits for one batch at most.
 const BATCH: usize = 128;
 /// Operations that are decided on at once: so many batches go to the kernel one after another without a pause.
 const MANY: usize = 32 * BATCH;
@@ -142,6 +143,7 @@ impl Worker {
     }
 
     pub(super) fn run(mut self) {
+        place::be_prompt();
         loop {
             self.watch.read(self.clock.now());
             self.watch.undamp(self.clock.now());
