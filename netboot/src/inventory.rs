@@ -8,7 +8,7 @@
 //!
 //! Pure: no store, no clock. Every transaction names the revisions of what it was decided on. Registering and deleting also write the one
 //! entry `fleet`, so that places, addresses, names and identifiers stay unique over all servers: who decides on an older inventory
-//! than the store's meets a conflict.
+//! than the store's meets a conflict. A new candidate writes the entry `enrol-queue` for the same reason.
 
 pub mod access;
 pub mod audit;
@@ -45,7 +45,12 @@ const FLEET: &str = "fleet";
 /// Where machines are that wait.
 const CANDIDATES: &str = "candidates/";
 const RULES: &str = "enrol-rules";
-const MIGRATION: &str = "migration";
+/// Where the change of the address plan is that is under way.
+pub const MIGRATION: &str = "migration";
+/// How machines and migration both begin, and nothing else: who watches this hears of both, in their order.
+pub const WATCHED: &str = "m";
+/// Where the last newcomer among the candidates is counted.
+const QUEUE: &str = "enrol-queue";
 
 /// Something stored, and when it was written last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +68,13 @@ struct Fleet {
     machines: u64,
 }
 
+/// The entry that every new candidate writes, so that no two of them ever take the last place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Queue {
+    /// How many there were after it.
+    candidates: u64,
+}
+
 /// Everything that the store holds, but the audit log.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
@@ -73,6 +85,7 @@ pub struct Inventory {
     dhcp: Option<Held<Dhcp>>,
     fleet: Option<Held<Fleet>>,
     candidates: BTreeMap<String, Held<Candidate>>,
+    queue: Option<Held<Queue>>,
     rules: Option<Held<Rules>>,
     migration: Option<Held<Migration>>,
     /// The plan to which machines go, while they do.
@@ -203,6 +216,7 @@ impl Inventory {
             PLAN => self.plan = ruled(key, held(key, value, modified)?, Plan::check)?,
             DHCP => self.dhcp = held(key, value, modified)?,
             FLEET => self.fleet = held(key, value, modified)?,
+            QUEUE => self.queue = held(key, value, modified)?,
             MIGRATION => {
                 let rules = |migration: &Migration| migration.from.check().and_then(|()| migration.to.check());
                 self.migration = ruled(key, held(key, value, modified)?, rules)?;

@@ -18,14 +18,14 @@ pub use rules::{Gives, Match, RULES_MAX, Rule, Rules, Then};
 use super::access::{Access, Actor, source};
 use super::machine::{Hardware, Ids, Spec, bmc_type, word};
 use crate::error::{Kind, Refusal};
-use crate::ipam::{Ipam, RACK_NUMBER_MAX};
+use crate::ipam::{Addressing, RACK_NUMBER_MAX};
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// Candidates at a time (of several servers that take one at the same moment, as many more): some racks that are new.
+/// Candidates at a time, whatever the number of servers: some racks that are new.
 pub const CANDIDATES_MAX: usize = 512;
 /// Of these from one source that shows no certificate: a rack behind a relay.
 pub const OF_SOURCE_MAX: usize = 64;
@@ -151,9 +151,13 @@ impl Origin {
         }
     }
 
-    /// The rack that the plan knows by the source address.
-    fn rack(&self, ipam: Option<&Ipam>) -> Option<u32> {
-        ipam?.rack_of(self.address?.to_canonical())
+    /// The rack that the plan knows by the source address. While the plan is changed, an address may be of either; one that they have in
+    /// different racks says nothing.
+    fn rack(&self, plans: Option<Addressing<'_>>) -> Option<u32> {
+        let address = self.address?.to_canonical();
+        let mut racks = plans?.plans().filter_map(|plan| plan.rack_of(address));
+        let first = racks.next()?;
+        racks.all(|rack| rack == first).then_some(first)
     }
 }
 
@@ -185,8 +189,14 @@ impl Sighting {
 impl Candidate {
     /// A candidate after a report.
     #[must_use]
-    pub fn after(old: Option<&Self>, said: Sighting, origin: &Origin, ipam: Option<&Ipam>, now: Timestamp) -> Self {
-        let seen = origin.rack(ipam);
+    pub fn after(
+        old: Option<&Self>,
+        said: Sighting,
+        origin: &Origin,
+        plans: Option<Addressing<'_>>,
+        now: Timestamp,
+    ) -> Self {
+        let seen = origin.rack(plans);
         let Some(old) = old else {
             return Self {
                 rack: seen.or(said.rack),

@@ -404,3 +404,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_watches_hears_of_machines_and_migration_and_of_nothing_else() {
+    let heard = [AUDIT, CANDIDATES, DHCP, FLEET, IPAM, MACHINES, MIGRATION, PLAN, QUEUE, RULES];
+    let heard: Vec<&str> = heard.into_iter().filter(|key| key.starts_with(WATCHED)).collect();
+    assert_eq!(heard, [MACHINES, MIGRATION]);
+}

@@ -9,7 +9,7 @@ use crate::inventory::enrol::{
     Acceptance, CANDIDATES_MAX, Candidate, Gives, OF_SOURCE_MAX, Origin, Rejection, Rule, Sighting, Then, Waiting,
 };
 use crate::inventory::machine::{Machine, reason};
-use crate::inventory::{CANDIDATES, Decision, Held, Inventory, RULES};
+use crate::inventory::{CANDIDATES, Decision, Held, Inventory, QUEUE, Queue, RULES};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,8 +42,7 @@ impl Inventory {
         }
         let (origin, now) = (Origin::of(draft.actor), draft.stamp.now);
         let old = self.candidates.get(&said.serial);
-        let ipam = self.ipam.as_ref().map(|held| held.value.as_ref());
-        let candidate = Candidate::after(old.map(|old| old.value.as_ref()), said, &origin, ipam, now);
+        let candidate = Candidate::after(old.map(|old| old.value.as_ref()), said, &origin, self.addressing(), now);
         let serial = candidate.said.serial.clone();
         draft.unchanged(&key(&serial), old.map(|old| old.modified));
         draft.unchanged(RULES, self.rules.as_ref().map(|held| held.modified));
@@ -158,9 +157,22 @@ impl Inventory {
         Ok(draft.done(vec![machine]))
     }
 
-    /// A new candidate displaces what nobody vouches for: of its own source when that has its part, or of the one with the most. The one
+    /// A new candidate takes a place: who decides so without knowing of another newcomer meets a conflict, so there are never more than
+    /// places. It displaces what nobody vouches for: of its own source when that has its part, or of the one with the most. The one
     /// that was not seen for longest goes.
     fn make_room(&self, draft: &mut Draft<'_>, candidate: &Candidate) -> Result<(), Refusal> {
+        draft.unchanged(QUEUE, self.queue.as_ref().map(|held| held.modified));
+        let displaced = self.displaced(candidate)?;
+        let count = self.candidates.len() + 1 - usize::from(displaced.is_some());
+        draft.write(QUEUE, Some(&Queue { candidates: u64::try_from(count).unwrap_or(u64::MAX) }));
+        if let Some((serial, held)) = displaced {
+            draft.unchanged(&key(serial), Some(held.modified));
+            draft.write::<Candidate>(&key(serial), None);
+        }
+        Ok(())
+    }
+
+    fn displaced(&self, candidate: &Candidate) -> Result<Option<(&String, &Held<Candidate>)>, Refusal> {
         let mut sources: BTreeMap<&str, Vec<(&String, &Held<Candidate>)>> = BTreeMap::new();
         for (serial, held) in self.candidates.iter().filter(|(_, held)| !held.value.vouched) {
             sources.entry(&held.value.source).or_default().push((serial, held));
@@ -168,18 +180,15 @@ impl Inventory {
         let own = sources.get(candidate.source.as_str()).filter(|_| !candidate.vouched);
         let from = match own.filter(|own| own.len() >= OF_SOURCE_MAX) {
             Some(own) => Some(own),
-            None if self.candidates.len() < CANDIDATES_MAX => return Ok(()),
+            None if self.candidates.len() < CANDIDATES_MAX => return Ok(None),
             None => sources.values().max_by_key(|of_source| of_source.len()),
         };
         let oldest = from.and_then(|from| from.iter().min_by_key(|(_, held)| held.value.last_seen));
-        let Some((serial, held)) = oldest else {
+        oldest.copied().map(Some).ok_or_else(|| {
             let message = format!("{} machines wait already", self.candidates.len());
             let rule = "accept, reject or forget some: `weft-netboot enrol list`";
-            return Err(Refusal::invalid("", message, rule).of(Kind::TooMuch));
-        };
-        draft.unchanged(&key(serial), Some(held.modified));
-        draft.write::<Candidate>(&key(serial), None);
-        Ok(())
+            Refusal::invalid("", message, rule).of(Kind::TooMuch)
+        })
     }
 }
 

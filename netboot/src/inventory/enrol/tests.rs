@@ -264,3 +264,74 @@ fn faults_of_rules_name_their_field() {
     let big = Sighting { hardware: Hardware { disks: big, ..Hardware::default() }, ..said("big") };
     assert_eq!(report(&mut store, &mut server, big, &admin()).unwrap_err().kind, Kind::TooMuch);
 }
+
+/// Of three servers, none of which has heard of the others' newcomers: the last place is given once.
+#[test]
+fn the_last_place_is_given_once() {
+    let (mut store, mut first) = with_rules();
+    for at in 0..CANDIDATES_MAX - 1 {
+        report(&mut store, &mut first, said(&format!("C{at}")), &machine(&format!("C{at}"))).unwrap();
+    }
+    let mut servers = [first, Server::new(2), Server::new(3)];
+    servers.iter_mut().for_each(|server| server.catch_up(&store));
+    let sight = |at: usize| Command::Sight { said: Box::new(said(&format!("LATE{at}"))) };
+    let outcomes: Vec<Outcome> = (0..3)
+        .map(|at| servers[at].try_once(&mut store, &sight(at), &machine(&format!("LATE{at}"))).unwrap())
+        .collect();
+    assert!(matches!(outcomes[..], [Outcome::Committed(_), Outcome::Conflict, Outcome::Conflict]), "{outcomes:?}");
+    for at in 1..3 {
+        let refusal = report(&mut store, &mut servers[at], said("LATER"), &machine("LATER")).unwrap_err();
+        assert_eq!((refusal.kind, refusal.message.as_str()), (Kind::TooMuch, "512 machines wait already"));
+    }
+    assert_eq!(store.read("candidates/").entries.len(), CANDIDATES_MAX);
+    // Who leaves makes room, on whichever server.
+    servers[1].run(&mut store, &Command::Forget { serial: "C0".to_owned() }).unwrap();
+    report(&mut store, &mut servers[2], said("LATER"), &machine("LATER")).unwrap();
+    assert_eq!(store.read("candidates/").entries.len(), CANDIDATES_MAX);
+}
+
+/// And so is the last place of one source that nobody vouches for.
+#[test]
+fn a_source_has_its_part_whatever_server_it_asks() {
+    let (mut store, mut first) = with_rules();
+    for at in 0..OF_SOURCE_MAX - 1 {
+        report(&mut store, &mut first, said(&format!("C{at}")), &stranger("192.0.2.1")).unwrap();
+    }
+    let mut second = Server::new(2);
+    second.catch_up(&store);
+    let sight = |at: usize| Command::Sight { said: Box::new(said(&format!("LATE{at}"))) };
+    first.try_once(&mut store, &sight(0), &stranger("192.0.2.1")).unwrap();
+    assert_eq!(second.try_once(&mut store, &sight(1), &stranger("192.0.2.1")), Ok(Outcome::Conflict));
+    second.run_as(&mut store, &sight(1), &stranger("192.0.2.1")).unwrap();
+    assert_eq!(store.read("candidates/").entries.len(), OF_SOURCE_MAX);
+}
+
+/// A relay's network is of the old plan or of the new one, and either says the rack.
+#[test]
+fn while_the_plan_is_changed_either_says_the_rack() {
+    let (mut store, mut server) = with_rules();
+    let mut to = crate::ipam::tests::neco();
+    to.node = vec![crate::ipam::tests::pool("10.80.0.0/16", 6, 26)];
+    server.run(&mut store, &Command::BeginMigration { to: Box::new(to) }).unwrap();
+    for (serial, address, rack) in
+        [("S1", "10.69.0.230", Some(1)), ("S2", "10.80.0.230", Some(1)), ("S3", "10.81.0.230", None)]
+    {
+        report(&mut store, &mut server, said(serial), &stranger(address)).unwrap();
+        assert_eq!(server.inventory.candidate(serial).unwrap().rack, rack, "{address}");
+    }
+    // Where two plans have it in different racks, nobody knows.
+    let mut other = crate::ipam::tests::neco();
+    other.node[0].first_rack = 1;
+    let actor = stranger("10.69.0.230");
+    let migration = crate::ipam::Migration {
+        from: crate::ipam::tests::neco(),
+        to: other,
+        back: false,
+        since: Timestamp::UNIX_EPOCH,
+        by: "ops".to_owned(),
+    };
+    let ipam = migration.from.clone();
+    let origin = Origin::of(&actor);
+    assert_eq!(origin.rack(Some(Addressing::new(&ipam, Some(&migration)))), None);
+    assert_eq!(origin.rack(Some((&ipam).into())), Some(1));
+}
