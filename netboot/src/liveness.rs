@@ -20,6 +20,7 @@ pub use rules::Rules;
 
 use crate::inventory::machine::Machine;
 use crate::inventory::state::State;
+use crate::ipam::{Addresses, Ipam, Migration};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -52,6 +53,8 @@ pub enum Input {
     Machine(Box<Machine>),
     /// A machine is gone.
     Removed(String),
+    /// The address plan is being changed, or not any more: until then the addresses of both plans are a machine's.
+    Migration(Option<Box<Migration>>),
     /// The route of an address; `None` = there is none any more.
     Route(IpAddr, Option<Path>),
     /// How many of the daemon's sessions are up.
@@ -117,6 +120,11 @@ struct Watched {
     since: Timestamp,
     /// What somebody else said last of it.
     others: Option<State>,
+    /// Rack and index, from which its addresses by another plan follow.
+    place: (u32, u32),
+    /// Those of its record.
+    recorded: Vec<IpAddr>,
+    /// These, and while the plan is changed those to which it goes.
     addresses: Vec<IpAddr>,
     route: Route,
     /// Since when that is known.
@@ -139,6 +147,8 @@ pub struct Liveness {
     rules: Rules,
     machines: BTreeMap<String, Watched>,
     owners: BTreeMap<IpAddr, String>,
+    /// The plan to which machines go, while they do.
+    target: Option<Ipam>,
     routes: BTreeMap<IpAddr, Path>,
     /// Routes of before the watch broke, of which nothing was said since.
     unsaid: BTreeSet<IpAddr>,
@@ -160,6 +170,7 @@ impl Liveness {
             rules,
             machines: BTreeMap::new(),
             owners: BTreeMap::new(),
+            target: None,
             routes: BTreeMap::new(),
             unsaid: BTreeSet::new(),
             view: View::Blind("the daemon was not heard yet".to_owned()),
@@ -178,6 +189,7 @@ impl Liveness {
         match input {
             Input::Machine(machine) => self.put(now, &machine),
             Input::Removed(serial) => self.remove(&serial),
+            Input::Migration(migration) => self.migrate(now, migration.map(|migration| migration.target().clone())),
             Input::Route(address, path) => self.route(now, address, path),
             Input::Sessions(count) => {
                 self.sessions = count;
@@ -259,18 +271,15 @@ impl Liveness {
 
     fn put(&mut self, now: Duration, machine: &Machine) {
         let others = machine.history.iter().rev().find(|passage| passage.by != NAME).map(|passage| passage.to);
-        let addresses: Vec<IpAddr> = machine.own_addresses().collect();
+        let recorded: Vec<IpAddr> = machine.own_addresses().collect();
+        let place = (machine.rack, machine.index);
         let serial = &machine.serial;
         if let Some(old) = self.machines.get_mut(serial) {
             if (old.state, old.since) != (machine.state.name, machine.state.since) {
                 old.asked = None;
             }
             (old.state, old.since, old.others) = (machine.state.name, machine.state.since, others);
-            if old.addresses != addresses {
-                for address in std::mem::replace(&mut old.addresses, addresses.clone()) {
-                    self.owners.remove(&address);
-                }
-            }
+            (old.place, old.recorded) = (place, recorded);
         } else {
             // One that was healthy and is not seen now is a loss, although this server never saw it.
             let good = machine.state.name == State::Healthy;
@@ -279,7 +288,9 @@ impl Liveness {
                 state: machine.state.name,
                 since: machine.state.since,
                 others,
-                addresses: addresses.clone(),
+                place,
+                recorded,
+                addresses: Vec::new(),
                 route: Route::Absent,
                 route_since: now,
                 from: Vec::new(),
@@ -293,19 +304,52 @@ impl Liveness {
             };
             self.machines.insert(serial.clone(), new);
         }
-        for address in addresses {
-            self.owners.insert(address, serial.clone());
-        }
+        self.own(serial);
         self.look_at_route(now, serial);
         self.refresh(now, serial);
+    }
+
+    /// What counts as a machine's own: what it was recorded with, and what it is to get. It announces the new address before it confirms,
+    /// and no address is of two machines meanwhile (`ipam::passes`).
+    fn own(&mut self, serial: &str) {
+        let Some(machine) = self.machines.get_mut(serial) else { return };
+        let (rack, index) = machine.place;
+        let planned = self.target.as_ref().and_then(|target| target.addresses(rack, index).ok());
+        let mut addresses = machine.recorded.clone();
+        addresses.extend(planned.iter().flat_map(Addresses::own).filter(|address| !machine.recorded.contains(address)));
+        if machine.addresses == addresses {
+            return;
+        }
+        let before = std::mem::replace(&mut machine.addresses, addresses.clone());
+        self.disown(serial, &before);
+        self.owners.extend(addresses.into_iter().map(|address| (address, serial.to_owned())));
+    }
+
+    /// What another one has taken meanwhile stays with it.
+    fn disown(&mut self, serial: &str, addresses: &[IpAddr]) {
+        for address in addresses {
+            if self.owners.get(address).is_some_and(|owner| owner == serial) {
+                self.owners.remove(address);
+            }
+        }
+    }
+
+    fn migrate(&mut self, now: Duration, target: Option<Ipam>) {
+        self.target = target;
+        let all: Vec<String> = self.machines.keys().cloned().collect();
+        for serial in &all {
+            self.own(serial);
+        }
+        for serial in &all {
+            self.look_at_route(now, serial);
+            self.refresh(now, serial);
+        }
     }
 
     fn remove(&mut self, serial: &str) {
         let Some(old) = self.machines.remove(serial) else { return };
         self.good -= usize::from(old.good);
-        for address in old.addresses {
-            self.owners.remove(&address);
-        }
+        self.disown(serial, &old.addresses);
         if let Some(due) = old.due {
             self.due.remove(&(due, serial.to_owned()));
         }
@@ -387,6 +431,8 @@ pub struct Evidence {
     pub route: Route,
     /// The peers that say it.
     pub from: Vec<String>,
+    /// Which of its addresses somebody vouches for: while the address plan is changed, whether it announces the new ones.
+    pub addresses: Vec<IpAddr>,
     /// Seconds since that is so.
     pub for_s: u64,
     /// Seconds since its agent reported; absent when it never did.
@@ -425,9 +471,14 @@ impl Liveness {
         Some(Evidence {
             route: machine.route,
             from: machine.from.clone(),
+            addresses: machine.addresses.iter().copied().filter(|address| self.is_vouched_for(address)).collect(),
             for_s: now.saturating_sub(machine.route_since).as_secs(),
             reported_s: machine.reported.map(|at| now.saturating_sub(at).as_secs()),
         })
+    }
+
+    fn is_vouched_for(&self, address: &IpAddr) -> bool {
+        self.routes.get(address).is_some_and(|path| !path.stale)
     }
 
     /// How the watcher is.

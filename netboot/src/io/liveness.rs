@@ -14,11 +14,12 @@ mod lead;
 
 use super::service::Service;
 use crate::error::NetbootError;
-use crate::inventory::MACHINES;
 use crate::inventory::access::{Access, Actor};
 use crate::inventory::command::Command;
 use crate::inventory::machine::Machine;
 use crate::inventory::state::State;
+use crate::inventory::{MACHINES, MIGRATION, WATCHED};
+use crate::ipam::Migration;
 use crate::liveness::{Evidence, Input, Liveness, NAME, Rules, Status, Verdict};
 use crate::metrics::Watched;
 use crate::store::{Revision, StoreError};
@@ -205,7 +206,7 @@ async fn store(watcher: &Watcher, verdict: Verdict) {
     }
 }
 
-/// Follows the machines of the store.
+/// Follows the machines of the store, and the change of their addresses.
 async fn machines(watcher: Arc<Watcher>) {
     let mut known = BTreeSet::new();
     loop {
@@ -219,10 +220,12 @@ async fn machines(watcher: Arc<Watcher>) {
 
 /// All machines as the inventory has them; its revision.
 fn read(watcher: &Watcher, known: &mut BTreeSet<String>) -> Revision {
-    let (machines, revision) = {
+    let (machines, migration, revision) = {
         let inventory = watcher.service.inventory();
-        (inventory.machines().cloned().collect::<Vec<_>>(), inventory.revision())
+        let machines: Vec<_> = inventory.machines().cloned().collect();
+        (machines, inventory.migration().cloned(), inventory.revision())
     };
+    watcher.hear(Input::Migration(migration.map(|migration| Box::new(migration.as_ref().clone()))));
     let mut gone = std::mem::take(known);
     for machine in machines {
         gone.remove(&machine.serial);
@@ -235,9 +238,15 @@ fn read(watcher: &Watcher, known: &mut BTreeSet<String>) -> Revision {
 
 async fn follow(watcher: &Watcher, after: Revision, known: &mut BTreeSet<String>) -> Result<(), NetbootError> {
     let said = |error: StoreError| NetbootError::Store(error.to_string());
-    let mut watch = watcher.service.store().watch(MACHINES, after).await.map_err(said)?;
+    let mut watch = watcher.service.store().watch(WATCHED, after).await.map_err(said)?;
     loop {
         for change in watch.next().await.map_err(said)?.changes {
+            if change.key == MIGRATION {
+                // Of one that cannot be read the inventory complains; what was under way still is.
+                if let Ok(migration) = change.value.as_deref().map(serde_json::from_slice::<Migration>).transpose() {
+                    watcher.hear(Input::Migration(migration.map(Box::new)));
+                }
+            }
             let Some(serial) = change.key.strip_prefix(MACHINES) else { continue };
             match change.value.as_deref().map(serde_json::from_slice::<Machine>) {
                 Some(Ok(machine)) => {

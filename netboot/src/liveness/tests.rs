@@ -3,6 +3,7 @@
 use super::*;
 use crate::inventory::state::{self, Wish};
 use crate::inventory::tests::machine;
+use crate::ipam::tests::{neco, pool};
 use proptest::prelude::*;
 
 fn rules() -> Rules {
@@ -304,6 +305,51 @@ fn a_new_server_gives_agents_the_time_of_a_lease() {
     }
     world.pass(seconds(5));
     assert_eq!(world.said, ["30050 m9 unhealthy: suspect: its agent has not reported"]);
+}
+
+/// The plan to which the machines of this file go, and the way back.
+fn migration(back: bool) -> Box<Migration> {
+    let mut to = neco();
+    to.node = vec![pool("10.80.0.0/16", 6, 26)];
+    let since = Timestamp::UNIX_EPOCH;
+    Box::new(Migration { from: neco(), to, back, since, by: "ops".to_owned() })
+}
+
+/// It announces the new address, leaves the old one, confirms, and the plan is the plan: its path was there all the time.
+#[test]
+fn while_the_plan_is_changed_either_address_is_a_path() {
+    let mut world = World::well(rules(), 10);
+    let path = || Some(Path { from: vec!["tor1".to_owned()], stale: false });
+    let new: IpAddr = "10.80.0.7".parse().unwrap();
+    world.hear(Input::Route(new, path()));
+    assert_eq!(world.mind.evidence(world.now, "m3").unwrap().addresses, [world.address(3)], "nobody's so far");
+    world.hear(Input::Migration(Some(migration(false))));
+    assert_eq!(world.mind.evidence(world.now, "m3").unwrap().addresses, [world.address(3), new]);
+    world.path(3, false);
+    world.pass(seconds(1_000));
+    assert_eq!((&world.said, world.mind.evidence(world.now, "m3").unwrap().addresses), (&vec![], vec![new]));
+    // The others confirm and stay where they are: wrong, and seen at once.
+    let confirm = |world: &mut World, at: u32| {
+        let one = world.machines.get_mut(&format!("m{at}")).unwrap();
+        one.ipv4 = migration(false).to.addresses(one.rack, one.index).unwrap().ipv4;
+        let one = one.clone();
+        world.hear(Input::Machine(Box::new(one)));
+    };
+    confirm(&mut world, 3);
+    world.pass(seconds(1_000));
+    assert!(world.said.is_empty(), "{:?}", world.said);
+    confirm(&mut world, 4);
+    world.pass(seconds(1));
+    assert_eq!(world.said, ["2015050 m4 unhealthy: suspect: no path"]);
+    // The way back: the old address is one of both again.
+    world.hear(Input::Migration(Some(migration(true))));
+    let old: IpAddr = "10.69.0.8".parse().unwrap();
+    assert_eq!(world.mind.evidence(world.now, "m4").unwrap().addresses, [old]);
+    assert!(world.said[1].contains("m4 healthy"), "{:?}", world.said);
+    // Nobody's addresses are two: what the plan gave up is nobody's.
+    world.hear(Input::Migration(None));
+    world.pass(seconds(1));
+    assert!(world.said[2].contains("m4 unhealthy: suspect: no path") && world.said.len() == 3, "{:?}", world.said);
 }
 
 #[test]

@@ -2,11 +2,13 @@
 
 use super::Watcher;
 use crate::io::client::Target;
-use crate::ipam::Ipam;
+use crate::ipam::Addressing;
 use crate::liveness::{Input, Path};
 use http_body_util::BodyExt as _;
 use hyper::Method;
+use ipnet::IpNet;
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A line of the watch; each has some of these.
 #[derive(Debug, Deserialize)]
 struct Line {
-    prefix: Option<ipnet::IpNet>,
+    prefix: Option<IpNet>,
     #[serde(default)]
     from: Vec<String>,
     #[serde(default)]
@@ -41,7 +43,7 @@ struct Peers {
 
 pub(super) async fn hear(watcher: Arc<Watcher>, socket: PathBuf) {
     loop {
-        let Some(within) = within(watcher.service.inventory().ipam().map(AsRef::as_ref)) else {
+        let Some(within) = within(watcher.service.inventory().addressing()) else {
             watcher.hear(Input::Blind("there is no address plan".to_owned()));
             tokio::time::sleep(AGAIN).await;
             continue;
@@ -55,10 +57,11 @@ pub(super) async fn hear(watcher: Arc<Watcher>, socket: PathBuf) {
     }
 }
 
-/// Where machines have their addresses.
-fn within(ipam: Option<&Ipam>) -> Option<String> {
-    let prefixes: Vec<String> = ipam?.node.iter().map(|pool| pool.prefix.to_string()).collect();
-    Some(prefixes.join(","))
+/// Where machines have their addresses, by one plan or two.
+fn within(plans: Option<Addressing<'_>>) -> Option<String> {
+    let pools = plans?.plans().flat_map(|plan| &plan.node);
+    let prefixes: BTreeSet<IpNet> = pools.map(|pool| pool.prefix).collect();
+    Some(prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
 }
 
 /// Until the address plan has other pools.
@@ -79,7 +82,7 @@ async fn follow(watcher: &Watcher, socket: &std::path::Path, within: &str) -> an
             frame = body.frame() => frame,
             _ = look.tick() => {
                 anyhow::ensure!(last.elapsed() < SILENCE_MAX, "the daemon says nothing any more");
-                if self::within(watcher.service.inventory().ipam().map(AsRef::as_ref)).as_deref() != Some(within) {
+                if self::within(watcher.service.inventory().addressing()).as_deref() != Some(within) {
                     return Ok(());
                 }
                 continue;
