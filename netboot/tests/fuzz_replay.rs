@@ -27,6 +27,11 @@ fn store() {
 }
 
 #[test]
+fn enrol() {
+    replay("enrol", harness::enrol::enrol);
+}
+
+#[test]
 fn rest() {
     replay("rest", harness::api::rest);
 }

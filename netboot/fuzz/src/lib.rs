@@ -5,6 +5,7 @@
 //! | [`query`] | no panic; a refusal names a key of the query, and the rule; what is not meant without a condition is meant with its negation |
 //! | [`documents`] | no panic; a plan that is taken gives every place addresses that mean that place; what is written reads the same |
 //! | [`store`] | no panic on any entries; what loads can be changed, and every change can be read again |
+//! | [`enrol::enrol`] | a report changes its own candidate alone, and only by who is believed; nobody comes in whom no rule lets in; nothing is of two machines |
 //! | [`api::rest`] | every refusal names its rule; what the server knows is what its store holds; each change has its audit entry |
 //! | [`api::graphql`] | an answer, or errors that each name their rule; a question changes nothing |
 #![expect(
@@ -15,6 +16,7 @@
 )]
 
 pub mod api;
+pub mod enrol;
 pub mod memory;
 
 use jiff::Timestamp;
@@ -72,11 +74,12 @@ struct World {
     memory: Memory,
     inventory: Inventory,
     turn: u64,
+    actor: Actor,
 }
 
 impl World {
     fn new() -> Self {
-        let mut world = Self { memory: Memory::default(), inventory: Inventory::default(), turn: 0 };
+        let mut world = Self { memory: Memory::default(), inventory: Inventory::default(), turn: 0, actor: admin() };
         world.run(&Command::SetIpam { ipam: ipam() }).unwrap();
         let machine = |serial: &str, rack, role: &str| Spec {
             serial: serial.to_owned(),
@@ -92,7 +95,7 @@ impl World {
     /// Does a change as a server does it, and reads everything again.
     fn run(&mut self, command: &Command) -> Result<(), Refusal> {
         self.turn += 1;
-        let Decision { transaction, .. } = self.inventory.decide(command, &admin(), &stamp(self.turn))?;
+        let Decision { transaction, .. } = self.inventory.decide(command, &self.actor, &stamp(self.turn))?;
         if transaction.writes.is_empty() {
             return Ok(());
         }
@@ -102,7 +105,7 @@ impl World {
             self.inventory.apply(&event).unwrap();
         }
         let read = Inventory::load(&self.memory.read("")).unwrap();
-        assert!(read.machines().eq(self.inventory.machines()));
+        assert!(read.machines().eq(self.inventory.machines()) && read.candidates().eq(self.inventory.candidates()));
         Ok(())
     }
 }
@@ -246,7 +249,7 @@ pub fn store(data: &[u8]) {
         let view = MachineView::of(machine, inventory.ipam().map(AsRef::as_ref), Timestamp::UNIX_EPOCH);
         assert!(serde_json::to_string(&view).is_ok());
     }
-    let mut world = World { memory, inventory, turn: 0 };
+    let mut world = World { memory, inventory, turn: 0, actor: admin() };
     for serial in machines.iter().chain([&"new".to_owned()]) {
         for to in State::ALL {
             let reason = String::new();
