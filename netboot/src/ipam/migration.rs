@@ -14,7 +14,7 @@ use crate::inventory::machine::Machine;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// A change of the address plan that is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -144,6 +144,13 @@ impl<'a> Addressing<'a> {
     pub fn plans_of(self, machine: &Machine) -> impl Iterator<Item = &'a Ipam> {
         let through = self.migration.is_some_and(|migration| migration.beside(machine).is_none());
         self.plans().skip(usize::from(through))
+    }
+
+    /// The address by which a machine is known in BGP while the plan is changed: that of the plan before, whichever way it goes. Another
+    /// identifier would end each of its sessions.
+    #[must_use]
+    pub fn router_id(self, machine: &Machine) -> Option<Ipv4Addr> {
+        self.migration?.from.addresses(machine.rack, machine.index).ok()?.ipv4.first().copied()
     }
 
     /// All addresses of a machine, by plan.

@@ -1,7 +1,8 @@
 //! Configurations of `weft daemon` from plan and inventory. A switch accepts from the port or address of a machine exactly what that
 //! machine owns: its own addresses, what its role may announce, and what it may beside that. Everything else is refused and counted.
 //!
-//! While the address plan is changed a machine owns its addresses of both plans, until it has confirmed.
+//! While the address plan is changed a machine owns its addresses of both plans, until it has confirmed, and its BGP identifier stays that
+//! of before: no session ends by the change.
 //!
 //! A retired machine owns nothing; a machine in any other state owns what it has, because a route that is refused makes it unreachable.
 
@@ -12,7 +13,7 @@ use crate::inventory::state::State;
 use crate::ipam::{Addresses, Addressing, Place};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Sessions that machines may open with a switch: a usual rack, and as many more as the plan has room for.
 const SESSIONS: u32 = 64;
@@ -25,6 +26,8 @@ pub struct Document {
     pub(super) role: &'static str,
     pub(super) hostname: Option<String>,
     pub(super) asn: u32,
+    /// Where it is not the first of the addresses.
+    pub(super) router_id: Option<Ipv4Addr>,
     pub(super) addresses: Vec<IpNet>,
     pub(super) uplinks: Vec<String>,
     pub(super) peers: BTreeMap<String, PeerLine>,
@@ -115,12 +118,16 @@ fn host_document(machine: &Machine, plan: &Plan, ipam: Addressing<'_>) -> Result
         Place::Boot => "boot",
         Place::Node => "host",
     };
+    let addresses: Vec<IpAddr> = own(machine, ipam).collect();
     Ok(Document {
         comment: format!("{}: {} of rack {}, index {}", machine.serial, machine.role, machine.rack, machine.index),
         role,
         hostname: Some(machine.name.clone()),
         asn,
-        addresses: own(machine, ipam).map(IpNet::from).collect(),
+        router_id: ipam
+            .router_id(machine)
+            .filter(|id| addresses.iter().find(|one| one.is_ipv4()) != Some(&IpAddr::V4(*id))),
+        addresses: addresses.into_iter().map(IpNet::from).collect(),
         uplinks,
         peers,
         servers: None,
@@ -168,6 +175,7 @@ fn switch_document<'m>(
         role: "tor",
         hostname: None,
         asn: switch.asn.map_or_else(|| plan.asn.machine(switch.rack, 0), Ok)?,
+        router_id: None,
         addresses: switch.addresses.clone(),
         uplinks: Vec::new(),
         peers: switch.uplinks.iter().map(|(name, uplink)| (name.clone(), uplink_line(uplink))).collect(),

@@ -11,6 +11,9 @@ impl fmt::Display for Document {
             writeln!(f, "hostname: {}", quoted(hostname))?;
         }
         writeln!(f, "asn: {}", self.asn)?;
+        if let Some(id) = self.router_id {
+            writeln!(f, "router_id: {id}   # as before, while addresses are changed: no session ends by it")?;
+        }
         writeln!(f, "addresses: {}", list(&self.addresses))?;
         if !self.uplinks.is_empty() {
             writeln!(f, "uplinks: {}", list(&self.uplinks))?;

@@ -168,7 +168,19 @@ fn a_switch_takes_old_and_new_of_the_machine_on_the_port() {
     assert!(host.contains("addresses: [10.69.0.4/32, 10.80.0.4/32]"), "{host}");
     assert!(host.contains("tor1: {address: 10.69.0.65") && host.contains("tor1-next: {address: 10.80.0.129"), "{host}");
     weft_fabric::config::parse("t", &host).and_then(|config| config.node()).unwrap();
-    assert!(!generated(&server, "b").contains("10.69."), "it has confirmed");
+    assert!(!host.contains("router_id"), "it is its first address: {host}");
+    // Who has confirmed has the new one alone, and no session ends by it: its BGP identifier stays until the change is finished.
+    let host = generated(&server, "b");
+    let identifier = |text: &str| {
+        weft_fabric::config::parse("t", text).and_then(|config| config.node()).unwrap().speaker.router_id.to_string()
+    };
+    assert!(host.contains("addresses: [10.80.0.5/32]") && identifier(&host) == "10.69.0.5", "{host}");
+    server.run(&mut store, &Command::AbortMigration).unwrap();
+    let host = generated(&server, "b");
+    assert!(host.contains("addresses: [10.80.0.5/32, 10.69.0.5/32]") && identifier(&host) == "10.69.0.5", "{host}");
+    server.run(&mut store, &confirm(&["b"])).unwrap();
+    server.run(&mut store, &Command::FinishMigration).unwrap();
+    assert!(!generated(&server, "b").contains("router_id"));
 }
 
 #[test]
