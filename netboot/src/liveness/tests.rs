@@ -352,6 +352,25 @@ fn while_the_plan_is_changed_either_address_is_a_path() {
     assert!(world.said[2].contains("m4 unhealthy: suspect: no path") && world.said.len() == 3, "{:?}", world.said);
 }
 
+/// A machine reports by its serial number: whichever address it announces, path and report are needed.
+#[test]
+fn with_agents_the_new_address_needs_a_report_too() {
+    let mut world = World::new(Rules { agents: true, ..rules() }, 10);
+    world.hear(Input::Migration(Some(migration(false))));
+    let new: IpAddr = "10.80.0.7".parse().unwrap();
+    world.hear(Input::Route(new, Some(Path { from: vec!["tor1".to_owned()], stale: false })));
+    world.hear(Input::Sessions(2));
+    world.hear(Input::Synced);
+    world.pass(seconds(100));
+    assert!(world.said.is_empty(), "{:?}", world.said);
+    world.hear(Input::Report("m3".to_owned()));
+    world.pass(seconds(40));
+    assert_eq!(
+        world.said,
+        ["100000 m3 healthy: path by tor1, its agent reports", "130050 m3 unhealthy: suspect: no report for 30 s"]
+    );
+}
+
 #[test]
 fn a_verdict_that_did_not_come_about_is_given_again() {
     let mut world = World::well(rules(), 10);
