@@ -1,5 +1,5 @@
-//! Three boot servers with a member of etcd each, in the fabric of two racks: machines are what their routes say, whoever dies. Lab
-//! `inventory`, asked as a person would ask it, with the times that it takes.
+//! Three boot servers with a member of etcd each, in the fabric of two racks: machines are what their routes say, whoever dies, comes, or
+//! changes its address. Lab `inventory`, asked as a person would ask it, with the times that it takes.
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -12,6 +12,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
+#[path = "enrolment.rs"]
+mod enrolment;
+
 use crate::count::Outcome;
 use crate::interop::Stage;
 use crate::run::{Context, Log};
@@ -23,8 +26,11 @@ const LIMIT: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(100);
 /// Longer than the grace time of the lab's servers: whatever was going to be marked is marked by then.
 const LONG: Duration = Duration::from_secs(10);
-/// Longest interruption by the death of a boot server: less than a second on a quiet machine, which is printed, and not many on a loaded one.
-const INTERRUPTED_MAX: Duration = Duration::from_secs(5);
+/// Longest interruption by the death of a boot server that an optimised build may have on a machine of its own.
+const INTERRUPTED_MUST: Duration = Duration::from_secs(1);
+/// And what is let pass here: each try is a program of its own, which takes 0.1 s to start and to be answered, unoptimised, while others
+/// compile. What it was is printed beside what it must be.
+const INTERRUPTED_MAX: Duration = Duration::from_secs(2);
 /// Reads and writes that must get through after it.
 const AFTERWARDS: usize = 20;
 
@@ -48,10 +54,12 @@ pub(crate) fn lab(context: &Context, log: &Log) -> io::Result<Outcome> {
 }
 
 fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
+    enrolment::enrolment(lab, outcome)?;
     own_daemon(lab, outcome)?;
     node(lab, outcome)?;
     switch(lab, outcome)?;
-    boot_server(lab, outcome)
+    boot_server(lab, outcome)?;
+    enrolment::migration(lab, outcome)
 }
 
 /// What a boot server answers, as JSON.
@@ -245,8 +253,10 @@ fn boot_server(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     for file in ["reads", "writes"] {
         let gap = longest_gap(&lab.shell(other, &format!("cat /run/{file}"))?);
         outcome.notes.push(format!(
-            "one of three boot servers dies with the leader of etcd: {file} elsewhere interrupted for {} ms",
-            gap.as_millis()
+            "one of three boot servers dies with the leader of etcd: {file} elsewhere interrupted for {} ms (must be at most {}, up to {} passes here)",
+            gap.as_millis(),
+            INTERRUPTED_MUST.as_millis(),
+            INTERRUPTED_MAX.as_millis()
         ));
         outcome.add(&Outcome::check(
             gap <= INTERRUPTED_MAX,

@@ -48,7 +48,7 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "inventory",
-        about: "weft-netboot: machines over its API, roles, kill -9, a full disk",
+        about: "weft-netboot: machines over its API, roles, kill -9, a full disk; in a lab, enrolment, deaths, a change of addresses",
         run: netboot::inventory,
     },
     Stage { name: "store", about: "one contract on the embedded store and on a real etcd", run: netboot::store },

@@ -104,6 +104,40 @@ fn switches_of_the_unnumbered_lab_follow_from_the_inventory() {
     assert_eq!(generated("tor1", &unnumbered(), &machines()), written!("unnumbered/tor1.yaml"));
 }
 
+/// By the files that the lab `inventory` gives to its boot servers.
+#[test]
+fn the_lab_of_the_boot_servers_follows_from_its_own_files() {
+    macro_rules! given {
+        ($name:literal) => {
+            crate::config::parse(
+                $name,
+                include_str!(concat!("../../../labs/topologies/inventory/", $name, ".netboot.yaml")),
+            )
+            .unwrap()
+        };
+    }
+    let (plan, ipam): (Plan, crate::ipam::Ipam) = (given!("plan"), given!("ipam"));
+    let specs: Vec<crate::inventory::machine::Spec> = given!("machines");
+    let places = [3, 3, 3, 4, 5, 4, 5];
+    let machines = specs.iter().zip(places).map(|(spec, index)| {
+        let of = machine(&spec.serial, spec.rack, index);
+        Machine { name: spec.name.clone().unwrap(), role: spec.role.clone(), ..of }
+    });
+    let machines: Vec<Machine> = machines.collect();
+    let made = |name: &str| read(&generate(name, &plan, &ipam, machines.iter()).unwrap().to_string());
+    assert_eq!((plan.check(), ipam.check()), (Ok(()), Ok(())));
+    assert_eq!(made("tor1"), written!("inventory/tor1.yaml"));
+    assert_eq!(made("tor2"), written!("inventory/tor2.yaml"));
+    let host = |name: &str| Config { hostname: None, ..made(name) };
+    assert_eq!(host("N1"), written!("inventory/node1.yaml"));
+    assert_eq!(host("N4"), written!("inventory/node4.yaml"));
+    assert_eq!(host("B3"), written!("inventory/boot3.yaml"));
+    let next: crate::ipam::Ipam = given!("next-ipam");
+    for machine in &machines {
+        assert_eq!(crate::ipam::passes(&ipam, &next, machine), Ok(()));
+    }
+}
+
 #[test]
 fn hosts_follow_too() {
     let host = |name: &str, plan: &Plan| {
