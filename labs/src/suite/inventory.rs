@@ -59,6 +59,7 @@ fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     node(lab, outcome)?;
     switch(lab, outcome)?;
     boot_server(lab, outcome)?;
+    cut_off(lab, outcome)?;
     enrolment::migration(lab, outcome)
 }
 
@@ -200,6 +201,12 @@ fn seconds(time: SystemTime) -> String {
 
 /// A switch dies: everybody has another one.
 fn switch(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
+    // One that came back a moment ago is healthy by its first path.
+    until(outcome, "the machines of the rack are seen through both switches", || {
+        let answer = ask(lab, "boot1", "machines list serial=N1,N2")?;
+        let both = |serial: &&str| answer["evidence"][*serial]["from"].as_array().is_some_and(|from| from.len() == 2);
+        Ok(["N1", "N2"].iter().all(both))
+    })?;
     let all = ["eth1", "eth2", "eth3", "eth4", "eth5"];
     dies(lab, "tor1", &all)?;
     nobody(lab, outcome, "boot1", "the death of a switch")?;
@@ -267,6 +274,38 @@ fn boot_server(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     until(outcome, "the dead boot server becomes unreachable", || Ok(state(lab, other, &serial)?.0 == "unreachable"))?;
     comes_back(lab, victim, &["eth0", "eth1"])?;
     all_well(lab, outcome, other, "a boot server that is back becomes healthy")
+}
+
+/// A boot server is cut off, and everything on it runs on: it answers questions, says that it can change nothing, and marks nobody; the
+/// others go on, and what they did it knows when it is back.
+fn cut_off(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
+    let links = ["eth0", "eth1"];
+    until(outcome, "the server to be cut off is there", || Ok(ask(lab, "boot3", "liveness show")?["view"] == "clear"))?;
+    link(lab, "down", "boot3", &links)?;
+    until(outcome, "a server that is cut off sees nothing", || {
+        Ok(ask(lab, "boot3", "liveness show")?["view"] == "blind")
+    })?;
+    let began = Instant::now();
+    let said = lab.shell("boot3", "weft-netboot machines label N1 there=alone 2>&1; echo \"exit $?\"")?;
+    let words = ["the store does not answer", "whether it was stored is unknown"];
+    outcome.add(&Outcome::check(
+        said.contains("exit 1") && words.iter().any(|words| said.contains(words)),
+        format!("a server that is cut off says of a change: {said}"),
+    ));
+    outcome.notes.push(format!(
+        "a server that is cut off says after {} ms that it can change nothing",
+        began.elapsed().as_millis()
+    ));
+    let marked = marked(lab, "boot3")?;
+    outcome
+        .add(&Outcome::check(marked.is_empty(), format!("a server that is cut off has marked {}", marked.join(", "))));
+    lab.shell("boot1", "weft-netboot machines label N1 there=many")?;
+    until(outcome, "who is cut off becomes unreachable", || Ok(state(lab, "boot1", "B3")?.0 == "unreachable"))?;
+    link(lab, "up", "boot3", &links)?;
+    all_well(lab, outcome, "boot1", "a boot server that is connected again becomes healthy")?;
+    until(outcome, "it knows what the others did meanwhile", || {
+        Ok(ask(lab, "boot3", "machines show N1")?["labels"]["there"] == "many")
+    })
 }
 
 /// The longest time between two lines, each a time in milliseconds.
