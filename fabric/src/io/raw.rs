@@ -1,6 +1,9 @@
 //! System calls that no crate wraps safely: socket options as the octets of their structs, packet sockets of one link, letting go of
 //! code pages, and the time slice of a thread.
-#![expect(unsafe_code, reason = "setsockopt, bind and sched_setattr with structs that neither rustix nor socket2 knows; madvise")]
+#![expect(
+    unsafe_code,
+    reason = "setsockopt, bind and sched_setattr with structs that neither rustix nor socket2 knows; madvise"
+)]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
