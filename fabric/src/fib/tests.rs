@@ -136,24 +136,40 @@ impl World {
         !ops.is_empty()
     }
 
-    /// Operations of which so many are under way at a time, more being asked for while outcomes are still to be told; before each
-    /// outcome something is wanted.
-    fn step_ahead(&mut self, ahead: usize, wanted: Vec<(IpNet, Want)>) {
-        let mut under_way: VecDeque<(Op, Result<(), Refusal>)> = VecDeque::new();
+    /// Operations of which so many are given out at a time, two of them to the kernel, more being asked for while outcomes are still to
+    /// be told; before each outcome something is wanted. `death`: after so many outcomes somebody is lost, and what the kernel was not
+    /// given is given back.
+    fn step_ahead(&mut self, ahead: usize, wanted: Vec<(IpNet, Want)>, death: Option<(usize, u32)>) {
+        let (mut begun, mut waiting) = (VecDeque::new(), VecDeque::new());
         let mut ops = VecDeque::from(self.fib.next_ops(self.now, ahead));
         let mut wanted = wanted.into_iter();
-        loop {
-            while under_way.len() < ahead {
+        let mut is_stopped = false;
+        for told in 0.. {
+            while !is_stopped && begun.len() + waiting.len() < ahead {
                 if ops.is_empty() {
                     ops = self.fib.more_ops(self.now, ahead).into();
                 }
                 let Some(op) = ops.pop_front() else { break };
                 let is_same = |other: &Op| route_key(&op).is_some_and(|key| route_key(other) == Some(key));
-                assert!(!under_way.iter().any(|(other, _)| is_same(other)), "twice under way: {op:?}");
-                let outcome = self.apply(&op);
-                under_way.push_back((op, outcome));
+                let mut under_way = begun.iter().map(|(other, _)| other).chain(&waiting);
+                assert!(!under_way.any(is_same), "twice under way: {op:?}");
+                waiting.push_back(op);
             }
-            let Some((op, outcome)) = under_way.pop_front() else { break };
+            while begun.len() < 2
+                && let Some(op) = waiting.pop_front()
+            {
+                let outcome = self.apply(&op);
+                begun.push_back((op, outcome));
+            }
+            if let Some((_, link)) = death.filter(|(after, _)| *after == told) {
+                self.set_alive(link, false);
+                is_stopped = true;
+                self.fib.give_back(waiting.make_contiguous());
+                self.fib.give_back(ops.make_contiguous());
+                waiting.clear();
+                ops.clear();
+            }
+            let Some((op, outcome)) = begun.pop_front() else { break };
             if let Some((prefix, want)) = wanted.next() {
                 self.want(prefix, want);
             }
@@ -161,6 +177,15 @@ impl World {
             assert!(self.ops < MAX_ROUNDS, "no end of operations");
             self.fib.done(self.now, &op, outcome);
             self.take_acks();
+        }
+    }
+
+    fn set_alive(&mut self, link: u32, alive: bool) {
+        self.fib.set_alive(member(link), alive);
+        if alive {
+            self.dead.remove(&member(link));
+        } else {
+            self.dead.insert(member(link));
         }
     }
 
@@ -688,8 +713,12 @@ enum Event {
     Step(usize),
     /// Operations, how many of them are begun, and what is wanted meanwhile.
     StepWith(usize, usize, usize, Want),
-    /// How many operations are under way at a time, and what is wanted meanwhile.
-    StepAhead(usize, Vec<(usize, Want)>),
+    /// How many operations are given out at a time, what is wanted meanwhile, and who is lost after how many outcomes.
+    StepAhead {
+        ahead: usize,
+        wanted: Vec<(usize, Want)>,
+        death: Option<(usize, u32)>,
+    },
     Settle,
 }
 
@@ -701,7 +730,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (link.clone(), any::<bool>()).prop_map(|(link, up)| Event::Link(link, up)),
         1 => link.clone().prop_map(Event::Flicker),
         1 => (link.clone(), any::<bool>()).prop_map(|(link, alive)| Event::Alive(link, alive)),
-        1 => (link, any::<bool>()).prop_map(|(link, reachable)| Event::Reachable(link, reachable)),
+        1 => (link.clone(), any::<bool>()).prop_map(|(link, reachable)| Event::Reachable(link, reachable)),
         1 => (0..6usize).prop_map(Event::ForeignRoute),
         2 => (0..6usize, any::<bool>()).prop_map(|(index, told)| Event::RouteGone { index, told }),
         2 => (0..8usize, any::<bool>()).prop_map(|(index, told)| Event::ObjectGone { index, told }),
@@ -714,9 +743,13 @@ fn event() -> impl Strategy<Value = Event> {
         5 => (1..5usize).prop_map(Event::Step),
         5 => (1..5usize, 0..5usize, 0..6usize, 0..8u8)
             .prop_map(|(max, begun, index, mask)| Event::StepWith(max, begun, index, hops(mask << 1))),
-        5 => (1..4usize, prop::collection::vec((0..6usize, 0..8u8), 0..8)).prop_map(|(ahead, wanted)| {
+        5 => (
+            1..6usize,
+            prop::collection::vec((0..6usize, 0..8u8), 0..8),
+            prop::option::of((0..6usize, link)),
+        ).prop_map(|(ahead, wanted, death)| {
             let wanted = wanted.into_iter().map(|(index, mask)| (index, hops(mask << 1))).collect();
-            Event::StepAhead(ahead, wanted)
+            Event::StepAhead { ahead, wanted, death }
         }),
         2 => Just(Event::Settle),
     ]
@@ -732,12 +765,7 @@ fn play(world: &mut World, event: Event) {
             world.link(link, up);
         }
         Event::Alive(link, alive) => {
-            world.fib.set_alive(member(link), alive);
-            if alive {
-                world.dead.remove(&member(link))
-            } else {
-                world.dead.insert(member(link))
-            };
+            world.set_alive(link, alive);
         }
         Event::Reachable(link, reachable) => {
             world.fib.set_reachable(member(link), reachable);
@@ -784,8 +812,9 @@ fn play(world: &mut World, event: Event) {
         Event::StepWith(max, begun, index, want) => {
             world.step_with(max, begun, Some((prefix(index), want)));
         }
-        Event::StepAhead(ahead, wanted) => {
-            world.step_ahead(ahead, wanted.into_iter().map(|(index, want)| (prefix(index), want)).collect());
+        Event::StepAhead { ahead, wanted, death } => {
+            let wanted = wanted.into_iter().map(|(index, want)| (prefix(index), want)).collect();
+            world.step_ahead(ahead, wanted, death);
         }
         Event::Settle => world.settle(),
     }
