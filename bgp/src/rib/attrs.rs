@@ -45,6 +45,7 @@ const PARTS: usize = 64;
 pub struct AttrsTable {
     slots: Chunks<Slot>,
     free: Vec<u32>,
+    freed: u64,
     index: Vec<HashTable<u32>>,
     hasher: SeedableRandomState,
 }
@@ -56,6 +57,7 @@ impl AttrsTable {
         Self {
             slots: Chunks::default(),
             free: Vec::new(),
+            freed: 0,
             index: vec![HashTable::new(); PARTS],
             hasher: SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()),
         }
@@ -110,7 +112,14 @@ impl AttrsTable {
                 entry.remove();
             }
             self.free.push(id.0.get() - 1);
+            self.freed += 1;
         }
+    }
+
+    /// How many blocks were freed: as long as this stays, an id means what it meant.
+    #[must_use]
+    pub const fn freed(&self) -> u64 {
+        self.freed
     }
 
     /// The bytes.

@@ -47,6 +47,7 @@ pub struct NextHops {
     reach: Reach,
     /// Whether any is dormant.
     any_dormant: bool,
+    changes: u64,
 }
 
 /// What next hops resolve through.
@@ -95,7 +96,14 @@ impl NextHops {
         if slot.holders == 0 {
             self.index.remove(&slot.key);
             self.free.push(id.0);
+            self.changes += 1;
         }
+    }
+
+    /// How often a place was freed or leads elsewhere: as long as this stays, an id means what it meant.
+    #[must_use]
+    pub const fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// As the wire said it.
@@ -174,6 +182,7 @@ impl NextHops {
             }
         }
         self.any_dormant = self.slots.iter().any(|slot| slot.holders > 0 && slot.dormant.is_some());
+        self.changes += u64::from(!changed.is_empty());
         changed
     }
 

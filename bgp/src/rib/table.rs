@@ -7,6 +7,7 @@
 
 mod forget;
 mod guard;
+mod memo;
 mod outcome;
 mod paths;
 mod rerank;
@@ -106,6 +107,10 @@ pub struct Table {
     hop_sets: BTreeMap<Arc<[Hop]>, ()>,
     /// The members of an ECMP set while a prefix is ranked.
     members: Vec<Member>,
+    /// What came of the last list.
+    memo: memo::Memo,
+    /// How often a peer or a setting changed.
+    changes: u64,
     multipath: usize,
     /// Where packets go is news for peers too.
     tells_hops: bool,
@@ -134,6 +139,8 @@ impl Table {
             peers: BTreeMap::new(),
             hop_sets: BTreeMap::new(),
             members: Vec::new(),
+            memo: memo::Memo::default(),
+            changes: 0,
             multipath: usize::from(multipath.clamp(1, 64)),
             tells_hops: false,
             log: VecDeque::new(),
@@ -149,12 +156,14 @@ impl Table {
     /// Tells what a peer is, before its first path.
     pub fn set_peer(&mut self, peer: PeerId, facts: PeerFacts) {
         self.peers.insert(peer, facts);
+        self.begin_epoch();
     }
 
     /// Whether a peer is a client that we reflect for, from now on.
     pub fn set_client(&mut self, peer: PeerId, client: bool) {
         if let Some(facts) = self.peers.get_mut(&peer) {
             facts.client = client;
+            self.begin_epoch();
         }
     }
 
@@ -167,6 +176,7 @@ impl Table {
     /// A peer that is no more, and whose paths are gone.
     pub fn forget_peer(&mut self, peer: PeerId) {
         self.peers.remove(&peer);
+        self.begin_epoch();
         self.lives.forget(peer);
     }
 
@@ -351,8 +361,11 @@ impl Table {
 
     /// Whether peers hear of it, from now on, when packets go elsewhere and the best path is the same.
     pub fn tell_hops(&mut self, tells: bool) {
-        if std::mem::replace(&mut self.tells_hops, tells) != tells && self.hops.any_dormant() {
-            self.rank_all();
+        if std::mem::replace(&mut self.tells_hops, tells) != tells {
+            self.begin_epoch();
+            if self.hops.any_dormant() {
+                self.rank_all();
+            }
         }
     }
 

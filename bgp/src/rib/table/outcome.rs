@@ -10,7 +10,7 @@ use crate::wire::community::Bandwidth;
 use std::sync::Arc;
 
 /// Most paths whose places fit a word; more take the longer way.
-const FEW: usize = 64;
+pub(super) const FEW: usize = 64;
 
 /// The best of a list of paths by its place, the next hops of those as good, and what they carry together.
 pub(super) type Outcome = (Option<u32>, Option<Arc<[Hop]>>, Option<Bandwidth>);
@@ -18,6 +18,16 @@ pub(super) type Outcome = (Option<u32>, Option<Arc<[Hop]>>, Option<Bandwidth>);
 impl Table {
     /// What comes of a list of paths.
     pub(super) fn outcome(&mut self, list: u32) -> Outcome {
+        let epoch = self.epoch();
+        if let Some(known) = self.memo.recall(epoch, &self.slots.list(list).paths) {
+            return known.clone();
+        }
+        let outcome = self.decided(list);
+        self.memo.keep(epoch, &self.slots.list(list).paths, &outcome);
+        outcome
+    }
+
+    fn decided(&mut self, list: u32) -> Outcome {
         let mut members = std::mem::take(&mut self.members);
         members.clear();
         let List { paths, hops, .. } = self.slots.list(list);

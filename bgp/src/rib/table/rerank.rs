@@ -26,6 +26,7 @@ impl Table {
     /// Another bound on ECMP sets: every prefix with several paths is to be ranked again.
     pub fn set_multipath(&mut self, multipath: u8) {
         self.multipath = usize::from(multipath.clamp(1, 64));
+        self.begin_epoch();
         self.rerank.lists = true;
         self.walk_around();
     }

@@ -7,6 +7,7 @@ use crate::wire::attrs::{AsPath, kind, put};
 use proptest::prelude::*;
 
 mod paths;
+mod remembered;
 
 fn table() -> Table {
     let mut table = Table::new(1, 64);
