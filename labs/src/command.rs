@@ -5,6 +5,7 @@ pub mod down;
 pub mod exec;
 mod find;
 pub mod inspect;
+pub mod reading;
 mod session;
 pub mod up;
 
@@ -23,9 +24,9 @@ use crate::topology::Topology;
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn validate(file: Option<&str>) -> Result<()> {
+pub fn validate(file: Option<&str>, reading: &reading::Arguments) -> Result<()> {
     let path = find::topology(file)?;
-    let topology = load(&path)?;
+    let topology = reading.load(&path)?;
     say(&format!("{}: ok, {} nodes, {} links", path.display(), topology.nodes.len(), topology.links.len()));
     for warning in &topology.warnings {
         say(&format!("  {warning}"));
@@ -43,8 +44,9 @@ fn say(line: &str) {
     print(&format!("{line}\n"));
 }
 
+/// Reads a topology file without options of its own.
 fn load(path: &Path) -> Result<Topology> {
-    Ok(Topology::load(path, &|name| std::env::var(name).ok())?)
+    reading::Arguments::default().load(path)
 }
 
 /// A runner that takes longer to answer hangs.

@@ -12,13 +12,17 @@
 //! outlives a killed runner. [`userns`] gets an ordinary user the rights to all this.
 
 pub mod control;
+pub mod health;
 pub mod home;
 pub mod init;
+mod limbo;
 pub mod machine;
 mod namespace;
 mod netlink;
+mod order;
 pub mod plan;
 pub mod progress;
+mod ready;
 mod root;
 pub mod server;
 mod stop_api;
@@ -37,12 +41,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use tokio::runtime::Runtime;
 
+use self::health::{Health, Verdict};
 use self::home::{Home, Process, Record};
+use self::limbo::Limbo;
 use self::machine::Machine;
-use self::plan::Host;
+use self::plan::{Host, Plan};
 use self::progress::Progress;
 use crate::personality::Personality;
-use crate::topology::Topology;
+use crate::topology::{Device, Topology};
 use crate::verify::{LinkEnd, OpenSocket, Plant};
 
 /// The hidden verb of a node's first process.
@@ -72,8 +78,11 @@ pub struct Options {
 pub struct Lab {
     topology: Topology,
     home: Arc<Home>,
-    machines: BTreeMap<String, Machine>,
+    machines: BTreeMap<String, Arc<Machine>>,
     runtime: Arc<Runtime>,
+    /// Far ends of links to nowhere.
+    limbo: Option<Limbo>,
+    health: Arc<Health>,
     is_down: Mutex<bool>,
 }
 
@@ -85,8 +94,14 @@ impl Lab {
     pub fn start(topology: Topology, home: Arc<Home>, options: &Options, progress: &Progress) -> Result<Self> {
         note(&home, &topology, Vec::new())?;
         let runtime = netlink::runtime()?;
+        let limbo = if topology.devices.is_empty() { None } else { Some(Limbo::new(&runtime)?) };
+        let obstacles = ready::obstacles(&topology, &options.overrides, options.ordinary, limbo.as_ref());
+        if !obstacles.is_empty() {
+            bail!("nothing was started:\n  {}", obstacles.join("\n  "));
+        }
         let machines = create(&topology, &home, options, &runtime, progress)?;
-        let lab = Self { topology, home, machines, runtime, is_down: Mutex::new(false) };
+        let health = Arc::new(Health::default());
+        let lab = Self { topology, home, machines, runtime, limbo, health, is_down: Mutex::new(false) };
         if let Err(error) = lab.furnish(progress) {
             lab.destroy();
             return Err(error);
@@ -111,7 +126,7 @@ impl Lab {
     /// # Errors
     /// When there is none of that name; the text lists those there are.
     pub fn machine(&self, node: &str) -> io::Result<&Machine> {
-        self.machines.get(node).ok_or_else(|| {
+        self.machines.get(node).map(Arc::as_ref).ok_or_else(|| {
             let names: Vec<&str> = self.machines.keys().map(String::as_str).collect();
             io::Error::other(format!("there is no node `{node}` in {}: {}", self.topology.name, names.join(", ")))
         })
@@ -119,24 +134,38 @@ impl Lab {
 
     /// All nodes.
     pub fn machines(&self) -> impl Iterator<Item = &Machine> {
-        self.machines.values()
+        self.machines.values().map(Arc::as_ref)
+    }
+
+    /// Whether a node is well; `None` when it has no health check.
+    #[must_use]
+    pub fn health(&self, node: &str) -> Option<Verdict> {
+        self.health.of(node)
     }
 
     /// Daemons that ended although nobody asked them to.
     #[must_use]
     pub fn fallen(&self) -> Vec<String> {
-        self.machines.values().filter_map(Machine::fallen).collect()
+        self.machines().filter_map(Machine::fallen).collect()
     }
 
     /// Everything after the namespaces: who we are, links, addresses, settings, daemons.
     fn furnish(&self, progress: &Progress) -> Result<()> {
-        note(&self.home, &self.topology, self.machines.values().map(Machine::process).collect())?;
+        note(&self.home, &self.topology, self.machines().map(Machine::process).collect())?;
         self.link(progress)?;
+        if self.topology.is_staged() {
+            return self.start_in_order(progress);
+        }
         let total = self.machines.len();
         for (number, machine) in self.machines.values().enumerate() {
             self.dress(machine).with_context(|| machine.name().to_owned())?;
             machine.start_daemons()?;
             progress.step("daemons started", number + 1, total);
+        }
+        for machine in self.machines.values() {
+            if let Some(check) = self.topology.nodes.get(machine.name()).and_then(|spec| spec.health.as_ref()) {
+                self.health.watch(machine, check);
+            }
         }
         self.first_commands(progress)
     }
@@ -148,6 +177,20 @@ impl Lab {
             let far = self.machine(&link.b.node)?.network().with_context(name)?;
             self.machine(&link.a.node)?.netlink().add_link(link, far.as_fd()).with_context(name)?;
             progress.step("links made", number + 1, total);
+        }
+        for (number, device) in self.topology.devices.iter().enumerate() {
+            let name = || format!("link {}:{}", device.end.node, device.end.interface);
+            let machine = self.machine(&device.end.node)?;
+            match (&device.device, &self.limbo) {
+                (Device::Dummy, Some(limbo)) => limbo.dummy(machine.netlink(), device, number),
+                (Device::Dummy, None) => Err(io::Error::other("there is no place for its far end")),
+                (Device::Macvlan { .. } | Device::Vxlan { .. }, _) => {
+                    let network = machine.network().with_context(name)?;
+                    let host = self.machine("host")?.netlink();
+                    host.add_device(&device.end, device.mtu, &device.device, network.as_fd())
+                }
+            }
+            .with_context(name)?;
         }
         Ok(())
     }
@@ -194,21 +237,7 @@ impl Lab {
         thread::scope(|scope| {
             let waiting: Vec<_> = self.machines.values().map(|machine| scope.spawn(move || then(machine))).collect();
             for machine in self.machines.values() {
-                for words in self.topology.nodes.get(machine.name()).map_or(&[][..], |spec| &spec.exec) {
-                    // as in containerlab: said, not fatal
-                    match machine.run(words) {
-                        Ok((status, _)) if status.success() => {}
-                        Ok((status, text)) => {
-                            progress.say(&format!(
-                                "{}: `{}`: {status}: {}",
-                                machine.name(),
-                                words.join(" "),
-                                text.trim()
-                            ));
-                        }
-                        Err(error) => progress.say(&format!("{}: `{}`: {error}", machine.name(), words.join(" "))),
-                    }
-                }
+                self.own_commands(machine, progress);
             }
             for thread in waiting {
                 thread.join().unwrap_or_else(|_| Err(anyhow!("a thread died")))?;
@@ -217,11 +246,18 @@ impl Lab {
         })
     }
 
+    /// A node's `exec:`.
+    fn own_commands(&self, machine: &Machine, progress: &Progress) {
+        for words in self.topology.nodes.get(machine.name()).map_or(&[][..], |spec| &spec.exec) {
+            said(machine, words, machine.name(), progress);
+        }
+    }
+
     /// Sentences about what this kernel cannot do for the lab.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut missing: BTreeMap<&str, usize> = BTreeMap::new();
-        for name in self.machines.values().flat_map(Machine::missing) {
+        for name in self.machines().flat_map(Machine::missing) {
             *missing.entry(name).or_default() += 1;
         }
         // only loaded bridge filtering has these, and then they matter
@@ -247,7 +283,8 @@ impl Lab {
     }
 
     fn destroy(&self) {
-        destroy(self.machines.values());
+        self.health.end();
+        destroy(self.machines());
         if let Err(error) = self.home.remove() {
             Progress::new().say(&format!("{}: {error}", self.home.folder().display()));
         }
@@ -266,6 +303,15 @@ fn destroy<'a>(machines: impl Iterator<Item = &'a Machine>) {
             scope.spawn(|| machine.destroy());
         }
     });
+}
+
+/// Runs a command; as in containerlab, its failure is said and not fatal.
+fn said(machine: &Machine, words: &[String], who: &str, progress: &Progress) {
+    match machine.run(words) {
+        Ok((status, _)) if status.success() => {}
+        Ok((status, text)) => progress.say(&format!("{who}: `{}`: {status}: {}", words.join(" "), text.trim())),
+        Err(error) => progress.say(&format!("{who}: `{}`: {error}", words.join(" "))),
+    }
 }
 
 /// Runs a daemon's own first commands; they fail until it answers.
@@ -289,14 +335,17 @@ fn then(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// Makes the nodes, several at a time.
+/// A node that is to be made.
+type Planned = (String, Personality, Plan);
+
+/// Makes the nodes; first those with a network of their own, then those that use another's.
 fn create(
     topology: &Topology,
     home: &Home,
     options: &Options,
     runtime: &Arc<Runtime>,
     progress: &Progress,
-) -> Result<BTreeMap<String, Machine>> {
+) -> Result<BTreeMap<String, Arc<Machine>>> {
     let host = Host {
         lab: topology.name.clone(),
         folder: home.folder().to_owned(),
@@ -305,14 +354,47 @@ fn create(
         ordinary: options.ordinary,
     };
     let read = |path: &Path| fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
-    let mut plans = Vec::new();
+    let (mut plans, mut guests) = (Vec::new(), Vec::new());
     for spec in topology.nodes.values() {
         let personality = options.overrides.get(&spec.name).copied().unwrap_or(spec.personality);
         let plan = plan::plan(spec, personality, &host, &read).map_err(|message| anyhow!("{message}"))?;
         home.add_node(&spec.name)?;
-        plans.push((spec.name.clone(), personality, plan));
+        for volume in &spec.volumes {
+            fs::create_dir_all(home.folder().join(plan::VOLUMES).join(&volume.name))?;
+        }
+        let queue = if spec.network.is_some() { &mut guests } else { &mut plans };
+        queue.push((spec.name.clone(), personality, plan));
     }
-    let (total, done) = (plans.len(), AtomicUsize::new(0));
+    let mut machines = BTreeMap::new();
+    let made = make(topology, options, runtime, plans, progress, &mut machines).and_then(|()| {
+        for (name, _, plan) in &mut guests {
+            let owner = topology.nodes.get(name).and_then(|spec| machines.get(spec.network.as_ref()?));
+            let owner: &Arc<Machine> =
+                owner.ok_or_else(|| anyhow!("{name}: the node whose network it uses is not there"))?;
+            plan.blueprint.network = Some(format!("/proc/{}/ns/net", owner.process().pid).into());
+        }
+        make(topology, options, runtime, guests, progress, &mut machines)
+    });
+    match made {
+        Ok(()) => Ok(machines),
+        Err(error) => {
+            destroy(machines.values().map(Arc::as_ref));
+            let _ = home.remove();
+            Err(error)
+        }
+    }
+}
+
+/// Makes some of the nodes, several at a time.
+fn make(
+    topology: &Topology,
+    options: &Options,
+    runtime: &Arc<Runtime>,
+    plans: Vec<Planned>,
+    progress: &Progress,
+    machines: &mut BTreeMap<String, Arc<Machine>>,
+) -> Result<()> {
+    let (wanted, total, done) = (plans.len(), topology.nodes.len(), AtomicUsize::new(machines.len()));
     let queue = Mutex::new(plans);
     let work = || {
         let mut made = Vec::new();
@@ -328,23 +410,24 @@ fn create(
         }
     };
     let results: Vec<Result<Machine>> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..MAX_WORKERS.min(total)).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (0..MAX_WORKERS.min(wanted)).map(|_| scope.spawn(work)).collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
     });
-    let mut machines = BTreeMap::new();
-    let mut failed = None;
+    let (mut failed, mut count) = (None, 0);
     for result in results {
         match result {
-            Ok(machine) => drop(machines.insert(machine.name().to_owned(), machine)),
+            Ok(machine) => {
+                count += 1;
+                machines.insert(machine.name().to_owned(), Arc::new(machine));
+            }
             Err(error) => failed = failed.or(Some(error)),
         }
     }
-    if machines.len() == total {
-        return Ok(machines);
+    match failed {
+        Some(error) => Err(error),
+        None if count < wanted => Err(anyhow!("a thread that makes nodes died")),
+        None => Ok(()),
     }
-    destroy(machines.values());
-    let _ = home.remove();
-    Err(failed.unwrap_or_else(|| anyhow!("a thread that makes nodes died")))
 }
 
 impl Plant for Lab {

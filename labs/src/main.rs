@@ -3,7 +3,7 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
-use weft_labs::command::{self, act, down, exec, inspect, up};
+use weft_labs::command::{self, act, down, exec, inspect, reading, up};
 use weft_labs::lab::init;
 
 /// Virtual datacenters from containerlab topology files: every node a set of namespaces, every link a real one.
@@ -40,6 +40,8 @@ enum Verb {
     Validate {
         /// Topology file, or the name of one of those that come with weft [default: two-racks]
         file: Option<String>,
+        #[command(flatten)]
+        reading: reading::Arguments,
     },
     /// Print a completion script for a shell
     Completions {
@@ -65,7 +67,7 @@ fn main() -> ExitCode {
         Verb::Node(what) => done(act::node(&what)),
         Verb::Flow(options) => done(act::flow(&options)),
         Verb::Verify(options) => up::verify(&options),
-        Verb::Validate { file } => done(command::validate(file.as_deref())),
+        Verb::Validate { file, reading } => done(command::validate(file.as_deref(), &reading)),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "weft-lab", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! Which daemon a node runs and how it is started: weft, or BIRD, FRR, GoBGP or OpenBGPD in its place for interop.
+//! Which daemon a node runs and how it is started: weft, or BIRD, FRR, GoBGP, OpenBGPD or ExaBGP in its place for interop.
 //!
 //! `--node spine1=bird` replaces a node's daemon; its configuration is then `NODE.bird.conf` beside the node's own
 //! `NODE.yaml`, which still says which addresses go on `lo` (weft puts them there itself, the others do not).
@@ -24,20 +24,40 @@ pub enum Personality {
     Gobgp,
     /// OpenBGPD; on Linux it has no forwarding table, and it runs as root only.
     Openbgpd,
+    /// ExaBGP; it has no forwarding table.
+    Exabgp,
     /// No daemon: a shell, a client.
     Plain,
 }
 
+/// Images that are a shell and tools.
+const SHELLS: [&str; 11] = [
+    "alpine",
+    "debian",
+    "ubuntu",
+    "busybox",
+    "netshoot",
+    "multitool",
+    "fedora",
+    "centos",
+    "rocky",
+    "archlinux",
+    "linux",
+];
+
 impl Personality {
-    /// From a containerlab `image`: the last part of its path decides, without tag.
+    /// Every one of them, in the order in which an image's name is searched for theirs.
+    const ALL: [Self; 8] =
+        [Self::Netboot, Self::Weft, Self::Gobgp, Self::Bird, Self::Frr, Self::Openbgpd, Self::Exabgp, Self::Plain];
+
+    /// From a containerlab `image`: the last part of its path decides, without tag. `None` when that names neither a daemon nor one of
+    /// the images that people take for a shell.
     #[must_use]
-    pub fn of_image(image: &str) -> Self {
+    pub fn known(image: &str) -> Option<Self> {
         let last = image.rsplit('/').next().unwrap_or_default();
-        let name = last.split(':').next().unwrap_or_default();
-        [Self::Netboot, Self::Weft, Self::Gobgp, Self::Bird, Self::Frr, Self::Openbgpd]
-            .into_iter()
-            .find(|personality| name.contains(personality.name()))
-            .unwrap_or(Self::Plain)
+        let name = last.split([':', '@']).next().unwrap_or_default();
+        let daemon = Self::ALL.into_iter().find(|personality| name.contains(personality.name()));
+        daemon.or_else(|| (name.is_empty() || SHELLS.iter().any(|shell| name.contains(shell))).then_some(Self::Plain))
     }
 
     /// The word used in files and options.
@@ -50,6 +70,7 @@ impl Personality {
             Self::Frr => "frr",
             Self::Gobgp => "gobgp",
             Self::Openbgpd => "openbgpd",
+            Self::Exabgp => "exabgp",
             Self::Plain => "plain",
         }
     }
@@ -63,6 +84,7 @@ impl Personality {
             Self::Frr => weft_yaml.with_extension("frr.conf"),
             Self::Gobgp => weft_yaml.with_extension("gobgp.yaml"),
             Self::Openbgpd => weft_yaml.with_extension("openbgpd.conf"),
+            Self::Exabgp => weft_yaml.with_extension("exabgp.conf"),
         }
     }
 
@@ -77,7 +99,7 @@ impl Personality {
     pub fn has_kernel_routes(self) -> bool {
         match self {
             Self::Weft | Self::Netboot | Self::Bird | Self::Frr => true,
-            Self::Gobgp | Self::Openbgpd | Self::Plain => false,
+            Self::Gobgp | Self::Openbgpd | Self::Exabgp | Self::Plain => false,
         }
     }
 }
@@ -92,10 +114,9 @@ impl FromStr for Personality {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Weft, Self::Netboot, Self::Bird, Self::Frr, Self::Gobgp, Self::Openbgpd, Self::Plain]
-            .into_iter()
-            .find(|personality| personality.name() == text)
-            .ok_or_else(|| format!("`{text}` is no personality: weft, netboot, bird, frr, gobgp, openbgpd or plain"))
+        Self::ALL.into_iter().find(|personality| personality.name() == text).ok_or_else(|| {
+            format!("`{text}` is no personality: weft, netboot, bird, frr, gobgp, openbgpd, exabgp or plain")
+        })
     }
 }
 
@@ -116,12 +137,20 @@ mod tests {
 
     #[test]
     fn an_image_decides_by_the_last_part_of_its_path() {
-        assert_eq!(Personality::of_image("weft"), Personality::Weft);
-        assert_eq!(Personality::of_image("weft-netboot"), Personality::Netboot);
-        assert_eq!(Personality::of_image("quay.io/frrouting/frr:8.4"), Personality::Frr);
-        assert_eq!(Personality::of_image("example.org/bird/alpine"), Personality::Plain);
-        assert_eq!(Personality::of_image("osrg/gobgp"), Personality::Gobgp);
-        assert_eq!(Personality::of_image("openbgpd/openbgpd:8"), Personality::Openbgpd);
+        for (image, personality) in [
+            ("weft", Some(Personality::Weft)),
+            ("", Some(Personality::Plain)),
+            ("weft-netboot", Some(Personality::Netboot)),
+            ("quay.io/frrouting/frr:8.4", Some(Personality::Frr)),
+            ("example.org/bird/alpine", Some(Personality::Plain)),
+            ("ghcr.io/x/network-multitool@sha256:0", Some(Personality::Plain)),
+            ("osrg/gobgp", Some(Personality::Gobgp)),
+            ("openbgpd/openbgpd:8", Some(Personality::Openbgpd)),
+            ("mavenugo/exabgp", Some(Personality::Exabgp)),
+            ("ceos:4.33", None),
+        ] {
+            assert_eq!(Personality::known(image), personality, "{image}");
+        }
     }
 
     #[test]

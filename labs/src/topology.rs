@@ -4,18 +4,28 @@
 //! types that cannot be wrong: every link ends at a node that exists, every interface name is free and short enough,
 //! inherited settings are merged. It starts nothing and knows no namespace.
 
+mod auto;
 pub mod expand;
 mod file;
+mod lenient;
+mod link;
 mod merge;
+mod node;
+pub mod stage;
+pub mod template;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::expect::Expectation;
 use crate::personality::Personality;
 use crate::step::Step;
+use crate::topology::stage::{HealthSpec, Stage, StageSpec};
 
 /// A whole lab.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +40,8 @@ pub struct Topology {
     pub nodes: BTreeMap<String, NodeSpec>,
     /// In the file's order.
     pub links: Vec<LinkSpec>,
+    /// Interfaces that are no end of a pair, in the order in which they are made.
+    pub devices: Vec<DeviceSpec>,
     /// What must be true once it runs.
     pub expect: Vec<Expectation>,
     /// What `verify` does then, one after the other.
@@ -46,7 +58,7 @@ pub const MAX_NAME: usize = 32;
 pub struct NodeSpec {
     /// Name, also the host name unless the file names one.
     pub name: String,
-    /// containerlab's kind: `linux` or `bridge`.
+    /// containerlab's kind: `linux`, `bridge`, `host` or `ext-container`.
     pub kind: String,
     /// The image as written; it chose the personality.
     pub image: String,
@@ -72,6 +84,74 @@ pub struct NodeSpec {
     pub addresses: BTreeMap<String, Vec<IpNet>>,
     /// Bridges inside the node.
     pub bridges: BTreeMap<String, Bridge>,
+    /// The node whose network it uses instead of one of its own.
+    pub network: Option<String>,
+    /// Folders on file systems of their own, with mount options.
+    pub tmpfs: BTreeMap<PathBuf, String>,
+    /// Folders that the lab keeps as long as it runs.
+    pub volumes: Vec<Volume>,
+    /// User, and group if any, of everything that runs in it.
+    pub user: Option<String>,
+    /// How long it waits before it starts.
+    pub startup_delay: Duration,
+    /// What its start waits for, and what is done meanwhile.
+    pub stages: BTreeMap<Stage, StageSpec>,
+    /// How it is found out whether it is well.
+    pub health: Option<HealthSpec>,
+    /// A configuration of weft that nobody wrote: `weft: auto`.
+    pub config: Option<String>,
+    /// Its own root file system: a folder, or an image in a file.
+    pub root: Option<PathBuf>,
+}
+
+/// A folder of the lab, shared by the nodes that name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Its name: letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// Absolute path in the node.
+    pub target: PathBuf,
+    /// Whether the node may not write it.
+    pub read_only: bool,
+}
+
+impl NodeSpec {
+    /// A node without a daemon that the file speaks of and does not list.
+    fn made(name: &str, kind: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            image: String::new(),
+            personality: Personality::Plain,
+            group: None,
+            hostname: name.to_owned(),
+            binds: Vec::new(),
+            exec: Vec::new(),
+            command: Vec::new(),
+            env: BTreeMap::new(),
+            sysctls: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            bridges: BTreeMap::new(),
+            network: None,
+            tmpfs: BTreeMap::new(),
+            volumes: Vec::new(),
+            user: None,
+            startup_delay: Duration::ZERO,
+            stages: BTreeMap::new(),
+            health: None,
+            config: None,
+            root: None,
+        }
+    }
+
+    /// Whether a command of its stages runs on the lab's host.
+    fn speaks_of_host(&self) -> bool {
+        self.stages
+            .values()
+            .flat_map(|stage| stage.on_enter.iter().chain(&stage.on_exit))
+            .any(|command| command.at_host)
+    }
 }
 
 /// A bridge and the interfaces that are its ports.
@@ -103,6 +183,57 @@ pub struct LinkSpec {
     pub b: Endpoint,
     /// Largest frame payload, bytes.
     pub mtu: u32,
+}
+
+/// An interface that is no end of a pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceSpec {
+    /// The interface.
+    pub end: Endpoint,
+    /// Largest frame payload, bytes.
+    pub mtu: u32,
+    /// What it is.
+    pub device: Device,
+}
+
+/// What an interface is that is no end of a pair; what is below it is in the lab's node `host`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Device {
+    /// A link to nowhere that has carrier.
+    Dummy,
+    /// Another hardware address on an interface of the lab's host.
+    Macvlan {
+        /// That interface.
+        parent: String,
+        /// Who hears whom.
+        mode: MacvlanMode,
+    },
+    /// A tunnel from the lab's host (RFC 7348).
+    Vxlan {
+        /// The other end.
+        remote: IpAddr,
+        /// Network identifier.
+        vni: u32,
+        /// UDP port of both ends.
+        port: u16,
+        /// Port that it sends from; `None` = by flow.
+        source_port: Option<u16>,
+        /// The host's interface that it goes through; `None` = by route.
+        parent: Option<String>,
+    },
+}
+
+/// Which frames the macvlan interfaces of a parent pass to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MacvlanMode {
+    /// All.
+    Bridge,
+    /// Those that come back from outside.
+    Vepa,
+    /// None.
+    Private,
+    /// There is one, and it is the parent.
+    Passthru,
 }
 
 /// One end of a link.
@@ -145,16 +276,64 @@ pub enum TopologyError {
     },
 }
 
+/// How a file is read.
+#[derive(Clone)]
+pub struct Reading<'a> {
+    /// Values of environment variables.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Files of variables beside those that stand beside the topology file; later ones win.
+    pub vars: Vec<PathBuf>,
+    /// Keys that nobody knows are warned of instead of refused.
+    pub lenient: bool,
+    /// What runs in nodes of a kind, or of an image, that cannot run here.
+    pub substitutes: Vec<(String, Personality)>,
+}
+
+impl<'a> Reading<'a> {
+    /// Strict, with nothing beside the environment.
+    #[must_use]
+    pub fn new(env: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self { env, vars: Vec::new(), lenient: false, substitutes: Vec::new() }
+    }
+}
+
+impl fmt::Debug for Reading<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { env: _, vars, lenient, substitutes } = self;
+        let mut shown = f.debug_struct("Reading");
+        shown.field("vars", vars).field("lenient", lenient).field("substitutes", substitutes).finish_non_exhaustive()
+    }
+}
+
+/// Largest topology file, before and after templates are rendered.
+pub const MAX_FILE: usize = template::MAX_OUTPUT;
+
 impl Topology {
     /// Reads a file; variables are expanded from `env`.
     ///
     /// # Errors
     /// When it cannot be read, is no valid topology, or asks for something this program does not do.
     pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, TopologyError> {
+        Self::load_with(path, &Reading::new(env))
+    }
+
+    /// Reads a file, with variables of templates.
+    ///
+    /// # Errors
+    /// As [`Topology::load`], and when a file of variables is at fault.
+    pub fn load_with(path: &Path, reading: &Reading<'_>) -> Result<Self, TopologyError> {
         let read = |source| TopologyError::Read { path: path.to_owned(), source };
+        let size = std::fs::metadata(path).map_err(read)?.len();
+        if size > MAX_FILE as u64 {
+            return Err(too_large(path, size));
+        }
         let text = std::fs::read_to_string(path).map_err(read)?;
         let absolute = std::path::absolute(path).map_err(read)?;
-        Self::parse(&text, &absolute, env).map_err(|error| match error {
+        let files: Vec<PathBuf> = template::vars::beside(&absolute).into_iter().chain(reading.vars.clone()).collect();
+        let variables = template::vars::read(&files).map_err(|(path, line, column, message)| {
+            TopologyError::Invalid { path, line, column, field: String::new(), message }
+        })?;
+        Self::parse_with(&text, &absolute, reading, &variables).map_err(|error| match error {
             TopologyError::Invalid { line, column, field, message, .. } => {
                 TopologyError::Invalid { path: path.to_owned(), line, column, field, message }
             }
@@ -162,20 +341,42 @@ impl Topology {
         })
     }
 
-    /// Reads the text of a file that stands at `path` (absolute): binds are relative to its folder.
+    /// Reads the text of a file that stands at `path` (absolute): binds are relative to its folder. Templates have no variables.
     ///
     /// # Errors
     /// As [`Topology::load`].
     pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, TopologyError> {
-        let text = expand::environment(text, env).map_err(|(line, message)| TopologyError::Invalid {
+        let none = serde_json::Value::Object(serde_json::Map::new());
+        Self::parse_with(text, path, &Reading::new(env), &none)
+    }
+
+    fn parse_with(
+        text: &str,
+        path: &Path,
+        reading: &Reading<'_>,
+        variables: &serde_json::Value,
+    ) -> Result<Self, TopologyError> {
+        if text.len() > MAX_FILE {
+            return Err(too_large(path, text.len() as u64));
+        }
+        let rendered = template::render(text, variables).map_err(|(line, message)| TopologyError::Invalid {
             path: path.to_owned(),
             line,
             column: 1,
             field: String::new(),
             message,
         })?;
-        let file = file::read(&text).map_err(|fault| fault.at(path))?;
-        merge::topology(file, path).map_err(|fault| fault.at(path))
+        let text = expand::environment(&rendered.text, reading.env);
+        let at = |fault: file::Fault| fault.at(path, &|line| rendered.source_line(line));
+        let (file, mut warnings) = if reading.lenient {
+            lenient::read(&text, &|line| rendered.source_line(line)).map_err(at)?
+        } else {
+            (file::read(&text).map_err(at)?, Vec::new())
+        };
+        let mut topology = merge::topology(file, path, reading).map_err(at)?;
+        warnings.append(&mut topology.warnings);
+        topology.warnings = warnings;
+        Ok(topology)
     }
 
     /// containerlab's long name of a node.
@@ -184,11 +385,32 @@ impl Topology {
         if self.prefix.is_empty() { node.to_owned() } else { format!("{}-{}-{node}", self.prefix, self.name) }
     }
 
+    /// Whether nodes start in an order of their own, or with delays.
+    #[must_use]
+    pub fn is_staged(&self) -> bool {
+        self.nodes.values().any(|node| !node.stages.is_empty() || !node.startup_delay.is_zero())
+    }
+
     /// Interfaces of a node that are ends of links, in the file's order.
     pub fn interfaces(&self, node: &str) -> impl Iterator<Item = &Endpoint> {
-        self.links.iter().flat_map(|link| [&link.a, &link.b]).filter(move |end| end.node == node)
+        let pairs = self.links.iter().flat_map(|link| [&link.a, &link.b]);
+        pairs.chain(self.devices.iter().map(|device| &device.end)).filter(move |end| end.node == node)
     }
 }
 
+fn too_large(path: &Path, size: u64) -> TopologyError {
+    TopologyError::Invalid {
+        path: path.to_owned(),
+        line: 1,
+        column: 1,
+        field: String::new(),
+        message: format!(
+            "{size} bytes of topology: {MAX_FILE} are the most; write repetitions as a template or as groups"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod broken;
 #[cfg(test)]
 mod tests;

@@ -26,6 +26,8 @@ mod frr_keys;
 mod interop;
 #[path = "../suite/inventory.rs"]
 mod inventory;
+#[path = "../suite/labs.rs"]
+mod labs;
 #[path = "../suite/netboot.rs"]
 mod netboot;
 #[path = "../suite/packages.rs"]

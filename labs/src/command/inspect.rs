@@ -8,7 +8,7 @@ use comfy_table::Table;
 use serde_json::{Value, json};
 
 use super::{ask, running, say};
-use crate::lab::control::{Answer, Inspection, Request};
+use crate::lab::control::{Answer, InspectedNode, Inspection, Request};
 use crate::lab::progress::Progress;
 
 /// How to print.
@@ -69,7 +69,7 @@ fn document(labs: &[Inspection]) -> Value {
                 "image": node.image,
                 "kind": node.kind,
                 "state": node.state,
-                "status": format!("{} {}", node.personality, node.state),
+                "status": format!("{} {}", node.personality, state(node)),
                 "ipv4_address": node.ipv4.as_deref().unwrap_or("N/A"),
                 "ipv6_address": node.ipv6.as_deref().unwrap_or("N/A"),
                 "owner": owner(),
@@ -82,6 +82,11 @@ fn document(labs: &[Inspection]) -> Value {
         document.insert(lab.name.clone(), nodes.collect());
     }
     Value::Object(document)
+}
+
+/// With what the health check says, as docker shows it.
+fn state(node: &InspectedNode) -> String {
+    node.health.as_ref().map_or_else(|| node.state.clone(), |health| format!("{} ({health})", node.state))
 }
 
 fn relative(path: &Path) -> String {
@@ -103,7 +108,7 @@ fn table(labs: &[Inspection]) -> Table {
                 lab.name.as_str(),
                 node.name.as_str(),
                 node.personality.as_str(),
-                node.state.as_str(),
+                state(node).as_str(),
                 node.ipv4.as_deref().unwrap_or("–"),
                 node.ipv6.as_deref().unwrap_or("–"),
                 node.pid.to_string().as_str(),
@@ -116,7 +121,6 @@ fn table(labs: &[Inspection]) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::control::InspectedNode;
 
     #[test]
     fn json_has_containerlabs_keys() {
@@ -128,6 +132,7 @@ mod tests {
             group: None,
             personality: "weft".into(),
             state: "running".into(),
+            health: Some("healthy".into()),
             pid: 7,
             ipv4: Some("10.0.0.1/32".into()),
             ipv6: None,
@@ -137,6 +142,7 @@ mod tests {
         assert_eq!(entry["name"], "clab-l-a");
         assert_eq!(entry["absLabPath"], "/t/l.clab.yml");
         assert_eq!(entry["ipv6_address"], "N/A");
+        assert_eq!(entry["status"], "weft running (healthy)");
         assert!(entry.get("group").is_none());
     }
 }

@@ -14,7 +14,7 @@ use clap::Args;
 use weft_fabric::io::files::lab_root;
 
 use super::session::Session;
-use super::{find, load, print, say};
+use super::{find, print, reading, say};
 use crate::lab::home::{self, Home};
 use crate::lab::progress::Progress;
 use crate::lab::{Lab, Options, server, userns};
@@ -35,6 +35,8 @@ pub struct Choice {
     /// The weft program for the nodes [default: the one beside this program, built if need be]
     #[arg(long, value_name = "PATH")]
     weft: Option<PathBuf>,
+    #[command(flatten)]
+    reading: reading::Arguments,
 }
 
 /// Options of `up`.
@@ -171,7 +173,7 @@ fn start(choice: &Choice, begin: Instant) -> Result<Started> {
     let progress = Progress::new();
     raise_descriptor_limit();
     let path = find::topology(choice.file.as_deref())?;
-    let topology = load(&path)?;
+    let topology = choice.reading.load(&path)?;
     for warning in &topology.warnings {
         progress.say(warning);
     }
@@ -257,6 +259,7 @@ fn detach(choice: &Choice) -> Result<ExitCode> {
     if let Some(weft) = &choice.weft {
         command.arg("--weft").arg(weft);
     }
+    command.args(choice.reading.words());
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let mut said = String::new();
     if let Some(mut output) = child.stdout.take() {

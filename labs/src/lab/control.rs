@@ -113,6 +113,8 @@ pub struct InspectedNode {
     pub personality: String,
     /// `running`, or `exited` when a daemon does not run.
     pub state: String,
+    /// What its health check says, if it has one: `starting`, `healthy` or `unhealthy`.
+    pub health: Option<String>,
     /// Its first process, on the host.
     pub pid: u32,
     /// First IPv4 address of lo, with length.

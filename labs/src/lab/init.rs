@@ -37,7 +37,10 @@ pub fn run() -> Result<()> {
 /// Makes the node; answers settings that this kernel does not have.
 fn make(blueprint: &Blueprint) -> Result<Vec<String>> {
     namespace::ignore_children();
-    namespace::unshare_node().context("new namespaces")?;
+    if let Some(network) = &blueprint.network {
+        namespace::join_network(network).context("use another node's network")?;
+    }
+    namespace::unshare_node(blueprint.network.is_none()).context("new namespaces")?;
     rustix::system::sethostname(blueprint.hostname.as_bytes()).context("set the host name")?;
     let mut missing = Vec::new();
     for (key, value, need) in &blueprint.sysctls {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 use tokio::runtime::Runtime;
 
 use super::home::Process;
@@ -235,6 +235,9 @@ impl Machine {
     pub(super) fn command(&self, words: &[String]) -> Command {
         let mut command = Command::new(words.first().map_or("", String::as_str));
         command.args(words.get(1..).unwrap_or_default()).env_clear().envs(&self.plan.environment).current_dir("/");
+        if let Some((user, group)) = self.plan.user {
+            command.uid(user).gid(group);
+        }
         command
     }
 
@@ -294,6 +297,19 @@ impl Machine {
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stderr));
         Ok((output.status, text))
+    }
+
+    /// Whether a command ends well in time; one that does not end is killed.
+    pub(super) fn succeeds_within(&self, words: &[String], limit: Duration) -> bool {
+        let mut command = self.command(words);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        let Ok(mut child) = self.spawn(&mut command) else { return false };
+        let has_ended = handle_of(child.id()).is_ok_and(|handle| ended(handle.as_fd(), limit));
+        if !has_ended && let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+            // and with it what it started
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        child.wait().is_ok_and(|status| has_ended && status.success())
     }
 
     /// Ends the daemons as a datacenter's owner would: sessions end with Cease, within a bound.

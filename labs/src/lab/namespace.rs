@@ -5,12 +5,15 @@
 #![expect(unsafe_code, reason = "unshare and signal dispositions have no safe call")]
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces, unshare_unsafe};
+use rustix::thread::{
+    LinkNameSpaceType, ThreadNameSpaceType, UnshareFlags, move_into_link_name_space, move_into_thread_name_spaces,
+    unshare_unsafe,
+};
 
 fn unshare(flags: UnshareFlags) -> io::Result<()> {
     // SAFETY: only CLONE_FILES is unsafe to unshare, and it is never among `flags`.
@@ -22,9 +25,27 @@ pub(super) fn unshare_user() -> io::Result<()> {
     unshare(UnshareFlags::NEWUSER)
 }
 
-/// Puts the calling process into a node's new namespaces (its process namespace it was born into).
-pub(super) fn unshare_node() -> io::Result<()> {
-    unshare(UnshareFlags::NEWNS | UnshareFlags::NEWNET | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC)
+/// Puts the calling process into a node's new namespaces (its process namespace it was born into), with a network of its own or not.
+pub(super) fn unshare_node(own_network: bool) -> io::Result<()> {
+    let network = if own_network { UnshareFlags::NEWNET } else { UnshareFlags::empty() };
+    unshare(UnshareFlags::NEWNS | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC | network)
+}
+
+/// Makes a network namespace without a process; `work` is done in it.
+pub(super) fn limbo<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<(OwnedFd, T)> {
+    thread::scope(|scope| {
+        joined(scope.spawn(|| {
+            unshare(UnshareFlags::NEWNET)?;
+            let network = std::fs::File::open("/proc/thread-self/ns/net")?;
+            Ok((OwnedFd::from(network), work()?))
+        }))
+    })
+}
+
+/// Puts the calling process, which must have a single thread, into another node's network namespace.
+pub(super) fn join_network(path: &Path) -> io::Result<()> {
+    let network = std::fs::File::open(path)?;
+    Ok(move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?)
 }
 
 /// Whether new network namespaces can be made here.

@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ipnet::IpNet;
 use netlink_packet_route::address::AddressHeaderFlags;
-use netlink_packet_route::link::{BridgeStpState, InfoData, InfoVeth};
-use rtnetlink::{Error, Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
+use netlink_packet_route::link::{BridgeStpState, InfoData, InfoVeth, MacVlanMode};
+use rtnetlink::{Error, Handle, LinkBridge, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan};
 use rustix::io::Errno;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
-use crate::topology::{Endpoint, LinkSpec};
+use crate::topology::{Device, Endpoint, LinkSpec, MacvlanMode};
 use crate::verify::kernel;
 
 /// Requests of one call that the kernel has not answered: their answers must fit into one socket's buffer.
@@ -62,6 +62,48 @@ impl Netlink {
         let near = end(LinkVeth::new(&link.a.interface, &link.b.interface), &link.a, link.mtu)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())));
         self.done(self.handle.link().add(near.build()).execute())
+    }
+
+    /// Makes an interface that stands on one of this namespace's, in another namespace.
+    pub(super) fn add_device(&self, near: &Endpoint, mtu: u32, device: &Device, to: BorrowedFd<'_>) -> io::Result<()> {
+        let indices = self.indices()?;
+        let index = |name: &str| {
+            let missing =
+                || io::Error::new(io::ErrorKind::NotFound, format!("the lab's host has no interface `{name}`"));
+            indices.get(name).copied().ok_or_else(missing)
+        };
+        let message = match device {
+            Device::Dummy => return Err(io::Error::other("a dummy stands on nothing")),
+            Device::Macvlan { parent, mode } => {
+                let mode = match mode {
+                    MacvlanMode::Bridge => MacVlanMode::Bridge,
+                    MacvlanMode::Vepa => MacVlanMode::Vepa,
+                    MacvlanMode::Private => MacVlanMode::Private,
+                    MacvlanMode::Passthru => MacVlanMode::Passthrough,
+                };
+                let macvlan = LinkMacVlan::new(&near.interface, index(parent)?, mode);
+                // a passthru has its parent's address
+                let macvlan = if mode == MacVlanMode::Passthrough { macvlan.mtu(mtu) } else { end(macvlan, near, mtu) };
+                macvlan.setns_by_fd(to.as_raw_fd()).build()
+            }
+            Device::Vxlan { remote, vni, port, source_port, parent } => {
+                let vxlan = LinkVxlan::new(&near.interface, *vni).port(*port);
+                let vxlan = match remote {
+                    IpAddr::V4(remote) => vxlan.remote(*remote),
+                    IpAddr::V6(remote) => vxlan.remote6(*remote),
+                };
+                let vxlan = match parent {
+                    Some(parent) => vxlan.dev(index(parent)?),
+                    None => vxlan,
+                };
+                let vxlan = match source_port {
+                    Some(port) => vxlan.port_range(*port, port.saturating_add(1)),
+                    None => vxlan,
+                };
+                end(vxlan, near, mtu).setns_by_fd(to.as_raw_fd()).build()
+            }
+        };
+        self.done(self.handle.link().add(message).execute())
     }
 
     /// Makes a bridge that forwards at once and knows no spanning tree.

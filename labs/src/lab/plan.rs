@@ -15,6 +15,8 @@ use crate::topology::{Bind, NodeSpec};
 
 /// Where a node sees the folder that the host sees as well: daemon sockets and logs.
 pub const STATE: &str = "/run/weft";
+/// Folder of the lab's with its volumes.
+pub const VOLUMES: &str = ".volumes";
 /// Programs that the lab brings into a node; first in its PATH.
 pub const PROGRAMS: &str = "/run/lab";
 /// Where a weft daemon's configuration is in a node.
@@ -29,8 +31,14 @@ pub struct Blueprint {
     pub state: PathBuf,
     /// Settings, in order; the last word says whether the node is useless without it.
     pub sysctls: Vec<(String, String, Need)>,
+    /// Network namespace that the node uses instead of a new one.
+    pub network: Option<PathBuf>,
+    /// Folder that is the node's root, instead of the host's.
+    pub root: Option<PathBuf>,
     /// Directories on a file system of their own.
     pub folders: Vec<PathBuf>,
+    /// The same, with mount options.
+    pub tmpfs: BTreeMap<PathBuf, String>,
     /// Host file or folder, place in the node, read only.
     pub binds: Vec<(PathBuf, PathBuf, bool)>,
     /// Place in the node, and content.
@@ -57,6 +65,8 @@ pub struct Plan {
     pub launch: Launch,
     /// Environment of everything started in it.
     pub environment: BTreeMap<String, String>,
+    /// User and group of everything started in it; `None` = root.
+    pub user: Option<(u32, u32)>,
 }
 
 /// Where things are on the host.
@@ -90,6 +100,11 @@ pub fn plan(
     }
     let mut binds: Vec<_> =
         spec.binds.iter().map(|Bind { host, target, read_only }| (host.clone(), target.clone(), *read_only)).collect();
+    binds.extend(
+        spec.volumes
+            .iter()
+            .map(|volume| (host.folder.join(VOLUMES).join(&volume.name), volume.target.clone(), volume.read_only)),
+    );
     for (from, to) in &launch.binds {
         if !binds.iter().any(|(_, target, _)| target == to) {
             binds.push((from.clone(), to.clone(), true));
@@ -107,13 +122,37 @@ pub fn plan(
     let blueprint = Blueprint {
         hostname: spec.hostname.clone(),
         state: host.folder.join(&spec.name),
-        sysctls: sysctls(&host.lab, &spec.name),
+        sysctls: if spec.network.is_none() { sysctls(&host.lab, &spec.name) } else { Vec::new() },
+        network: None,
+        root: spec.root.clone(),
         folders: launch.folders.clone(),
+        tmpfs: spec.tmpfs.clone(),
         binds,
         files,
         ordinary: host.ordinary,
     };
-    Ok(Plan { blueprint, environment: environment(spec), launch })
+    let user = spec.user.as_ref().map(|user| identity(user, read)).transpose();
+    let user = user.map_err(|message| format!("{}: {message}", spec.name))?;
+    Ok(Plan { blueprint, environment: environment(spec), launch, user })
+}
+
+/// Numbers of a user and its group, as `1000`, `1000:1000`, `nobody` or `nobody:nogroup`.
+fn identity(user: &str, read: &dyn Fn(&Path) -> Result<String, String>) -> Result<(u32, u32), String> {
+    let (name, group) = user.split_once(':').map_or((user, None), |(name, group)| (name, Some(group)));
+    let field = |file: &str, name: &str, number: usize| -> Result<u32, String> {
+        let text = read(Path::new(file))?;
+        let line =
+            text.lines().find(|line| line.split(':').next() == Some(name) || line.split(':').nth(2) == Some(name));
+        let value = line.and_then(|line| line.split(':').nth(number)?.parse().ok());
+        value.ok_or_else(|| format!("`{name}` is not in {file}: write a number"))
+    };
+    let number = name.parse().or_else(|_| field("/etc/passwd", name, 2))?;
+    let group = match group {
+        Some(group) => group.parse().or_else(|_| field("/etc/group", group, 2))?,
+        // of one that nobody knows, the number is the group's too
+        None => field("/etc/passwd", name, 3).unwrap_or(number),
+    };
+    Ok((number, group))
 }
 
 fn launch(
@@ -124,15 +163,18 @@ fn launch(
     let bound = spec.binds.iter().find(|bind| bind.target == Path::new(WEFT_CONFIG));
     match (personality, bound) {
         (Personality::Plain, _) => Ok(Launch::default()),
-        (Personality::Weft | Personality::Netboot, None) => {
-            Err(format!("it runs weft, but nothing is bound to {WEFT_CONFIG}: add to `binds`"))
-        }
-        (Personality::Bird | Personality::Frr | Personality::Gobgp | Personality::Openbgpd, None) => {
-            // its own binds bring the configuration
-            let mut launch = launch::plan(personality, Path::new("/nonexistent"), "{}")?;
-            launch.binds.clear();
+        (Personality::Weft, None) if spec.config.is_some() => {
+            let mut launch = launch::own(personality, &spec.binds)?;
+            launch.files.extend(spec.config.clone().map(|text| (WEFT_CONFIG.into(), text)));
             Ok(launch)
         }
+        (Personality::Weft | Personality::Netboot, None) => Err(format!(
+            "it runs weft, but nothing is bound to {WEFT_CONFIG}: add to `binds`, or say `weft: auto` in the file"
+        )),
+        (
+            Personality::Bird | Personality::Frr | Personality::Gobgp | Personality::Openbgpd | Personality::Exabgp,
+            None,
+        ) => launch::own(personality, &spec.binds),
         (_, Some(bind)) => {
             let config = personality.config_file(&bind.host);
             read(&config)?;

@@ -17,7 +17,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -43,7 +43,7 @@ pub(super) fn build(blueprint: &Blueprint) -> Result<()> {
         let folder = fs::metadata(from).with_context(|| format!("bind {}", from.display()))?.is_dir();
         binds.push(BindSource { tree: tree(from)?, target: to.clone(), folder, read_only: *read_only });
     }
-    skeleton(&blueprint.state, blueprint.ordinary)?;
+    skeleton(&blueprint.state, blueprint.root.as_deref(), blueprint.ordinary)?;
     enter(&blueprint.state)?;
 
     let mut root = Root { own: BTreeSet::new(), layers: 0, ordinary: blueprint.ordinary };
@@ -53,6 +53,11 @@ pub(super) fn build(blueprint: &Blueprint) -> Result<()> {
     for folder in &blueprint.folders {
         root.make(folder, true)?;
         tmpfs(folder, "mode=0755")?;
+        root.own.insert(fs::metadata(folder)?.dev());
+    }
+    for (folder, options) in &blueprint.tmpfs {
+        root.make(folder, true)?;
+        tmpfs(folder, if options.is_empty() { "mode=0755" } else { options })?;
         root.own.insert(fs::metadata(folder)?.dev());
     }
     root.make(Path::new(STATE), true)?;
@@ -113,8 +118,11 @@ fn tmpfs(target: &Path, options: &str) -> Result<()> {
         .with_context(|| format!("tmpfs on {}", target.display()))
 }
 
-/// The new root, still below `stage`.
-fn skeleton(stage: &Path, ordinary: bool) -> Result<()> {
+/// The new root, still below `stage`; of the host's folders, or with a root of its own of that one's.
+fn skeleton(stage: &Path, root: Option<&Path>, ordinary: bool) -> Result<()> {
+    if let Some(root) = root {
+        return own_skeleton(stage, root, ordinary);
+    }
     let mut folders = Vec::new();
     for entry in fs::read_dir("/").context("read /")? {
         let entry = entry?;
@@ -149,6 +157,45 @@ fn skeleton(stage: &Path, ordinary: bool) -> Result<()> {
     let layers = stage.join(&LAYERS[1..]);
     fs::create_dir(&layers)?;
     overlay(Path::new("/etc"), &stage.join("etc"), &layers.join("etc"), ordinary)?;
+    tmpfs(&stage.join("run"), "mode=0755")?;
+    tmpfs(&stage.join("tmp"), "mode=1777")?;
+    kernel_files("proc", stage)?;
+    kernel_files("sysfs", stage)
+}
+
+/// The new root of a node that brings its own: each of its folders below, a tmpfs above; only `/dev` is the host's.
+fn own_skeleton(stage: &Path, root: &Path, ordinary: bool) -> Result<()> {
+    const NEW: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
+    // the stage may hide it
+    let device = tree(Path::new("/dev"))?;
+    let entries = fs::read_dir(root).with_context(|| format!("read {}", root.display()))?;
+    let entries = entries.collect::<io::Result<Vec<_>>>()?;
+    tmpfs(stage, "mode=0755")?;
+    let layers = stage.join(&LAYERS[1..]);
+    fs::create_dir(&layers)?;
+    for name in NEW {
+        fs::create_dir(stage.join(name))?;
+    }
+    for entry in entries {
+        let name = entry.file_name();
+        let (from, to) = (entry.path(), stage.join(&name));
+        if NEW.iter().any(|new| name == *new) || name == LAYERS[1..] {
+            continue;
+        }
+        let kind = entry.file_type()?;
+        if kind.is_symlink() {
+            symlink(fs::read_link(&from)?, to)?;
+        } else if kind.is_dir() {
+            fs::create_dir(&to)?;
+            overlay(&from, &to, &layers.join(&name), ordinary)?;
+        }
+    }
+    for name in ["etc", "root"] {
+        if !stage.join(name).exists() {
+            fs::create_dir(stage.join(name))?;
+        }
+    }
+    attach(&device, &stage.join("dev"))?;
     tmpfs(&stage.join("run"), "mode=0755")?;
     tmpfs(&stage.join("tmp"), "mode=1777")?;
     kernel_files("proc", stage)?;
@@ -221,16 +268,29 @@ impl Root {
         made.with_context(|| format!("make {}", path.display()))
     }
 
-    /// Puts a file of our own over whatever is there. (Writing into the overlay would need rights on the host's file.)
+    /// Puts a file of our own over whatever is there. (Writing into the overlay would need rights on the host's file.) Where nothing is,
+    /// it is a plain file, which a command of the node may replace.
     fn file(&mut self, path: &Path, text: &str) -> Result<()> {
+        let is_new = !path.exists();
         self.make(path, false)?;
         if !path.is_file() {
             bail!("{} is no file", path.display());
         }
+        if is_new {
+            return write(path, text);
+        }
         self.layers += 1;
         let own = Path::new(LAYERS).join(format!("file{}", self.layers));
-        let written: io::Result<()> = fs::write(&own, text);
-        written.with_context(|| format!("write {}", own.display()))?;
+        write(&own, text)?;
         mount_bind(&own, path).with_context(|| format!("put a file at {}", path.display()))
     }
+}
+
+/// Writes a file; a script can be run.
+fn write(path: &Path, text: &str) -> Result<()> {
+    let written: io::Result<()> = fs::write(path, text).and_then(|()| {
+        let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+    });
+    written.with_context(|| format!("write {}", path.display()))
 }

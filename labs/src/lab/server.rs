@@ -167,6 +167,7 @@ fn inspect(lab: &Lab) -> Inspection {
             group: spec.group.clone(),
             personality: machine.personality().name().to_owned(),
             state: machine.state().to_owned(),
+            health: lab.health(machine.name()).map(|verdict| verdict.name().to_owned()),
             pid: machine.process().pid,
             ipv4: addresses.iter().find(|address| address.is_ipv4()).map(|address| format!("{address}/32")),
             ipv6: addresses.iter().find(|address| address.is_ipv6()).map(|address| format!("{address}/128")),

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::personality::Personality;
+use crate::topology::Bind;
 
 /// Everything the lab has to do to have a node's daemon running.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,6 +78,20 @@ pub fn plan(personality: Personality, config: &Path, weft_yaml: &str) -> Result<
         },
         Personality::Frr => frr(loopback()?, bind("/etc/frr/bgpd.conf")),
         Personality::Openbgpd => openbgpd(loopback()?, bind("/etc/openbgpd.conf")),
+        Personality::Exabgp => Launch {
+            loopback: loopback()?,
+            binds: bind("/etc/exabgp/exabgp.conf"),
+            folders: vec!["/etc/exabgp".into()],
+            // in a user namespace there is nobody but root; its pipes would be the host's
+            daemons: vec![daemon(&[
+                "env",
+                "exabgp.daemon.user=root",
+                "exabgp.api.cli=false",
+                "exabgp",
+                "/etc/exabgp/exabgp.conf",
+            ])],
+            ..Launch::default()
+        },
         Personality::Gobgp => Launch {
             loopback: loopback()?,
             binds: bind("/etc/gobgp/gobgpd.yaml"),
@@ -122,6 +137,37 @@ fn frr(loopback: Vec<IpNet>, binds: Vec<(PathBuf, PathBuf)>) -> Launch {
         ..Launch::default()
     }
 }
+
+/// The start of a daemon of the file's own configuration: its binds bring it, or commands give it once the daemon runs.
+///
+/// # Errors
+/// As [`plan`].
+pub fn own(personality: Personality, binds: &[Bind]) -> Result<Launch, String> {
+    let mut launch = plan(personality, Path::new("/nonexistent"), "{}")?;
+    launch.binds.clear();
+    launch.then.clear();
+    if personality == Personality::Frr {
+        // what scripts of FRR's images expect to find and to run; the daemons are started already
+        launch.files.extend([
+            ("/etc/frr/bgpd.conf".into(), String::new()),
+            ("/etc/frr/vtysh.conf".into(), String::new()),
+            ("/etc/frr/daemons".into(), FRR_DAEMONS.to_owned()),
+            ("/usr/lib/frr/frrinit.sh".into(), "#!/bin/sh\nexit 0\n".to_owned()),
+        ]);
+        if binds.iter().any(|bind| bind.target == Path::new("/etc/frr/frr.conf")) {
+            let ready = "vtysh -d bgpd -c 'show version' > /dev/null && vtysh -b";
+            launch.then.push(command(&["sh", "-c", ready]));
+        }
+        // vtysh configures those daemons that answer, and is content with them
+        if let Some(bgpd) = launch.daemons.last_mut() {
+            bgpd.socket = Some("/run/frr/bgpd.vty".into());
+        }
+    }
+    Ok(launch)
+}
+
+/// As FRR's images have it.
+const FRR_DAEMONS: &str = "zebra=yes\nbgpd=no\nbfdd=yes\nvtysh_enable=yes\n";
 
 fn daemon(words: &[&str]) -> Daemon {
     Daemon { words: command(words), socket: None }

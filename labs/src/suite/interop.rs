@@ -131,7 +131,7 @@ pub(crate) fn interop(context: &Context) -> io::Result<Outcome> {
 }
 
 /// Why a program cannot be a peer here.
-fn unusable(program: &str, is_root: bool) -> Option<String> {
+pub(crate) fn unusable(program: &str, is_root: bool) -> Option<String> {
     if find_program(program).is_none() {
         return Some(format!("`{program}` is not installed and could not be"));
     }
@@ -169,9 +169,10 @@ impl Stage {
 
     /// Gives the labs names of this run, so that nobody else's lab is in the way.
     fn name_labs(&self) -> io::Result<()> {
-        for entry in std::fs::read_dir(self.folder.join("topologies"))? {
+        let folder = self.folder.join("topologies");
+        for entry in std::fs::read_dir(&folder)?.chain(std::fs::read_dir(folder.join("clab"))?) {
             let path = entry?.path();
-            if path.is_file() {
+            if path.is_file() && path.to_string_lossy().ends_with(".clab.yml") {
                 let own = |line: &str| match line.strip_prefix("name: ") {
                     Some(name) => format!("name: {name}-{}\n", std::process::id()),
                     None => format!("{line}\n"),
@@ -200,8 +201,11 @@ impl Stage {
         ordinary: bool,
     ) -> io::Result<Outcome> {
         let file = self.folder.join(format!("topologies/{topology}.clab.yml")).display().to_string();
-        let report =
-            self.folder.join(format!("reports/{topology}-{}.json", options.len() + usize::from(ordinary) * 10));
+        let report = self.folder.join(format!(
+            "reports/{}-{}.json",
+            topology.replace('/', "-"),
+            options.len() + usize::from(ordinary) * 10
+        ));
         let _ = std::fs::remove_file(&report);
         let report_text = report.display().to_string();
         let program = self.folder.join("weft-lab").display().to_string();

@@ -10,6 +10,7 @@ use crate::deploy;
 use crate::drain;
 use crate::frr_keys;
 use crate::interop;
+use crate::labs;
 use crate::netboot;
 use crate::reload;
 use crate::restart;
@@ -64,6 +65,11 @@ pub(crate) const STAGES: &[Stage] = &[
         name: "lab",
         about: "both plants in network namespaces, as root and as an ordinary user",
         run: interop::lab,
+    },
+    Stage {
+        name: "labs",
+        about: "containerlab's files as its users write them: templates, every type of link, stages, foreign images",
+        run: labs::labs,
     },
     Stage { name: "bfd", about: "BFD with BIRD and FRR, and every way in which a path breaks", run: bfd::bfd },
     Stage {

@@ -1,28 +1,21 @@
 //! What is replaced in a topology file before and after it is parsed: environment variables, containerlab's magic
 //! words, and the words of a command line.
 //!
-//! containerlab also runs every file through Go's text/template; a file that uses it is refused, not misread.
+//! Go templates are rendered before, by `template`.
 
 /// Replaces `$NAME`, `${NAME}` and `${NAME:=default}`; a variable without value and default stays as it is written.
-///
-/// # Errors
-/// Line number and sentence, when the file is a Go template.
-pub fn environment(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, (u64, String)> {
+#[must_use]
+pub fn environment(text: &str, env: &dyn Fn(&str) -> Option<String>) -> String {
     let mut whole = String::with_capacity(text.len());
-    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+    for line in text.split_inclusive('\n') {
         let code = line.trim_start();
         if code.starts_with('#') {
             whole.push_str(line);
             continue;
         }
-        if line.contains("{{") && line.contains("}}") {
-            let message =
-                "Go templates are not supported yet: render the file first (containerlab deploy --export-rendered)";
-            return Err((number, message.to_owned()));
-        }
         expand_line(line, env, &mut whole);
     }
-    Ok(whole)
+    whole
 }
 
 fn expand_line(line: &str, env: &dyn Fn(&str) -> Option<String>, whole: &mut String) {
@@ -108,17 +101,12 @@ mod tests {
 
     #[test]
     fn variables_have_values_defaults_or_stay() {
-        let read = |text| environment(text, &env).unwrap();
+        let read = |text| environment(text, &env);
         assert_eq!(read("image: frr:$TAG\n"), "image: frr:v1\n");
         assert_eq!(read("image: frr:${TAG}-x"), "image: frr:v1-x");
         assert_eq!(read("image: frr:${NONE:=v2}"), "image: frr:v2");
         assert_eq!(read("cost: $5 ${NONE} $NONE $"), "cost: $5 ${NONE} $NONE $");
         assert_eq!(read("# $TAG\n"), "# $TAG\n");
-    }
-
-    #[test]
-    fn a_go_template_is_refused_at_its_line() {
-        assert_eq!(environment("name: a\nx: {{ .Y }}\n", &env).unwrap_err().0, 2);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The shape of a `*.clab.yml` file: containerlab's keys, strictly, and our own `weft:`, `expect:` and `steps:`.
 //!
 //! A key that containerlab has and we do not is one of two: [`Unsupported`] stops with a sentence at its line, because
-//! the lab would not be what its author meant; [`Ignored`] has no meaning without containers and only warns.
+//! the lab would not be what its author meant; an ignored one has no meaning without containers and only warns.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
 use super::TopologyError;
+use super::stage::{HealthFile, StagesFile};
 use crate::expect::Expectation;
 use crate::step::Step;
 
@@ -64,6 +65,13 @@ pub(super) struct Node {
     pub(super) sysctls: BTreeMap<String, Spanned<String>>,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) network_mode: Option<Spanned<String>>,
+    pub(super) env_files: Vec<Spanned<String>>,
+    pub(super) volumes: Vec<Spanned<String>>,
+    pub(super) tmpfs: BTreeMap<String, Option<Spanned<String>>>,
+    pub(super) user: Option<Spanned<String>>,
+    pub(super) startup_delay: Option<Spanned<u32>>,
+    pub(super) stages: StagesFile,
+    pub(super) healthcheck: Option<Spanned<HealthFile>>,
     // without a container these say nothing
     license: Option<IgnoredAny>,
     r#type: Option<IgnoredAny>,
@@ -92,28 +100,11 @@ pub(super) struct Node {
     cpu: Option<IgnoredAny>,
     cpu_set: Option<IgnoredAny>,
     memory: Option<IgnoredAny>,
-    user: Option<IgnoredAny>,
     dns: Option<IgnoredAny>,
     link_apply_mode: Option<IgnoredAny>,
-    // these would change the lab
-    #[serde(rename = "startup-config")]
-    _startup_config: Option<Unsupported>,
-    #[serde(rename = "enforce-startup-config")]
-    _enforce_startup_config: Option<Unsupported>,
-    #[serde(rename = "suppress-startup-config")]
-    _suppress_startup_config: Option<Unsupported>,
-    #[serde(rename = "stages")]
-    _stages: Option<Unsupported>,
-    #[serde(rename = "healthcheck")]
-    _healthcheck: Option<Unsupported>,
-    #[serde(rename = "startup-delay")]
-    _startup_delay: Option<Unsupported>,
-    #[serde(rename = "volumes")]
-    _volumes: Option<Unsupported>,
-    #[serde(rename = "tmpfs")]
-    _tmpfs: Option<Unsupported>,
-    #[serde(rename = "env-files")]
-    _env_files: Option<Unsupported>,
+    startup_config: Option<IgnoredAny>,
+    enforce_startup_config: Option<IgnoredAny>,
+    suppress_startup_config: Option<IgnoredAny>,
 }
 
 impl Node {
@@ -147,9 +138,11 @@ impl Node {
             (&self.cpu, "cpu"),
             (&self.cpu_set, "cpu-set"),
             (&self.memory, "memory"),
-            (&self.user, "user"),
             (&self.dns, "dns"),
             (&self.link_apply_mode, "link-apply-mode"),
+            (&self.startup_config, "startup-config"),
+            (&self.enforce_startup_config, "enforce-startup-config"),
+            (&self.suppress_startup_config, "suppress-startup-config"),
         ]
         .into_iter()
         .filter_map(|(value, name)| value.is_some().then_some(name))
@@ -157,7 +150,7 @@ impl Node {
     }
 }
 
-/// A link in either form: brief (`endpoints: ["a:eth1", "b:eth1"]`) or `type: veth` with mappings as endpoints.
+/// A link in either form: brief (`endpoints: ["a:eth1", "b:eth1"]`) or with a `type` and mappings as endpoints.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Link {
@@ -175,22 +168,14 @@ pub(super) struct Link {
     #[serde(rename = "vars")]
     _vars: Option<IgnoredAny>,
     // of the types that are not veth
-    #[serde(rename = "endpoint")]
-    _endpoint: Option<IgnoredAny>,
-    #[serde(rename = "host-interface")]
-    _host_interface: Option<IgnoredAny>,
-    #[serde(rename = "mode")]
-    _mode: Option<IgnoredAny>,
-    #[serde(rename = "remote")]
-    _remote: Option<IgnoredAny>,
-    #[serde(rename = "vni")]
-    _vni: Option<IgnoredAny>,
-    #[serde(rename = "dst-port")]
-    _dst_port: Option<IgnoredAny>,
-    #[serde(rename = "src-port")]
-    _src_port: Option<IgnoredAny>,
-    #[serde(rename = "parent-interface")]
-    _parent_interface: Option<IgnoredAny>,
+    pub(super) endpoint: Option<Spanned<End>>,
+    pub(super) host_interface: Option<Spanned<String>>,
+    pub(super) mode: Option<Spanned<String>>,
+    pub(super) remote: Option<Spanned<String>>,
+    pub(super) vni: Option<Spanned<u32>>,
+    pub(super) dst_port: Option<u16>,
+    pub(super) src_port: Option<u16>,
+    pub(super) parent_interface: Option<Spanned<String>>,
 }
 
 /// One end, in either form.
@@ -238,18 +223,52 @@ impl<'de> Deserialize<'de> for End {
     }
 }
 
-/// `weft:`, which containerlab does not read.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// `weft:`, which containerlab does not read: a mapping, or the word `auto` for one that has nothing but `auto: true`.
+#[derive(Debug, Default)]
 pub(super) struct Extension {
-    #[serde(default)]
+    /// Addresses, AS numbers and configurations for what has none.
+    pub(super) auto: bool,
     pub(super) nodes: BTreeMap<String, Spanned<NodeExtension>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExtensionMap {
+    #[serde(default)]
+    auto: bool,
+    #[serde(default)]
+    nodes: BTreeMap<String, Spanned<NodeExtension>>,
+}
+
+impl<'de> Deserialize<'de> for Extension {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Extension;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("`auto`, or {auto?, nodes?}")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Extension, E> {
+                match text {
+                    "auto" => Ok(Extension { auto: true, nodes: BTreeMap::new() }),
+                    other => Err(E::custom(format!("`{other}`: write `auto`, or a mapping"))),
+                }
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Extension, A::Error> {
+                let map = ExtensionMap::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(Extension { auto: map.auto, nodes: map.nodes })
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 /// What a node has beyond containerlab's file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NodeExtension {
+    /// Its AS, with `auto`.
+    pub(super) asn: Option<u32>,
     #[serde(default)]
     pub(super) addresses: BTreeMap<String, Vec<IpNet>>,
     #[serde(default)]
@@ -283,18 +302,44 @@ pub(super) struct Fault {
     column: u64,
     field: String,
     message: String,
+    /// More of the same kind, shown in lines of their own.
+    more: Vec<Self>,
 }
 
 impl Fault {
     /// At a value of the file.
     pub(super) fn new<T>(place: &Spanned<T>, field: impl Into<String>, message: impl Into<String>) -> Self {
         let location = place.referenced;
-        Self { line: location.line(), column: location.column(), field: field.into(), message: message.into() }
+        Self {
+            line: location.line(),
+            column: location.column(),
+            field: field.into(),
+            message: message.into(),
+            more: Vec::new(),
+        }
     }
 
-    /// As the public error, in this file.
-    pub(super) fn at(self, path: &std::path::Path) -> TopologyError {
-        let Self { line, column, field, message } = self;
+    /// The key that nobody knows, and its line, if that is the fault.
+    pub(super) fn unknown_key(&self) -> Option<(&str, u64)> {
+        let key = self.message.strip_prefix("unknown field `")?.split('`').next()?;
+        Some((key, self.line))
+    }
+
+    /// All of them as one, at the place of the first.
+    pub(super) fn together(faults: Vec<Self>) -> Option<Self> {
+        let mut faults = faults.into_iter();
+        let mut first = faults.next()?;
+        first.more = faults.collect();
+        Some(first)
+    }
+
+    /// As the public error, in this file; `source` gives the line of a template from which a line was made.
+    pub(super) fn at(self, path: &std::path::Path, source: &dyn Fn(u64) -> u64) -> TopologyError {
+        let Self { line, column, field, mut message, more } = self;
+        let line = source(line);
+        for fault in more {
+            message.push_str(&format!("\n  line {}: {}: {}", source(fault.line), fault.field, fault.message));
+        }
         TopologyError::Invalid { path: path.to_owned(), line, column, field, message }
     }
 }
@@ -316,6 +361,6 @@ pub(super) fn read(text: &str) -> Result<File, Fault> {
         let message = whole.split(" at line ").next().unwrap_or(&whole).to_owned();
         let (line, column) = location.map_or((1, 1), |location| (location.line(), location.column()));
         let field = if field == "." { String::new() } else { field };
-        Fault { line, column, field, message }
+        Fault { line, column, field, message, more: Vec::new() }
     })
 }

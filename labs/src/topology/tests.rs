@@ -58,9 +58,9 @@ fn what_is_wrong_is_named_with_its_line_and_field() {
     let cases = [
         ("name: t\ntopology:\n  nodes:\n    a: {knid: linux}\n", "t.clab.yml:4:", "knid"),
         (
-            "name: t\ntopology:\n  nodes:\n    a:\n      stages: {create: {}}\n",
+            "name: t\ntopology:\n  nodes:\n    a:\n      stages: {created: {}}\n",
             "t.clab.yml:5:",
-            "topology.nodes.a.stages: weft-lab does not support",
+            "unknown field `created`",
         ),
         ("name: t\ntopology:\n  nodes:\n    a: {kind: srl}\n", "t.clab.yml:4:", "kind `srl` is not supported"),
         ("name: t\ntopology:\n  nodes:\n    a: {sysctls: {vm.x: 1}}\n", "t.clab.yml:4:", "only `net.` settings"),
@@ -72,12 +72,16 @@ fn what_is_wrong_is_named_with_its_line_and_field() {
     }
     let links = [
         ("{endpoints: [\"a:eth1\", \"c:eth1\"]}", "topology.links[0].endpoints[1]: there is no node `c`"),
-        ("{endpoints: [\"a:eth1\", \"host:eth1\"]}", "endpoints at `host` are not supported"),
+        ("{endpoints: [\"a:eth1\", \"vxlan:eth1\"]}", "there is no node `vxlan`"),
         ("{endpoints: [\"a:eth1\", \"a:eth1\"]}", "already the end"),
         ("{endpoints: [\"a:eth1\"]}", "two endpoints, not 1"),
         ("{endpoints: [\"a:averylonginterfacename\", \"b:eth1\"]}", "1 to 15 characters"),
         ("{endpoints: [\"a-eth1\", \"b:eth1\"]}", "write \"node:interface\""),
-        ("{type: vxlan, endpoint: {}}", "links of type `vxlan`"),
+        ("{type: vxlan-stitch, endpoint: \"a:eth1\"}", "links of type `vxlan-stitch`"),
+        ("{type: vxlan, endpoint: \"a:eth1\", remote: 10.0.0.1}", "needs `vni`"),
+        ("{type: vxlan, endpoint: \"a:eth1\", remote: there, vni: 5}", "`there` is no address"),
+        ("{type: macvlan, endpoint: \"a:eth1\", host-interface: eno1, mode: odd}", "a macvlan is bridge"),
+        ("{type: host, endpoint: \"a:eth1\"}", "needs `host-interface`"),
     ];
     for (link, what) in links {
         let error = parse(&with("a: {}\n    b: {}", link)).unwrap_err();
@@ -114,22 +118,126 @@ fn the_topologies_in_the_tree_are_whole() {
 fn every_topology_in_the_tree_has_its_files() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("topologies");
     let mut count = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if !path.is_file() {
-            continue;
-        }
-        count += 1;
-        let topology = Topology::load(&path, &|_| None).unwrap();
-        assert!(!topology.expect.is_empty(), "{}", path.display());
-        for node in topology.nodes.values() {
-            for bind in &node.binds {
-                assert!(bind.host.exists(), "{}", bind.host.display());
-                let is_config = bind.target == Path::new("/etc/weft/weft.yaml");
-                let config = node.personality.config_file(&bind.host);
-                assert!(!is_config || config.is_file(), "{}", config.display());
+    for folder in [folder.clone(), folder.join("clab")] {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if !path.is_file() || !path.to_string_lossy().ends_with(".clab.yml") {
+                continue;
+            }
+            count += 1;
+            let topology = Topology::load(&path, &|_| None).unwrap();
+            assert!(!topology.expect.is_empty(), "{}", path.display());
+            for node in topology.nodes.values() {
+                for bind in &node.binds {
+                    assert!(bind.host.exists(), "{}", bind.host.display());
+                    let is_config = bind.target == Path::new("/etc/weft/weft.yaml");
+                    let config = node.personality.config_file(&bind.host);
+                    assert!(!is_config || config.is_file(), "{}", config.display());
+                }
             }
         }
     }
-    assert!(count > 6, "the walk finds the topologies");
+    assert!(count > 18, "the walk finds the topologies");
+}
+
+#[test]
+fn links_of_every_type_are_read() {
+    let text = "\
+name: t
+topology:
+  defaults: {kind: linux, image: alpine}
+  nodes: {a: {}, b: {network-mode: host}, c: {network-mode: \"container:clab-t-a\"}, d: {network-mode: \"container:elsewhere\"}}
+  links:
+    - endpoints: [\"a:eth1\", \"host:up0\"]
+    - {type: mgmt-net, endpoint: \"a:eth2\", host-interface: m1}
+    - endpoints: [\"macvlan:eno1\", \"a:eth3\"]
+    - {type: vxlan, endpoint: {node: a, interface: eth4}, remote: 10.0.0.1, vni: 7, parent-interface: up0}
+    - {type: dummy, endpoint: {node: a, interface: eth5, ipv4: 10.0.0.9/24}}
+";
+    let topology = parse(text).unwrap();
+    assert_eq!(topology.nodes.keys().collect::<Vec<_>>(), ["a", "b", "c", "d", "elsewhere", "host", "mgmt-net"]);
+    assert_eq!(
+        (topology.nodes["host"].kind.as_str(), topology.nodes["mgmt-net"].bridges["br0"].ports.len()),
+        ("host", 1)
+    );
+    let network = |node: &str| topology.nodes[node].network.as_deref();
+    assert_eq!(
+        [network("a"), network("b"), network("c"), network("d")],
+        [None, Some("host"), Some("a"), Some("elsewhere")]
+    );
+    // the macvlan's parent has nobody else to make it
+    let devices: Vec<String> =
+        topology.devices.iter().map(|device| format!("{}:{}", device.end.node, device.end.interface)).collect();
+    assert_eq!(devices, ["host:eno1", "a:eth3", "a:eth4", "a:eth5"]);
+    assert_eq!(topology.interfaces("a").count(), 5);
+    assert_eq!(topology.nodes["a"].addresses["eth5"].len(), 1);
+    assert!(topology.warnings.iter().any(|warning| warning.contains("elsewhere")));
+}
+
+#[test]
+fn what_is_automatic_follows_its_rule() {
+    let text = "\
+name: t
+topology:
+  nodes:
+    h: {kind: linux, image: alpine}
+    l1: {image: weft, group: leaf}
+    l2: {image: weft, group: leaf}
+    s1: {image: weft, group: spine}
+    s2: {image: weft, group: spine}
+  links:
+    - endpoints: [\"l1:eth1\", \"s1:eth1\"]
+    - endpoints: [\"l1:eth2\", \"s2:eth1\"]
+    - endpoints: [\"l2:eth1\", \"s1:eth2\"]
+    - endpoints: [\"h:eth1\", \"l2:eth3\"]
+    - endpoints: [\"l1:eth4\", \"s1:eth4\"]
+weft: {auto: true, nodes: {l2: {asn: 65002}}}
+";
+    let topology = parse(text).unwrap();
+    let config = |node: &str| topology.nodes[node].config.clone().unwrap();
+    assert_eq!(
+        config("l1"),
+        "# Made by `weft: auto`.\nhostname: l1\nasn: 4200000002\naddresses: [10.255.0.2/32, \"fdff::2/128\"]\ngroups:\n  fabric: \
+         {import: accept-all, export: accept-all}\npeers:\n  s1: {interface: eth1, remote_asn: 4200000004, group: fabric}\n  \
+         s2: {interface: eth2, remote_asn: 4200000004, group: fabric}\n  \
+         s1-eth4: {interface: eth4, remote_asn: 4200000004, group: fabric}\n"
+    );
+    assert!(config("s1").contains("l2: {interface: eth2, remote_asn: 65002"), "{}", config("s1"));
+    assert!(config("l2").contains("originate: [{prefix: 10.240.0.6/31}]"), "{}", config("l2"));
+    let h = &topology.nodes["h"];
+    assert_eq!(h.addresses["eth1"], ["10.240.0.6/31".parse::<IpNet>().unwrap()]);
+    assert_eq!(h.exec, [["ip", "route", "replace", "default", "via", "10.240.0.7"].map(str::to_owned).to_vec()]);
+    for node in ["l1", "l2", "s1", "s2"] {
+        weft_fabric::config::parse("auto.yaml", &config(node)).unwrap().node().unwrap();
+    }
+}
+
+#[test]
+fn stages_health_and_folders_are_read() {
+    let text = "\
+name: t
+topology:
+  defaults: {image: alpine}
+  nodes:
+    a: {healthcheck: {test: [CMD-SHELL, \"true\"], interval: 2, retries: 1}, user: \"1000:0\", startup-delay: 3}
+    b:
+      volumes: [\"data:/data:ro\", \"./x:/x\", /anonymous]
+      tmpfs: {/scratch: \"rw,size=1m\"}
+      stages:
+        create: {wait-for: [{node: a, stage: healthy}]}
+        configure: {exec: [{command: \"echo a b\", target: host, phase: on-exit}]}
+";
+    let topology = parse(text).unwrap();
+    let (a, b) = (&topology.nodes["a"], &topology.nodes["b"]);
+    assert_eq!(a.health.as_ref().unwrap().words, ["sh", "-c", "true"]);
+    assert_eq!((a.startup_delay, a.user.as_deref()), (Duration::from_secs(3), Some("1000:0")));
+    assert_eq!(b.stages[&Stage::Create].wait_for, [("a".to_owned(), Stage::Healthy)]);
+    assert!(b.stages[&Stage::Configure].on_exit[0].at_host && topology.nodes.contains_key("host"));
+    assert!(b.volumes[0].read_only && b.volumes[0].name == "data");
+    assert_eq!(b.binds[0].host, Path::new("/lab/./x"));
+    assert_eq!(
+        b.tmpfs.iter().map(|(k, v)| format!("{}={v}", k.display())).collect::<Vec<_>>(),
+        ["/anonymous=", "/scratch=size=1m"]
+    );
+    assert!(topology.is_staged());
 }

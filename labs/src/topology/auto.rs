@@ -1,0 +1,137 @@
+//! `weft: auto`: addresses, AS numbers and configurations for all that has none.
+//!
+//! The rule, so that a reader of a lab can tell an address without looking: nodes are numbered from 1 in the order of their
+//! names, links from 0 in the order of the file.
+//!
+//! | what | gets |
+//! |---|---|
+//! | node N that runs weft and has no configuration | 10.255.0.0 + N and fdff::N on `lo`, AS 4200000000 + N (RFC 6996) |
+//! | such nodes of one group named `spine…`, `superspine…` or `core…` | the AS of the first of them (RFC 7938 §5.2.1) |
+//! | a link between two of them | nothing: its peers are unnumbered (RFC 8950) |
+//! | any other link L without an address | the /31 at 10.240.0.0 + 2 L (RFC 3021), announced by its end that runs weft |
+//! | a node without a daemon and without `exec:`, on such a link | a default route to the first of them |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::{Endpoint, Topology};
+use crate::personality::Personality;
+
+/// First of the private AS numbers of four octets (RFC 6996 §5).
+const FIRST_ASN: u32 = 4_200_000_000;
+/// Networks of loopback addresses and of links.
+const LOOPBACKS: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 0);
+const LINKS: Ipv4Addr = Ipv4Addr::new(10, 240, 0, 0);
+/// As many links have a network of their own.
+const MAX_LINKS: u32 = 1 << 18;
+/// Groups whose nodes share an AS, so that no path goes down and up again.
+const SHARED: [&str; 3] = ["spine", "superspine", "core"];
+
+/// What is said of a node that is given a configuration.
+struct Router {
+    number: u32,
+    asn: u32,
+}
+
+/// Fills in what is missing; `asn` is what the file says itself.
+pub(super) fn fill(topology: &mut Topology, asn: &dyn Fn(&str) -> Option<u32>) {
+    let routers = routers(topology, asn);
+    let mut connected: BTreeMap<String, BTreeSet<IpNet>> = BTreeMap::new();
+    let mut defaults: BTreeMap<String, IpAddr> = BTreeMap::new();
+    for (number, link) in (0..MAX_LINKS).zip(&topology.links) {
+        let ours = [&link.a, &link.b].map(|end| routers.contains_key(&end.node));
+        let bare = |end: &Endpoint| {
+            let port = topology.nodes.get(&end.node).is_some_and(|node| {
+                node.kind != "linux" || node.bridges.values().any(|bridge| bridge.ports.contains(&end.interface))
+            });
+            let addresses = topology.nodes.get(&end.node).and_then(|node| node.addresses.get(&end.interface));
+            !port && addresses.is_none_or(Vec::is_empty)
+        };
+        if ours == [true, true] || ours == [false, false] || !bare(&link.a) || !bare(&link.b) {
+            continue;
+        }
+        let base = u32::from(LINKS) + 2 * number;
+        let ends = [(&link.a, base), (&link.b, base + 1)];
+        for (index, (end, address)) in ends.into_iter().enumerate() {
+            let net = IpNet::V4(Ipv4Net::new_assert(address.into(), 31));
+            if let Some(node) = topology.nodes.get_mut(&end.node) {
+                node.addresses.entry(end.interface.clone()).or_default().push(net);
+                if ours[index] {
+                    connected.entry(end.node.clone()).or_default().insert(net.trunc());
+                } else if node.personality == Personality::Plain && node.exec.is_empty() {
+                    let far = Ipv4Addr::from(base + u32::from(index == 0));
+                    defaults.entry(end.node.clone()).or_insert(IpAddr::V4(far));
+                }
+            }
+        }
+    }
+    for (name, gateway) in defaults {
+        if let Some(node) = topology.nodes.get_mut(&name) {
+            let words = ["ip", "route", "replace", "default", "via"].map(str::to_owned);
+            node.exec.push(words.into_iter().chain([gateway.to_string()]).collect());
+        }
+    }
+    let none = BTreeSet::new();
+    for (name, router) in &routers {
+        let config = config(topology, &routers, name, router, connected.get(name).unwrap_or(&none));
+        if let Some(node) = topology.nodes.get_mut(name) {
+            node.config = Some(config);
+        }
+    }
+}
+
+fn routers(topology: &Topology, asn: &dyn Fn(&str) -> Option<u32>) -> BTreeMap<String, Router> {
+    let mut routers = BTreeMap::new();
+    let mut shared: BTreeMap<&str, u32> = BTreeMap::new();
+    for (number, (name, node)) in (1_u32..).zip(&topology.nodes) {
+        if node.personality != Personality::Weft || node.has_config() {
+            continue;
+        }
+        let own = FIRST_ASN + number;
+        let group = node.group.as_deref().filter(|group| SHARED.iter().any(|start| group.starts_with(start)));
+        let of_group = group.map_or(own, |group| *shared.entry(group).or_insert(own));
+        routers.insert(name.clone(), Router { number, asn: asn(name).unwrap_or(of_group) });
+    }
+    routers
+}
+
+/// The configuration of one node, as its author could have written it.
+fn config(
+    topology: &Topology,
+    routers: &BTreeMap<String, Router>,
+    name: &str,
+    router: &Router,
+    connected: &BTreeSet<IpNet>,
+) -> String {
+    let address = Ipv4Addr::from(u32::from(LOOPBACKS) + router.number);
+    let mut text = format!(
+        "# Made by `weft: auto`.\nhostname: {name}\nasn: {}\naddresses: [{address}/32, \"fdff::{:x}/128\"]\n",
+        router.asn, router.number
+    );
+    text.push_str("groups:\n  fabric: {import: accept-all, export: accept-all}\n");
+    if !connected.is_empty() {
+        let list: Vec<String> = connected.iter().map(|net| format!("{{prefix: {net}}}")).collect();
+        text.push_str(&format!("originate: [{}]\n", list.join(", ")));
+    }
+    let mut peers: Vec<(String, String, u32)> = Vec::new();
+    for link in &topology.links {
+        for (near, far) in [(&link.a, &link.b), (&link.b, &link.a)] {
+            if near.node != name {
+                continue;
+            }
+            if let Some(other) = routers.get(&far.node) {
+                let known = peers.iter().filter(|(peer, ..)| peer.split('/').next() == Some(&far.node)).count();
+                let peer = if known == 0 { far.node.clone() } else { format!("{}-{}", far.node, near.interface) };
+                peers.push((peer, near.interface.clone(), other.asn));
+            }
+        }
+    }
+    text.push_str(if peers.is_empty() { "peers: {}\n" } else { "peers:\n" });
+    for (peer, interface, asn) in peers {
+        let asn = if asn == router.asn { "internal".to_owned() } else { asn.to_string() };
+        text.push_str(&format!("  {peer}: {{interface: {interface}, remote_asn: {asn}, group: fabric}}\n"));
+    }
+    text
+}
