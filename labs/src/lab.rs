@@ -47,8 +47,9 @@ use self::limbo::Limbo;
 use self::machine::Machine;
 use self::plan::{Host, Plan};
 use self::progress::Progress;
+use crate::image::{self, Image};
 use crate::personality::Personality;
-use crate::topology::{Device, Topology};
+use crate::topology::{Device, NodeSpec, Topology};
 use crate::verify::{LinkEnd, OpenSocket, Plant};
 
 /// The hidden verb of a node's first process.
@@ -335,6 +336,38 @@ fn then(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
+/// Images in files that were unpacked into the lab's folder, each once.
+#[derive(Default)]
+struct Images {
+    unpacked: BTreeMap<PathBuf, (PathBuf, Image)>,
+}
+
+impl Images {
+    /// The node with the folder in the place of the file, and what the image says of it where the topology says nothing.
+    fn with_root(&mut self, spec: &NodeSpec, lab: &Path) -> Result<NodeSpec> {
+        let mut spec = spec.clone();
+        let Some(file) = spec.root.clone().filter(|root| root.is_file()) else {
+            return Ok(spec);
+        };
+        if !self.unpacked.contains_key(&file) {
+            let folder = lab.join(plan::IMAGES).join(self.unpacked.len().to_string());
+            let image = image::unpack(&file, &folder).with_context(|| spec.name.clone())?;
+            self.unpacked.insert(file.clone(), (folder, image));
+        }
+        if let Some((folder, image)) = self.unpacked.get(&file) {
+            spec.root = Some(folder.clone());
+            if spec.command.is_empty() {
+                spec.command.clone_from(&image.command);
+            }
+            for (key, value) in image.env.iter().filter_map(|line| line.split_once('=')) {
+                spec.env.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+            }
+            spec.user = spec.user.or_else(|| image.user.clone());
+        }
+        Ok(spec)
+    }
+}
+
 /// A node that is to be made.
 type Planned = (String, Personality, Plan);
 
@@ -355,7 +388,9 @@ fn create(
     };
     let read = |path: &Path| fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
     let (mut plans, mut guests) = (Vec::new(), Vec::new());
+    let mut images = Images::default();
     for spec in topology.nodes.values() {
+        let spec = &images.with_root(spec, home.folder())?;
         let personality = options.overrides.get(&spec.name).copied().unwrap_or(spec.personality);
         let plan = plan::plan(spec, personality, &host, &read).map_err(|message| anyhow!("{message}"))?;
         home.add_node(&spec.name)?;

@@ -3,6 +3,7 @@
 pub mod command;
 pub mod draw;
 pub mod expect;
+pub mod image;
 pub mod lab;
 pub mod personality;
 pub mod probe;

@@ -17,6 +17,8 @@ use crate::topology::{Bind, NodeSpec};
 pub const STATE: &str = "/run/weft";
 /// Folder of the lab's with its volumes.
 pub const VOLUMES: &str = ".volumes";
+/// Folder of the lab's with unpacked images.
+pub const IMAGES: &str = ".images";
 /// Programs that the lab brings into a node; first in its PATH.
 pub const PROGRAMS: &str = "/run/lab";
 /// Where a weft daemon's configuration is in a node.

@@ -214,6 +214,9 @@ fn kernel_files(kind: &str, stage: &Path) -> Result<()> {
 }
 
 fn overlay(lower: &Path, target: &Path, layers: &Path, ordinary: bool) -> Result<()> {
+    if lower.to_string_lossy().contains([',', ':', '\\']) {
+        bail!("{}: a folder that a node writes over has no comma, colon or backslash in its path", lower.display());
+    }
     let (upper, work) = (layers.join("upper"), layers.join("work"));
     fs::create_dir_all(&upper)?;
     fs::create_dir_all(&work)?;
