@@ -141,6 +141,11 @@ impl Sim {
             if spec.personality != Personality::Weft {
                 return Err(format!("{name} runs {}: the simulator has weft alone", spec.personality.name()));
             }
+            if let Some(text) = &spec.config {
+                let config = config::parse(name, text).map_err(|error| error.to_string())?;
+                configs.insert(name.clone(), config.node().map_err(|error| error.to_string())?);
+                continue;
+            }
             let bind = spec.binds.iter().find(|bind| bind.target.as_os_str() == "/etc/weft/weft.yaml");
             let bind = bind.ok_or_else(|| format!("{name} has no /etc/weft/weft.yaml among its binds"))?;
             let config = config::load(&bind.host).map_err(|error| error.to_string())?;

@@ -261,12 +261,13 @@ impl Machine {
         Ok(())
     }
 
-    /// A daemon that ended although nobody killed it: which, how, and its last words.
+    /// A daemon that ended although nobody killed it (a command of the file's may end well): which, how, and its last words.
     #[must_use]
     pub fn fallen(&self) -> Option<String> {
         let (program, status) = locked(&self.daemons)
             .iter_mut()
-            .find_map(|daemon| Some((daemon.program.clone(), daemon.child.try_wait().ok()??)))?;
+            .filter_map(|daemon| Some((daemon.program.clone(), daemon.child.try_wait().ok()??)))
+            .find(|(_, status)| !(self.plan.own_command && status.success()))?;
         let log = std::fs::read(self.log_path()).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();

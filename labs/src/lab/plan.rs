@@ -69,6 +69,8 @@ pub struct Plan {
     pub environment: BTreeMap<String, String>,
     /// User and group of everything started in it; `None` = root.
     pub user: Option<(u32, u32)>,
+    /// Whether it runs a command of the file's, which may come to its end.
+    pub own_command: bool,
 }
 
 /// Where things are on the host.
@@ -135,7 +137,7 @@ pub fn plan(
     };
     let user = spec.user.as_ref().map(|user| identity(user, read)).transpose();
     let user = user.map_err(|message| format!("{}: {message}", spec.name))?;
-    Ok(Plan { blueprint, environment: environment(spec), launch, user })
+    Ok(Plan { blueprint, environment: environment(spec), launch, user, own_command: !spec.command.is_empty() })
 }
 
 /// Numbers of a user and its group, as `1000`, `1000:1000`, `nobody` or `nobody:nogroup`.

@@ -72,3 +72,25 @@ pub(super) fn obstacles(
 fn is_root(user: &str) -> bool {
     user.split(':').all(|part| part == "root" || part == "0")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_in_the_way_is_told_with_its_node() {
+        let text = "name: t\ntopology:\n  defaults: {image: alpine}\n  nodes:\n    a: {binds: ['/no/such/file:/x'], user: nobody}\n    \
+                    b: {image: ./no-such-image.tar}\n    c: {image: openbgpd, cmd: bgpd}\n    d: {user: 'root:0'}\n";
+        let topology = Topology::parse(text, Path::new("/lab/t.clab.yml"), &|_| None).unwrap();
+        let none = BTreeMap::new();
+        let as_root = obstacles(&topology, &none, false, None);
+        assert_eq!(as_root.len(), 2, "{as_root:?}");
+        assert!(as_root[0].starts_with("a: there is no /no/such/file") && as_root[1].contains("docker save"));
+        let ordinary = obstacles(&topology, &none, true, None).join("\n");
+        assert!(
+            ordinary.contains("a: user `nobody`") && ordinary.contains("c: OpenBGPD runs as root only"),
+            "{ordinary}"
+        );
+        assert!(!ordinary.contains("d: "), "{ordinary}");
+    }
+}

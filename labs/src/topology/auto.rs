@@ -73,11 +73,16 @@ pub(super) fn fill(topology: &mut Topology, asn: &dyn Fn(&str) -> Option<u32>) {
             node.exec.push(words.into_iter().chain([gateway.to_string()]).collect());
         }
     }
-    let none = BTreeSet::new();
+    let (mut links, none) = (BTreeMap::<&str, Vec<(&Endpoint, &Endpoint)>>::new(), BTreeSet::new());
+    for link in &topology.links {
+        for (near, far) in [(&link.a, &link.b), (&link.b, &link.a)] {
+            links.entry(&near.node).or_default().push((near, far));
+        }
+    }
     for (name, router) in &routers {
-        let config = config(topology, &routers, name, router, connected.get(name).unwrap_or(&none));
+        let links = links.get(name.as_str()).map_or(&[][..], Vec::as_slice);
         if let Some(node) = topology.nodes.get_mut(name) {
-            node.config = Some(config);
+            node.config = Some(config(links, &routers, name, router, connected.get(name).unwrap_or(&none)));
         }
     }
 }
@@ -99,7 +104,7 @@ fn routers(topology: &Topology, asn: &dyn Fn(&str) -> Option<u32>) -> BTreeMap<S
 
 /// The configuration of one node, as its author could have written it.
 fn config(
-    topology: &Topology,
+    links: &[(&Endpoint, &Endpoint)],
     routers: &BTreeMap<String, Router>,
     name: &str,
     router: &Router,
@@ -115,17 +120,12 @@ fn config(
         let list: Vec<String> = connected.iter().map(|net| format!("{{prefix: {net}}}")).collect();
         text.push_str(&format!("originate: [{}]\n", list.join(", ")));
     }
-    let mut peers: Vec<(String, String, u32)> = Vec::new();
-    for link in &topology.links {
-        for (near, far) in [(&link.a, &link.b), (&link.b, &link.a)] {
-            if near.node != name {
-                continue;
-            }
-            if let Some(other) = routers.get(&far.node) {
-                let known = peers.iter().filter(|(peer, ..)| peer.split('/').next() == Some(&far.node)).count();
-                let peer = if known == 0 { far.node.clone() } else { format!("{}-{}", far.node, near.interface) };
-                peers.push((peer, near.interface.clone(), other.asn));
-            }
+    let mut peers: Vec<(String, &str, u32)> = Vec::new();
+    for (near, far) in links {
+        if let Some(other) = routers.get(&far.node) {
+            let is_known = peers.iter().any(|(peer, ..)| *peer == far.node);
+            let peer = if is_known { format!("{}-{}", far.node, near.interface) } else { far.node.clone() };
+            peers.push((peer, near.interface.as_str(), other.asn));
         }
     }
     text.push_str(if peers.is_empty() { "peers: {}\n" } else { "peers:\n" });

@@ -21,7 +21,7 @@ use crate::step::Step;
 pub(super) struct File {
     pub(super) name: Spanned<String>,
     pub(super) prefix: Option<String>,
-    pub(super) mgmt: Option<IgnoredAny>,
+    pub(super) mgmt: Option<Mgmt>,
     pub(super) settings: Option<IgnoredAny>,
     pub(super) topology: Body,
     #[serde(default)]
@@ -32,6 +32,34 @@ pub(super) struct File {
     pub(super) steps: Vec<Step>,
     #[serde(rename = "faults")]
     pub(super) _faults: Option<Unsupported>,
+}
+
+/// `mgmt:`; only links to `mgmt-net` make such a network, and its prefix lengths are those of addresses in it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct Mgmt {
+    pub(super) ipv4_subnet: Option<String>,
+    pub(super) ipv6_subnet: Option<String>,
+    #[serde(rename = "network")]
+    _network: Option<IgnoredAny>,
+    #[serde(rename = "bridge")]
+    _bridge: Option<IgnoredAny>,
+    #[serde(rename = "ipv4-gw")]
+    _ipv4_gw: Option<IgnoredAny>,
+    #[serde(rename = "ipv4-range")]
+    _ipv4_range: Option<IgnoredAny>,
+    #[serde(rename = "ipv6-gw")]
+    _ipv6_gw: Option<IgnoredAny>,
+    #[serde(rename = "ipv6-range")]
+    _ipv6_range: Option<IgnoredAny>,
+    #[serde(rename = "mtu")]
+    _mtu: Option<IgnoredAny>,
+    #[serde(rename = "external-access")]
+    _external_access: Option<IgnoredAny>,
+    #[serde(rename = "skip-when-unused")]
+    _skip_when_unused: Option<IgnoredAny>,
+    #[serde(rename = "driver-opts")]
+    _driver_opts: Option<IgnoredAny>,
 }
 
 /// `topology:`.
@@ -65,6 +93,8 @@ pub(super) struct Node {
     pub(super) sysctls: BTreeMap<String, Spanned<String>>,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) network_mode: Option<Spanned<String>>,
+    pub(super) mgmt_ipv4: Option<Spanned<String>>,
+    pub(super) mgmt_ipv6: Option<Spanned<String>>,
     pub(super) env_files: Vec<Spanned<String>>,
     pub(super) volumes: Vec<Spanned<String>>,
     pub(super) tmpfs: BTreeMap<String, Option<Spanned<String>>>,
@@ -88,8 +118,6 @@ pub(super) struct Node {
     privileged: Option<IgnoredAny>,
     cap_add: Option<IgnoredAny>,
     restart_policy: Option<IgnoredAny>,
-    mgmt_ipv4: Option<IgnoredAny>,
-    mgmt_ipv6: Option<IgnoredAny>,
     ports: Option<IgnoredAny>,
     aliases: Option<IgnoredAny>,
     config: Option<IgnoredAny>,
@@ -126,8 +154,6 @@ impl Node {
             (&self.privileged, "privileged"),
             (&self.cap_add, "cap-add"),
             (&self.restart_policy, "restart-policy"),
-            (&self.mgmt_ipv4, "mgmt-ipv4"),
-            (&self.mgmt_ipv6, "mgmt-ipv6"),
             (&self.ports, "ports"),
             (&self.aliases, "aliases"),
             (&self.config, "config"),

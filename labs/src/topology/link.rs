@@ -19,7 +19,7 @@ const MTU: u32 = 9500;
 const VXLAN_PORT: u16 = 14_789;
 /// The node that stands for the host, and the one that stands for the management network.
 pub(super) const HOST: &str = "host";
-const MGMT: &str = "mgmt-net";
+pub(super) const MGMT: &str = "mgmt-net";
 
 /// Reads links one after the other.
 pub(super) struct Links<'a> {

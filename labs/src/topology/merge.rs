@@ -1,8 +1,10 @@
 //! From the file's shape to a [`Topology`]: inheritance, defaults, and every reference checked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::Path;
 
+use ipnet::IpNet;
 use serde_saphyr::Spanned;
 
 use super::file::{Fault, File, Node, NodeExtension};
@@ -28,10 +30,8 @@ pub(super) fn topology(mut file: File, path: &Path, reading: &Reading<'_>) -> Re
         warnings: Vec::new(),
         name,
     };
-    for (present, key) in [(file.mgmt.is_some(), "mgmt"), (file.settings.is_some(), "settings")] {
-        if present {
-            topology.warnings.push(format!("`{key}` has no effect: there is no management network"));
-        }
+    if file.settings.is_some() {
+        topology.warnings.push("`settings` has no effect: nothing here has certificates".to_owned());
     }
     nodes(&mut topology, &file, reading)?;
     let mut links = Links::new(&mut topology);
@@ -46,6 +46,7 @@ pub(super) fn topology(mut file: File, path: &Path, reading: &Reading<'_>) -> Re
         extend(&mut topology, name, extension)?;
     }
     bridge_kinds(&mut topology);
+    manage(&mut topology, &file)?;
     let ends = topology.links.iter().flat_map(|link| [&link.a, &link.b]);
     for end in ends.chain(topology.devices.iter().map(|device| &device.end)) {
         if let Some(node) = topology.nodes.get_mut(&end.node) {
@@ -58,6 +59,39 @@ pub(super) fn topology(mut file: File, path: &Path, reading: &Reading<'_>) -> Re
     topology.expect = std::mem::take(&mut file.expect);
     topology.steps = std::mem::take(&mut file.steps);
     Ok(topology)
+}
+
+/// Management addresses, for nodes with a link to the management network.
+fn manage(topology: &mut Topology, file: &File) -> Result<(), Fault> {
+    let subnets =
+        file.mgmt.as_ref().map_or((None, None), |mgmt| (mgmt.ipv4_subnet.as_deref(), mgmt.ipv6_subnet.as_deref()));
+    let length = |subnet: Option<&str>, default: u8| {
+        subnet.and_then(|subnet| subnet.parse::<IpNet>().ok()).map_or(default, |subnet| subnet.prefix_len())
+    };
+    for (name, node) in &file.topology.nodes {
+        let whole = node.value.as_ref();
+        let keys = [
+            ("mgmt-ipv4", whole.and_then(|node| node.mgmt_ipv4.as_ref()), length(subnets.0, 24)),
+            ("mgmt-ipv6", whole.and_then(|node| node.mgmt_ipv6.as_ref()), length(subnets.1, 64)),
+        ];
+        for (key, address, length) in keys {
+            let Some(address) = address else { continue };
+            let field = format!("topology.nodes.{name}.{key}");
+            let parsed = address.value.parse::<IpAddr>().ok().filter(|parsed| parsed.is_ipv4() == (key == "mgmt-ipv4"));
+            let net = parsed.and_then(|address| IpNet::new(address, length).ok());
+            let net =
+                net.ok_or_else(|| Fault::new(address, field, format!("`{}` is no such address", address.value)))?;
+            let ends = topology.links.iter().flat_map(|link| [(&link.a, &link.b), (&link.b, &link.a)]);
+            let end = ends.into_iter().find(|(near, far)| near.node == *name && far.node == link::MGMT);
+            match (end.map(|(near, _)| near.interface.clone()), topology.nodes.get_mut(name)) {
+                (Some(interface), Some(spec)) => spec.addresses.entry(interface).or_default().push(net),
+                (None, _) | (_, None) => {
+                    topology.warnings.push(format!("{name}: no effect without a link to mgmt-net: {key}"));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Every node of the file; what cannot run is told of all of them at once.

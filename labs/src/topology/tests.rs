@@ -172,6 +172,10 @@ topology:
     assert_eq!(topology.interfaces("a").count(), 5);
     assert_eq!(topology.nodes["a"].addresses["eth5"].len(), 1);
     assert!(topology.warnings.iter().any(|warning| warning.contains("elsewhere")));
+    let managed = parse(&text.replace("a: {}", "a: {mgmt-ipv4: 172.20.20.9}, z: {mgmt-ipv6: fd00::1}")).unwrap();
+    assert_eq!(managed.nodes["a"].addresses["eth2"], ["172.20.20.9/24".parse::<IpNet>().unwrap()]);
+    assert!(managed.warnings.iter().any(|warning| warning.contains("z: no effect without a link to mgmt-net")));
+    assert!(parse(&text.replace("a: {}", "a: {mgmt-ipv4: 'fd00::1'}")).unwrap_err().contains("no such address"));
 }
 
 #[test]
