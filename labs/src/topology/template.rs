@@ -4,8 +4,8 @@
 //! keeps count of lines: every line of the result knows the line of the source that it came from, so that a fault found much later
 //! (an unknown kind inside a `range`) is shown where its author can mend it.
 //!
-//! To that end [`mark`] writes invisible marks into the source, one before each action and each line of text, which
-//! [`Output`] takes out again. A mark stands where white space may still be trimmed around it.
+//! To that end `mark` writes invisible marks into the source, one before each action and each line of text, which
+//! `Output` takes out again. A mark stands where white space may still be trimmed around it.
 
 mod functions;
 mod mark;
