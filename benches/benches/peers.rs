@@ -32,14 +32,14 @@ const SESSIONS: (u16, u16) = (1_000, 200);
 /// A daemon may fail as often in a run: some close connections while a thousand of them come up.
 const TRIES: u32 = 3;
 /// Every case, in the order of the table.
-const ALL: [&str; 21] = [
+const ALL: [&str; 23] = [
     "a1", "a3", "a4", "a5", "a6", "a7", "k1", "k2", "f1", "b1", "b2", "c1", "c1b", "c1m", "c2", "c2m", "c3", "c3m",
-    "d1", "e2", "e3",
+    "c4", "c4m", "d1", "e2", "e3",
 ];
 
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Cases: a1, a3, a4, a5, a6, a7, b1, b2, c1, c1b, c1m, c2, c2m, c3, c3m, d1, e2, e3, f1, k1, k2, or all.
+    /// Cases: a1, a3, a4, a5, a6, a7, b1, b2, c1, c1b, c1m, c2, c2m, c3, c3m, c4, c4m, d1, e2, e3, f1, k1, k2, or all.
     #[arg(long, value_delimiter = ',', default_value = "a1")]
     case: Vec<String>,
     /// Daemons, the first is the base of the ratios: bird, weft, weft-keep, weft-import, weft-keep-import, frr, frr-tuned, gobgp,
@@ -115,7 +115,9 @@ fn main() -> Result<()> {
 /// All daemons of a case, interleaved.
 fn run_case(arguments: &Arguments, kinds: &[Kind], bed: &Bed, dir: &Path, case: &str) -> Result<Outcome> {
     let plan = match case {
-        "b1" | "b2" | "c1" | "c1b" | "c1m" | "c2" | "c2m" | "c3" | "c3m" | "d1" | "e2" | "e3" | "f1" => None,
+        "b1" | "b2" | "c1" | "c1b" | "c1m" | "c2" | "c2m" | "c3" | "c3m" | "c4" | "c4m" | "d1" | "e2" | "e3" | "f1" => {
+            None
+        }
         _ => Some(Plan::named(case, arguments.prefixes)?),
     };
     if let Some(plan) = &plan {
@@ -183,10 +185,10 @@ fn run_one(stage: &Stage<'_>, kind: &Kind, case: &str, plan: Option<&Plan>) -> R
             let table = Table::full(count, seat(0).asn, seat(0).ours);
             run_install(stage, kind, count, table.stream.into())
         }
-        ("c1" | "c1b" | "c1m" | "c2" | "c2m", _) => {
+        ("c1" | "c1b" | "c1m" | "c2" | "c2m" | "c4" | "c4m", _) => {
             let count = if case.ends_with('m') { MILLION } else { HOSTS };
-            let (keeps_sessions, is_busy) = (case.starts_with("c2"), case == "c1b");
-            run_carrier(stage, kind, Carrier { count, keeps_sessions, is_busy })
+            let (keeps_sessions, is_kept, is_busy) = (case.starts_with("c2"), case.starts_with("c4"), case == "c1b");
+            run_carrier(stage, kind, Carrier { count, keeps_sessions, is_kept, is_busy })
         }
         ("c3" | "c3m", _) => run_path(stage, kind, if case == "c3m" { MILLION } else { HOSTS }),
         ("d1", _) => run_d1(stage, kind),
@@ -202,6 +204,8 @@ fn run_one(stage: &Stage<'_>, kind: &Kind, case: &str, plan: Option<&Plan>) -> R
 fn takes_part(kind: &Kind, case: &str) -> bool {
     let touches_kernel = case.starts_with(['b', 'c']);
     match kind {
+        // Nobody else keeps routes over a lost link.
+        _ if case.starts_with("c4") && !matches!(kind, Kind::Weft(..)) => false,
         Kind::Bird | Kind::Weft(_, Variant { keeps: false, imports: false }) => true,
         Kind::Weft(_, Variant { .. }) => touches_kernel,
         Kind::Frr { is_tuned: false } => true,

@@ -114,7 +114,7 @@ impl Bench {
             match output {
                 Output::Writable(conn) => self.remotes[(conn.0 & !ConnId::ACCEPTED) as usize].writable = true,
                 Output::FibReady => self.fib = true,
-                Output::Connect { .. } | Output::Close { .. } | Output::Event(_) => {}
+                Output::Connect { .. } | Output::Close { .. } | Output::Event(_) | Output::HoldBack { .. } => {}
             }
         }
     }

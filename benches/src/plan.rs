@@ -51,14 +51,30 @@ pub struct Plan {
 /// Peer `number` on the first link.
 pub fn seat(number: u16) -> Seat {
     let (theirs, ours) = (Ipv4Addr::from(LINKS[0].0), peer_address(number));
-    Seat { theirs, ours, asn: FIRST_ASN + u32::from(number), hold_s: HOLD_S, is_told: true, has_bfd: false }
+    Seat {
+        theirs,
+        ours,
+        asn: FIRST_ASN + u32::from(number),
+        hold_s: HOLD_S,
+        is_told: true,
+        has_bfd: false,
+        is_kept: false,
+    }
 }
 
 /// The monitor on the second link.
 pub fn monitor_seat() -> Seat {
     let (theirs, ours) = LINKS[1];
     let asn = FIRST_ASN + u32::from(PEERS);
-    Seat { theirs: theirs.into(), ours: ours.into(), asn, hold_s: HOLD_S, is_told: true, has_bfd: false }
+    Seat {
+        theirs: theirs.into(),
+        ours: ours.into(),
+        asn,
+        hold_s: HOLD_S,
+        is_told: true,
+        has_bfd: false,
+        is_kept: false,
+    }
 }
 
 impl Plan {

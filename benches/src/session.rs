@@ -32,6 +32,8 @@ pub struct Seat {
     pub is_told: bool,
     /// The device has a BFD session with it, 50 ms × 3.
     pub has_bfd: bool,
+    /// Graceful restart is agreed on, and the device keeps its routes over the loss of the link.
+    pub is_kept: bool,
 }
 
 /// A buffer to read into: room for what a message lacked, and one read.
@@ -79,7 +81,7 @@ impl Session {
         Ok(Self {
             stream,
             rest: Vec::new(),
-            control: open(seat.asn, seat.ours, seat.hold_s),
+            control: open_with(seat.asn, seat.ours, seat.hold_s, if seat.is_kept { &FORWARDED } else { &[] }),
             // RFC 4271 §4.4: a third of the hold time.
             keepalive_every: Duration::from_secs(u64::from(seat.hold_s)) / 3,
             last_keepalive: Instant::now(),
@@ -232,14 +234,23 @@ fn take_field(bytes: &[u8]) -> Result<(&[u8], &[u8])> {
 
 /// An OPEN with IPv4 unicast (RFC 4760 §8) and four-octet AS numbers (RFC 6793 §3).
 pub fn open(asn: u32, router_id: Ipv4Addr, hold_s: u16) -> Vec<u8> {
+    open_with(asn, router_id, hold_s, &[])
+}
+
+/// Graceful restart of IPv4 unicast within two minutes, and forwarding went on (RFC 4724 §3).
+const FORWARDED: [u8; 8] = [64, 6, 0, 120, 0, 1, 1, 0x80];
+
+fn open_with(asn: u32, router_id: Ipv4Addr, hold_s: u16, more: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     put_header(&mut out, 1);
     out.push(4);
     out.extend(u16::try_from(asn).unwrap_or(23_456).to_be_bytes());
     out.extend(hold_s.to_be_bytes());
     out.extend(router_id.octets());
-    out.extend([14, 2, 12, 1, 4, 0, 1, 0, 1, 65, 4]);
+    let more_bytes = u8::try_from(more.len()).unwrap_or(0);
+    out.extend([14 + more_bytes, 2, 12 + more_bytes, 1, 4, 0, 1, 0, 1, 65, 4]);
     out.extend(asn.to_be_bytes());
+    out.extend(more);
     finish(&mut out, 0);
     out
 }

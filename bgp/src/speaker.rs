@@ -299,6 +299,16 @@ pub enum Output {
     Event(Event),
     /// `poll_fib` has changes.
     FibReady,
+    /// Packets go to this neighbor no more, or again, whatever routes want: its link was lost, and its routes are kept until its session
+    /// stands again.
+    HoldBack {
+        /// The link.
+        link: IfIndex,
+        /// The neighbor on it.
+        addr: IpAddr,
+        /// From now on, or no longer.
+        held: bool,
+    },
 }
 
 /// What the kernel should hold for one prefix.

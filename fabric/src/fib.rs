@@ -27,7 +27,7 @@ pub use report::{Deleter, FailureReport, FibHealth, FibReport, KernelMember, Ker
 pub use survey::Survey;
 
 use crate::config::FibConfig;
-use objects::{Held as HeldObject, Objects, Set};
+use objects::{Evidence, Held as HeldObject, Objects, Set};
 use routes::{Held, Routes, Wanted};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -266,13 +266,18 @@ impl Fib {
 
     /// A neighbour was found dead (or alive again) by BFD or neighbour discovery.
     pub fn set_alive(&mut self, member: Member, alive: bool) {
-        self.objects.set_alive(member, alive);
+        self.objects.judge(member, Evidence::Dead, alive);
     }
 
     /// A neighbour is cut off (or can be reached again): the port of the bridge that it is behind is down. Who is dead by other
     /// evidence stays so.
     pub fn set_reachable(&mut self, member: Member, reachable: bool) {
-        self.objects.set_reachable(member, reachable);
+        self.objects.judge(member, Evidence::CutOff, reachable);
+    }
+
+    /// A neighbour is sent nothing from now on, or packets again: [`weft_bgp::speaker::Output::HoldBack`].
+    pub fn hold_back(&mut self, member: Member, held: bool) {
+        self.objects.judge(member, Evidence::HeldBack, !held);
     }
 
     /// Takes a notification into account.

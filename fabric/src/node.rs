@@ -489,7 +489,10 @@ impl Node {
                 match wanted {
                     speaker::Output::Event(event) => self.note(now, event),
                     speaker::Output::FibReady => self.output.push_back(Output::FibReady),
-                    speaker::Output::Connect { .. } | speaker::Output::Close { .. } | speaker::Output::Writable(_) => {
+                    speaker::Output::Connect { .. }
+                    | speaker::Output::Close { .. }
+                    | speaker::Output::Writable(_)
+                    | speaker::Output::HoldBack { .. } => {
                         self.output.push_back(Output::Bgp(wanted));
                     }
                 }

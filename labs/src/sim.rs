@@ -405,6 +405,10 @@ impl Sim {
                 }
                 Output::Bgp(speaker::Output::Close { conn, flush }) => self.close(node, conn, flush),
                 Output::Bgp(speaker::Output::Writable(conn)) => self.pump(node, conn),
+                Output::Bgp(speaker::Output::HoldBack { link, addr, held }) => {
+                    self.machines[node.0].fib.hold_back(link, addr, held);
+                    self.watch.everything_changed();
+                }
                 Output::Event(event) | Output::Bgp(speaker::Output::Event(event)) => self.on_bgp_event(node, event),
                 Output::FibReady | Output::Bgp(speaker::Output::FibReady) => self.on_fib_ready(node),
                 Output::SendRa { link } => self.discovery(Port { node, link }, false),

@@ -261,24 +261,40 @@ fn a_spine_that_dies_leaves_every_pair_connected() {
 #[test]
 fn flapping_cables_leave_no_trace() {
     for file in PLANTS {
-        Plant::load(file).seeds(|sim, plant| {
-            let cold = at_rest(sim)?;
-            let mut rng = Rng::new(sim.counters().events);
-            for _ in 0..20 {
-                let cable = CableId(pick(&mut rng, plant.topology.links.len()));
-                let when = sim.now() + Duration::from_millis(rng.next_u64() % 20_000);
-                let length = Duration::from_micros(rng.next_u64() % 3_000_000);
-                sim.at(when, Fault::Unplug(cable));
-                sim.at(when + length, Fault::Plug(cable));
-            }
-            sim.run_for(Duration::from_secs(25))?;
-            for cable in 0..plant.topology.links.len() {
-                sim.inject(Fault::Plug(CableId(cable)));
-            }
-            well(sim)?;
-            same(sim, &cold)
-        });
+        flap(&Plant::load(file));
     }
+}
+
+#[test]
+fn nor_do_they_where_routes_are_kept_over_the_loss_of_a_link() {
+    for file in PLANTS {
+        let mut plant = Plant::load(file);
+        for config in plant.configs.values_mut() {
+            let ranges = config.dynamic.iter_mut().map(|range| &mut range.template);
+            config.peers.iter_mut().chain(ranges).for_each(|peer| peer.session.keep_over_link_loss = true);
+        }
+        flap(&plant);
+    }
+}
+
+fn flap(plant: &Plant) {
+    plant.seeds(|sim, plant| {
+        let cold = at_rest(sim)?;
+        let mut rng = Rng::new(sim.counters().events);
+        for _ in 0..20 {
+            let cable = CableId(pick(&mut rng, plant.topology.links.len()));
+            let when = sim.now() + Duration::from_millis(rng.next_u64() % 20_000);
+            let length = Duration::from_micros(rng.next_u64() % 3_000_000);
+            sim.at(when, Fault::Unplug(cable));
+            sim.at(when + length, Fault::Plug(cable));
+        }
+        sim.run_for(Duration::from_secs(25))?;
+        for cable in 0..plant.topology.links.len() {
+            sim.inject(Fault::Plug(CableId(cable)));
+        }
+        well(sim)?;
+        same(sim, &cold)
+    });
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! c1, c2: every route by way of two gateways, one on each link, until one link loses its carrier: when does no route use the gateway
-//! there, and when, after the carrier is back, do all of them again? In c1 each link carries the session of its feeder; in c2
-//! both sessions are on the first, so that they stay. In c3 the link stays, and the second peer falls silent: BFD must notice.
+//! there, and when, after the carrier is back, do all of them again? In c1 each link carries the session of its feeder, in c4 one with
+//! graceful restart; in c2 both sessions are on the first, so that they stay. In c3 the link stays, and the second peer falls silent: BFD must notice.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -44,6 +44,8 @@ pub struct Carrier {
     pub count: u32,
     /// Both sessions are on the link that stays.
     pub keeps_sessions: bool,
+    /// The session that is lost was one with graceful restart.
+    pub is_kept: bool,
     /// Both processors have something else to do.
     pub is_busy: bool,
 }
@@ -83,9 +85,10 @@ struct Scene<'a> {
     count: usize,
 }
 
-/// Runs c1 and c2.
+/// Runs c1, c2 and c4.
 pub fn run_carrier(stage: &Stage<'_>, kind: &Kind, case: Carrier) -> Result<Figures> {
-    let second = Seat { is_told: false, ..if case.keeps_sessions { seat(1) } else { monitor_seat() } };
+    let second =
+        Seat { is_told: false, is_kept: case.is_kept, ..if case.keeps_sessions { seat(1) } else { monitor_seat() } };
     let (mut scene, streams) = Scene::set(stage, kind, case.count, second)?;
     let (both, left) = (Gateways::from(gateways()), Gateways::from([gateways()[0]]));
     let start = Instant::now();

@@ -50,8 +50,10 @@ pub(super) fn weft(manner: Manner, seats: &[Seat], socket: &Path, variant: Varia
     for (number, seat) in seats.iter().enumerate() {
         let mute = if seat.is_told { "" } else { ", export: reject-all" };
         let bfd = if seat.has_bfd { ", bfd: {interval: 50ms, multiplier: 3}" } else { "" };
+        let kept = if seat.is_kept { ", graceful_restart_s: 120, keep_over_link_loss: true" } else { "" };
         let Seat { ours, asn, .. } = seat;
-        let _ = writeln!(out, "  p{number}: {{address: {ours}, remote_asn: {asn}, passive: {passive}{mute}{bfd}}}");
+        let _ =
+            writeln!(out, "  p{number}: {{address: {ours}, remote_asn: {asn}, passive: {passive}{mute}{bfd}{kept}}}");
     }
     out
 }

@@ -178,6 +178,7 @@ fn session_changes(all: &mut Changes, old: &SessionOptions, new: &SessionOptions
         ttl_security,
         long_lived_stale_s,
         notification_restart,
+        keep_over_link_loss,
         delay_open_ms,
         damp_oscillations,
         send_hold_s,
@@ -193,6 +194,7 @@ fn session_changes(all: &mut Changes, old: &SessionOptions, new: &SessionOptions
     all.note("extended_messages", (extended_message, &new.extended_message), Effect::OPEN);
     all.note("long_lived_stale_s", (long_lived_stale_s, &new.long_lived_stale_s), Effect::OPEN);
     all.note("notification_restart", (notification_restart, &new.notification_restart), Effect::OPEN);
+    all.note("keep_over_link_loss", (keep_over_link_loss, &new.keep_over_link_loss), Effect::NONE);
     all.note("bfd.strict", (bfd_strict, &new.bfd_strict), Effect::OPEN);
     all.note("delay_open_ms", (delay_open_ms, &new.delay_open_ms), Effect::NEXT_SESSION);
     all.note("damp_oscillations", (damp_oscillations, &new.damp_oscillations), Effect::NEXT_SESSION);

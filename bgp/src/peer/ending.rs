@@ -54,22 +54,29 @@ impl Peer {
         }
     }
 
-    /// Carrier is gone: nothing can be sent, nothing is retained, and nobody is dialled before something changes.
+    /// Carrier is gone: nothing can be sent, and nobody is dialled before something changes. Nothing is retained, unless that is wanted:
+    /// then the speaker sends the peer no packet before its session stands again ([`Peer::waits`]).
     pub(super) fn on_link_down(&mut self, context: &mut Context<'_>) {
         if let Some((conn, _)) = self.dialling.take() {
             self.output.push_back(PeerOutput::Close { conn, flush: false });
         }
-        let conns: Vec<_> = self.conns.iter().map(|own| (own.id, own.is_established())).collect();
-        for (conn, up) in conns {
+        let keeps = self.config.session.keep_over_link_loss && self.config.graceful_restart_s.is_some();
+        let conns: Vec<_> = self.conns.iter().map(|own| (own.id, own.last_session().cloned())).collect();
+        for (conn, session) in conns {
             self.remove(context.now, conn, false, FsmEvent::LinkDown);
             self.output.push_back(PeerOutput::Close { conn, flush: false });
-            if up {
+            if let Some(session) = session {
+                // RFC 4724 §4.2: as when the connection is lost without a word.
+                let retain =
+                    if keeps { self.stale.session_ended(context.now, &End::Lost, &session) } else { Retain::default() };
                 self.over = Over::Closed(TCP_CONNECTION_FAILS);
-                self.down(context.now, "carrier lost".to_owned(), Retain::default());
+                self.down(context.now, "carrier lost".to_owned(), retain);
             }
         }
-        let stale = self.stale.clear();
-        self.drop_stale(stale);
+        if !keeps {
+            let stale = self.stale.clear();
+            self.drop_stale(stale);
+        }
         self.schedule(context);
     }
 
@@ -202,6 +209,12 @@ impl Peer {
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.conns.is_empty() && self.dialling.is_none() && self.stale.next_timeout().is_none()
+    }
+
+    /// Whether routes of it are kept until its session stands again.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.session().is_none() && self.stale.next_timeout().is_some()
     }
 
     /// Says once that nothing is left.

@@ -20,6 +20,8 @@ pub struct SessionOptions {
     /// Graceful restart also after a NOTIFICATION or the end of the hold time (RFC 8538, the N bit). Off: a machine that dies without
     /// taking a carrier with it would be sent packets for its whole restart time.
     pub notification_restart: bool,
+    /// With graceful restart, keep the peer's routes also when the session ends with its link. They are not used before it stands again.
+    pub keep_over_link_loss: bool,
     /// Wait this long for the peer's OPEN before ours is sent (RFC 4271 §8.1.1, DelayOpen); 0 = send at once.
     pub delay_open_ms: u32,
     /// A peer that keeps failing rests longer and longer between attempts (RFC 4271 §8.1.1, DampPeerOscillations).
@@ -43,6 +45,7 @@ impl Default for SessionOptions {
             ttl_security: None,
             long_lived_stale_s: None,
             notification_restart: false,
+            keep_over_link_loss: false,
             delay_open_ms: 0,
             damp_oscillations: true,
             send_hold_s: None,

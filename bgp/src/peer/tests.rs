@@ -222,13 +222,20 @@ fn a_silent_peer_is_dropped_when_the_hold_time_is_over_and_its_routes_retained_w
 
 #[test]
 fn a_lost_connection_retains_and_a_peer_without_its_state_flushes() {
-    // RFC 4724 §4.2: the new OPEN has no F bits.
     let mut pair = pair([config(65_002, false), config(65_001, true)], ["10.0.0.1", "10.0.0.2"]);
     pair.start();
     pair.cut(0);
     assert_eq!(pair.ends[1].log, ["up", "down: connection lost; retain 2"]);
     pair.run(3);
-    assert_eq!(pair.ends[1].log[2..], ["up", "flush 2"]);
+    // RFC 4724 §3: who was there all the time forwarded all the time, and says so with the F bits.
+    assert_eq!(pair.ends[1].log[2..], ["up"]);
+    pair.cut(0);
+    let local = Local { asn: Asn(65_001), router_id: "10.0.0.1".parse().unwrap(), restarted: false, kept: false };
+    pair.ends[0].peer = Peer::new(PeerId(0), config(65_002, false), local);
+    pair.give(0, PeerInput::Start);
+    pair.run(3);
+    // RFC 4724 §4.2: the new OPEN has no F bits.
+    assert_eq!(pair.ends[1].log[3..], ["down: connection lost; retain 2", "up", "flush 2"]);
 }
 
 #[test]

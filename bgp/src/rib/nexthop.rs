@@ -5,7 +5,7 @@
 //! route that somebody else put into the kernel leads there, a static one say. The longest prefix decides, and among equal ones the
 //! connected one. It never resolves through the default route, through a route of ours or through itself.
 //!
-//! A next hop whose link is down, or who is cut off on a link that stands, is *dormant*: it cannot be used, and it is remembered where it led. The kernel lets go of it by
+//! A next hop whose link is down, or who is cut off or held back on a link that stands, is *dormant*: it cannot be used, and it is remembered where it led. The kernel lets go of it by
 //! itself (`fabric::fib`), so the set of a prefix need not change for it: one link costs one step there, however many the prefixes.
 
 use crate::speaker::{ForeignRoute, LinkState};
@@ -57,6 +57,8 @@ struct Reach {
     routes: BTreeMap<IpNet, Vec<(IfIndex, Option<IpAddr>)>>,
     /// Who cannot be reached on a link that is up; as many as the kernel has neighbours, which bounds them.
     cut_off: BTreeSet<(IfIndex, IpAddr)>,
+    /// Who is sent nothing before its session stands again; no more than peers.
+    held_back: BTreeSet<(IfIndex, IpAddr)>,
 }
 
 impl NextHops {
@@ -168,6 +170,13 @@ impl NextHops {
         if changed { self.resolve_all() } else { Vec::new() }
     }
 
+    /// Somebody is sent nothing from now on, or packets again: ids whose resolution is another one now.
+    pub fn hold_back(&mut self, link: IfIndex, addr: IpAddr, held: bool) -> Vec<HopId> {
+        let set = &mut self.reach.held_back;
+        let changed = if held { set.insert((link, addr)) } else { set.remove(&(link, addr)) };
+        if changed { self.resolve_all() } else { Vec::new() }
+    }
+
     fn resolve_all(&mut self) -> Vec<HopId> {
         let mut changed = Vec::new();
         for (at, slot) in (0..).zip(&mut self.slots) {
@@ -231,7 +240,10 @@ impl Reach {
     }
 
     fn is_usable(&self, link: IfIndex, gateway: IpAddr) -> bool {
-        self.links.iter().any(|state| state.link == link) && !self.cut_off.contains(&(link, gateway))
+        let who = (link, gateway);
+        self.links.iter().any(|state| state.link == link)
+            && !self.cut_off.contains(&who)
+            && !self.held_back.contains(&who)
     }
 
     /// The longest route to `address`, if its prefix is longer than so many bits.

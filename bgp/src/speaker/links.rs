@@ -3,7 +3,7 @@
 
 use super::machine::{Member, Speaker};
 use super::sweep::SLICE;
-use super::{ForeignRoute, LinkState};
+use super::{ForeignRoute, LinkState, Output};
 use crate::peer::{Endpoint, PeerInput, Session};
 use crate::time::Instant;
 use crate::types::{IfIndex, PeerId};
@@ -36,7 +36,43 @@ impl Speaker {
         let hit: Vec<_> = self.members.values().filter(on_link).map(|member| member.peer.id()).collect();
         for peer in hit {
             self.give(now, peer, PeerInput::LinkDown);
+            self.hold_back(peer);
         }
+    }
+
+    /// Nothing is sent to a peer whose link was lost and whose routes are kept: what it forwards is known when its session stands.
+    fn hold_back(&mut self, peer: PeerId) {
+        let Some(member) = self.members.get(&peer).filter(|member| member.peer.waits()) else {
+            return;
+        };
+        let Some((link, addr)) = member.last.as_ref().and_then(|last| Some((self.link_of(last)?, last.remote.ip())))
+        else {
+            return;
+        };
+        if self.held_back.insert(peer, (link, addr)).is_none() {
+            self.apply_hold((link, addr), true);
+        }
+    }
+
+    /// Packets go again to whom nothing keeps them from: its session stands, or nothing is left of its routes; and what it says that it
+    /// no longer forwards has gone.
+    pub(super) fn release_held(&mut self) {
+        let is_over = |(peer, _): &(&PeerId, &(IfIndex, IpAddr))| {
+            !self.members.get(peer).is_some_and(|member| member.peer.waits())
+                && !self.sweeps.iter().any(|sweep| sweep.removes(**peer))
+        };
+        let over: Vec<_> = self.held_back.iter().filter(is_over).map(|(peer, at)| (*peer, *at)).collect();
+        for (peer, at) in over {
+            self.held_back.remove(&peer);
+            self.apply_hold(at, false);
+        }
+    }
+
+    fn apply_hold(&mut self, (link, addr): (IfIndex, IpAddr), held: bool) {
+        let changed = self.table.hops.hold_back(link, addr, held);
+        self.table.hops_changed(&changed);
+        self.table.rerank(SLICE);
+        self.output.push_back(Output::HoldBack { link, addr, held });
     }
 
     /// Somebody on a link that stands cannot be reached, or can be again. Until then routes do without it, and it has no session: one
@@ -57,6 +93,9 @@ impl Speaker {
         self.table.rerank(SLICE);
         for peer in peers {
             self.give(now, peer, if reachable { PeerInput::Reached } else { PeerInput::CutOff });
+            if !reachable {
+                self.hold_back(peer);
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use crate::rib::aggregate::Aggregates;
 use crate::rib::table::Table;
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::types::{ConnId, Family, IpNet, PeerId};
+use crate::types::{ConnId, Family, IfIndex, IpNet, PeerId};
 use crate::wire::Notification;
 use bytes::BytesMut;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -74,6 +74,8 @@ pub struct Speaker {
     pub(super) originated: BTreeSet<IpNet>,
     pub(super) aggregates: Aggregates,
     pub(super) sweeps: VecDeque<Sweep>,
+    /// Peers whose link was lost, and where they are: nothing is sent there before their session stands again.
+    pub(super) held_back: BTreeMap<PeerId, (IfIndex, IpAddr)>,
     /// What peers that were removed still have in the table.
     pub(super) left: BTreeMap<PeerId, Held>,
     pub(super) output: VecDeque<Output>,
@@ -145,6 +147,7 @@ impl Speaker {
             originated: BTreeSet::new(),
             aggregates,
             sweeps: VecDeque::new(),
+            held_back: BTreeMap::new(),
             left: BTreeMap::new(),
             output: VecDeque::new(),
             monitors: Monitors::default(),

@@ -81,6 +81,7 @@ impl Speaker {
                 }
             }
         }
+        self.release_held();
         self.renew_timer(id);
     }
 

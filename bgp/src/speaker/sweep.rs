@@ -52,7 +52,8 @@ impl Sweep {
         self.peer == peer && matches!(self.what, What::MarkLeaving(_))
     }
 
-    fn removes(&self, peer: PeerId) -> bool {
+    /// Whether it removes what is left of a peer.
+    pub(super) fn removes(&self, peer: PeerId) -> bool {
         self.peer == peer && self.what == What::Remove
     }
 }
@@ -235,6 +236,7 @@ impl Speaker {
             return;
         }
         self.table.lives.swept(peer, sessions);
+        self.release_held();
         if !self.members.contains_key(&peer) && self.table.lives.past(peer) == [0; 2] {
             self.table.forget_peer(peer);
             self.left.remove(&peer);

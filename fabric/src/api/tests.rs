@@ -165,7 +165,9 @@ impl Plant {
                         self.flight.push_back((at, Input::FibAck { seq, failed }));
                     }
                 }
-                Output::Bgp(speaker::Output::Event(_) | speaker::Output::FibReady)
+                Output::Bgp(
+                    speaker::Output::Event(_) | speaker::Output::FibReady | speaker::Output::HoldBack { .. },
+                )
                 | Output::SendRa { .. }
                 | Output::SendRs { .. }
                 | Output::RaLinks(_)

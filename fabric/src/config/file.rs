@@ -195,6 +195,8 @@ pub struct Peer {
     pub long_lived_stale_s: Option<u32>,
     /// Keep routes also over a NOTIFICATION and the end of the hold time (RFC 8538).
     pub notification_restart: Option<bool>,
+    /// Keep routes also over the loss of the link (RFC 4724), unused until the session stands again.
+    pub keep_over_link_loss: Option<bool>,
     /// Wait for the peer's OPEN before ours is sent, milliseconds (RFC 4271 §8.1.1).
     pub delay_open_ms: Option<u32>,
     /// Let a peer that keeps failing rest longer and longer (RFC 4271 §8.1.1).

@@ -46,6 +46,17 @@ pub(super) struct Object {
     doomed: bool,
 }
 
+/// What speaks against a neighbour whose link can be used.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Evidence {
+    /// BFD, or neighbour discovery.
+    Dead,
+    /// It is behind a port that is down.
+    CutOff,
+    /// BGP holds packets back until its session stands.
+    HeldBack,
+}
+
 /// All nexthop objects of ours.
 #[derive(Debug)]
 pub(super) struct Objects {
@@ -58,9 +69,8 @@ pub(super) struct Objects {
     /// Ids in our range that somebody else took.
     foreign: BTreeSet<NhId>,
     usable: BTreeSet<IfIndex>,
-    dead: BTreeSet<Member>,
-    /// Behind a port that is down.
-    cut_off: BTreeSet<Member>,
+    /// Neighbours that something speaks against, by [`Evidence`].
+    against: [BTreeSet<Member>; 3],
     /// To be looked at by [`Objects::next_ops`].
     dirty: BTreeSet<NhId>,
     /// An object came or went, here or in the kernel, since the last [`Objects::take_changed`].
@@ -77,8 +87,7 @@ impl Objects {
             by_shape: BTreeMap::new(),
             foreign: BTreeSet::new(),
             usable: BTreeSet::new(),
-            dead: BTreeSet::new(),
-            cut_off: BTreeSet::new(),
+            against: [const { BTreeSet::new() }; 3],
             dirty: BTreeSet::new(),
             changed: false,
         }
@@ -140,7 +149,7 @@ impl Objects {
     }
 
     pub(super) fn is_alive(&self, member: &Member) -> bool {
-        self.usable.contains(&member.link) && !self.dead.contains(member) && !self.cut_off.contains(member)
+        self.usable.contains(&member.link) && self.against.iter().all(|set| !set.contains(member))
     }
 
     /// A link came or went. When it went, the kernel has deleted the objects on it (and may have done so within a flicker that is
@@ -166,31 +175,18 @@ impl Objects {
         &self.usable
     }
 
-    /// A neighbour was found dead, or alive again, by other means than its link. Its object is deleted and made anew, for certain: were
-    /// a deletion refused and the neighbour back before the next try, groups and routes that had to let go of it would not be told.
-    pub(super) fn set_alive(&mut self, member: Member, alive: bool) {
-        if alive {
-            self.dead.remove(&member);
+    /// Something speaks against a neighbour from now on, or no longer. Its object is deleted and made anew, for certain: were a deletion
+    /// refused and the neighbour back before the next try, groups and routes that had to let go of it would not be told.
+    pub(super) fn judge(&mut self, member: Member, evidence: Evidence, fine: bool) {
+        let against = &mut self.against[evidence as usize];
+        if fine {
+            against.remove(&member);
         } else {
-            self.dead.insert(member);
+            against.insert(member);
         }
-        self.judge(member, alive);
-    }
-
-    /// A neighbour is cut off, or can be reached again.
-    pub(super) fn set_reachable(&mut self, member: Member, reachable: bool) {
-        if reachable {
-            self.cut_off.remove(&member);
-        } else {
-            self.cut_off.insert(member);
-        }
-        self.judge(member, reachable);
-    }
-
-    fn judge(&mut self, member: Member, alive: bool) {
         let Some(id) = self.by_shape.get(&Shape::Member(member)) else { return };
         if let Some(object) = self.by_id.get_mut(id) {
-            object.doomed |= !alive && object.held != Held::No;
+            object.doomed |= !fine && object.held != Held::No;
         }
         self.dirty.insert(*id);
     }

@@ -75,6 +75,7 @@ struct World {
     wants: BTreeMap<IpNet, Want>,
     dead: BTreeSet<Member>,
     cut_off: BTreeSet<Member>,
+    held_back: BTreeSet<Member>,
     ops: usize,
     failed: Vec<IpNet>,
 }
@@ -90,6 +91,7 @@ impl World {
             wants: BTreeMap::new(),
             dead: BTreeSet::new(),
             cut_off: BTreeSet::new(),
+            held_back: BTreeSet::new(),
             ops: 0,
             failed: Vec::new(),
         };
@@ -250,6 +252,9 @@ impl World {
         for member in self.cut_off.clone() {
             self.fib.set_reachable(member, false);
         }
+        for member in self.held_back.clone() {
+            self.fib.hold_back(member, true);
+        }
     }
 
     /// Model = wanted ∧ alive, and nothing else of ours.
@@ -262,7 +267,8 @@ impl World {
                 Want::Hops(hops) => {
                     let alive = |hop: &&Hop| {
                         let member = Member { link: hop.link, gateway: hop.gateway };
-                        self.kernel.is_up(hop.link) && !self.dead.contains(&member) && !self.cut_off.contains(&member)
+                        let against = [&self.dead, &self.cut_off, &self.held_back];
+                        self.kernel.is_up(hop.link) && against.iter().all(|set| !set.contains(&member))
                     };
                     let members: Vec<_> = hops.iter().filter(alive).map(|hop| hop.link).collect();
                     if members.is_empty() {
@@ -695,6 +701,7 @@ enum Event {
     Flicker(u32),
     Alive(u32, bool),
     Reachable(u32, bool),
+    HeldBack(u32, bool),
     ForeignRoute(usize),
     RouteGone {
         index: usize,
@@ -731,6 +738,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => link.clone().prop_map(Event::Flicker),
         1 => (link.clone(), any::<bool>()).prop_map(|(link, alive)| Event::Alive(link, alive)),
         1 => (link.clone(), any::<bool>()).prop_map(|(link, reachable)| Event::Reachable(link, reachable)),
+        1 => (link.clone(), any::<bool>()).prop_map(|(link, held)| Event::HeldBack(link, held)),
         1 => (0..6usize).prop_map(Event::ForeignRoute),
         2 => (0..6usize, any::<bool>()).prop_map(|(index, told)| Event::RouteGone { index, told }),
         2 => (0..8usize, any::<bool>()).prop_map(|(index, told)| Event::ObjectGone { index, told }),
@@ -773,6 +781,14 @@ fn play(world: &mut World, event: Event) {
                 world.cut_off.remove(&member(link))
             } else {
                 world.cut_off.insert(member(link))
+            };
+        }
+        Event::HeldBack(link, held) => {
+            world.fib.hold_back(member(link), held);
+            if held {
+                world.held_back.insert(member(link))
+            } else {
+                world.held_back.remove(&member(link))
             };
         }
         // Whoever takes our place is seen doing so.

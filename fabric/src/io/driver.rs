@@ -360,6 +360,9 @@ impl Daemon {
                 });
                 self.after_turn(over);
             }
+            speaker::Output::HoldBack { link, addr, held } => {
+                self.kernel.hold_back(crate::fib::Member { link, gateway: addr }, held);
+            }
             // The node takes these out.
             speaker::Output::Event(_) | speaker::Output::FibReady => {}
         }

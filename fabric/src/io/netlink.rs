@@ -80,6 +80,7 @@ enum Command {
     RemoveAddress(IpNet),
     Sweep,
     SetAlive(Member, bool),
+    HoldBack(Member, bool),
     Reconfigure(Box<FibConfig>),
     Report(oneshot::Sender<FibReport>),
     Diff(oneshot::Sender<Result<FibDiff, String>>),
@@ -191,6 +192,11 @@ impl Kernel {
     /// Routes of an earlier run that nobody has asked for until now go.
     pub fn sweep(&self) {
         self.send(Command::Sweep);
+    }
+
+    /// A neighbour is sent nothing from now on, or packets again: [`weft_bgp::speaker::Output::HoldBack`].
+    pub fn hold_back(&self, member: Member, held: bool) {
+        self.send(Command::HoldBack(member, held));
     }
 
     /// A neighbour was found dead, or alive again, by BFD or neighbour discovery; links are watched here.

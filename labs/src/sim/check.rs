@@ -89,7 +89,10 @@ impl Sim {
     /// Where the kernel sends packets for a prefix: members of its set whose links are up.
     fn hops(&self, node: NodeId, prefix: &IpNet) -> Option<Vec<Hop>> {
         let machine = self.machine(node);
-        let is_up = |hop: &&Hop| machine.links.iter().any(|link| link.index == hop.link && link.is_usable());
+        let is_up = |hop: &&Hop| {
+            let is_usable = machine.links.iter().any(|link| link.index == hop.link && link.is_usable());
+            is_usable && !machine.fib.holds_back(hop)
+        };
         match machine.fib.get(prefix)? {
             Want::Hops(hops) => Some(hops.iter().filter(is_up).copied().collect()),
             Want::Discard | Want::Nothing => None,

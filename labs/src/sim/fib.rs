@@ -30,6 +30,8 @@ pub struct Fib {
     leftover: BTreeSet<IpNet>,
     /// Unreachable routes with the worst metric.
     last_resort: BTreeSet<IpNet>,
+    /// Neighbours that are sent nothing before their session stands.
+    held_back: BTreeSet<(IfIndex, IpAddr)>,
     /// Every prefix of the above by family, length and bits: what a lookup reads.
     index: BTreeMap<(bool, u8), BTreeMap<u128, IpNet>>,
 }
@@ -41,6 +43,21 @@ impl Fib {
         for range in ranges {
             self.note(range);
         }
+    }
+
+    /// A neighbour is sent nothing from now on, or packets again.
+    pub fn hold_back(&mut self, link: IfIndex, addr: IpAddr, held: bool) {
+        if held {
+            self.held_back.insert((link, addr));
+        } else {
+            self.held_back.remove(&(link, addr));
+        }
+    }
+
+    /// Whether a neighbour is sent nothing.
+    #[must_use]
+    pub fn holds_back(&self, hop: &Hop) -> bool {
+        self.held_back.contains(&(hop.link, hop.gateway))
     }
 
     /// One change; whether packets may notice.
@@ -59,6 +76,7 @@ impl Fib {
     /// A new daemon found what an earlier one left.
     pub fn adopt(&mut self) {
         self.leftover = self.routes.keys().copied().collect();
+        self.held_back.clear();
     }
 
     /// The new daemon knows all it will know: what it did not want goes.
@@ -74,6 +92,7 @@ impl Fib {
     pub fn clear(&mut self) -> Vec<IpNet> {
         self.leftover.clear();
         self.last_resort.clear();
+        self.held_back.clear();
         self.index.clear();
         std::mem::take(&mut self.routes).into_keys().collect()
     }
@@ -115,7 +134,7 @@ impl Fib {
             match self.routes.get(prefix) {
                 Some(Want::Hops(hops)) => {
                     // The kernel deletes members with their carrier, and a route with its last member: the next shorter one counts.
-                    let live = live(hops, usable);
+                    let live: Vec<Hop> = live(hops, usable).filter(|hop| !self.holds_back(hop)).collect();
                     if !live.is_empty() {
                         return Lookup::Hops(live);
                     }
@@ -161,8 +180,8 @@ fn connected(target: IpAddr, links: &[LinkInfo]) -> Option<(u8, IfIndex)> {
     nets.filter(|(net, _)| holds(*net)).map(|(net, link)| (net.prefix_len(), link)).max()
 }
 
-fn live(hops: &Arc<[Hop]>, usable: impl Fn(IfIndex) -> bool) -> Vec<Hop> {
-    hops.iter().filter(|hop| usable(hop.link)).copied().collect()
+fn live(hops: &Arc<[Hop]>, usable: impl Fn(IfIndex) -> bool) -> impl Iterator<Item = Hop> {
+    hops.iter().filter(move |hop| usable(hop.link)).copied()
 }
 
 #[cfg(test)]

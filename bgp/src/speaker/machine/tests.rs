@@ -29,6 +29,10 @@ struct Net {
     /// Speakers that do not read now, and connections on which something waits for them.
     deaf: BTreeSet<usize>,
     waiting: Vec<(usize, ConnId)>,
+    /// Who was held back or released by whom, and whether the peer's session stood then and how many of its paths were left.
+    holds: Vec<(bool, bool, u64)>,
+    /// Changes that kernels were asked for.
+    fib: Vec<(usize, crate::speaker::FibChange)>,
 }
 
 /// Every speaker `n` has address 192.0.2.n on one shared link, and originates 10.n.0.0/16.
@@ -57,6 +61,8 @@ impl Net {
             updates: 0,
             deaf: BTreeSet::new(),
             waiting: Vec::new(),
+            holds: Vec::new(),
+            fib: Vec::new(),
         };
         for (at, asn) in (1_u8..).zip(asns) {
             let router_id = RouterId::new(10, 0, 0, at);
@@ -143,8 +149,17 @@ impl Net {
                 self.cut(at, conn, false);
             }
             Output::Event(_) => {}
+            Output::HoldBack { addr, held, .. } => {
+                let member = self.speakers[at]
+                    .members
+                    .values()
+                    .find(|member| matches!(member.peer.config().endpoint, Endpoint::Address(known) if known == addr));
+                let member = member.unwrap();
+                self.holds.push((held, member.peer.session().is_some(), member.held.all()[0]));
+            }
             Output::FibReady => {
                 let changes = self.speakers[at].poll_fib(usize::MAX);
+                self.fib.extend(changes.iter().map(|change| (at, change.clone())));
                 if let Some(last) = changes.last() {
                     self.give(at, Input::FibAck { seq: last.seq, failed: Vec::new() });
                 }

@@ -22,12 +22,19 @@ impl Draft<'_> {
             let path = format!("{}.long_lived_stale_s", self.path);
             faults.add(&path, "does not fit 24 bits (RFC 9494 §3.1)", "write 0..=16777215");
         }
-        if long_lived_stale_s.is_some()
-            && self.pick(|p| &p.graceful_restart_s).or(self.config.graceful_restart_s) == Some(0)
-        {
+        let is_graceful = self.pick(|p| &p.graceful_restart_s).or(self.config.graceful_restart_s) != Some(0);
+        if long_lived_stale_s.is_some() && !is_graceful {
             faults.add(
                 &format!("{}.long_lived_stale_s", self.path),
                 "graceful restart is off here, and nothing is long-lived without it (RFC 9494 §3.1)",
+                "take one of the two away",
+            );
+        }
+        let keep_over_link_loss = self.pick(|p| &p.keep_over_link_loss).unwrap_or(default.keep_over_link_loss);
+        if keep_over_link_loss && !is_graceful {
+            faults.add(
+                &format!("{}.keep_over_link_loss", self.path),
+                "graceful restart is off here, and nothing is kept without it (RFC 4724)",
                 "take one of the two away",
             );
         }
@@ -43,6 +50,7 @@ impl Draft<'_> {
             ttl_security: self.ttl_security(faults),
             long_lived_stale_s,
             notification_restart: self.pick(|p| &p.notification_restart).unwrap_or(default.notification_restart),
+            keep_over_link_loss,
             delay_open_ms,
             damp_oscillations: self.pick(|p| &p.damp_oscillations).unwrap_or(default.damp_oscillations),
             // The whole of `bfd` is read apart.

@@ -204,6 +204,7 @@ impl Worker {
                 Command::RemoveAddress(net) => self.remove_address(net),
                 Command::Sweep => self.sweep(),
                 Command::SetAlive(member, alive) => self.fib.set_alive(member, alive),
+                Command::HoldBack(member, held) => self.fib.hold_back(member, held),
                 Command::Reconfigure(config) => self.reconfigure(*config),
                 Command::Report(answer) => drop(answer.send(self.report())),
                 Command::Diff(answer) => drop(answer.send(self.diff())),

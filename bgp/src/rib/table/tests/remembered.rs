@@ -3,7 +3,9 @@
 use super::*;
 
 /// Best peer and next hops of every prefix.
-fn state(table: &Table) -> Vec<(IpNet, Option<PeerId>, Option<Arc<[Hop]>>)> {
+type Best = (IpNet, Option<PeerId>, Option<Arc<[Hop]>>);
+
+fn state(table: &Table) -> Vec<Best> {
     table.after(None).map(|entry| (entry.prefix, entry.best_peer(), entry.hops.cloned())).collect()
 }
 
