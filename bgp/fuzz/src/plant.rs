@@ -426,6 +426,8 @@ impl Plant {
                         self.speaker.handle(self.now, Input::FibAck { seq: last.seq, failed: Vec::new() });
                     }
                 }
+                // The guest does not ask for it.
+                Some(Output::HoldBack { .. }) => panic!("somebody is held back"),
                 Some(Output::Connect { .. }) => panic!("a passive peer is dialled"),
                 None => return,
             }

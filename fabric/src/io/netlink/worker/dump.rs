@@ -90,15 +90,15 @@ impl Worker {
         while self.put_off.len() < MAX_COMMANDS
             && let Ok(command) = self.commands.try_recv()
         {
-            match command {
-                Command::SetAlive(member, alive) => self.fib.set_alive(member, alive),
-                Command::HoldBack(member, held) => self.fib.hold_back(member, held),
-                other => {
-                    self.put_off.push_back(other);
-                    continue;
-                }
+            if let Command::SetAlive(member, alive) = command {
+                self.fib.set_alive(member, alive);
+                is_pressed = true;
+            } else if let Command::HoldBack(member, held) = command {
+                self.fib.hold_back(member, held);
+                is_pressed = true;
+            } else {
+                self.put_off.push_back(command);
             }
-            is_pressed = true;
         }
         is_pressed
     }
