@@ -7,6 +7,7 @@ mod find;
 pub mod inspect;
 pub mod reading;
 mod session;
+pub mod sim;
 pub mod up;
 
 use std::io::{self, Write as _};

@@ -3,7 +3,7 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
-use weft_labs::command::{self, act, down, exec, inspect, reading, up};
+use weft_labs::command::{self, act, down, exec, inspect, reading, sim, up};
 use weft_labs::lab::init;
 
 /// Virtual datacenters from containerlab topology files: every node a set of namespaces, every link a real one.
@@ -43,6 +43,12 @@ enum Verb {
         #[command(flatten)]
         reading: reading::Arguments,
     },
+    /// Run a network on virtual time from a cold start to rest, and check everything
+    Sim(sim::Run),
+    /// Run random incidents in random networks on virtual time, and make those small that fail
+    Explore(sim::Explore),
+    /// Run a scenario once more
+    Replay(sim::Replay),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -68,6 +74,9 @@ fn main() -> ExitCode {
         Verb::Flow(options) => done(act::flow(&options)),
         Verb::Verify(options) => up::verify(&options),
         Verb::Validate { file, reading } => done(command::validate(file.as_deref(), &reading)),
+        Verb::Sim(options) => sim::sim(&options),
+        Verb::Explore(options) => sim::explore(&options),
+        Verb::Replay(options) => sim::replay(&options),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "weft-lab", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -12,12 +12,15 @@
 
 pub mod check;
 pub mod clock;
+pub mod clos;
+pub mod explore;
 pub mod fault;
 pub mod fib;
 mod kernel;
 pub mod network;
 pub mod node;
 pub mod pipe;
+pub mod scenario;
 mod tcp;
 pub mod trace;
 pub mod walk;
@@ -39,7 +42,7 @@ use weft_bgp::event::Event as BgpEvent;
 use weft_bgp::rng::Rng;
 use weft_bgp::speaker;
 use weft_bgp::time::{Duration, Instant};
-use weft_bgp::types::{ConnId, IfIndex};
+use weft_bgp::types::{ConnId, IfIndex, PeerId};
 use weft_fabric::config::{self, NodeConfig};
 use weft_fabric::node::{Input, Output};
 use weft_fabric::vip;
@@ -251,6 +254,19 @@ impl Sim {
     #[must_use]
     pub const fn network(&self) -> &Network {
         &self.network
+    }
+
+    /// Both ends of every connection whose session stands at both: node and peer there.
+    #[must_use]
+    pub fn talks(&self) -> Vec<[(NodeId, PeerId); 2]> {
+        let peer = |end: &pipe::End| {
+            let speaker = self.machines[end.port.node.0].daemon.as_ref().filter(|_| end.open)?.speaker();
+            let peer = speaker.peer_of(end.conn)?;
+            let stands = |info: &speaker::NeighborInfo| info.id == peer && info.state == "Established";
+            speaker.neighbors(self.now).iter().any(stands).then_some((end.port.node, peer))
+        };
+        let both = |pipe: &Pipe| Some([peer(&pipe.ends[0])?, peer(&pipe.ends[1])?]);
+        self.pipes.values().filter_map(both).flat_map(|[near, far]| [[near, far], [far, near]]).collect()
     }
 
     /// What the daemons reported of sessions and convergence since `from`.

@@ -1,6 +1,13 @@
 //! What must hold of a network at rest: a topology's expectations, no circles, no leftovers, and a state that is the same whichever way
 //! it came about.
 
+mod holes;
+mod kernel;
+mod loops;
+mod quiet;
+mod tiers;
+mod told;
+
 use super::Sim;
 use super::network::{NodeId, Port};
 use super::walk::Fate;
@@ -128,47 +135,24 @@ impl Sim {
         none(wrong)
     }
 
-    /// No destination is in a circle, as seen from anywhere.
-    ///
-    /// # Errors
-    /// The circles.
-    pub fn no_loops(&self) -> Result<(), String> {
-        let circles = self.watch.targets().iter().flat_map(|target| {
-            let found = self.plane().loops(*target);
-            found.into_iter().map(|circle| format!("{target}: {}", circle.show(self.machines()))).collect::<Vec<_>>()
-        });
-        none(circles.collect())
-    }
-
     /// Nothing is stale, nothing is left over, and every kernel holds exactly what its daemon's RIB says.
     ///
     /// # Errors
     /// What differs.
     pub fn settled(&self) -> Result<(), String> {
-        let mut wrong = Vec::new();
-        for machine in self.machines().iter().filter(|machine| machine.daemon.is_some()) {
-            let name = &machine.name;
-            for prefix in machine.fib.leftover() {
-                wrong.push(format!("{name}: {prefix} is left over from an earlier daemon"));
-            }
-            let id = self.id(name);
-            let mut known = BTreeSet::new();
-            for route in self.rib(id) {
-                known.insert(route.prefix);
-                let stale = route.paths.iter().filter(|path| path.stale);
-                wrong.extend(stale.map(|path| format!("{name}: {} is stale from {}", route.prefix, path.from)));
-                let hops = self.hops(id, &route.prefix);
-                let held = hops.as_deref().unwrap_or_default();
-                if held != route.hops {
-                    let prefix = route.prefix;
-                    wrong.push(format!("{name}: {prefix}: the RIB says {:?}, the kernel {held:?}", route.hops));
-                }
-            }
-            for prefix in self.forwarded(id).filter(|prefix| !known.contains(prefix)) {
-                wrong.push(format!("{name}: {prefix} is in the kernel and not in the RIB"));
-            }
-        }
-        none(wrong)
+        self.nothing_waits()?;
+        self.kernel_is_rib()
+    }
+
+    /// Everything that holds of every network at rest.
+    ///
+    /// # Errors
+    /// What does not.
+    pub fn sound(&self) -> Result<(), String> {
+        self.no_loops()?;
+        self.settled()?;
+        self.no_black_hole()?;
+        self.told_is_heard()
     }
 
     /// Nobody knows a route to this prefix any more.

@@ -42,6 +42,7 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage { name: "conformance", about: "the RFCs section by section, and the incidents of others", run: conformance },
     Stage { name: "fuzz-replay", about: "the corpus of every fuzz target", run: fuzz_replay },
+    Stage { name: "sim", about: "the plants, and random incidents in random networks, on virtual time", run: sim },
     Stage {
         name: "kernel",
         about: "kernel routes in network namespaces: deletions, flaps, floods, routes of others",
@@ -140,7 +141,8 @@ fn docs(context: &Context) -> io::Result<Outcome> {
 }
 
 /// Integration tests that are stages of their own.
-const OWN_STAGE: [&str; 8] = ["conformance", "incidents", "fuzz_replay", "netlink", "serve", "store", "etcd", "web"];
+const OWN_STAGE: [&str; 10] =
+    ["conformance", "incidents", "fuzz_replay", "sim", "explore", "netlink", "serve", "store", "etcd", "web"];
 
 fn unit(context: &Context) -> io::Result<Outcome> {
     let names = test_targets(&context.root)?;
@@ -156,6 +158,10 @@ fn conformance(context: &Context) -> io::Result<Outcome> {
 
 fn fuzz_replay(context: &Context) -> io::Result<Outcome> {
     test(context, "fuzz-replay", &["--test", "fuzz_replay"])
+}
+
+fn sim(context: &Context) -> io::Result<Outcome> {
+    test(context, "sim", &["--test", "sim", "--test", "explore"])
 }
 
 fn kernel(context: &Context) -> io::Result<Outcome> {

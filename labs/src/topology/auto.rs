@@ -7,6 +7,7 @@
 //! |---|---|
 //! | node N that runs weft and has no configuration | 10.255.0.0 + N and fdff::N on `lo`, AS 4200000000 + N (RFC 6996) |
 //! | such nodes of one group named `spine…`, `superspine…` or `core…` | the AS of the first of them (RFC 7938 §5.2.1) |
+//! | such nodes of a group named `server…` or `host…` | `role: host`: they pass nothing on |
 //! | a link between two of them | nothing: its peers are unnumbered (RFC 8950) |
 //! | any other link L without an address | the /31 at 10.240.0.0 + 2 L (RFC 3021), announced by its end that runs weft |
 //! | a node without a daemon and without `exec:`, on such a link | a default route to the first of them |
@@ -29,10 +30,14 @@ const MAX_LINKS: u32 = 1 << 18;
 /// Groups whose nodes share an AS, so that no path goes down and up again.
 const SHARED: [&str; 3] = ["spine", "superspine", "core"];
 
+/// Groups whose nodes tell of their own addresses alone.
+const SERVERS: [&str; 2] = ["server", "host"];
+
 /// What is said of a node that is given a configuration.
 struct Router {
     number: u32,
     asn: u32,
+    is_server: bool,
 }
 
 /// Fills in what is missing; `asn` is what the file says itself.
@@ -97,7 +102,8 @@ fn routers(topology: &Topology, asn: &dyn Fn(&str) -> Option<u32>) -> BTreeMap<S
         let own = FIRST_ASN + number;
         let group = node.group.as_deref().filter(|group| SHARED.iter().any(|start| group.starts_with(start)));
         let of_group = group.map_or(own, |group| *shared.entry(group).or_insert(own));
-        routers.insert(name.clone(), Router { number, asn: asn(name).unwrap_or(of_group) });
+        let is_server = node.group.as_deref().is_some_and(|group| SERVERS.iter().any(|start| group.starts_with(start)));
+        routers.insert(name.clone(), Router { number, asn: asn(name).unwrap_or(of_group), is_server });
     }
     routers
 }
@@ -115,6 +121,9 @@ fn config(
         "# Made by `weft: auto`.\nhostname: {name}\nasn: {}\naddresses: [{address}/32, \"fdff::{:x}/128\"]\n",
         router.asn, router.number
     );
+    if router.is_server {
+        text.push_str("role: host\n");
+    }
     text.push_str("groups:\n  fabric: {import: accept-all, export: accept-all}\n");
     if !connected.is_empty() {
         let list: Vec<String> = connected.iter().map(|net| format!("{{prefix: {net}}}")).collect();

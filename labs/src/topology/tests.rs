@@ -189,7 +189,9 @@ topology:
     l2: {image: weft, group: leaf}
     s1: {image: weft, group: spine}
     s2: {image: weft, group: spine}
+    server: {image: weft, group: servers}
   links:
+    - endpoints: [\"l2:eth8\", \"server:eth1\"]
     - endpoints: [\"l1:eth1\", \"s1:eth1\"]
     - endpoints: [\"l1:eth2\", \"s2:eth1\"]
     - endpoints: [\"l2:eth1\", \"s1:eth2\"]
@@ -207,11 +209,12 @@ weft: {auto: true, nodes: {l2: {asn: 65002}}}
          s1-eth4: {interface: eth4, remote_asn: 4200000004, group: fabric}\n"
     );
     assert!(config("s1").contains("l2: {interface: eth2, remote_asn: 65002"), "{}", config("s1"));
-    assert!(config("l2").contains("originate: [{prefix: 10.240.0.6/31}]"), "{}", config("l2"));
+    assert!(config("l2").contains("originate: [{prefix: 10.240.0.8/31}]"), "{}", config("l2"));
+    assert!(config("server").contains("\nrole: host\n"), "{}", config("server"));
     let h = &topology.nodes["h"];
-    assert_eq!(h.addresses["eth1"], ["10.240.0.6/31".parse::<IpNet>().unwrap()]);
-    assert_eq!(h.exec, [["ip", "route", "replace", "default", "via", "10.240.0.7"].map(str::to_owned).to_vec()]);
-    for node in ["l1", "l2", "s1", "s2"] {
+    assert_eq!(h.addresses["eth1"], ["10.240.0.8/31".parse::<IpNet>().unwrap()]);
+    assert_eq!(h.exec, [["ip", "route", "replace", "default", "via", "10.240.0.9"].map(str::to_owned).to_vec()]);
+    for node in ["l1", "l2", "s1", "s2", "server"] {
         weft_fabric::config::parse("auto.yaml", &config(node)).unwrap().node().unwrap();
     }
 }

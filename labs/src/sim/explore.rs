@@ -1,0 +1,194 @@
+//! Looks for what goes wrong: random incidents in random networks, one scenario for each seed, and of one that fails the smallest that
+//! still does.
+
+use super::clos::Clos;
+use super::scenario::{Deed, Failure, Incident, Scenario, Source, World};
+use std::path::PathBuf;
+use weft_bgp::rng::Rng;
+
+/// Most incidents of a random scenario.
+const MAX_INCIDENTS: u64 = 16;
+/// Longest pause between two, milliseconds.
+const MAX_PAUSE_MS: u64 = 8_000;
+/// Runs that may be spent on making one scenario smaller.
+const MAX_TRIES: u32 = 400;
+
+/// What is chosen from.
+#[derive(Clone, Debug, Default)]
+pub struct Choices {
+    /// Topology files, beside random networks.
+    pub files: Vec<PathBuf>,
+}
+
+/// A scenario that fails, made small.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The seed it came from.
+    pub seed: u64,
+    /// The smallest scenario that was found to fail.
+    pub scenario: Scenario,
+    /// How it fails.
+    pub failure: Failure,
+}
+
+/// Draws the scenario of a seed and runs it; what was found, or how many events were handled.
+///
+/// # Errors
+/// When a file of the choices cannot be read, as a text for a person.
+pub fn explore(choices: &Choices, seed: u64) -> Result<Result<u64, Box<Found>>, String> {
+    let (scenario, world) = draw(choices, seed)?;
+    match world.run(&scenario, 0) {
+        Ok(outcome) => Ok(Ok(outcome.counters.events)),
+        Err(failure) => {
+            let (scenario, failure) =
+                shrink(scenario, failure, &|candidate| match World::load(&candidate.network).ok()?.run(candidate, 0) {
+                    Err(failure @ Failure::Wrong { .. }) => Some(failure),
+                    Err(Failure::Unfit(_)) | Ok(_) => None,
+                });
+            Ok(Err(Box::new(Found { seed, scenario, failure })))
+        }
+    }
+}
+
+/// The scenario of a seed, and its network.
+///
+/// # Errors
+/// As [`explore`].
+pub fn draw(choices: &Choices, seed: u64) -> Result<(Scenario, World), String> {
+    let mut rng = Rng::new(seed);
+    let files = choices.files.len() as u64;
+    // A file every second time, if there are any.
+    let source = if files > 0 && rng.next_u64().is_multiple_of(2) {
+        let at = usize::try_from(rng.next_u64() % files).unwrap_or(0);
+        Source::File(choices.files[at].clone())
+    } else {
+        Source::Clos(clos(&mut rng))
+    };
+    let world = World::load(&source)?;
+    let incidents = incidents(&world, &mut rng);
+    Ok((Scenario { network: source, seed: rng.next_u64() >> 32, incidents }, world))
+}
+
+fn clos(rng: &mut Rng) -> Clos {
+    let mut up_to = |most: u64| u32::try_from(1 + rng.next_u64() % most).unwrap_or(1);
+    let (spines, leaves, servers) = (up_to(3), up_to(4) + 1, up_to(5) - 1);
+    Clos { spines, leaves, servers, cables: if up_to(4) == 1 { 2 } else { 1 } }
+}
+
+fn incidents(world: &World, rng: &mut Rng) -> Vec<Incident> {
+    let nodes: Vec<&String> = world.topology.nodes.keys().collect();
+    let links = &world.topology.links;
+    let mut pick = |count: usize| usize::try_from(rng.next_u64()).unwrap_or(0) % count.max(1);
+    let mut all = Vec::new();
+    let mut ms = 0;
+    for _ in 0..=pick(usize::try_from(MAX_INCIDENTS).unwrap_or(1) - 1) {
+        ms += pick(usize::try_from(MAX_PAUSE_MS).unwrap_or(1)) as u64;
+        let node = nodes[pick(nodes.len())];
+        let Some(link) = links.get(pick(links.len())) else {
+            continue;
+        };
+        let cable = format!("{}:{}", link.a.node, link.a.interface);
+        let mut add = |ms: u64, what: Deed, at: &str| all.push(Incident { ms, what, at: at.to_owned() });
+        // What is broken is mended some time in half of the cases.
+        let later = (pick(2) == 0).then(|| ms + pick(5_000) as u64);
+        let (breaks, mends, at) = match pick(7) {
+            0 => (Deed::Crash, Some(Deed::Boot), node.as_str()),
+            1 => (Deed::Kill, Some(Deed::Start), node.as_str()),
+            2 => (Deed::Leave, Some(Deed::Start), node.as_str()),
+            3 => (Deed::Stop, Some(Deed::Start), node.as_str()),
+            4 => (Deed::Deafen, Some(Deed::Hearken), cable.as_str()),
+            _ => (Deed::Unplug, Some(Deed::Plug), cable.as_str()),
+        };
+        add(ms, breaks, at);
+        if let (Some(later), Some(mends)) = (later, mends) {
+            add(later, mends, at);
+        }
+    }
+    all.sort_by_key(|incident| incident.ms);
+    all
+}
+
+/// Leaves out what is not needed to fail: incidents, halves of them first, then tiers of a Clos.
+fn shrink(
+    mut scenario: Scenario,
+    mut failure: Failure,
+    run: &dyn Fn(&Scenario) -> Option<Failure>,
+) -> (Scenario, Failure) {
+    let mut tries = 0;
+    let mut fails = |candidate: &Scenario| {
+        tries += 1;
+        if tries > MAX_TRIES { None } else { run(candidate) }
+    };
+    let mut part = scenario.incidents.len();
+    while part > 0 {
+        let mut at = 0;
+        while at < scenario.incidents.len() {
+            let mut candidate = scenario.clone();
+            candidate.incidents.drain(at..(at + part).min(scenario.incidents.len()));
+            match fails(&candidate) {
+                Some(how) => (scenario, failure) = (candidate, how),
+                None => at += part,
+            }
+        }
+        part /= 2;
+    }
+    while let Source::Clos(clos) = scenario.network {
+        let smaller = [
+            Clos { servers: clos.servers.saturating_sub(1), ..clos },
+            Clos { spines: clos.spines.saturating_sub(1), ..clos },
+            Clos { leaves: clos.leaves.saturating_sub(1), ..clos },
+            Clos { cables: clos.cables.saturating_sub(1), ..clos },
+        ];
+        let smaller = smaller.into_iter().filter(|smaller| *smaller != clos);
+        let mut candidates = smaller.map(|clos| Scenario { network: Source::Clos(clos), ..scenario.clone() });
+        let Some(found) = candidates.find_map(|candidate| fails(&candidate).map(|how| (candidate, how))) else {
+            break;
+        };
+        (scenario, failure) = found;
+    }
+    (scenario, failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn choices() -> Choices {
+        Choices { files: vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("topologies/two-racks.clab.yml")] }
+    }
+
+    #[test]
+    fn a_seed_draws_the_same_scenario_and_another_seed_another_one() {
+        let draw = |seed| draw(&choices(), seed).unwrap().0;
+        let all: Vec<Scenario> = (0..20).map(draw).collect();
+        assert_eq!(all, (0..20).map(draw).collect::<Vec<_>>());
+        assert!(all.windows(2).all(|pair| pair[0] != pair[1]));
+        assert!(all.iter().any(|one| matches!(one.network, Source::File(_))));
+        assert!(all.iter().any(|one| matches!(one.network, Source::Clos(_))));
+        for one in all {
+            assert_eq!(Scenario::read(&one.to_text()), Ok(one));
+        }
+    }
+
+    #[test]
+    fn what_is_not_needed_to_fail_is_left_out() {
+        let needed = [(Deed::Crash, "leaf2"), (Deed::Unplug, "leaf1:up1")];
+        let mut incidents: Vec<Incident> =
+            (0..30).map(|ms| Incident { ms, what: Deed::Kill, at: "spine1".to_owned() }).collect();
+        for (at, (what, whom)) in [(4, needed[0]), (21, needed[1])] {
+            incidents[at] = Incident { ms: at as u64, what, at: whom.to_owned() };
+        }
+        let clos = Clos { spines: 3, leaves: 5, servers: 4, cables: 2 };
+        let scenario = Scenario { network: Source::Clos(clos), seed: 1, incidents };
+        let wrong = Failure::Wrong { what: "it".to_owned(), at_ms: 0, trace: Vec::new() };
+        let (small, _) = shrink(scenario, wrong.clone(), &|candidate| {
+            let has =
+                |(what, at): &(Deed, &str)| candidate.incidents.iter().any(|one| one.what == *what && one.at == *at);
+            let Source::Clos(clos) = candidate.network else { return None };
+            (needed.iter().all(has) && clos.leaves >= 2 && clos.spines >= 1 && clos.cables >= 1).then(|| wrong.clone())
+        });
+        assert_eq!(small.network, Source::Clos(Clos { spines: 1, leaves: 2, servers: 0, cables: 1 }));
+        assert_eq!(small.incidents.iter().map(|one| (one.what, one.at.as_str())).collect::<Vec<_>>(), needed);
+    }
+}
