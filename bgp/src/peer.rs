@@ -147,7 +147,7 @@ pub struct Local {
     /// R bit: we just started, so nobody is to wait for our End-of-RIB (RFC 4724 §3). Without it, speakers that start together
     /// would wait for each other.
     pub restarted: bool,
-    /// F bits: our forwarding state was kept over the restart.
+    /// F bits in the first OPEN: our forwarding state was kept over the restart. Later ones have them anyway.
     pub kept: bool,
 }
 

@@ -159,12 +159,9 @@ impl Peer {
             || self.closing.iter().any(|(id, _)| *id == conn)
     }
 
-    /// The start is over: no R bit any more, and F bits only towards a peer that was not there since.
+    /// The start is over: no R bit any more.
     pub fn restarted(&mut self) {
         self.local.restarted = false;
-        if self.session().is_some() {
-            self.local.kept = false;
-        }
     }
 
     /// Something happened. `next_conn` is the counter of dialled connections that all peers share.
@@ -470,7 +467,6 @@ impl Peer {
         self.since = context.now;
         self.established += 1;
         self.ended_by = None;
-        self.local.kept &= self.local.restarted;
         let lost = self.stale.session_began(context.now, &session);
         self.output.push_back(PeerOutput::Up(session));
         self.drop_stale(lost);

@@ -78,14 +78,13 @@ impl Peer {
 
     pub(super) fn our_open(&self) -> Open {
         let Local { asn, router_id, restarted, kept } = self.local;
-        // Who had a session with this life of ours already asks what became of our forwarding state since: nothing.
+        // RFC 4724 §3: forwarding state was kept, over our restart, or over the loss of a session that this life of ours had.
         let kept = kept || self.established > 0;
         let PeerConfig { families, session, add_path, .. } = &self.config;
         let restart = self.config.graceful_restart_s.map(|time_s| PeerRestart {
             restarted,
             notification: session.notification_restart,
             time_s,
-            // RFC 4724 §3: the F bit says that forwarding state was kept, over our restart or the loss of a connection.
             families: families.iter().map(|&family| (family, kept)).collect(),
         });
         // RFC 9494 §3.1: never without graceful restart.
