@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -13,7 +12,7 @@ use clap::Args;
 use super::{find, say};
 use crate::lab::progress::Progress;
 use crate::sim::clos::Clos;
-use crate::sim::explore::{self, Choices, Found};
+use crate::sim::explore::{Choices, Found, explore_all};
 use crate::sim::scenario::{Failure, Scenario, Source, World};
 
 /// Lines of a failing run that are shown.
@@ -148,39 +147,19 @@ pub fn explore(options: &Explore) -> Result<ExitCode> {
     }
     let begin = Instant::now();
     let progress = Progress::new();
-    let (next, events, done) = (AtomicU64::new(0), AtomicU64::new(0), AtomicUsize::new(0));
-    let found: Mutex<Vec<Found>> = Mutex::new(Vec::new());
-    let broken: Mutex<Option<String>> = Mutex::new(None);
+    let (events, done) = (AtomicU64::new(0), AtomicUsize::new(0));
     let jobs = options.jobs.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     let total = usize::try_from(options.seeds).unwrap_or(usize::MAX);
-    let all = || lock(&found).len() >= ENOUGH || lock(&broken).is_some();
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.clamp(1, 64) {
-            scope.spawn(|| {
-                while !all() {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= options.seeds {
-                        return;
-                    }
-                    match explore::explore(&choices, options.from.wrapping_add(number)) {
-                        Ok(Ok(count)) => drop(events.fetch_add(count, Ordering::Relaxed)),
-                        Ok(Err(one)) => {
-                            progress.say(&format!("seed {}: {}", one.seed, one.failure));
-                            lock(&found).push(*one);
-                        }
-                        Err(error) => *lock(&broken) = Some(error),
-                    }
-                    progress.step("scenarios", done.fetch_add(1, Ordering::Relaxed) + 1, total);
-                }
-            });
+    let seeds = options.from..options.from.saturating_add(options.seeds);
+    let found = explore_all(&choices, seeds, (jobs, ENOUGH), &|one| {
+        match one {
+            Ok(count) => drop(events.fetch_add(*count, Ordering::Relaxed)),
+            Err(one) => progress.say(&format!("seed {}: {}", one.seed, one.failure)),
         }
+        progress.step("scenarios", done.fetch_add(1, Ordering::Relaxed) + 1, total);
     });
     progress.clear();
-    if let Some(error) = lock(&broken).take() {
-        bail!("{error}");
-    }
-    let mut found = std::mem::take(&mut *lock(&found));
-    found.sort_by_key(|one| one.seed);
+    let found = found.map_err(|error| anyhow!("{error}"))?;
     for one in &found {
         let path = write(&options.out, one)?;
         say(&format!(
@@ -198,10 +177,6 @@ pub fn explore(options: &Explore) -> Result<ExitCode> {
         begin.elapsed().as_secs_f64()
     ));
     Ok(ExitCode::from(u8::from(!found.is_empty())))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn write(folder: &Path, found: &Found) -> Result<PathBuf> {

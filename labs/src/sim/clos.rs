@@ -1,7 +1,7 @@
 //! A Clos of two or three stages by its numbers: spines of one AS, leaves and servers of their own, unnumbered cables. Servers have two
 //! leaves, as in a rack with two switches.
 
-use crate::topology::{Topology, TopologyError};
+use crate::topology::Topology;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -28,7 +28,7 @@ impl Clos {
     ///
     /// # Errors
     /// When there is nothing of a tier that must be there, or too much.
-    pub fn topology(&self) -> Result<Result<Topology, TopologyError>, String> {
+    pub fn topology(&self) -> Result<Topology, String> {
         let Self { spines, leaves, servers, cables } = *self;
         let is_possible = (1..=MAX).contains(&spines) && (1..=MAX).contains(&leaves) && (1..=8).contains(&cables);
         if !is_possible || servers > 4 * MAX || (servers > 0 && leaves < 2) {
@@ -36,7 +36,7 @@ impl Clos {
                 "{self:?}: 1 to {MAX} spines and leaves, up to 8 cables between two, and two leaves for servers"
             ));
         }
-        Ok(Topology::parse(&self.text(), Path::new("/clos.clab.yml"), &|_| None))
+        Topology::parse(&self.text(), Path::new("/clos.clab.yml"), &|_| None).map_err(|error| error.to_string())
     }
 
     /// Its file.
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn everybody_has_the_cables_that_the_numbers_say() {
         let clos = Clos { spines: 2, leaves: 4, servers: 5, cables: 2 };
-        let topology = clos.topology().unwrap().unwrap();
+        let topology = clos.topology().unwrap();
         assert_eq!((topology.nodes.len(), topology.links.len()), (11, 16 + 10));
         let of = |node: &str| topology.interfaces(node).map(|end| end.interface.clone()).collect::<Vec<_>>();
         assert_eq!(of("leaf1"), ["up1", "up2", "up3", "up4", "down1", "down3", "down5"]);

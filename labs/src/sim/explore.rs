@@ -3,13 +3,18 @@
 
 use super::clos::Clos;
 use super::scenario::{Deed, Failure, Incident, Scenario, Source, World};
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use weft_bgp::rng::Rng;
 
 /// Most incidents of a random scenario.
 const MAX_INCIDENTS: u64 = 16;
 /// Longest pause between two, milliseconds.
 const MAX_PAUSE_MS: u64 = 8_000;
+/// Most scenarios at a time.
+const MAX_JOBS: usize = 64;
 /// Runs that may be spent on making one scenario smaller.
 const MAX_TRIES: u32 = 400;
 
@@ -31,11 +36,56 @@ pub struct Found {
     pub failure: Failure,
 }
 
+/// What came of a scenario: how many events were handled, or how it fails.
+pub type Explored = Result<u64, Box<Found>>;
+
+/// Runs the scenarios of many seeds, so many at a time, until `enough` of them failed; what was found, in order. `seen` hears of each.
+///
+/// # Errors
+/// As [`explore`].
+pub fn explore_all(
+    choices: &Choices,
+    seeds: Range<u64>,
+    (jobs, enough): (usize, usize),
+    seen: &(dyn Fn(&Explored) + Sync),
+) -> Result<Vec<Found>, String> {
+    let next = AtomicU64::new(0);
+    let found: Mutex<Result<Vec<Found>, String>> = Mutex::new(Ok(Vec::new()));
+    let lock = || found.lock().unwrap_or_else(PoisonError::into_inner);
+    let goes_on = || lock().as_ref().is_ok_and(|found| found.len() < enough);
+    let work = || {
+        while goes_on() {
+            let Some(seed) =
+                seeds.start.checked_add(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds.end)
+            else {
+                return;
+            };
+            match explore(choices, seed) {
+                Ok(one) => {
+                    seen(&one);
+                    if let (Err(one), Ok(found)) = (one, lock().as_mut()) {
+                        found.push(*one);
+                    }
+                }
+                Err(error) => *lock() = Err(error),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.clamp(1, MAX_JOBS) {
+            scope.spawn(work);
+        }
+    });
+    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+    found.sort_by_key(|one| one.seed);
+    Ok(found)
+}
+
 /// Draws the scenario of a seed and runs it; what was found, or how many events were handled.
 ///
 /// # Errors
 /// When a file of the choices cannot be read, as a text for a person.
-pub fn explore(choices: &Choices, seed: u64) -> Result<Result<u64, Box<Found>>, String> {
+pub fn explore(choices: &Choices, seed: u64) -> Result<Explored, String> {
     let (scenario, world) = draw(choices, seed)?;
     match world.run(&scenario, 0) {
         Ok(outcome) => Ok(Ok(outcome.counters.events)),

@@ -108,10 +108,12 @@ impl World {
     /// What is wrong with it, as a text for a person.
     pub fn load(source: &Source) -> Result<Self, String> {
         let (topology, is_clos) = match source {
-            Source::File(path) => (Topology::load(path, &|name| std::env::var(name).ok()), false),
+            Source::File(path) => {
+                let topology = Topology::load(path, &|name| std::env::var(name).ok());
+                (topology.map_err(|error| error.to_string())?, false)
+            }
             Source::Clos(clos) => (clos.topology()?, true),
         };
-        let topology = topology.map_err(|error| error.to_string())?;
         let configs = Sim::load(&topology)?;
         Ok(Self { topology, configs, is_clos })
     }
