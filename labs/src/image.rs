@@ -4,7 +4,7 @@
 //! The file is hostile until shown otherwise: names with `..` are refused, links that lead out of the folder are not followed,
 //! devices are left out, and sizes and counts are bounded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::{Component, Path, PathBuf};
@@ -225,6 +225,7 @@ fn add_layer(mut reader: io::Take<File>, folder: &Path, left: &mut Left) -> Resu
     let mut archive = Archive::new(reader);
     archive.set_preserve_mtime(false);
     archive.set_overwrite(true);
+    let mut own = BTreeSet::new();
     for entry in archive.entries()? {
         let mut entry = entry.context("this is no tar archive (a layer is plain or gzip)")?;
         left.files = left.files.checked_sub(1).ok_or_else(|| anyhow!("more than {MAX_FILES} files"))?;
@@ -233,7 +234,7 @@ fn add_layer(mut reader: io::Take<File>, folder: &Path, left: &mut Left) -> Resu
         let path = inner_path(&entry.path()?)?;
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if let Some(gone) = name.strip_prefix(WHITEOUT) {
-            take_away(folder, &path, gone, name == OPAQUE)?;
+            take_away(folder, &path, if name == OPAQUE { None } else { Some(gone) }, &own)?;
             continue;
         }
         let kind = entry.header().entry_type();
@@ -243,6 +244,7 @@ fn add_layer(mut reader: io::Take<File>, folder: &Path, left: &mut Left) -> Resu
         if !name.is_empty() && !entry.unpack_in(folder).with_context(|| path.display().to_string())? {
             bail!("`{}` would be outside of the root", path.display());
         }
+        own.extend(path.ancestors().map(Path::to_owned));
     }
     Ok(())
 }
@@ -267,28 +269,35 @@ fn inner_path(path: &Path) -> Result<PathBuf> {
     Ok(inner)
 }
 
-/// What a layer says is no longer there.
-fn take_away(folder: &Path, path: &Path, gone: &str, all: bool) -> Result<()> {
+/// What a layer says is no longer there: one name, or all of a folder; never what is of the layer itself (`own`), wherever in it that stands
+/// (OCI image-spec v1.0 layer §whiteouts).
+fn take_away(folder: &Path, path: &Path, gone: Option<&str>, own: &BTreeSet<PathBuf>) -> Result<()> {
     let Ok(parent) = fs::canonicalize(folder.join(path.parent().unwrap_or_else(|| Path::new("")))) else {
         return Ok(());
     };
-    if !parent.starts_with(folder) || gone == ".." || gone == "." || gone.is_empty() {
+    if !parent.starts_with(folder) || gone.is_some_and(|gone| ["", ".", ".."].contains(&gone)) {
         bail!("`{}` would be outside of the root", path.display());
     }
-    let victims = if all {
-        fs::read_dir(&parent)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?
-    } else {
-        vec![parent.join(gone)]
+    let mut victims = match gone {
+        Some(gone) => vec![parent.join(gone)],
+        None => inside(&parent)?,
     };
-    for victim in victims {
-        let removed = match fs::symlink_metadata(&victim) {
-            Ok(found) if found.is_dir() => fs::remove_dir_all(&victim),
-            Ok(_) => fs::remove_file(&victim),
-            Err(_) => Ok(()),
+    while let Some(victim) = victims.pop() {
+        let Ok(found) = fs::symlink_metadata(&victim) else { continue };
+        let is_own = victim.strip_prefix(folder).is_ok_and(|inner| own.contains(inner));
+        let removed = match (is_own, found.is_dir()) {
+            (true, true) => inside(&victim).map(|below| victims.extend(below)),
+            (true, false) => Ok(()),
+            (false, true) => fs::remove_dir_all(&victim),
+            (false, false) => fs::remove_file(&victim),
         };
         removed.with_context(|| victim.display().to_string())?;
     }
     Ok(())
+}
+
+fn inside(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
 }
 
 #[cfg(test)]

@@ -82,9 +82,18 @@ fn layers_add_replace_and_take_away() {
         ("etc/b", b"1"),
         ("old/", b""),
         ("old/x", b"1"),
+        ("old/sub/x", b"1"),
         ("bin", b"->usr/bin"),
     ]);
-    let above = archive(&[("etc/a", b"2"), ("etc/.wh.b", b""), ("old/.wh..wh..opq", b""), ("old/y", b"3")]);
+    // A whiteout is about the layers below, wherever in its own layer it stands.
+    let above = archive(&[
+        ("etc/a", b"2"),
+        ("etc/.wh.b", b""),
+        ("etc/.wh.a", b""),
+        ("old/sub/y", b"3"),
+        ("old/.wh..wh..opq", b""),
+        ("old/y", b"3"),
+    ]);
     let image = folder.unpack(&[below, zipped(&above)]).unwrap();
     assert_eq!(
         image,
@@ -92,8 +101,8 @@ fn layers_add_replace_and_take_away() {
     );
     let read = |name: &str| fs::read_to_string(folder.0.join("root").join(name)).ok();
     assert_eq!(
-        [read("etc/a"), read("etc/b"), read("old/x"), read("old/y")],
-        [Some("2".into()), None, None, Some("3".into())]
+        ["etc/a", "etc/b", "old/x", "old/y", "old/sub/x", "old/sub/y"].map(read),
+        [Some("2".into()), None, None, Some("3".into()), None, Some("3".into())]
     );
     assert_eq!(fs::read_link(folder.0.join("root/bin")).unwrap(), Path::new("usr/bin"));
 }
