@@ -4,6 +4,7 @@
 //! arguments everywhere.
 
 pub mod config;
+pub mod dhcp;
 pub mod error;
 pub mod inventory;
 pub mod io;

@@ -40,3 +40,8 @@ fn rest() {
 fn graphql() {
     replay("graphql", harness::api::graphql);
 }
+
+#[test]
+fn dhcp4() {
+    replay("dhcp4", harness::dhcp::dhcp4);
+}

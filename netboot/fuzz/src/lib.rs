@@ -7,6 +7,7 @@
 //! | [`store`] | no panic on any entries; what loads can be changed, and every change can be read again |
 //! | [`enrol::enrol`] | a report changes its own candidate alone, and only by who is believed; nobody comes in whom no rule lets in; nothing is of two machines |
 //! | [`api::rest`] | every refusal names its rule; what the server knows is what its store holds; each change has its audit entry |
+//! | [`dhcp::dhcp4`] | no panic; what is read is written and read the same, in as few octets as asked or not at all |
 //! | [`api::graphql`] | an answer, or errors that each name their rule; a question changes nothing |
 #![expect(
     clippy::unwrap_used,
@@ -16,6 +17,7 @@
 )]
 
 pub mod api;
+pub mod dhcp;
 pub mod enrol;
 pub mod memory;
 
