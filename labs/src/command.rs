@@ -4,6 +4,7 @@ pub mod act;
 pub mod down;
 pub mod exec;
 mod find;
+pub mod graph;
 pub mod inspect;
 pub mod reading;
 mod session;
@@ -59,7 +60,9 @@ fn ask(lab: &str, request: &Request) -> Result<Answer> {
     connection.set_read_timeout(Some(ANSWER_LIMIT))?;
     match control::answer(&connection).map_err(|error| anyhow!("lab `{lab}` does not answer: {error}"))? {
         Answer::Refused(why) => bail!("{why}"),
-        answer @ (Answer::Done | Answer::Exit(_) | Answer::Lab(_) | Answer::Losses(_)) => Ok(answer),
+        answer @ (Answer::Done | Answer::Exit(_) | Answer::Lab(_) | Answer::Interfaces(_) | Answer::Losses(_)) => {
+            Ok(answer)
+        }
     }
 }
 

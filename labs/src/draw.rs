@@ -1,11 +1,12 @@
 //! Draws a plant as text: the spines and what is above them in one row, and a box per rack with its switches and
 //! servers; beside each node how many of its sessions stand and how many routes its kernel learnt.
 //!
-//! A node's place follows from its name (`spine…`, `border…`, `core…` above; `tor…`, `leaf…` switches; all else servers)
+//! A node's place follows from its name ([`tier::by_name`]: spines and what is above them; switches; all else servers)
 //! and a server's rack from the switches it is linked to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::topology::tier;
 use crate::verify::LinkEnd;
 
 /// What is shown of a node.
@@ -70,11 +71,11 @@ pub fn draw(nodes: &[NodeState], links: &[[LinkEnd; 2]]) -> String {
 }
 
 fn is_above(name: &str) -> bool {
-    ["spine", "border", "core"].iter().any(|stem| name.starts_with(stem))
+    tier::by_name(name) > Some(1)
 }
 
 fn is_switch(name: &str) -> bool {
-    ["tor", "leaf"].iter().any(|stem| name.starts_with(stem))
+    tier::by_name(name) == Some(1)
 }
 
 #[cfg(test)]

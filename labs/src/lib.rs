@@ -3,6 +3,7 @@
 pub mod command;
 pub mod draw;
 pub mod expect;
+pub mod graph;
 pub mod image;
 pub mod lab;
 pub mod personality;

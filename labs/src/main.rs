@@ -3,7 +3,7 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
-use weft_labs::command::{self, act, down, exec, inspect, reading, sim, up};
+use weft_labs::command::{self, act, down, exec, graph, inspect, reading, sim, up};
 use weft_labs::lab::init;
 
 /// Virtual datacenters from containerlab topology files: every node a set of namespaces, every link a real one.
@@ -36,6 +36,8 @@ enum Verb {
     Flow(act::Flow),
     /// Start a lab, check everything expected of it, and take it down; the exit code says whether all held
     Verify(up::Verify),
+    /// Draw a topology, or a running lab with its sessions and its load
+    Graph(graph::Graph),
     /// Read a topology file and say what is wrong with it; nothing is started
     Validate {
         /// Topology file, or the name of one of those that come with weft [default: two-racks]
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Verb::Node(what) => done(act::node(&what)),
         Verb::Flow(options) => done(act::flow(&options)),
         Verb::Verify(options) => up::verify(&options),
+        Verb::Graph(options) => done(graph::graph(&options)),
         Verb::Validate { file, reading } => done(command::validate(file.as_deref(), &reading)),
         Verb::Sim(options) => sim::sim(&options),
         Verb::Explore(options) => sim::explore(&options),

@@ -13,6 +13,7 @@ mod merge;
 mod node;
 pub mod stage;
 pub mod template;
+pub mod tier;
 
 use std::collections::BTreeMap;
 use std::fmt;

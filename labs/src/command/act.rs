@@ -99,7 +99,9 @@ pub fn flow(options: &Flow) -> Result<()> {
     match control::answer(&connection)? {
         Answer::Done => say("flowing"),
         Answer::Refused(why) => bail!("{why}"),
-        Answer::Exit(_) | Answer::Lab(_) | Answer::Losses(_) => bail!("the lab answered something else"),
+        Answer::Exit(_) | Answer::Lab(_) | Answer::Interfaces(_) | Answer::Losses(_) => {
+            bail!("the lab answered something else")
+        }
     }
     // what is read is of no interest, only its end
     io::stdin().read_to_end(&mut Vec::new())?;

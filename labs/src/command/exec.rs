@@ -60,7 +60,9 @@ fn code(answer: Answer) -> Result<ExitCode> {
     match answer {
         Answer::Exit(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
         Answer::Refused(why) => bail!("{why}"),
-        Answer::Done | Answer::Lab(_) | Answer::Losses(_) => bail!("the lab answered something else"),
+        Answer::Done | Answer::Lab(_) | Answer::Interfaces(_) | Answer::Losses(_) => {
+            bail!("the lab answered something else")
+        }
     }
 }
 
@@ -82,11 +84,13 @@ fn collected(lab: &str, node: &str, command: &[String], request: &Request) -> Re
     let (output, errors) = (output?, errors?);
     let ended = match control::answer(&connection)? {
         Answer::Exit(code) => code,
-        other @ (Answer::Done | Answer::Lab(_) | Answer::Losses(_) | Answer::Refused(_)) => return code(other),
+        other @ (Answer::Done | Answer::Lab(_) | Answer::Interfaces(_) | Answer::Losses(_) | Answer::Refused(_)) => {
+            return code(other);
+        }
     };
     let name = match ask(lab, &Request::Inspect)? {
         Answer::Lab(lab) => lab.nodes.into_iter().find(|entry| entry.name == node).map(|entry| entry.long_name),
-        Answer::Done | Answer::Exit(_) | Answer::Losses(_) | Answer::Refused(_) => None,
+        Answer::Done | Answer::Exit(_) | Answer::Interfaces(_) | Answer::Losses(_) | Answer::Refused(_) => None,
     };
     // as containerlab does: what is JSON already stays JSON
     let output = serde_json::from_str(&output).unwrap_or_else(|_| json!(output));

@@ -5,6 +5,7 @@
 
 use std::io::{self, BufRead as _, BufReader, IoSlice, IoSliceMut, Read as _};
 use std::mem::MaybeUninit;
+use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -16,6 +17,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 use crate::probe::Loss;
+use crate::verify::kernel::KernelLink;
 
 /// Longest line of either side.
 const MAX_LINE: u64 = 1024 * 1024;
@@ -27,6 +29,11 @@ const STREAMS: usize = 3;
 pub enum Request {
     /// What is there?
     Inspect,
+    /// Which interfaces does a node have, and what did they send so far?
+    Interfaces {
+        /// The node.
+        node: String,
+    },
     /// Run a command in a node, with the streams that come along.
     Exec {
         /// The node.
@@ -79,6 +86,8 @@ pub enum Answer {
     Exit(i32),
     /// The lab.
     Lab(Inspection),
+    /// Interfaces of a node.
+    Interfaces(Vec<Interface>),
     /// What each flow lost, and each in the other direction.
     Losses(Vec<Loss>),
     /// It cannot be done, and why.
@@ -121,6 +130,18 @@ pub struct InspectedNode {
     pub ipv4: Option<String>,
     /// First IPv6 address of lo, with length.
     pub ipv6: Option<String>,
+}
+
+/// An interface of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Name.
+    pub name: String,
+    /// What the kernel says of it.
+    #[serde(flatten)]
+    pub link: KernelLink,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// Asks; the connection stays open for the answer, and closing it withdraws an `exec`.

@@ -46,8 +46,12 @@ impl Netlink {
 
     /// Interface indices by name.
     pub(super) fn indices(&self) -> io::Result<BTreeMap<String, u32>> {
-        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(kernel::links(&*tables)?.into_iter().map(|(name, link)| (name, link.index)).collect())
+        Ok(self.links()?.into_iter().map(|(name, link)| (name, link.index)).collect())
+    }
+
+    /// All interfaces by name.
+    pub(super) fn links(&self) -> io::Result<BTreeMap<String, kernel::KernelLink>> {
+        kernel::links(&*self.tables.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Addresses with their interface's index.

@@ -1,7 +1,8 @@
 //! Answers other terminals: a thread per connection, in the runner.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -13,9 +14,10 @@ use std::thread;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use super::control::{Answer, InspectedNode, Inspection, Request, receive};
+use super::control::{Answer, InspectedNode, Inspection, Interface, Request, receive};
 use super::{Lab, namespace};
 use crate::probe::{End, Flows};
+use crate::verify::kernel::KernelLink;
 use crate::verify::{Plant as _, udp};
 
 /// Connections served at once; more are told so. Each is a person's terminal or a script's command.
@@ -64,6 +66,9 @@ fn handle(lab: &Lab, connection: &UnixStream, stop: &dyn Fn()) -> io::Result<()>
     };
     let answer = match request {
         Request::Inspect => Answer::Lab(inspect(lab)),
+        Request::Interfaces { node } => {
+            interfaces(lab, &node).map_or_else(|error| Answer::Refused(error.to_string()), Answer::Interfaces)
+        }
         Request::Link { node, interface, up } => done(lab.set_links(&[(node, interface)], up)),
         Request::Kill { node } => done(lab.kill_daemon(&node)),
         Request::Start { node } => done(lab.start_daemon(&node)),
@@ -98,7 +103,7 @@ fn flow(
     }
     let open = |node: &str, address: SocketAddr| udp(lab, node, address);
     let end = |node: &str| -> io::Result<End> {
-        let address = addresses(lab.machine(node)?)?.into_iter().find(std::net::IpAddr::is_ipv4);
+        let address = addresses(lab.machine(node)?)?.into_iter().find(IpAddr::is_ipv4);
         let address = address.ok_or_else(|| io::Error::other(format!("{node} has no address of its own on lo")))?;
         Ok(End { node: node.to_owned(), address })
     };
@@ -176,8 +181,21 @@ fn inspect(lab: &Lab) -> Inspection {
     Inspection { name: topology.name.clone(), path: topology.path.display().to_string(), nodes: nodes.collect() }
 }
 
+fn interfaces(lab: &Lab, node: &str) -> io::Result<Vec<Interface>> {
+    let netlink = lab.machine(node)?.netlink();
+    let mut addresses: BTreeMap<u32, Vec<IpAddr>> = BTreeMap::new();
+    for (link, address) in netlink.addresses()? {
+        addresses.entry(link).or_default().push(address);
+    }
+    let interface = |(name, link): (String, KernelLink)| {
+        let addresses = addresses.remove(&link.index).unwrap_or_default();
+        Interface { name, link, addresses }
+    };
+    Ok(netlink.links()?.into_iter().map(interface).collect())
+}
+
 /// A node's own addresses: those of lo that others can reach.
-fn addresses(machine: &super::machine::Machine) -> io::Result<Vec<std::net::IpAddr>> {
+fn addresses(machine: &super::machine::Machine) -> io::Result<Vec<IpAddr>> {
     let netlink = machine.netlink();
     let loopback = netlink.indices()?.get("lo").copied();
     let all = netlink.addresses()?.into_iter();

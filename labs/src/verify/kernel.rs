@@ -12,12 +12,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteNextHopFlags, RouteProtocol, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, SocketType};
+use serde::{Deserialize, Serialize};
 
 use crate::verify::nexthop;
 
@@ -52,13 +53,25 @@ pub struct KernelRoute {
     pub unicast: bool,
 }
 
-/// An interface and its packet counters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An interface and its counters.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelLink {
     /// Index.
     pub index: u32,
     /// Packets sent so far.
     pub tx_packets: u64,
+    /// Bytes sent so far.
+    pub tx_bytes: u64,
+    /// What somebody called it; empty = nothing.
+    pub alias: String,
+    /// Hardware address, as `aa:c1:ab:00:00:01`.
+    pub mac: String,
+    /// Largest frame payload, bytes.
+    pub mtu: u32,
+    /// `veth`, `bridge`, …; `device` where the kernel has no word for it.
+    pub kind: String,
+    /// Operational state (RFC 2863 §3.1.14): `up`, `down`, `unknown`, ….
+    pub state: String,
 }
 
 /// Opens the socket to ask with; to be called inside the namespace.
@@ -179,18 +192,37 @@ pub fn links(fd: impl AsFd) -> io::Result<BTreeMap<String, KernelLink>> {
         let RouteNetlinkMessage::NewLink(message) = answer else {
             continue;
         };
-        let mut link = KernelLink { index: message.header.index, tx_packets: 0 };
-        let mut name = String::new();
-        for attribute in &message.attributes {
-            match attribute {
-                LinkAttribute::IfName(text) => name.clone_from(text),
-                LinkAttribute::Stats64(stats) => link.tx_packets = stats.tx_packets,
-                _ => {}
-            }
-        }
+        let (name, link) = interface(&message);
         found.insert(name, link);
     }
     Ok(found)
+}
+
+/// Name and state of the interface that a message is about.
+fn interface(message: &LinkMessage) -> (String, KernelLink) {
+    let mut link = KernelLink { index: message.header.index, kind: "device".to_owned(), ..KernelLink::default() };
+    let mut name = String::new();
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(text) => name.clone_from(text),
+            LinkAttribute::IfAlias(text) => link.alias.clone_from(text),
+            LinkAttribute::Stats64(stats) => (link.tx_packets, link.tx_bytes) = (stats.tx_packets, stats.tx_bytes),
+            LinkAttribute::Address(bytes) => {
+                link.mac = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":");
+            }
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::OperState(state) => link.state = state.to_string().to_lowercase(),
+            LinkAttribute::LinkInfo(infos) => {
+                for info in infos {
+                    if let LinkInfo::Kind(kind) = info {
+                        link.kind = kind.to_string();
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    (name, link)
 }
 
 fn dump(fd: impl AsFd, question: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {

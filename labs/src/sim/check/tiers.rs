@@ -4,15 +4,10 @@
 use crate::sim::Sim;
 use crate::sim::fib::Lookup;
 use crate::sim::network::{NodeId, Port};
+use crate::topology::tier;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use weft_bgp::types::IpNet;
-
-/// The tier of a node by its name, the lowest 0; `None`: it is of no Clos.
-fn tier(name: &str) -> Option<u8> {
-    let tiers = ["server", "leaf", "spine", "superspine"];
-    tiers.iter().position(|tier| name.starts_with(tier)).and_then(|at| u8::try_from(at).ok())
-}
 
 impl Sim {
     /// No packet goes up after it went down.
@@ -49,7 +44,7 @@ impl Sim {
                 continue;
             };
             let far = &self.machine(next.node).name;
-            let (Some(here), Some(there)) = (tier(&machine.name), tier(far)) else {
+            let (Some(here), Some(there)) = (tier::by_name(&machine.name), tier::by_name(far)) else {
                 continue;
             };
             if went_down && there > here {
@@ -98,7 +93,7 @@ impl Sim {
         origin: NodeId,
         neighbors: &BTreeMap<NodeId, BTreeSet<NodeId>>,
     ) -> BTreeMap<NodeId, BTreeSet<NodeId>> {
-        let level = |node: &NodeId| tier(&self.machine(*node).name).unwrap_or(0);
+        let level = |node: &NodeId| tier::by_name(&self.machine(*node).name).unwrap_or(0);
         let none = BTreeSet::new();
         // Nodes of one distance, and whether the news goes up still there.
         let mut front = BTreeMap::from([(origin, true)]);

@@ -1,0 +1,144 @@
+//! `graph`: draws a topology file, or a running lab as it is at the moment.
+#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "a load is a difference over real time")]
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use weft_fabric::api::Neighbors;
+use weft_fabric::io::files::lab_root;
+
+use super::{ask, find, print, reading, running};
+use crate::graph::seen::{EndSeen, NodeSeen, Port, Seen, Session};
+use crate::graph::{Language, Picture};
+use crate::lab::control::{Answer, Interface, Request};
+use crate::lab::home;
+use crate::topology::Topology;
+use crate::verify::api;
+
+/// Longest time over which a load is measured.
+const MAX_INTERVAL_MS: u64 = 60_000;
+
+/// Options of `graph`.
+#[derive(Debug, Clone, Args)]
+pub struct Graph {
+    /// A running lab, a topology file, or the name of one of those that come with weft [default: two-racks]
+    lab: Option<String>,
+    /// The language of the drawing
+    #[arg(long, short, value_enum, default_value = "html")]
+    format: Language,
+    /// The same as --format dot
+    #[arg(long, conflicts_with_all = ["format", "mermaid"])]
+    dot: bool,
+    /// The same as --format mermaid
+    #[arg(long, conflicts_with = "format")]
+    mermaid: bool,
+    /// Where to write it [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// A topology file, as containerlab names it
+    #[arg(long, short, value_name = "FILE", conflicts_with = "lab")]
+    topo: Option<String>,
+    /// Draw the file alone, although a lab of its name runs
+    #[arg(long)]
+    offline: bool,
+    /// Over how many milliseconds the load of a running lab is measured
+    #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=MAX_INTERVAL_MS))]
+    interval: u64,
+    #[command(flatten)]
+    reading: reading::Arguments,
+}
+
+/// Draws.
+///
+/// # Errors
+/// When there is no such lab or file, or the drawing cannot be written.
+pub fn graph(options: &Graph) -> Result<()> {
+    let language = match (options.dot, options.mermaid) {
+        (true, _) => Language::Dot,
+        (_, true) => Language::Mermaid,
+        (false, false) => options.format,
+    };
+    let named = options.topo.as_deref().or(options.lab.as_deref());
+    let path = match named.filter(|name| running().iter().any(|lab| lab == name)) {
+        Some(lab) => home::record(&lab_root(), lab).with_context(|| format!("lab `{lab}` has no record yet"))?.topology,
+        None => find::topology(named)?,
+    };
+    let topology = options.reading.load(&path)?;
+    let is_running = running().contains(&topology.name)
+        && home::record(&lab_root(), &topology.name).is_some_and(|record| same(&record.topology, &path));
+    let seen = (is_running && !options.offline)
+        .then(|| look(&topology, Duration::from_millis(options.interval)))
+        .transpose()?;
+    let drawn = Picture::new(&topology, seen.as_ref()).draw(language);
+    match &options.output {
+        Some(file) => std::fs::write(file, drawn).with_context(|| format!("write {}", file.display()))?,
+        None => print(&drawn),
+    }
+    Ok(())
+}
+
+fn same(one: &Path, other: &Path) -> bool {
+    std::fs::canonicalize(one).ok().is_some_and(|one| std::fs::canonicalize(other).ok() == Some(one))
+}
+
+/// Looks at a running lab twice.
+fn look(topology: &Topology, interval: Duration) -> Result<Seen> {
+    let Answer::Lab(lab) = ask(&topology.name, &Request::Inspect)? else {
+        bail!("lab `{}` answered something else", topology.name);
+    };
+    let mut seen = Seen::default();
+    let (mut sessions, mut owners) = (BTreeMap::new(), BTreeMap::<IpAddr, Port>::new());
+    let mut before = BTreeMap::new();
+    for node in &lab.nodes {
+        let interfaces = interfaces(&lab.name, &node.name)?;
+        for interface in &interfaces {
+            let port = (node.name.clone(), interface.name.clone());
+            owners.extend(interface.addresses.iter().map(|address| (*address, port.clone())));
+        }
+        before.insert(node.name.as_str(), (Instant::now(), interfaces));
+        let own = neighbors(&lab.name, &node.name);
+        let count = own.as_ref().map(|own| (own.iter().filter(|session| session.established).count(), own.len()));
+        seen.nodes.insert(node.name.clone(), NodeSeen { state: node.state.clone(), sessions: count });
+        sessions.insert(node.name.clone(), own.unwrap_or_default());
+    }
+    thread::sleep(interval);
+    for (node, (begin, earlier)) in before {
+        let later = interfaces(&lab.name, node)?;
+        let elapsed_us = begin.elapsed().as_micros().max(1);
+        for interface in later {
+            let was = earlier.iter().find(|one| one.name == interface.name).map_or(0, |one| one.link.tx_bytes);
+            let bits = u128::from(interface.link.tx_bytes.saturating_sub(was)) * 8;
+            let bits_per_s = u64::try_from(bits * 1_000_000 / elapsed_us).unwrap_or(u64::MAX);
+            let end = EndSeen { up: interface.link.state == "up", bits_per_s, sessions: (0, 0) };
+            seen.ends.insert((node.to_owned(), interface.name), end);
+        }
+    }
+    seen.add_sessions(topology, &sessions, &owners);
+    Ok(seen)
+}
+
+pub(super) fn interfaces(lab: &str, node: &str) -> Result<Vec<Interface>> {
+    match ask(lab, &Request::Interfaces { node: node.to_owned() })? {
+        Answer::Interfaces(interfaces) => Ok(interfaces),
+        Answer::Done | Answer::Exit(_) | Answer::Lab(_) | Answer::Losses(_) | Answer::Refused(_) => {
+            bail!("lab `{lab}` answered something else")
+        }
+    }
+}
+
+/// Sessions of a node that runs weft; `None` when there is nobody to ask.
+fn neighbors(lab: &str, node: &str) -> Option<Vec<Session>> {
+    let answer = api::request(&lab_root().join(lab).join(node).join("weft.sock"), "/v1/neighbors").ok()?;
+    let neighbors: Neighbors = serde_json::from_value(answer).ok()?;
+    let own = neighbors.neighbors.into_iter().map(|neighbor| Session {
+        established: neighbor.state.eq_ignore_ascii_case("established"),
+        interface: neighbor.interface,
+        address: neighbor.address,
+    });
+    Some(own.collect())
+}
