@@ -9,6 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::topology::tier;
 use crate::verify::LinkEnd;
 
+/// Servers of a rack in the same state that have a line each; of more, the first and the last are named.
+const ALIKE: usize = 4;
+
 /// What is shown of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeState {
@@ -24,8 +27,13 @@ pub struct NodeState {
 
 impl NodeState {
     fn cell(&self) -> String {
+        format!("{}{}", self.name, self.state())
+    }
+
+    /// All but the name.
+    fn state(&self) -> String {
         if self.personality == "plain" {
-            return format!("{} [plain], {} routes", self.name, self.routes);
+            return format!(" [plain], {} routes", self.routes);
         }
         let sessions = self.sessions.map_or_else(|| "?".to_owned(), |(up, all)| format!("{up}/{all}"));
         let mark = match self.sessions {
@@ -34,7 +42,7 @@ impl NodeState {
             None => '?',
         };
         let other = if self.personality == "weft" { String::new() } else { format!(" [{}]", self.personality) };
-        format!("{}{other} {mark} {sessions} sessions, {} routes", self.name, self.routes)
+        format!("{other} {mark} {sessions} sessions, {} routes", self.routes)
     }
 }
 
@@ -57,7 +65,7 @@ pub fn draw(nodes: &[NodeState], links: &[[LinkEnd; 2]]) -> String {
     }
     for (number, (switches, servers)) in racks.iter().enumerate() {
         let head = nodes.iter().filter(|node| switches.contains(node.name.as_str())).map(NodeState::cell);
-        let body = servers.iter().map(|node| format!("   {}", node.cell()));
+        let body = shortened(servers).into_iter().map(|line| format!("   {line}"));
         let lines: Vec<String> = head.chain(body).collect();
         let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0).max(12);
         let title = format!(" rack {number} ");
@@ -68,6 +76,27 @@ pub fn draw(nodes: &[NodeState], links: &[[LinkEnd; 2]]) -> String {
         text.push_str(&format!("└{}┘\n", "─".repeat(width + 2)));
     }
     text
+}
+
+/// A line for each server; those that are alike share one when there are many.
+fn shortened(servers: &[&NodeState]) -> Vec<String> {
+    let mut alike: BTreeMap<String, Vec<&NodeState>> = BTreeMap::new();
+    for node in servers {
+        alike.entry(node.state()).or_default().push(node);
+    }
+    let mut lines = Vec::new();
+    for node in servers {
+        let state = node.state();
+        let group = alike.get(&state).map_or(&[][..], Vec::as_slice);
+        if group.len() <= ALIKE {
+            lines.push(node.cell());
+        } else if let [first, .., last] = group
+            && first.name == node.name
+        {
+            lines.push(format!("{} … {} ({}){state}", first.name, last.name, group.len()));
+        }
+    }
+    lines
 }
 
 fn is_above(name: &str) -> bool {
@@ -107,5 +136,18 @@ mod tests {
         assert_eq!(widths.len(), 1, "{drawn}");
         assert_eq!(drawn.lines().count(), expected.lines().count());
         assert!(drawn.contains("│ tor1 ! 1/2 sessions, 7 routes"), "{drawn}");
+    }
+
+    #[test]
+    fn many_servers_that_are_alike_share_a_line_and_others_stand_out() {
+        let names: Vec<String> = (1..=6).map(|number| format!("node{number}")).collect();
+        let end = |node: &str, interface: &str| (node.to_owned(), interface.to_owned());
+        let links: Vec<_> = names.iter().map(|name| [end("tor1", name), end(name, "eth0")]).collect();
+        let mut nodes: Vec<NodeState> = names.iter().map(|name| node(name, Some((2, 2)))).collect();
+        nodes[3] = node("node4", Some((1, 2)));
+        nodes.push(node("tor1", Some((6, 6))));
+        let drawn = draw(&nodes, &links);
+        assert!(drawn.contains("node1 … node6 (5) ✓ 2/2 sessions, 7 routes"), "{drawn}");
+        assert!(drawn.contains("node4 ! 1/2 sessions") && !drawn.contains("node2"), "{drawn}");
     }
 }

@@ -64,6 +64,13 @@ pub enum What {
         /// The exact prefix.
         absent: IpNet,
     },
+    /// Every node of one group has a route in its kernel to every address that nodes of another have on `lo`.
+    Reach {
+        /// Those that have the routes.
+        each: Group,
+        /// Those that the routes lead to.
+        reaches: Group,
+    },
     /// Datagrams between the nodes' own addresses are answered.
     Ping {
         /// The sender.
@@ -74,6 +81,24 @@ pub enum What {
         loss: u8,
     },
 }
+
+/// The nodes of a group (`group:` of a node), or `all` that are in one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// As written.
+    pub name: String,
+    /// Who is in it: known once the whole file is read.
+    pub nodes: Vec<String>,
+}
+
+impl Group {
+    const fn named(name: String) -> Self {
+        Self { name, nodes: Vec::new() }
+    }
+}
+
+/// Prefixes shown of a set; of a large one the others are counted.
+const SHOWN: usize = 20;
 
 impl fmt::Display for Expectation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,6 +121,7 @@ impl fmt::Display for Expectation {
                 if lacks.is_empty() { Ok(()) } else { write!(f, " lacks {}", lacks.join(" … ")) }
             }
             What::Only { at, only } => write!(f, "{at}: only {}", names(only)),
+            What::Reach { each, reaches } => write!(f, "each {} reaches {}", each.name, reaches.name),
             What::Absent { at, absent } => write!(f, "{at}: no {absent}"),
             What::Ping { from, ping, loss } => {
                 write!(f, "{from}: ping {ping}, loss at most {loss} %")
@@ -104,8 +130,13 @@ impl fmt::Display for Expectation {
     }
 }
 
-fn names<T: fmt::Display>(set: &BTreeSet<T>) -> String {
-    set.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+/// A set as a text, not longer than a person reads.
+pub(crate) fn names<T: fmt::Display>(set: &BTreeSet<T>) -> String {
+    let mut text = set.iter().take(SHOWN).map(T::to_string).collect::<Vec<_>>().join(", ");
+    if let Some(more) = set.len().checked_sub(SHOWN + 1) {
+        text.push_str(&format!(" and {} more", more + 1));
+    }
+    text
 }
 
 /// One line as written.
@@ -124,6 +155,8 @@ struct Line {
     only: Option<BTreeSet<IpNet>>,
     absent: Option<IpNet>,
     ping: Option<String>,
+    each: Option<String>,
+    reaches: Option<String>,
     loss: Option<u8>,
     #[serde(default, deserialize_with = "duration")]
     within: Option<Duration>,
@@ -155,7 +188,7 @@ pub(crate) fn flat(text: &str) -> String {
 
 /// Which keys an expectation may have.
 const FORMS: &str = "an expectation is one of {at, route, via?, paths?, weights?}, {at, run, says?, lacks?}, {at, only}, \
-                     {at, absent}, {from, ping, loss?}, each with `within?`";
+                     {at, absent}, {each, reaches}, {from, ping, loss?}, each with `within?`";
 
 impl TryFrom<Line> for Expectation {
     type Error = String;
@@ -167,6 +200,18 @@ impl TryFrom<Line> for Expectation {
         let stray = |route: bool, command: bool, ping: bool| {
             (of_route && !route) || (of_command && !command) || (line.loss.is_some() && !ping)
         };
+        let of_others = [line.at.is_some(), line.from.is_some(), line.only.is_some(), line.absent.is_some()];
+        let is_other = of_others.contains(&true) || line.route.is_some() || line.ping.is_some() || line.run.is_some();
+        if let (Some(each), Some(reaches)) = (&line.each, &line.reaches)
+            && !is_other
+            && !stray(false, false, false)
+        {
+            let [each, reaches] = [each, reaches].map(|name| Group::named(name.clone()));
+            return Ok(Self { what: What::Reach { each, reaches }, within });
+        }
+        if line.each.is_some() || line.reaches.is_some() {
+            return Err(FORMS.to_owned());
+        }
         let what = match (line.at, line.from, line.route, line.only, line.absent, line.ping, line.run) {
             (Some(at), None, Some(route), None, None, None, None) if !stray(true, false, false) => What::Route {
                 at,
@@ -240,6 +285,24 @@ mod tests {
     fn a_route_with_weights() {
         let read = read("{at: node1, route: 10.0.0.0/8, weights: {tor1: 1, tor2: 4}}").unwrap();
         assert_eq!(read.to_string(), "node1: 10.0.0.0/8, tor1 ×1, tor2 ×4");
+    }
+
+    #[test]
+    fn groups_reach_groups_and_nothing_else_is_said() {
+        let well = read("{each: server, reaches: all, within: 120s}").unwrap();
+        assert_eq!((well.to_string().as_str(), well.within), ("each server reaches all", Duration::from_secs(120)));
+        for wrong in
+            ["{each: server}", "{reaches: all}", "{each: a, reaches: b, at: c}", "{each: a, reaches: b, loss: 1}"]
+        {
+            assert!(read(wrong).unwrap_err().contains("{each, reaches}"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn of_a_long_list_its_beginning_is_shown() {
+        let only: BTreeSet<u32> = (1..=23).collect();
+        assert!(names(&only).ends_with("19, 20 and 3 more"), "{}", names(&only));
+        assert!(names(&(1..=20).collect::<BTreeSet<u32>>()).ends_with("19, 20"));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! outlives a killed runner. [`userns`] gets an ordinary user the rights to all this.
 
 pub mod control;
+mod crowd;
 pub mod health;
 pub mod home;
 pub mod init;
@@ -223,6 +224,10 @@ impl Lab {
             }
         }
         netlink::all(&self.runtime, indices.keys().map(|name| netlink.set_up(name, true)))?;
+        let neighbours = crowd::neighbours(&self.topology, machine.name()).into_iter();
+        let known = neighbours.filter_map(|neighbour| Some((*indices.get(neighbour.interface)?, neighbour)));
+        let added = known.map(|(index, neighbour)| netlink.add_neighbour(index, neighbour.address, neighbour.mac));
+        netlink::all(&self.runtime, added).context("permanent neighbours")?;
         for (key, value) in &spec.sysctls {
             match machine.in_network(|| init::set_sysctl(key, value)) {
                 // said as a warning: see `warnings`
@@ -263,7 +268,8 @@ impl Lab {
         }
         // only loaded bridge filtering has these, and then they matter
         missing.retain(|name, _| !name.starts_with("net.bridge."));
-        missing.keys().map(|name| format!("this kernel has no setting {name}: the lab runs without it")).collect()
+        let settings = missing.keys().map(|name| format!("this kernel has no setting {name}: the lab runs without it"));
+        crowd::warning(&self.topology).into_iter().chain(settings).collect()
     }
 
     /// Ends sessions, then everything, and removes the lab's files. A second call waits for the first and does nothing.

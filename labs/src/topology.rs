@@ -7,6 +7,7 @@
 mod auto;
 pub mod expand;
 mod file;
+mod group;
 mod lenient;
 mod link;
 mod merge;

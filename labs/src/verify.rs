@@ -31,6 +31,8 @@ use crate::verify::check::Site;
 
 /// How often unmet expectations are looked at again.
 const POLL: Duration = Duration::from_millis(50);
+/// Between two looks is at least this much of the time that a look takes.
+const POLL_SHARE: u32 = 3;
 /// How often a command is run again: each is a process, and a client that asks its daemon.
 const COMMAND_POLL: Duration = Duration::from_millis(400);
 
@@ -250,7 +252,7 @@ pub type Watch<'a> = &'a dyn Fn(usize, usize) -> bool;
 fn converged(checks: &[Check], expectations: &[Expectation]) -> Option<f64> {
     let mut last = 0.0_f64;
     for (check, expectation) in checks.iter().zip(expectations) {
-        if matches!(expectation.what, What::Route { .. }) {
+        if matches!(expectation.what, What::Route { .. } | What::Reach { .. }) {
             if check.outcome == Outcome::Failed {
                 return None;
             }
@@ -270,12 +272,12 @@ pub(crate) fn poll_expectations(
     let mut results: Vec<Option<Check>> = vec![None; expectations.len()];
     let mut commands_at = Duration::ZERO;
     while results.iter().any(Option::is_none) {
+        let look = Instant::now();
         let patient = watch(results.iter().flatten().count(), results.len());
         // packets are sent once the routes stand: a ping that is lost takes long, and others would wait for it
-        let open_routes = expectations
-            .iter()
-            .zip(&results)
-            .any(|(expectation, result)| result.is_none() && matches!(expectation.what, What::Route { .. }));
+        let open_routes = expectations.iter().zip(&results).any(|(expectation, result)| {
+            result.is_none() && matches!(expectation.what, What::Route { .. } | What::Reach { .. })
+        });
         let commands_too = begin.elapsed() >= commands_at;
         for (expectation, result) in expectations.iter().zip(&mut results).filter(|(_, result)| result.is_none()) {
             if open_routes && matches!(expectation.what, What::Ping { .. }) {
@@ -299,7 +301,8 @@ pub(crate) fn poll_expectations(
             commands_at = begin.elapsed() + COMMAND_POLL;
         }
         if results.iter().any(Option::is_none) {
-            thread::sleep(POLL);
+            // a look at many nodes takes time that they want themselves
+            thread::sleep(POLL.max(look.elapsed() * POLL_SHARE));
         }
     }
     watch(results.len(), results.len());
@@ -309,7 +312,7 @@ pub(crate) fn poll_expectations(
         let negative = match &expectation.what {
             What::Absent { .. } | What::Only { .. } => true,
             What::Command { lacks, .. } => !lacks.is_empty(),
-            What::Route { .. } | What::Ping { .. } => false,
+            What::Route { .. } | What::Reach { .. } | What::Ping { .. } => false,
         };
         if negative
             && check.outcome == Outcome::Passed

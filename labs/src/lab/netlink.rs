@@ -147,6 +147,17 @@ impl Netlink {
         }
     }
 
+    /// Makes a neighbour that is never asked for, once it is waited for.
+    pub(super) fn add_neighbour(
+        &self,
+        index: u32,
+        address: IpAddr,
+        mac: [u8; 6],
+    ) -> impl Future<Output = io::Result<()>> + Send + use<> {
+        let request = self.handle.neighbours().add(index, address).link_layer_address(&mac).replace();
+        async move { request.execute().await.map_err(plain) }
+    }
+
     fn done(&self, request: impl Future<Output = Result<(), Error>>) -> io::Result<()> {
         self.runtime.block_on(request).map_err(plain)
     }

@@ -69,6 +69,15 @@ impl Sim {
                 let held = self.forwarded(self.id(at)).any(|prefix| prefix == *absent);
                 if held { Err("it is there".to_owned()) } else { Ok(()) }
             }
+            What::Reach { each, reaches } => {
+                for (from, to) in each.nodes.iter().flat_map(|from| reaches.nodes.iter().map(move |to| (from, to))) {
+                    if from != to {
+                        let reached = self.reaches(self.id(from), self.id(to));
+                        reached.map_err(|why| format!("{from} to {to}: {why}"))?;
+                    }
+                }
+                Ok(())
+            }
             What::Ping { from, ping, loss: _ } => {
                 let (from, to) = (self.id(from), self.id(ping));
                 self.reaches(from, to)?;

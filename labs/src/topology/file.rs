@@ -27,9 +27,9 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) weft: Extension,
     #[serde(default)]
-    pub(super) expect: Vec<Expectation>,
+    pub(super) expect: Vec<Spanned<Expectation>>,
     #[serde(default)]
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<Spanned<Step>>,
     #[serde(rename = "faults")]
     pub(super) _faults: Option<Unsupported>,
 }

@@ -10,7 +10,7 @@ use serde_saphyr::Spanned;
 use super::file::{Fault, File, Node, NodeExtension};
 use super::link::{self, Links};
 use super::node::Place;
-use super::{Bridge, MAX_NAME, NodeSpec, Reading, Topology, auto, stage};
+use super::{Bridge, MAX_NAME, NodeSpec, Reading, Topology, auto, group, stage};
 
 /// Longest interface name, IFNAMSIZ - 1.
 const MAX_INTERFACE: usize = 15;
@@ -56,8 +56,7 @@ pub(super) fn topology(mut file: File, path: &Path, reading: &Reading<'_>) -> Re
     if file.weft.auto {
         auto::fill(&mut topology, &|name| file.weft.nodes.get(name).and_then(|extension| extension.value.asn));
     }
-    topology.expect = std::mem::take(&mut file.expect);
-    topology.steps = std::mem::take(&mut file.steps);
+    group::resolve(&mut topology, std::mem::take(&mut file.expect), std::mem::take(&mut file.steps))?;
     Ok(topology)
 }
 

@@ -1,5 +1,6 @@
 //! Decides one expectation at one moment, from kernel tables, the daemon's RIB and a ping.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -7,12 +8,14 @@ use std::os::fd::OwnedFd;
 
 use ipnet::IpNet;
 
-use crate::expect::{Expectation, What, flat};
+use crate::expect::{Expectation, Group, What, flat, names};
 use crate::personality::Personality;
 use crate::probe::{self, End};
 use crate::verify::kernel::{self, KernelHop, KernelRoute};
 use crate::verify::{Plant, api, udp};
 
+/// The kernel's own index of `lo`, in every network namespace.
+const LOOPBACK: u32 = 1;
 /// Characters of a command's output shown when it is not as expected.
 const EXCERPT: usize = 1_500;
 
@@ -33,6 +36,10 @@ pub struct Site<'a> {
     sockets: BTreeMap<String, OwnedFd>,
     far_ends: BTreeMap<(String, String), String>,
     owners: BTreeMap<IpAddr, String>,
+    /// Addresses on `lo` that other machines may know.
+    loopbacks: BTreeMap<String, Vec<IpAddr>>,
+    /// For each expectation of groups, by its text, how many nodes had everything: they are not asked again at every look.
+    settled: RefCell<BTreeMap<String, usize>>,
 }
 
 impl std::fmt::Debug for Site<'_> {
@@ -47,16 +54,26 @@ impl<'a> Site<'a> {
     /// # Errors
     /// When a namespace cannot be entered.
     pub fn new(plant: &'a dyn Plant) -> io::Result<Self> {
-        let mut site = Self { plant, sockets: BTreeMap::new(), far_ends: BTreeMap::new(), owners: BTreeMap::new() };
+        let mut site = Self {
+            plant,
+            sockets: BTreeMap::new(),
+            far_ends: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            loopbacks: BTreeMap::new(),
+            settled: RefCell::default(),
+        };
         for [a, b] in plant.links() {
             site.far_ends.insert(a.clone(), b.0.clone());
             site.far_ends.insert(b, a.0);
         }
         for node in plant.nodes() {
             let socket = plant.open(&node, Box::new(kernel::open))?;
-            for (_, address) in kernel::addresses(&socket)? {
+            for (link, address) in kernel::addresses(&socket)? {
                 if !address.is_loopback() && !is_link_local(address) {
                     site.owners.insert(address, node.clone());
+                    if link == LOOPBACK {
+                        site.loopbacks.entry(node.clone()).or_default().push(address);
+                    }
                 }
             }
             site.sockets.insert(node, socket);
@@ -111,6 +128,7 @@ impl<'a> Site<'a> {
             What::Command { at, run, says, lacks } => self.command(at, run, says, lacks),
             What::Only { at, only } => self.only(at, only),
             What::Absent { at, absent } => self.absent(at, *absent),
+            What::Reach { each, reaches } => self.reach(&expectation.to_string(), each, reaches),
             What::Ping { from, ping, loss } => self.ping(from, ping, *loss),
         };
         answer.unwrap_or_else(|error| Answer::Instead(error.to_string()))
@@ -164,14 +182,43 @@ impl<'a> Site<'a> {
             return Ok(why);
         }
         let found: BTreeSet<IpNet> = self.learnt(at)?.iter().map(|route| route.prefix).collect();
-        let list = |set: Vec<&IpNet>| set.iter().map(|net| net.to_string()).collect::<Vec<_>>().join(", ");
-        let surplus = list(found.difference(only).collect());
-        let missing = list(only.difference(&found).collect());
+        let surplus = names(&found.difference(only).collect());
+        let missing = names(&only.difference(&found).collect());
         Ok(if found == *only {
             Answer::Holds
         } else {
             Answer::Instead(format!("too many: [{surplus}], missing: [{missing}]"))
         })
+    }
+
+    /// Looks at the nodes one after the other, up to the first that lacks something: a thousand tables take seconds to read.
+    fn reach(&self, name: &str, each: &Group, reaches: &Group) -> io::Result<Answer> {
+        let before = self.settled.borrow().get(name).copied().unwrap_or(0);
+        for (count, node) in each.nodes.iter().enumerate().skip(before) {
+            if let Some(why) = self.no_kernel_routes(node) {
+                return Ok(why);
+            }
+            let prefixes: BTreeSet<IpNet> = self.learnt(node)?.iter().map(|route| route.prefix).collect();
+            let shorter: Vec<IpNet> =
+                prefixes.iter().filter(|net| net.prefix_len() < net.max_prefix_len()).copied().collect();
+            let is_covered =
+                |to: &IpAddr| prefixes.contains(&IpNet::from(*to)) || shorter.iter().any(|net| net.contains(to));
+            let others = reaches.nodes.iter().filter(|other| *other != node);
+            let mut missing = BTreeSet::new();
+            for other in others {
+                match self.loopbacks.get(other) {
+                    Some(addresses) => missing.extend(addresses.iter().filter(|to| !is_covered(to)).copied()),
+                    None => return Ok(Answer::Instead(format!("{other} has no address of its own on lo"))),
+                }
+            }
+            if !missing.is_empty() {
+                let (had, all) = (count, each.nodes.len());
+                let missing = names(&missing);
+                return Ok(Answer::Instead(format!("{had} of {all} do; {node} has no route to {missing}")));
+            }
+            self.settled.borrow_mut().insert(name.to_owned(), count + 1);
+        }
+        Ok(Answer::Holds)
     }
 
     fn command(&self, at: &str, run: &[String], says: &[String], lacks: &[String]) -> io::Result<Answer> {

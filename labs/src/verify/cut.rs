@@ -53,7 +53,12 @@ pub(super) fn run(site: &Site<'_>, path: &Path, expectations: &[Expectation], re
 fn upstream(expectations: &[Expectation], switch: &str) -> Option<String> {
     expectations.iter().find_map(|expectation| match &expectation.what {
         What::Route { at, via, .. } if at == switch && via.len() > 1 => via.first().cloned(),
-        What::Route { .. } | What::Only { .. } | What::Absent { .. } | What::Ping { .. } | What::Command { .. } => None,
+        What::Route { .. }
+        | What::Only { .. }
+        | What::Absent { .. }
+        | What::Reach { .. }
+        | What::Ping { .. }
+        | What::Command { .. } => None,
     })
 }
 

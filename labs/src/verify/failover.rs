@@ -57,9 +57,12 @@ pub fn path(expectations: &[Expectation]) -> Option<Path> {
         };
         let victim = expectations.iter().find_map(|other| match &other.what {
             What::Route { at, via, .. } if at == from && via.len() > 1 => via.first().cloned(),
-            What::Route { .. } | What::Only { .. } | What::Absent { .. } | What::Ping { .. } | What::Command { .. } => {
-                None
-            }
+            What::Route { .. }
+            | What::Only { .. }
+            | What::Absent { .. }
+            | What::Reach { .. }
+            | What::Ping { .. }
+            | What::Command { .. } => None,
         })?;
         Some(Path { from: from.clone(), to: ping.clone(), victim })
     })
