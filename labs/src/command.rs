@@ -1,15 +1,18 @@
 //! The verbs of `weft-lab`, one file for each group; they talk to a person, the library does the work.
 
 pub mod act;
+pub mod deploy;
 pub mod down;
 pub mod exec;
 mod find;
+pub mod generate;
 pub mod graph;
 pub mod inspect;
 pub mod reading;
 mod session;
 pub mod sim;
 pub mod up;
+pub mod validate;
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -20,21 +23,7 @@ use weft_fabric::io::files::lab_root;
 
 use crate::lab::control::{self, Answer, Request};
 use crate::lab::home;
-use crate::topology::Topology;
-
-/// Reads a topology file and says what is in it; nothing is started.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn validate(file: Option<&str>, reading: &reading::Arguments) -> Result<()> {
-    let path = find::topology(file)?;
-    let topology = reading.load(&path)?;
-    say(&format!("{}: ok, {} nodes, {} links", path.display(), topology.nodes.len(), topology.links.len()));
-    for warning in &topology.warnings {
-        say(&format!("  {warning}"));
-    }
-    Ok(())
-}
+use crate::topology::{Topology, TopologyError};
 
 /// Prints an answer. A reader that went away, as `head` does, is no fault.
 fn print(text: &str) {
@@ -47,7 +36,7 @@ fn say(line: &str) {
 }
 
 /// Reads a topology file without options of its own.
-fn load(path: &Path) -> Result<Topology> {
+fn load(path: &Path) -> Result<Topology, TopologyError> {
     reading::Arguments::default().load(path)
 }
 

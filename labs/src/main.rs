@@ -3,7 +3,7 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
-use weft_labs::command::{self, act, down, exec, graph, inspect, reading, sim, up};
+use weft_labs::command::{act, deploy, down, exec, generate, graph, inspect, sim, up, validate};
 use weft_labs::lab::init;
 
 /// Virtual datacenters from containerlab topology files: every node a set of namespaces, every link a real one.
@@ -39,12 +39,13 @@ enum Verb {
     /// Draw a topology, or a running lab with its sessions and its load
     Graph(graph::Graph),
     /// Read a topology file and say what is wrong with it; nothing is started
-    Validate {
-        /// Topology file, or the name of one of those that come with weft [default: two-racks]
-        file: Option<String>,
-        #[command(flatten)]
-        reading: reading::Arguments,
-    },
+    Validate(validate::Validate),
+    /// Write the topology file of a Clos
+    Generate(generate::Generate),
+    /// The same as `up --detach`, with containerlab's options
+    Deploy(deploy::Deploy),
+    /// The same as `down`, with containerlab's options
+    Destroy(deploy::Destroy),
     /// Run a network on virtual time from a cold start to rest, and check everything
     Sim(sim::Run),
     /// Run random incidents in random networks on virtual time, and make those small that fail
@@ -76,7 +77,10 @@ fn main() -> ExitCode {
         Verb::Flow(options) => done(act::flow(&options)),
         Verb::Verify(options) => up::verify(&options),
         Verb::Graph(options) => done(graph::graph(&options)),
-        Verb::Validate { file, reading } => done(command::validate(file.as_deref(), &reading)),
+        Verb::Validate(options) => validate::validate(&options),
+        Verb::Generate(options) => generate::generate(&options),
+        Verb::Deploy(options) => deploy::deploy(&options),
+        Verb::Destroy(options) => done(deploy::destroy(&options)),
         Verb::Sim(options) => sim::sim(&options),
         Verb::Explore(options) => sim::explore(&options),
         Verb::Replay(options) => sim::replay(&options),

@@ -5,6 +5,7 @@
 //! inherited settings are merged. It starts nothing and knows no namespace.
 
 mod auto;
+mod choose;
 pub mod expand;
 mod file;
 mod group;
@@ -263,19 +264,40 @@ pub enum TopologyError {
         source: std::io::Error,
     },
     /// It is no topology, or one that this program cannot run.
-    #[error("{}:{line}:{column}: {field}{}{message}", path.display(), if field.is_empty() { "" } else { ": " })]
+    #[error("{}:{}:{}: {first}{}", path.display(), first.line, first.column, lines(more))]
     Invalid {
         /// The file.
         path: PathBuf,
-        /// Line, from 1.
-        line: u64,
-        /// Column, from 1.
-        column: u64,
-        /// Path of the field, as `topology.nodes.tor1.binds`.
-        field: String,
-        /// What is wrong and what to do.
-        message: String,
+        /// The first thing that is wrong.
+        first: Flaw,
+        /// More of the same kind.
+        more: Vec<Flaw>,
     },
+}
+
+/// A thing that is wrong in a topology file, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw {
+    /// Line, from 1.
+    pub line: u64,
+    /// Column, from 1.
+    pub column: u64,
+    /// Path of the field, as `topology.nodes.tor1.binds`; empty = of none.
+    pub field: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let separator = if self.field.is_empty() { "" } else { ": " };
+        write!(f, "{}{separator}{}", self.field, self.message)
+    }
+}
+
+/// Flaws after the first, in lines of their own.
+fn lines(flaws: &[Flaw]) -> String {
+    flaws.iter().map(|flaw| format!("\n  line {}: {flaw}", flaw.line)).collect()
 }
 
 /// How a file is read.
@@ -289,21 +311,26 @@ pub struct Reading<'a> {
     pub lenient: bool,
     /// What runs in nodes of a kind, or of an image, that cannot run here.
     pub substitutes: Vec<(String, Personality)>,
+    /// The lab's name, instead of the file's.
+    pub name: Option<String>,
+    /// Nodes that there are; empty = all.
+    pub only: Vec<String>,
 }
 
 impl<'a> Reading<'a> {
     /// Strict, with nothing beside the environment.
     #[must_use]
     pub fn new(env: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { env, vars: Vec::new(), lenient: false, substitutes: Vec::new() }
+        Self { env, vars: Vec::new(), lenient: false, substitutes: Vec::new(), name: None, only: Vec::new() }
     }
 }
 
 impl fmt::Debug for Reading<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { env: _, vars, lenient, substitutes } = self;
+        let Self { env: _, vars, lenient, substitutes, name, only } = self;
         let mut shown = f.debug_struct("Reading");
-        shown.field("vars", vars).field("lenient", lenient).field("substitutes", substitutes).finish_non_exhaustive()
+        shown.field("vars", vars).field("lenient", lenient).field("substitutes", substitutes);
+        shown.field("name", name).field("only", only).finish_non_exhaustive()
     }
 }
 
@@ -332,15 +359,26 @@ impl Topology {
         let text = std::fs::read_to_string(path).map_err(read)?;
         let absolute = std::path::absolute(path).map_err(read)?;
         let files: Vec<PathBuf> = template::vars::beside(&absolute).into_iter().chain(reading.vars.clone()).collect();
-        let variables = template::vars::read(&files).map_err(|(path, line, column, message)| {
-            TopologyError::Invalid { path, line, column, field: String::new(), message }
-        })?;
-        Self::parse_with(&text, &absolute, reading, &variables).map_err(|error| match error {
-            TopologyError::Invalid { line, column, field, message, .. } => {
-                TopologyError::Invalid { path: path.to_owned(), line, column, field, message }
+        Self::parse_files(&text, &absolute, reading, &files).map_err(|error| match error {
+            TopologyError::Invalid { path: wrong, first, more } if wrong == absolute => {
+                TopologyError::Invalid { path: path.to_owned(), first, more }
             }
-            TopologyError::Read { .. } => error,
+            TopologyError::Invalid { .. } | TopologyError::Read { .. } => error,
         })
+    }
+
+    /// Reads a text that comes from no file, as one that stands at `path` (absolute).
+    ///
+    /// # Errors
+    /// As [`Topology::load_with`].
+    pub fn read_with(text: &str, path: &Path, reading: &Reading<'_>) -> Result<Self, TopologyError> {
+        Self::parse_files(text, path, reading, &reading.vars)
+    }
+
+    fn parse_files(text: &str, path: &Path, reading: &Reading<'_>, files: &[PathBuf]) -> Result<Self, TopologyError> {
+        let variables = template::vars::read(files)
+            .map_err(|(path, line, column, message)| invalid(path, (line, column), message))?;
+        Self::parse_with(text, path, reading, &variables)
     }
 
     /// Reads the text of a file that stands at `path` (absolute): binds are relative to its folder. Templates have no variables.
@@ -361,13 +399,8 @@ impl Topology {
         if text.len() > MAX_FILE {
             return Err(too_large(path, text.len() as u64));
         }
-        let rendered = template::render(text, variables).map_err(|(line, message)| TopologyError::Invalid {
-            path: path.to_owned(),
-            line,
-            column: 1,
-            field: String::new(),
-            message,
-        })?;
+        let rendered = template::render(text, variables)
+            .map_err(|(line, message)| invalid(path.to_owned(), (line, 1), message))?;
         let text = expand::environment(&rendered.text, reading.env);
         let at = |fault: file::Fault| fault.at(path, &|line| rendered.source_line(line));
         let (file, mut warnings) = if reading.lenient {
@@ -400,16 +433,15 @@ impl Topology {
     }
 }
 
+/// Something wrong that no field is to blame for.
+fn invalid(path: PathBuf, (line, column): (u64, u64), message: String) -> TopologyError {
+    TopologyError::Invalid { path, first: Flaw { line, column, field: String::new(), message }, more: Vec::new() }
+}
+
 fn too_large(path: &Path, size: u64) -> TopologyError {
-    TopologyError::Invalid {
-        path: path.to_owned(),
-        line: 1,
-        column: 1,
-        field: String::new(),
-        message: format!(
-            "{size} bytes of topology: {MAX_FILE} are the most; write repetitions as a template or as groups"
-        ),
-    }
+    let message =
+        format!("{size} bytes of topology: {MAX_FILE} are the most; write repetitions as a template or as groups");
+    invalid(path.to_owned(), (1, 1), message)
 }
 
 #[cfg(test)]

@@ -32,6 +32,13 @@ pub struct Down {
     all: bool,
 }
 
+impl Down {
+    /// One lab, or all.
+    pub(super) fn of(lab: Option<String>, all: bool) -> Self {
+        Self { lab, all }
+    }
+}
+
 /// Takes labs down.
 ///
 /// # Errors
@@ -58,7 +65,7 @@ fn name_of(text: &str, labs: &[String]) -> Result<String> {
     if labs.iter().any(|name| name == text) {
         return Ok(text.to_owned());
     }
-    let name = find::topology(Some(text)).and_then(|path| load(&path)).map(|topology| topology.name);
+    let name = find::topology(Some(text)).and_then(|path| Ok(load(&path)?)).map(|topology| topology.name);
     match name {
         Ok(name) if labs.contains(&name) => Ok(name),
         Ok(name) => bail!("lab `{name}` is not running"),

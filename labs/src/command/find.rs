@@ -33,10 +33,13 @@ pub(super) const WEFT: Program = Program {
 pub(super) const NETBOOT: Program =
     Program { name: "weft-netboot", package: "weft-netboot", sources: &["netboot/src", "netboot/Cargo.toml"] };
 
-/// A topology file: a path, or the name of one of ours.
+/// Standard input in the place of a topology file.
+pub(super) const STDIN: &str = "-";
+
+/// A topology file: a path, `-`, or the name of one of ours.
 pub(super) fn topology(file: Option<&str>) -> Result<PathBuf> {
     let name = file.unwrap_or(DEFAULT);
-    if Path::new(name).is_file() {
+    if name == STDIN || Path::new(name).is_file() {
         return Ok(name.into());
     }
     let mut folders = vec![PathBuf::from("labs/topologies"), PathBuf::from("topologies")];

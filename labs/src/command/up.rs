@@ -27,7 +27,7 @@ const DESCRIPTORS: u64 = 16_384;
 /// What to start.
 #[derive(Debug, Clone, Args)]
 pub struct Choice {
-    /// Topology file, or the name of one of those that come with weft [default: two-racks]
+    /// Topology file, `-` for standard input, or the name of one of those that come with weft [default: two-racks]
     file: Option<String>,
     /// Run another daemon in a node: bird, frr, gobgp, openbgpd or plain (may be given several times)
     #[arg(long = "node", value_name = "NODE=DAEMON", value_parser = personality::parse_override)]
@@ -50,6 +50,13 @@ pub struct Up {
     /// This is the background half of `--detach`
     #[arg(long, hide = true)]
     detached: bool,
+}
+
+impl Up {
+    /// In the background, with the file's own daemons.
+    pub(super) fn background(file: Option<String>, reading: reading::Arguments, weft: Option<PathBuf>) -> Self {
+        Self { choice: Choice { file, nodes: Vec::new(), weft, reading }, detach: true, detached: false }
+    }
 }
 
 /// Options of `verify`.
@@ -260,7 +267,9 @@ fn detach(choice: &Choice) -> Result<ExitCode> {
         command.arg("--weft").arg(weft);
     }
     command.args(choice.reading.words());
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let is_piped = choice.file.as_deref() == Some(find::STDIN);
+    let mut child =
+        command.stdin(if is_piped { Stdio::inherit() } else { Stdio::null() }).stdout(Stdio::piped()).spawn()?;
     let mut said = String::new();
     if let Some(mut output) = child.stdout.take() {
         output.read_to_string(&mut said)?;

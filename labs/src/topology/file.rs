@@ -10,8 +10,8 @@ use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
-use super::TopologyError;
 use super::stage::{HealthFile, StagesFile};
+use super::{Flaw, TopologyError};
 use crate::expect::Expectation;
 use crate::step::Step;
 
@@ -361,12 +361,11 @@ impl Fault {
 
     /// As the public error, in this file; `source` gives the line of a template from which a line was made.
     pub(super) fn at(self, path: &std::path::Path, source: &dyn Fn(u64) -> u64) -> TopologyError {
-        let Self { line, column, field, mut message, more } = self;
-        let line = source(line);
-        for fault in more {
-            message.push_str(&format!("\n  line {}: {}: {}", source(fault.line), fault.field, fault.message));
-        }
-        TopologyError::Invalid { path: path.to_owned(), line, column, field, message }
+        let flaw =
+            |Self { line, column, field, message, more: _ }: Self| Flaw { line: source(line), column, field, message };
+        let mut first = self;
+        let more = std::mem::take(&mut first.more).into_iter().map(flaw).collect();
+        TopologyError::Invalid { path: path.to_owned(), first: flaw(first), more }
     }
 }
 

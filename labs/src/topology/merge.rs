@@ -7,6 +7,7 @@ use std::path::Path;
 use ipnet::IpNet;
 use serde_saphyr::Spanned;
 
+use super::choose::choose;
 use super::file::{Fault, File, Node, NodeExtension};
 use super::link::{self, Links};
 use super::node::Place;
@@ -17,6 +18,7 @@ const MAX_INTERFACE: usize = 15;
 
 /// Checks and merges the whole file.
 pub(super) fn topology(mut file: File, path: &Path, reading: &Reading<'_>) -> Result<Topology, Fault> {
+    let chosen = choose(&mut file, reading)?;
     let name = file.name.value.clone();
     check_name(&file.name, &name, "name")?;
     let mut topology = Topology {
@@ -27,7 +29,7 @@ pub(super) fn topology(mut file: File, path: &Path, reading: &Reading<'_>) -> Re
         devices: Vec::new(),
         expect: Vec::new(),
         steps: Vec::new(),
-        warnings: Vec::new(),
+        warnings: chosen.into_iter().collect(),
         name,
     };
     if file.settings.is_some() {

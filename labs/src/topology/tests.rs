@@ -248,3 +248,25 @@ topology:
     );
     assert!(topology.is_staged());
 }
+
+#[test]
+fn some_nodes_alone_and_under_another_name() {
+    let text = "name: t\ntopology:\n  defaults: {image: weft}\n  nodes: {a: {}, b: {}, c: {}}\n  links:\n    \
+                - endpoints: ['a:e1', 'b:e1']\n    - endpoints: ['b:e2', 'c:e1']\n    - endpoints: ['a:e2', 'host:x']\n\
+                weft: auto\nexpect: [{from: a, ping: c}]\n";
+    let mut reading = Reading { name: Some("u".to_owned()), ..Reading::new(&|_| None) };
+    reading.only = vec!["a".to_owned(), "b".to_owned()];
+    let read = |reading: &Reading<'_>| Topology::read_with(text, Path::new("/lab/t.clab.yml"), reading);
+    let topology = read(&reading).unwrap();
+    assert_eq!((topology.name.as_str(), topology.long_name("a").as_str()), ("u", "clab-u-a"));
+    assert_eq!(topology.nodes.keys().collect::<Vec<_>>(), ["a", "b", "host"]);
+    assert_eq!((topology.links.len(), topology.expect.len()), (2, 0));
+    // nobody is told of a peer that is not there
+    assert!(!topology.nodes["b"].config.as_ref().unwrap().contains(" c: {"));
+    assert!(topology.warnings[0].contains("without 1 nodes, 1 links, and 1 expectations"), "{:?}", topology.warnings);
+    reading.only.push("x".to_owned());
+    assert!(read(&reading).unwrap_err().to_string().contains("there is no node `x` to choose: a, b, c"));
+    reading.name = Some("../u".to_owned());
+    reading.only.clear();
+    assert!(read(&reading).unwrap_err().to_string().contains("a name has letters"));
+}
