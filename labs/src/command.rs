@@ -1,6 +1,7 @@
 //! The verbs of `weft-lab`, one file for each group; they talk to a person, the library does the work.
 
 pub mod act;
+mod data;
 pub mod deploy;
 pub mod down;
 pub mod exec;
@@ -9,6 +10,7 @@ pub mod generate;
 pub mod graph;
 pub mod inspect;
 pub mod reading;
+pub mod save;
 mod session;
 pub mod sim;
 pub mod up;

@@ -6,6 +6,7 @@
 
 mod auto;
 mod choose;
+pub mod data;
 pub mod expand;
 mod file;
 mod group;

@@ -6,28 +6,47 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::inspect::Format;
-use super::{ask, connect, lab_and_node, say};
+use super::{ask, connect, data, lab_and_node, say};
 use crate::lab::control::{self, Answer, Request};
+use crate::topology::expand;
 
 /// Options of `exec`.
 #[derive(Debug, Clone, Args)]
 pub struct Exec {
     /// LAB/NODE, or NODE when one lab is running
-    node: String,
+    #[arg(required_unless_present = "cmd", conflicts_with = "cmd")]
+    node: Option<String>,
+    /// A command for all nodes, split into words as a shell does and run without one (may be given several times)
+    #[arg(long, value_name = "COMMAND")]
+    cmd: Vec<String>,
+    /// Of all nodes, those with this label (may be given several times: those with all of them)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair, requires = "cmd")]
+    label: Vec<(String, String)>,
+    /// The lab's name, with --cmd [default: the only one that runs]
+    #[arg(long, short = 'n', requires = "cmd")]
+    name: Option<String>,
+    /// The topology file it was started from
+    #[arg(long, short, value_name = "FILE", requires = "cmd", conflicts_with = "name")]
+    topo: Option<String>,
     /// Print streams as they come, or a JSON document at the end
     #[arg(long, short, value_enum, default_value = "table", hide_default_value = true)]
     format: Format,
     /// The command
-    #[arg(last = true, required = true)]
+    #[arg(last = true, required_unless_present = "cmd", conflicts_with = "cmd")]
     command: Vec<String>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').ok_or_else(|| format!("`{text}`: write KEY=VALUE"))?;
+    Ok((pair.0.to_owned(), pair.1.to_owned()))
 }
 
 /// Runs the command; its exit code is ours.
@@ -35,30 +54,67 @@ pub struct Exec {
 /// # Errors
 /// When there is no such node, or the command cannot be started.
 pub fn exec(options: &Exec) -> Result<ExitCode> {
-    let (lab, node) = lab_and_node(&options.node)?;
-    let request = |terminal| Request::Exec {
-        node: node.clone(),
-        command: options.command.clone(),
-        terminal,
-        kind: std::env::var("TERM").ok(),
+    let Some(node) = &options.node else {
+        return everywhere(options);
     };
+    let (lab, node) = lab_and_node(node)?;
     let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
     if options.format == Format::Json {
-        return collected(&lab, &node, &options.command, &request(false));
+        return documented(&lab, vec![(node, options.command.clone())]);
     }
     if input.is_terminal() && output.is_terminal() {
         let terminal = Terminal::open()?;
         let ours = [terminal.far.as_fd(), terminal.far.as_fd(), terminal.far.as_fd()];
-        let connection = connect(&lab, &request(true), &ours)?;
+        let connection = connect(&lab, &request(&node, &options.command, true), &ours)?;
         return terminal.relay(&connection).and_then(code);
     }
-    let connection = connect(&lab, &request(false), &[input.as_fd(), output.as_fd(), errors.as_fd()])?;
+    let streams = [input.as_fd(), output.as_fd(), errors.as_fd()];
+    let connection = connect(&lab, &request(&node, &options.command, false), &streams)?;
     code(control::answer(&connection)?)
+}
+
+fn request(node: &str, command: &[String], terminal: bool) -> Request {
+    let kind = std::env::var("TERM").ok();
+    Request::Exec { node: node.to_owned(), command: command.to_vec(), terminal, kind }
+}
+
+/// Runs every `--cmd` in every node that has the labels, one after the other; the code is that of the last that fails.
+fn everywhere(options: &Exec) -> Result<ExitCode> {
+    let lab = data::lab(options.name.as_deref(), options.topo.as_deref())?;
+    let mut commands = Vec::new();
+    for text in &options.cmd {
+        commands.push(expand::words(text).map_err(|message| anyhow!("--cmd {text}: {message}"))?);
+    }
+    let nodes = data::nodes(&lab, &options.label)?;
+    if nodes.is_empty() {
+        bail!("no node of {lab} has these labels");
+    }
+    let all = nodes.iter().flat_map(|node| commands.iter().map(move |words| (node.clone(), words.clone())));
+    if options.format == Format::Json {
+        return documented(&lab, all.collect());
+    }
+    let mut last = ExitCode::SUCCESS;
+    for (node, words) in all {
+        let ran = collect(&lab, &node, &words)?;
+        let ended = if ran.code == 0 { String::new() } else { format!(" (exit code {})", ran.code) };
+        say(&format!("{node}: {}{ended}", words.join(" ")));
+        for line in ran.output.lines().chain(ran.errors.lines()) {
+            say(&format!("    {line}"));
+        }
+        if ran.code != 0 {
+            last = exit(ran.code);
+        }
+    }
+    Ok(last)
+}
+
+fn exit(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
 }
 
 fn code(answer: Answer) -> Result<ExitCode> {
     match answer {
-        Answer::Exit(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
+        Answer::Exit(code) => Ok(exit(code)),
         Answer::Refused(why) => bail!("{why}"),
         Answer::Done | Answer::Lab(_) | Answer::Interfaces(_) | Answer::Losses(_) => {
             bail!("the lab answered something else")
@@ -66,12 +122,20 @@ fn code(answer: Answer) -> Result<ExitCode> {
     }
 }
 
-/// containerlab's `exec -f json`: long name, then what was run and what came of it.
-fn collected(lab: &str, node: &str, command: &[String], request: &Request) -> Result<ExitCode> {
+/// What came of a command.
+pub(super) struct Ran {
+    pub(super) code: i32,
+    pub(super) output: String,
+    pub(super) errors: String,
+}
+
+/// Runs a command to its end without input.
+pub(super) fn collect(lab: &str, node: &str, command: &[String]) -> Result<Ran> {
     let (read_output, output) = io::pipe()?;
     let (read_errors, errors) = io::pipe()?;
     let nothing = std::fs::File::open("/dev/null")?;
-    let connection = connect(lab, request, &[nothing.as_fd(), output.as_fd(), errors.as_fd()])?;
+    let streams = [nothing.as_fd(), output.as_fd(), errors.as_fd()];
+    let connection = connect(lab, &request(node, command, false), &streams)?;
     drop((output, errors));
     let read = |mut pipe: PipeReader| {
         let mut bytes = Vec::new();
@@ -81,23 +145,36 @@ fn collected(lab: &str, node: &str, command: &[String], request: &Request) -> Re
         let errors = scope.spawn(|| read(read_errors));
         (read(read_output), errors.join().unwrap_or_else(|_| Ok(String::new())))
     });
-    let (output, errors) = (output?, errors?);
-    let ended = match control::answer(&connection)? {
-        Answer::Exit(code) => code,
-        other @ (Answer::Done | Answer::Lab(_) | Answer::Interfaces(_) | Answer::Losses(_) | Answer::Refused(_)) => {
-            return code(other);
+    match control::answer(&connection)? {
+        Answer::Exit(code) => Ok(Ran { code, output: output?, errors: errors? }),
+        Answer::Refused(why) => bail!("{why}"),
+        Answer::Done | Answer::Lab(_) | Answer::Interfaces(_) | Answer::Losses(_) => {
+            bail!("the lab answered something else")
+        }
+    }
+}
+
+/// containerlab's `exec -f json`: long name, then what was run and what came of it.
+fn documented(lab: &str, all: Vec<(String, Vec<String>)>) -> Result<ExitCode> {
+    let names: BTreeMap<String, String> = match ask(lab, &Request::Inspect)? {
+        Answer::Lab(lab) => lab.nodes.into_iter().map(|entry| (entry.name, entry.long_name)).collect(),
+        Answer::Done | Answer::Exit(_) | Answer::Interfaces(_) | Answer::Losses(_) | Answer::Refused(_) => {
+            BTreeMap::new()
         }
     };
-    let name = match ask(lab, &Request::Inspect)? {
-        Answer::Lab(lab) => lab.nodes.into_iter().find(|entry| entry.name == node).map(|entry| entry.long_name),
-        Answer::Done | Answer::Exit(_) | Answer::Interfaces(_) | Answer::Losses(_) | Answer::Refused(_) => None,
-    };
-    // as containerlab does: what is JSON already stays JSON
-    let output = serde_json::from_str(&output).unwrap_or_else(|_| json!(output));
-    let result = json!([{"cmd": command, "return-code": ended, "stdout": output, "stderr": errors}]);
-    let document = BTreeMap::from([(name.unwrap_or_else(|| node.to_owned()), result)]);
+    let (mut document, mut last) = (BTreeMap::<String, Vec<Value>>::new(), ExitCode::SUCCESS);
+    for (node, words) in all {
+        let ran = collect(lab, &node, &words)?;
+        if ran.code != 0 {
+            last = exit(ran.code);
+        }
+        // as containerlab does: what is JSON already stays JSON
+        let output = serde_json::from_str(&ran.output).unwrap_or_else(|_| json!(ran.output));
+        let entry = json!({"cmd": words, "return-code": ran.code, "stdout": output, "stderr": ran.errors});
+        document.entry(names.get(&node).cloned().unwrap_or(node)).or_default().push(entry);
+    }
     say(&serde_json::to_string_pretty(&document)?);
-    Ok(ExitCode::from(u8::try_from(ended).unwrap_or(1)))
+    Ok(last)
 }
 
 /// A new pseudo-terminal for the command, with ours in raw mode for as long as this lives.

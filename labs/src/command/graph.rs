@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use weft_fabric::api::Neighbors;
 use weft_fabric::io::files::lab_root;
@@ -16,8 +16,7 @@ use super::{ask, find, print, reading, running};
 use crate::graph::seen::{EndSeen, NodeSeen, Port, Seen, Session};
 use crate::graph::{Language, Picture};
 use crate::lab::control::{Answer, Interface, Request};
-use crate::lab::home;
-use crate::topology::Topology;
+use crate::topology::{Topology, data};
 use crate::verify::api;
 
 /// Longest time over which a load is measured.
@@ -64,17 +63,16 @@ pub fn graph(options: &Graph) -> Result<()> {
         (false, false) => options.format,
     };
     let named = options.topo.as_deref().or(options.lab.as_deref());
-    let path = match named.filter(|name| running().iter().any(|lab| lab == name)) {
-        Some(lab) => home::record(&lab_root(), lab).with_context(|| format!("lab `{lab}` has no record yet"))?.topology,
-        None => find::topology(named)?,
+    let lab = if options.offline { None } else { live(named)? };
+    let drawn = match lab {
+        Some(lab) => {
+            let outline = data::outline(&super::data::read(&lab)?);
+            let mut topology = outline.ok_or_else(|| anyhow!("lab `{lab}` wrote a {} of another form", data::FILE))?;
+            let seen = look(&mut topology, Duration::from_millis(options.interval))?;
+            Picture::new(&topology, Some(&seen)).draw(language)
+        }
+        None => Picture::new(&options.reading.load(&find::topology(named)?)?, None).draw(language),
     };
-    let topology = options.reading.load(&path)?;
-    let is_running = running().contains(&topology.name)
-        && home::record(&lab_root(), &topology.name).is_some_and(|record| same(&record.topology, &path));
-    let seen = (is_running && !options.offline)
-        .then(|| look(&topology, Duration::from_millis(options.interval)))
-        .transpose()?;
-    let drawn = Picture::new(&topology, seen.as_ref()).draw(language);
     match &options.output {
         Some(file) => std::fs::write(file, drawn).with_context(|| format!("write {}", file.display()))?,
         None => print(&drawn),
@@ -82,12 +80,17 @@ pub fn graph(options: &Graph) -> Result<()> {
     Ok(())
 }
 
-fn same(one: &Path, other: &Path) -> bool {
-    std::fs::canonicalize(one).ok().is_some_and(|one| std::fs::canonicalize(other).ok() == Some(one))
+/// The running lab that is meant, if one is.
+fn live(named: Option<&str>) -> Result<Option<String>> {
+    match named.filter(|name| running().iter().any(|lab| lab == name)) {
+        Some(lab) => Ok(Some(lab.to_owned())),
+        None if named == Some(find::STDIN) => Ok(None),
+        None => super::data::of_file(&find::topology(named)?.display().to_string()),
+    }
 }
 
-/// Looks at a running lab twice.
-fn look(topology: &Topology, interval: Duration) -> Result<Seen> {
+/// Looks at a running lab twice, and notes what runs in its nodes.
+fn look(topology: &mut Topology, interval: Duration) -> Result<Seen> {
     let Answer::Lab(lab) = ask(&topology.name, &Request::Inspect)? else {
         bail!("lab `{}` answered something else", topology.name);
     };
@@ -95,6 +98,9 @@ fn look(topology: &Topology, interval: Duration) -> Result<Seen> {
     let (mut sessions, mut owners) = (BTreeMap::new(), BTreeMap::<IpAddr, Port>::new());
     let mut before = BTreeMap::new();
     for node in &lab.nodes {
+        if let (Some(spec), Ok(personality)) = (topology.nodes.get_mut(&node.name), node.personality.parse()) {
+            spec.personality = personality;
+        }
         let interfaces = interfaces(&lab.name, &node.name)?;
         for interface in &interfaces {
             let port = (node.name.clone(), interface.name.clone());

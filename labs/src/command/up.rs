@@ -19,6 +19,7 @@ use crate::lab::home::{self, Home};
 use crate::lab::progress::Progress;
 use crate::lab::{Lab, Options, server, userns};
 use crate::personality::{self, Personality};
+use crate::topology::data;
 use crate::verify::{self, Outcome, Report, verify_watched};
 
 /// Enough for 1,000 nodes, few enough for daemons that walk through all numbers.
@@ -203,6 +204,8 @@ fn start(choice: &Choice, begin: Instant) -> Result<Started> {
         let session = Session::new(Arc::clone(&home))?;
         let options = Options { overrides, weft, netboot, program: own_program(), ordinary };
         let lab = Arc::new(Lab::start(topology, Arc::clone(&home), &options, &progress)?);
+        let data = data::document(lab.topology(), home.folder());
+        fs::write(home.folder().join(data::FILE), serde_json::to_vec_pretty(&data)?).context("write the lab's data")?;
         session.set(Arc::clone(&lab));
         let asked = Arc::clone(&session);
         let socket = home::control(&root, &lab.topology().name);

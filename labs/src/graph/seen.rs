@@ -79,7 +79,8 @@ impl Seen {
         })
     }
 
-    /// Notes sessions at the ends of the links that they go over; those to far routers go over none.
+    /// Notes sessions at the ends of the links that they go over, those between addresses of no link at the first between the two nodes; those to far
+    /// routers go over none.
     pub fn add_sessions(
         &mut self,
         topology: &Topology,
@@ -87,7 +88,10 @@ impl Seen {
         owners: &BTreeMap<IpAddr, Port>,
     ) {
         let mut far_ends: BTreeMap<(&str, &str), &Endpoint> = BTreeMap::new();
+        let mut between: BTreeMap<(&str, &str), &Endpoint> = BTreeMap::new();
         for link in &topology.links {
+            between.entry((&link.a.node, &link.b.node)).or_insert(&link.a);
+            between.entry((&link.b.node, &link.a.node)).or_insert(&link.b);
             far_ends.insert((&link.a.node, &link.a.interface), &link.b);
             far_ends.insert((&link.b.node, &link.b.interface), &link.a);
         }
@@ -97,11 +101,11 @@ impl Seen {
                     session.interface.clone().filter(|name| far_ends.contains_key(&(node.as_str(), name.as_str())));
                 let near = near.or_else(|| {
                     let (other, interface) = owners.get(session.address.as_ref()?)?;
-                    // an address of a bridge is behind each of its ports
-                    let bridge = topology.nodes.get(other).and_then(|spec| spec.bridges.get(interface));
-                    let ports = bridge.map_or_else(|| vec![interface.clone()], |bridge| bridge.ports.clone());
-                    let mut nears = ports.iter().filter_map(|port| far_ends.get(&(other.as_str(), port.as_str())));
-                    nears.find(|end| end.node == *node).map(|end| end.interface.clone())
+                    let near = far_ends.get(&(other.as_str(), interface.as_str())).copied();
+                    let near = near.filter(|end| end.node == *node);
+                    // an address of a bridge is behind each of its ports, one of `lo` behind each link between the two
+                    near.or_else(|| between.get(&(node.as_str(), other.as_str())).copied())
+                        .map(|end| end.interface.clone())
                 });
                 if let Some(near) = near {
                     let end = self.ends.entry((node.clone(), near)).or_default();
