@@ -143,6 +143,12 @@ impl Inventory {
         self.machines.get(serial)
     }
 
+    /// The machine that has an identifier: `ids.macs MAC`, `ids.uuid UUID`.
+    #[must_use]
+    pub fn owner(&self, identifier: &str) -> Option<&Arc<Machine>> {
+        self.owners.get(identifier).and_then(|serial| self.machines.get(serial)).map(|held| &held.value)
+    }
+
     /// All machines, by serial number.
     pub fn machines(&self) -> impl ExactSizeIterator<Item = &Arc<Machine>> + Clone {
         self.machines.values().map(|held| &held.value)

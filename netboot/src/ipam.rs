@@ -248,9 +248,15 @@ impl Ipam {
     /// The rack in whose networks an address of a machine is, whatever it is there.
     #[must_use]
     pub fn rack_of(&self, address: IpAddr) -> Option<u32> {
+        self.network_of(address).map(|(rack, _)| rack)
+    }
+
+    /// The rack and which of its networks an address is in, whatever it is there.
+    #[must_use]
+    pub fn network_of(&self, address: IpAddr) -> Option<(u32, u32)> {
         let (pool, part) = self.node.iter().find_map(|pool| Some((pool, pool.part_of(address)?)))?;
         let rack = pool.first_rack.checked_add(part / self.node_networks)?;
-        pool.covers(rack, self.node_networks).then_some(rack)
+        pool.covers(rack, self.node_networks).then_some((rack, part % self.node_networks))
     }
 
     /// What an address is; `None` when the plan does not know it.

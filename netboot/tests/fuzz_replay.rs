@@ -45,3 +45,8 @@ fn graphql() {
 fn dhcp4() {
     replay("dhcp4", harness::dhcp::dhcp4);
 }
+
+#[test]
+fn dhcp4_server() {
+    replay("dhcp4_server", harness::dhcp::dhcp4_server);
+}

@@ -8,6 +8,7 @@
 //! | [`enrol::enrol`] | a report changes its own candidate alone, and only by who is believed; nobody comes in whom no rule lets in; nothing is of two machines |
 //! | [`api::rest`] | every refusal names its rule; what the server knows is what its store holds; each change has its audit entry |
 //! | [`dhcp::dhcp4`] | no panic; what is read is written and read the same, in as few octets as asked or not at all |
+//! | [`dhcp::dhcp4_server`] | no panic; every answer can be read and has room in a frame; nothing waits for a store that has answered |
 //! | [`api::graphql`] | an answer, or errors that each name their rule; a question changes nothing |
 #![expect(
     clippy::unwrap_used,

@@ -1,8 +1,12 @@
 //! DHCP as packets show it: octets of real clients, and what the server makes of them.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod boot;
+mod exchange;
+mod model;
 mod wire;
+mod world;
 
 use std::net::Ipv4Addr;
 use std::path::Path;
