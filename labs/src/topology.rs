@@ -20,7 +20,7 @@ pub mod tier;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -251,6 +251,16 @@ pub struct Endpoint {
     pub mac: [u8; 6],
     /// Addresses given at the link.
     pub addresses: Vec<IpNet>,
+}
+
+impl Endpoint {
+    /// The link-local address that the kernel makes of the hardware address (RFC 4291 appendix A).
+    #[must_use]
+    pub fn link_local(&self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.mac;
+        let pair = u16::from_be_bytes;
+        Ipv6Addr::new(0xfe80, 0, 0, 0, pair([a ^ 2, b]), pair([c, 0xff]), pair([0xfe, d]), pair([e, f]))
+    }
 }
 
 /// What is wrong with a topology file; printed as `FILE:LINE:COLUMN: FIELD: what`.

@@ -36,11 +36,12 @@ impl Clos {
                 "{self:?}: 1 to {MAX} spines and leaves, up to 8 cables between two, and two leaves for servers"
             ));
         }
-        Topology::parse(&self.text(), Path::new("/clos.clab.yml"), &|_| None).map_err(|error| error.to_string())
+        Topology::parse(&self.file(), Path::new("/clos.clab.yml"), &|_| None).map_err(|error| error.to_string())
     }
 
-    /// Its file.
-    fn text(&self) -> String {
+    /// Its topology file.
+    #[must_use]
+    pub fn file(&self) -> String {
         let Self { spines, leaves, servers, cables } = *self;
         let mut text = "name: clos\ntopology:\n  defaults: {kind: linux, image: weft}\n  nodes:\n".to_owned();
         for (tier, count) in [("spine", spines), ("leaf", leaves), ("server", servers)] {

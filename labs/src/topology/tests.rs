@@ -270,3 +270,11 @@ fn some_nodes_alone_and_under_another_name() {
     reading.only.clear();
     assert!(read(&reading).unwrap_err().to_string().contains("a name has letters"));
 }
+
+#[test]
+fn a_link_local_address_is_made_of_a_hardware_address_as_the_standard_says() {
+    // RFC 4291 appendix A: the universal bit is turned, FFFE stands in the middle
+    let mac = [0xaa, 0xc1, 0xab, 0x5d, 0x00, 0x0d];
+    let end = Endpoint { node: "a".to_owned(), interface: "eth1".to_owned(), mac, addresses: Vec::new() };
+    assert_eq!(end.link_local().to_string(), "fe80::a8c1:abff:fe5d:d");
+}
