@@ -7,7 +7,7 @@
 //! ```
 //! Our advertisements carry a router lifetime of 0: nobody shall take a default route from them (RFC 4861 §6.2.3).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
 use weft_bgp::rng::Rng;
 use weft_bgp::time::{Duration, Instant};
@@ -130,12 +130,23 @@ struct Link {
     initial: u8,
     sent: Option<Instant>,
     next: Instant,
+    /// When it is to be looked at, as [`Ra::timers`] knows it.
+    timer: Option<Instant>,
+}
+
+impl Link {
+    /// When it is lost, if it has a neighbour that must be heard.
+    fn lost_at(&self) -> Option<Instant> {
+        self.neighbour.filter(|_| !self.session).map(|neighbour| neighbour.until)
+    }
 }
 
 /// The engine. See [`Input`] and [`Output`].
 #[derive(Debug)]
 pub struct Ra {
     links: BTreeMap<IfIndex, Link>,
+    /// When each link is to be looked at: a spine has hundreds, and is asked after every packet.
+    timers: BTreeSet<(Instant, IfIndex)>,
     rng: Rng,
     output: VecDeque<Output>,
 }
@@ -144,7 +155,7 @@ impl Ra {
     /// An engine without links.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self { links: BTreeMap::new(), rng: Rng::new(seed), output: VecDeque::new() }
+        Self { links: BTreeMap::new(), timers: BTreeSet::new(), rng: Rng::new(seed), output: VecDeque::new() }
     }
 
     /// Something happened.
@@ -171,6 +182,7 @@ impl Ra {
                         neighbour.until = neighbour.until.max(now + ABSENCE);
                     }
                 }
+                self.renew(link);
             }
             Input::Tick => self.tick(now),
         }
@@ -184,9 +196,9 @@ impl Ra {
     /// When to call with [`Input::Tick`].
     #[must_use]
     pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
-        let advertise = self.links.values().map(|link| (link.next, "router advertisement"));
-        let lost = self.links.values().filter(|link| !link.session).filter_map(|link| link.neighbour);
-        advertise.chain(lost.map(|neighbour| (neighbour.until, "neighbour lost"))).min()
+        let (at, index) = self.timers.first()?;
+        let lost = self.links.get(index).and_then(Link::lost_at) == Some(*at);
+        Some((*at, if lost { "neighbour lost" } else { "router advertisement" }))
     }
 
     /// The neighbour known on a link.
@@ -219,7 +231,11 @@ impl Ra {
         let gone: Vec<IfIndex> =
             self.links.keys().copied().filter(|link| !links.iter().any(|new| new.link == *link)).collect();
         for link in gone {
-            if self.links.remove(&link).is_some_and(|old| old.neighbour.is_some()) {
+            let Some(old) = self.links.remove(&link) else {
+                continue;
+            };
+            old.timer.map(|at| self.timers.remove(&(at, link)));
+            if old.neighbour.is_some() {
                 self.output.push_back(Output::Neighbour { link, addr: None });
             }
         }
@@ -230,6 +246,7 @@ impl Ra {
                     // Our address changed: whoever speaks to the old one must hear of the new one at once.
                     known.own = new.own;
                     (known.initial, known.next) = (INITIAL, now);
+                    self.renew(new.link);
                 }
                 continue;
             }
@@ -243,8 +260,10 @@ impl Ra {
                 initial: INITIAL,
                 sent: None,
                 next: now,
+                timer: None,
             };
             self.links.insert(new.link, fresh);
+            self.renew(new.link);
         }
         self.tick(now);
     }
@@ -263,6 +282,7 @@ impl Ra {
                 known.heard = now;
                 known.mac = mac.or(known.mac);
                 known.until = known.until.max(until);
+                self.renew(index);
                 return;
             }
             // The same machine under another address needs no second opinion.
@@ -285,18 +305,41 @@ impl Ra {
             let earliest = link.sent.map_or(now, |sent| sent + LEAST_GAP);
             link.next = link.next.min(earliest.max(now));
         }
+        self.renew(index);
         self.tick(now);
     }
 
+    /// Notes when a link is to be looked at next.
+    fn renew(&mut self, index: IfIndex) {
+        let Some(link) = self.links.get_mut(&index) else {
+            return;
+        };
+        let due = Some(link.lost_at().map_or(link.next, |lost| lost.min(link.next)));
+        let old = std::mem::replace(&mut link.timer, due);
+        if old != due {
+            old.map(|at| self.timers.remove(&(at, index)));
+            self.timers.extend(due.map(|at| (at, index)));
+        }
+    }
+
     fn tick(&mut self, now: Instant) {
-        for (&index, link) in &mut self.links {
+        let due: Vec<IfIndex> = self.timers.iter().take_while(|(at, _)| *at <= now).map(|(_, link)| *link).collect();
+        for index in due {
+            self.look_at(now, index);
+            self.renew(index);
+        }
+    }
+
+    /// What is due on a link.
+    fn look_at(&mut self, now: Instant, index: IfIndex) {
+        if let Some(link) = self.links.get_mut(&index) {
             if !link.session && link.neighbour.take_if(|known| known.until <= now).is_some() {
                 self.output.push_back(Output::Neighbour { link: index, addr: None });
                 link.initial = INITIAL;
                 link.next = now;
             }
             if link.next > now {
-                continue;
+                return;
             }
             if link.neighbour.is_none() {
                 self.output.push_back(Output::Solicit(index));

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         eprintln!("write the numbers of spines, leaves and servers, and a folder: 8 32 960 /tmp/clos");
         return ExitCode::from(2);
     };
-    match write(Clos { spines, leaves, servers, cables: 1 }, Path::new(folder)) {
+    match write(Clos { spines, leaves, servers, cables: 1, stubs: false }, Path::new(folder)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");

@@ -20,6 +20,7 @@ mod kernel;
 pub mod network;
 pub mod node;
 pub mod pipe;
+pub mod report;
 pub mod scenario;
 mod tcp;
 pub mod trace;
@@ -33,7 +34,7 @@ use fault::Fault;
 use network::{CableId, Network, NodeId, Port};
 use node::Machine;
 use pipe::{Pipe, PipeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 use trace::Trace;
 use walk::Plane;
@@ -67,8 +68,20 @@ pub struct Settings {
     pub chunk_bytes: u64,
     /// What may be on its way in one direction of a connection.
     pub window_bytes: usize,
+    /// What is asked of a daemon for one write.
+    pub write_bytes: usize,
     /// Within which the daemons start, milliseconds.
     pub start_ms: u64,
+    /// Flows and loops are followed through every change.
+    pub watches: bool,
+}
+
+impl Settings {
+    /// For networks of thousands of nodes: streams come in as large pieces as daemons write them, and only the result is looked at.
+    #[must_use]
+    pub fn large() -> Self {
+        Self { chunk_bytes: 65_536, window_bytes: 65_536, write_bytes: 16_384, watches: false, ..Self::default() }
+    }
 }
 
 impl Default for Settings {
@@ -79,7 +92,9 @@ impl Default for Settings {
             notice_us: (50, 3_000),
             chunk_bytes: 200,
             window_bytes: 8_192,
+            write_bytes: 1_024,
             start_ms: 1_000,
+            watches: true,
         }
     }
 }
@@ -217,8 +232,9 @@ impl Sim {
     #[must_use]
     #[expect(clippy::panic, reason = "a scenario names what the topology has")]
     pub fn id(&self, name: &str) -> NodeId {
-        let at = self.machines.iter().position(|machine| machine.name == name);
-        NodeId(at.unwrap_or_else(|| panic!("the topology has no node {name}")))
+        // Machines stand in the order of their names, as the topology's nodes do.
+        let at = self.machines.binary_search_by(|machine| machine.name.as_str().cmp(name));
+        NodeId(at.unwrap_or_else(|_| panic!("the topology has no node {name}")))
     }
 
     /// A machine.
@@ -256,17 +272,45 @@ impl Sim {
         &self.network
     }
 
-    /// Both ends of every connection whose session stands at both: node and peer there.
+    /// Both ends of every connection between these nodes whose session stands at both: node and peer there.
     #[must_use]
-    pub fn talks(&self) -> Vec<[(NodeId, PeerId); 2]> {
+    pub fn talks(&self, among: &BTreeSet<NodeId>) -> Vec<[(NodeId, PeerId); 2]> {
+        let standing = |node: &NodeId| {
+            let speaker = self.machines[node.0].daemon.as_ref()?.speaker();
+            let peers = speaker.neighbors(self.now).into_iter().filter(|info| info.state == "Established");
+            Some((*node, peers.map(|info| info.id).collect::<BTreeSet<PeerId>>()))
+        };
+        let standing: BTreeMap<NodeId, BTreeSet<PeerId>> = among.iter().filter_map(standing).collect();
         let peer = |end: &pipe::End| {
-            let speaker = self.machines[end.port.node.0].daemon.as_ref().filter(|_| end.open)?.speaker();
-            let peer = speaker.peer_of(end.conn)?;
-            let stands = |info: &speaker::NeighborInfo| info.id == peer && info.state == "Established";
-            speaker.neighbors(self.now).iter().any(stands).then_some((end.port.node, peer))
+            let known = standing.get(&end.port.node).filter(|_| end.open)?;
+            let peer = self.machines[end.port.node.0].daemon.as_ref()?.speaker().peer_of(end.conn)?;
+            known.contains(&peer).then_some((end.port.node, peer))
         };
         let both = |pipe: &Pipe| Some([peer(&pipe.ends[0])?, peer(&pipe.ends[1])?]);
         self.pipes.values().filter_map(both).flat_map(|[near, far]| [[near, far], [far, near]]).collect()
+    }
+
+    /// All nodes.
+    #[must_use]
+    pub fn everybody(&self) -> BTreeSet<NodeId> {
+        (0..self.machines.len()).map(NodeId).collect()
+    }
+
+    /// How many sessions stand, counted once for each end.
+    #[must_use]
+    pub fn session_ends(&self) -> usize {
+        self.machines
+            .iter()
+            .filter_map(|machine| machine.daemon.as_ref())
+            .map(weft_fabric::node::Node::established)
+            .sum()
+    }
+
+    /// Paths learnt from peers, in all tables together.
+    #[must_use]
+    pub fn paths(&self) -> u64 {
+        let daemons = self.machines.iter().filter_map(|machine| machine.daemon.as_ref());
+        daemons.flat_map(|daemon| daemon.speaker().summary().paths_received).sum()
     }
 
     /// What the daemons reported of sessions and convergence since `from`.
@@ -356,6 +400,10 @@ impl Sim {
     }
 
     fn watch_after(&mut self) {
+        if !self.settings.watches {
+            self.watch.skip();
+            return;
+        }
         let plane = Plane { network: &self.network, machines: &self.machines };
         for line in self.watch.look(plane) {
             self.trace.line(self.now, "network", format_args!("{line}"));
@@ -370,7 +418,8 @@ impl Sim {
                 }
             }
             Event::Wake(node, life) => {
-                if self.is_current(node, life) {
+                // It may have asked for an earlier call since, and asked again in that.
+                if self.is_current(node, life) && self.machines[node.0].armed == Some(self.now) {
                     self.machines[node.0].armed = None;
                     self.handle(node, Input::Tick);
                 }

@@ -213,6 +213,11 @@ impl Speaker {
         }
     }
 
+    /// Whether there is no batch to forget.
+    pub(super) fn keeps_no_batch(&self) -> bool {
+        self.groups.iter().all(|group| group.kept.is_empty())
+    }
+
     /// The batch that begins at `start`, and whether it is new: one that was made before, if it still holds.
     fn batch(&mut self, id: PeerId, session: &Session, start: Start, readable: u64) -> Option<(Arc<Batch>, bool)> {
         let member = self.members.get(&id)?;

@@ -50,6 +50,9 @@ impl Speaker {
     /// Forgets the part of the log that everybody has read.
     pub(super) fn trim(&mut self) {
         self.untrimmed = 0;
+        if self.table.log_start() == self.table.log_end() && self.keeps_no_batch() {
+            return;
+        }
         let observed = self.monitor_cursor();
         let established = self.members.values().filter(|member| member.peer.session().is_some());
         // A session that comes up now reads from where the kernel is done, not from where it was asked.

@@ -71,8 +71,11 @@ impl Node {
         } else {
             self.established.remove(&peer);
         }
-        let link = self.ra_links.iter().copied().find(|link| self.peer_on(*link) == Some(peer));
-        if let Some(link) = link {
+        let name = self.peers.iter().find(|(_, id)| **id == peer).map(|(name, _)| name);
+        let config = name.and_then(|name| self.config.peers.iter().find(|peer| peer.name == *name));
+        let interface = config.and_then(|peer| interface_of(&peer.endpoint));
+        let link = self.links.iter().find(|link| Some(link.name.as_str()) == interface).map(|link| link.index);
+        if let Some(link) = link.filter(|link| self.ra_links.contains(link)) {
             self.ra.handle(now, ra::Input::Session { link, up });
         }
     }
@@ -89,13 +92,20 @@ impl Node {
     /// The peer configured on a link.
     pub(super) fn peer_on(&self, link: IfIndex) -> Option<PeerId> {
         let name = &self.links.iter().find(|known| known.index == link)?.name;
-        let peer = self.config.peers.iter().find(|peer| peer.endpoint == Endpoint::Interface(name.clone()))?;
+        let peer = self.config.peers.iter().find(|peer| interface_of(&peer.endpoint) == Some(name))?;
         self.peers.get(&peer.name).copied()
     }
 }
 
 #[cfg(test)]
 mod tests;
+
+fn interface_of(endpoint: &Endpoint) -> Option<&str> {
+    match endpoint {
+        Endpoint::Interface(name) => Some(name),
+        Endpoint::Address(_) => None,
+    }
+}
 
 /// Link-local addresses that are ours for sure (RFC 4862 §5.4).
 fn ready_link_locals(link: &LinkInfo) -> Vec<Ipv6Addr> {

@@ -8,11 +8,13 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
+use weft_bgp::time::Duration;
 
-use super::{find, say};
+use super::{find, print, say};
 use crate::lab::progress::Progress;
 use crate::sim::clos::Clos;
 use crate::sim::explore::{Choices, Found, explore_all};
+use crate::sim::report::{Quiet, Report, Times};
 use crate::sim::scenario::{Failure, Scenario, Source, World};
 
 /// Lines of a failing run that are shown.
@@ -31,12 +33,39 @@ pub struct Run {
     /// A Clos instead: spines, leaves, servers, and cables between a leaf and a spine
     #[arg(long, value_name = "SPINES,LEAVES,SERVERS[,CABLES]", value_parser = parse_clos)]
     clos: Option<Clos>,
+    /// What the servers of that Clos are told
+    #[arg(long, requires = "clos", default_value = "all")]
+    servers: Servers,
     /// Of latencies, pieces of streams, timers and the order of starts
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Virtual time to let pass after that, in which nothing is to happen: 90s, 5m, 1h
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    then: Option<Duration>,
+    /// A table for people, or JSON
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
     /// Lines of the trace that come with a fault
     #[arg(long, default_value_t = TRACE)]
     trace: usize,
+}
+
+/// What servers are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Servers {
+    /// Every address
+    All,
+    /// A default route: they share an AS and have IPv4 addresses alone
+    Default,
+}
+
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
 }
 
 /// Options of `explore`.
@@ -71,13 +100,28 @@ pub struct Replay {
 
 fn parse_clos(text: &str) -> Result<Clos, String> {
     let numbers: Result<Vec<u32>, _> = text.split(',').map(str::parse).collect();
-    match numbers.as_deref() {
-        Ok([spines, leaves, servers]) => Ok(Clos { spines: *spines, leaves: *leaves, servers: *servers, cables: 1 }),
-        Ok([spines, leaves, servers, cables]) => {
-            Ok(Clos { spines: *spines, leaves: *leaves, servers: *servers, cables: *cables })
-        }
-        Ok(_) | Err(_) => Err("write three or four numbers, as 2,4,8".to_owned()),
-    }
+    let (spines, leaves, servers, cables) = match numbers.as_deref() {
+        Ok([spines, leaves, servers]) => (*spines, *leaves, *servers, 1),
+        Ok([spines, leaves, servers, cables]) => (*spines, *leaves, *servers, *cables),
+        Ok(_) | Err(_) => return Err("write three or four numbers, as 2,4,8".to_owned()),
+    };
+    Ok(Clos { spines, leaves, servers, cables, stubs: false })
+}
+
+/// Most virtual time: a week.
+const MAX_TIME_S: u64 = 604_800;
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let unit_s = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        _ => return Err("write a whole number and s, m or h, as 90s or 1h".to_owned()),
+    };
+    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_s));
+    let seconds = seconds.filter(|seconds| *seconds <= MAX_TIME_S);
+    seconds.map(Duration::from_secs).ok_or_else(|| "write a time up to 168h".to_owned())
 }
 
 /// Runs a network from a cold start to rest, checks everything, and says what it took.
@@ -86,10 +130,67 @@ fn parse_clos(text: &str) -> Result<Clos, String> {
 /// What is wrong with the file.
 pub fn sim(options: &Run) -> Result<ExitCode> {
     let source = match options.clos {
-        Some(clos) => Source::Clos(clos),
+        Some(clos) => Source::Clos(Clos { stubs: options.servers == Servers::Default, ..clos }),
         None => Source::File(find::topology(options.file.as_deref())?),
     };
-    run(&Scenario { network: source, seed: options.seed, incidents: Vec::new() }, options.trace)
+    match measure(&source, options) {
+        Ok(report) => {
+            match options.output {
+                Format::Table => print(&report.to_string()),
+                Format::Json => say(&serde_json::to_string_pretty(&report)?),
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(Failure::Unfit(what)) => bail!("{what}"),
+        Err(failure @ Failure::Wrong { .. }) => {
+            say(&failure.to_string());
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn measure(source: &Source, options: &Run) -> Result<Report, Failure> {
+    let begin = Instant::now();
+    let world = World::load(source).map_err(Failure::Unfit)?;
+    let traced = if world.is_large() { 0 } else { options.trace };
+    let mut sim = world.cold(options.seed, traced)?;
+    let (read_s, empty) = (begin.elapsed().as_secs_f64(), resident().0);
+    let (begin, begun_s) = (Instant::now(), processor_s());
+    let rest = world.rest(&mut sim, traced)?;
+    let (cold_s, full) = (begin.elapsed().as_secs_f64(), resident().0);
+    let busy_s = processor_s() - begun_s;
+    let begin = Instant::now();
+    world.check(&sim, traced)?;
+    let check_s = begin.elapsed().as_secs_f64();
+    let begin = Instant::now();
+    let quiet = options.then.map(|time| Ok((time.as_secs(), world.quiet(&mut sim, time, traced)?))).transpose()?;
+    let quiet = quiet.map(|(virtual_s, work)| Quiet { virtual_s, wall_s: begin.elapsed().as_secs_f64(), work });
+    if quiet.is_some() {
+        world.check(&sim, traced)?;
+    }
+    let times = Times { read_s, wall_s: cold_s, processor_s: busy_s, check_s };
+    Ok(Report::new(options.seed, times, (full.saturating_sub(empty), full, resident().1), rest, quiet))
+}
+
+/// Processor time of this process so far; 0 where the kernel does not say.
+fn processor_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name, which may have blanks in it: proc(5), fields 14 and 15.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks: f64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    let per_second = u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100);
+    ticks / f64::from(per_second)
+}
+
+/// What of this process is in memory now, and what was at most, bytes; 0 where the kernel does not say.
+fn resident() -> (u64, u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let of = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        line.and_then(|line| line.split_whitespace().nth(1)).and_then(|kilobytes| kilobytes.parse().ok())
+    };
+    let bytes = |key: &str| of(key).map_or(0, |kilobytes: u64| kilobytes * 1_024);
+    (bytes("VmRSS"), bytes("VmHWM"))
 }
 
 /// Runs a scenario of a file.
@@ -116,7 +217,7 @@ fn run(scenario: &Scenario, traced: usize) -> Result<ExitCode> {
                 scenario.incidents.len(),
                 scenario.seed
             ));
-            say(&format!("  at rest after          {:.3} s of virtual time", seconds(outcome.cold)));
+            say(&format!("  at rest after          {:.3} s of virtual time", outcome.cold.as_secs_f64()));
             say(&format!("  events, messages       {}, {messages}", outcome.counters.events));
             say(&format!("  changes of kernels     {}", outcome.counters.fib_changes));
             say(&format!("  took                   {:.2} s", begin.elapsed().as_secs_f64()));
@@ -128,10 +229,6 @@ fn run(scenario: &Scenario, traced: usize) -> Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
     }
-}
-
-fn seconds(duration: weft_bgp::time::Duration) -> f64 {
-    std::time::Duration::from_nanos(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)).as_secs_f64()
 }
 
 /// Runs the scenarios of many seeds; those that fail are made small, shown and written.

@@ -103,7 +103,7 @@ fn a_hostile_text_stays_a_text() {
 
 #[test]
 fn no_box_covers_another_and_all_are_on_the_sheet() {
-    let clos = Clos { spines: 4, leaves: 24, servers: 200, cables: 2 };
+    let clos = Clos { spines: 4, leaves: 24, servers: 200, cables: 2, stubs: false };
     let picture = Picture::new(&clos.topology().unwrap(), None);
     let layout = layout::Layout::new(&picture);
     let height = layout::box_height();
@@ -120,7 +120,7 @@ fn no_box_covers_another_and_all_are_on_the_sheet() {
 
 #[test]
 fn a_thousand_nodes_are_drawn_at_once() {
-    let topology = Clos { spines: 8, leaves: 32, servers: 960, cables: 1 }.topology().unwrap();
+    let topology = Clos { spines: 8, leaves: 32, servers: 960, cables: 1, stubs: false }.topology().unwrap();
     // a page has everything that the others have
     let begin = std::time::Instant::now();
     let page = Picture::new(&topology, None).draw(Language::Html);

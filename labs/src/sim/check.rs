@@ -5,6 +5,7 @@ mod holes;
 mod kernel;
 mod loops;
 mod quiet;
+mod stubs;
 mod tiers;
 mod told;
 
@@ -149,8 +150,9 @@ impl Sim {
     /// # Errors
     /// What differs.
     pub fn settled(&self) -> Result<(), String> {
-        self.nothing_waits()?;
-        self.kernel_is_rib()
+        let all = self.everybody();
+        self.nothing_waits(&all)?;
+        self.kernel_is_rib(&all)
     }
 
     /// Everything that holds of every network at rest.
@@ -158,10 +160,20 @@ impl Sim {
     /// # Errors
     /// What does not.
     pub fn sound(&self) -> Result<(), String> {
-        self.no_loops()?;
-        self.settled()?;
-        self.no_black_hole()?;
-        self.told_is_heard()
+        self.sound_at(&self.everybody(), self.watch.targets())
+    }
+
+    /// What holds of every network at rest, of some of its nodes and on the way to some destinations: where to look at all would take
+    /// longer than what is looked at.
+    ///
+    /// # Errors
+    /// What does not.
+    pub fn sound_at(&self, nodes: &BTreeSet<NodeId>, targets: &BTreeSet<IpAddr>) -> Result<(), String> {
+        self.no_loops_to(targets)?;
+        self.nothing_waits(nodes)?;
+        self.kernel_is_rib(nodes)?;
+        self.no_black_hole(nodes)?;
+        self.told_is_heard(nodes)
     }
 
     /// Nobody knows a route to this prefix any more.

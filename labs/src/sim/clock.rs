@@ -1,35 +1,63 @@
 //! Virtual time: what is to happen, in order of time, and of arrival where times are equal. Nothing here reads a clock.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 use weft_bgp::time::Instant;
 
 /// Events to come.
 #[derive(Debug)]
 pub struct Queue<E> {
-    events: BTreeMap<(Instant, u64), E>,
+    events: BinaryHeap<Entry<E>>,
     count: u64,
+}
+
+/// An event, its time and its number; the earliest is the greatest.
+#[derive(Debug)]
+struct Entry<E> {
+    at: Instant,
+    number: u64,
+    event: E,
 }
 
 impl<E> Default for Queue<E> {
     fn default() -> Self {
-        Self { events: BTreeMap::new(), count: 0 }
+        Self { events: BinaryHeap::new(), count: 0 }
     }
 }
 
 impl<E> Queue<E> {
     /// `event` is to happen at `at`.
     pub fn push(&mut self, at: Instant, event: E) {
-        self.events.insert((at, self.count), event);
+        self.events.push(Entry { at, number: self.count, event });
         self.count += 1;
     }
 
     /// The next one that is due at `until` or before.
     pub fn pop(&mut self, until: Instant) -> Option<(Instant, E)> {
-        let entry = self.events.first_entry()?;
-        let at = entry.key().0;
-        (at <= until).then(|| (at, entry.remove()))
+        self.events.peek().filter(|entry| entry.at <= until)?;
+        self.events.pop().map(|entry| (entry.at, entry.event))
     }
 }
+
+impl<E> Ord for Entry<E> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+impl<E> PartialOrd for Entry<E> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<E> PartialEq for Entry<E> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl<E> Eq for Entry<E> {}
 
 #[cfg(test)]
 mod tests {

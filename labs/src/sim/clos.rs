@@ -21,6 +21,9 @@ pub struct Clos {
     pub servers: u32,
     /// Cables between a leaf and a spine.
     pub cables: u32,
+    /// Servers are told a default route alone (`weft: {auto: true, servers: default}`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stubs: bool,
 }
 
 impl Clos {
@@ -29,7 +32,7 @@ impl Clos {
     /// # Errors
     /// When there is nothing of a tier that must be there, or too much.
     pub fn topology(&self) -> Result<Topology, String> {
-        let Self { spines, leaves, servers, cables } = *self;
+        let Self { spines, leaves, servers, cables, stubs: _ } = *self;
         let is_possible = (1..=MAX).contains(&spines) && (1..=MAX).contains(&leaves) && (1..=8).contains(&cables);
         if !is_possible || servers > 4 * MAX || (servers > 0 && leaves < 2) {
             return Err(format!(
@@ -42,7 +45,7 @@ impl Clos {
     /// Its topology file.
     #[must_use]
     pub fn file(&self) -> String {
-        let Self { spines, leaves, servers, cables } = *self;
+        let Self { spines, leaves, servers, cables, stubs } = *self;
         let mut text = "name: clos\ntopology:\n  defaults: {kind: linux, image: weft}\n  nodes:\n".to_owned();
         for (tier, count) in [("spine", spines), ("leaf", leaves), ("server", servers)] {
             for number in 1..=count {
@@ -65,7 +68,7 @@ impl Clos {
                 let _ = writeln!(text, "    - endpoints: [\"leaf{leaf}:down{server}\", \"server{server}:eth{eth}\"]");
             }
         }
-        text.push_str("weft: auto\n");
+        text.push_str(if stubs { "weft: {auto: true, servers: default}\n" } else { "weft: auto\n" });
         text
     }
 }
@@ -76,14 +79,14 @@ mod tests {
 
     #[test]
     fn everybody_has_the_cables_that_the_numbers_say() {
-        let clos = Clos { spines: 2, leaves: 4, servers: 5, cables: 2 };
+        let clos = Clos { spines: 2, leaves: 4, servers: 5, cables: 2, stubs: false };
         let topology = clos.topology().unwrap();
         assert_eq!((topology.nodes.len(), topology.links.len()), (11, 16 + 10));
         let of = |node: &str| topology.interfaces(node).map(|end| end.interface.clone()).collect::<Vec<_>>();
         assert_eq!(of("leaf1"), ["up1", "up2", "up3", "up4", "down1", "down3", "down5"]);
         assert_eq!(of("server5"), ["eth1", "eth2"]);
         assert_eq!(of("spine2").len(), 8);
-        let lonely = Clos { spines: 1, leaves: 1, servers: 1, cables: 1 };
+        let lonely = Clos { spines: 1, leaves: 1, servers: 1, cables: 1, stubs: false };
         assert!(lonely.topology().unwrap_err().contains("two leaves"));
     }
 }

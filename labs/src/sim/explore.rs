@@ -122,7 +122,7 @@ pub fn draw(choices: &Choices, seed: u64) -> Result<(Scenario, World), String> {
 fn clos(rng: &mut Rng) -> Clos {
     let mut up_to = |most: u64| u32::try_from(1 + rng.next_u64() % most).unwrap_or(1);
     let (spines, leaves, servers) = (up_to(3), up_to(4) + 1, up_to(5) - 1);
-    Clos { spines, leaves, servers, cables: if up_to(4) == 1 { 2 } else { 1 } }
+    Clos { spines, leaves, servers, cables: if up_to(4) == 1 { 2 } else { 1 }, stubs: false }
 }
 
 fn incidents(world: &World, rng: &mut Rng) -> Vec<Incident> {
@@ -229,7 +229,7 @@ mod tests {
         for (at, (what, whom)) in [(4, needed[0]), (21, needed[1])] {
             incidents[at] = Incident { ms: at as u64, what, at: whom.to_owned() };
         }
-        let clos = Clos { spines: 3, leaves: 5, servers: 4, cables: 2 };
+        let clos = Clos { spines: 3, leaves: 5, servers: 4, cables: 2, stubs: false };
         let scenario = Scenario { network: Source::Clos(clos), seed: 1, incidents };
         let wrong = Failure::Wrong { what: "it".to_owned(), at_ms: 0, trace: Vec::new() };
         let (small, _) = shrink(scenario, wrong.clone(), &|candidate| {
@@ -238,7 +238,7 @@ mod tests {
             let Source::Clos(clos) = candidate.network else { return None };
             (needed.iter().all(has) && clos.leaves >= 2 && clos.spines >= 1 && clos.cables >= 1).then(|| wrong.clone())
         });
-        assert_eq!(small.network, Source::Clos(Clos { spines: 1, leaves: 2, servers: 0, cables: 1 }));
+        assert_eq!(small.network, Source::Clos(Clos { spines: 1, leaves: 2, servers: 0, cables: 1, stubs: false }));
         assert_eq!(small.incidents.iter().map(|one| (one.what, one.at.as_str())).collect::<Vec<_>>(), needed);
     }
 }

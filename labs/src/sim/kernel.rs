@@ -2,6 +2,7 @@
 
 use super::network::{NodeId, Port};
 use super::{Event, Sim};
+use std::fmt;
 use std::net::Ipv6Addr;
 use weft_bgp::speaker::Want;
 use weft_fabric::node::Input;
@@ -88,7 +89,7 @@ impl Sim {
             return;
         };
         for change in changes {
-            self.trace.line(self.now, &machine.name, format_args!("fib  {} {}", change.prefix, show(&change.want)));
+            self.trace.line(self.now, &machine.name, format_args!("fib  {} {}", change.prefix, Shown(&change.want)));
             if machine.fib.apply(change.prefix, change.want) {
                 self.counters.fib_changes += 1;
                 self.last_activity = self.now;
@@ -108,13 +109,17 @@ impl Sim {
 }
 
 /// What a prefix leads to, in short.
-fn show(want: &Want) -> String {
-    match want {
-        Want::Nothing => "gone".to_owned(),
-        Want::Discard => "discard".to_owned(),
-        Want::Hops(hops) => {
-            let shown: Vec<_> = hops.iter().map(|hop| format!("{}%{}", hop.gateway, hop.link.0)).collect();
-            format!("via {}", shown.join(" "))
+struct Shown<'a>(&'a Want);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Want::Nothing => f.write_str("gone"),
+            Want::Discard => f.write_str("discard"),
+            Want::Hops(hops) => {
+                f.write_str("via")?;
+                hops.iter().try_for_each(|hop| write!(f, " {}%{}", hop.gateway, hop.link.0))
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the nodes hang on: cables, bridges inside nodes, and who can hear whom at this moment. Knows no protocol.
 
-use crate::topology::{Bridge, NodeSpec, Topology};
+use crate::topology::{Bridge, Endpoint, NodeSpec, Topology};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 use weft_bgp::rng::Rng;
@@ -47,8 +47,14 @@ pub struct Network {
     members: BTreeMap<Port, Vec<Port>>,
     masters: BTreeMap<Port, Port>,
     powered: Vec<bool>,
-    reach: BTreeMap<Port, Vec<(Port, Duration)>>,
+    /// Cables by node.
+    by_node: Vec<Vec<CableId>>,
+    /// By node and interface.
+    reach: Vec<Vec<Heard>>,
 }
+
+/// Who hears what is sent from a port, and how long it takes.
+type Heard = Vec<(Port, Duration)>;
 
 impl Network {
     /// The cables and bridges of a topology, and the interfaces of each node as its kernel shows them at the start.
@@ -60,12 +66,23 @@ impl Network {
             members: BTreeMap::new(),
             masters: BTreeMap::new(),
             powered: vec![true; topology.nodes.len()],
-            reach: BTreeMap::new(),
+            by_node: vec![Vec::new(); topology.nodes.len()],
+            reach: Vec::new(),
         };
-        let mut pictures = Vec::new();
+        let mut pictures: Vec<Vec<LinkInfo>> = Vec::new();
+        let mut ends: BTreeMap<&str, Vec<&Endpoint>> = BTreeMap::new();
+        for end in topology
+            .links
+            .iter()
+            .flat_map(|link| [&link.a, &link.b])
+            .chain(topology.devices.iter().map(|device| &device.end))
+        {
+            ends.entry(&end.node).or_default().push(end);
+        }
         let mut index: BTreeMap<(&str, &str), Port> = BTreeMap::new();
         for (at, spec) in topology.nodes.values().enumerate() {
-            let links = interfaces(topology, spec);
+            let ends = ends.get(spec.name.as_str()).map_or(&[][..], Vec::as_slice);
+            let links = interfaces(ends, spec);
             for link in &links {
                 let port = Port { node: NodeId(at), link: link.index };
                 if let Some(master) = link.master {
@@ -74,23 +91,27 @@ impl Network {
                     network.members.entry(master).or_default().push(port);
                 }
             }
-            for (number, end) in topology.interfaces(&spec.name).enumerate() {
+            for (number, end) in ends.iter().enumerate() {
                 index.insert((&spec.name, &end.interface), Port { node: NodeId(at), link: cable_index(number) });
             }
             pictures.push(links);
         }
         for (at, link) in topology.links.iter().enumerate() {
-            let end =
-                |end: &crate::topology::Endpoint| index.get(&(end.node.as_str(), end.interface.as_str())).copied();
+            let end = |end: &Endpoint| index.get(&(end.node.as_str(), end.interface.as_str())).copied();
             if let (Some(a), Some(b)) = (end(&link.a), end(&link.b)) {
                 let (least, most) = latency_us;
                 let latency = Duration::from_micros(least + rng.next_u64() % (most - least + 1));
                 network.cables.push(Cable { ends: [a, b], latency, carrier: true, deaf: false });
-                network.plugs.insert(a, CableId(at));
-                network.plugs.insert(b, CableId(at));
+                for port in [a, b] {
+                    network.plugs.insert(port, CableId(at));
+                    network.by_node[port.node.0].push(CableId(at));
+                }
             }
         }
-        network.refresh();
+        let count = |links: &Vec<LinkInfo>| links.iter().map(|link| place(link.index) + 1).max().unwrap_or_default();
+        network.reach = pictures.iter().map(|links| vec![Vec::new(); count(links)]).collect();
+        let all: BTreeSet<Port> = network.plugs.keys().chain(network.members.keys()).copied().collect();
+        network.refresh(all.into_iter().filter(|port| !network.masters.contains_key(port)).collect::<Vec<_>>());
         (network, pictures)
     }
 
@@ -102,24 +123,22 @@ impl Network {
 
     /// All cables of a node.
     pub fn cables_of(&self, node: NodeId) -> impl Iterator<Item = CableId> {
-        let hit = move |cable: &Cable| cable.ends.iter().any(|port| port.node == node);
-        self.cables.iter().enumerate().filter(move |(_, cable)| hit(cable)).map(|(at, _)| CableId(at))
+        self.by_node[node.0].iter().copied()
     }
 
     /// The first cable between two nodes.
     #[must_use]
     pub fn between(&self, a: NodeId, b: NodeId) -> Option<CableId> {
-        let joins = |cable: &Cable| {
-            let [one, other] = cable.ends;
+        let joins = |cable: &CableId| {
+            let [one, other] = self.ends(*cable);
             (one.node, other.node) == (a, b) || (one.node, other.node) == (b, a)
         };
-        self.cables.iter().position(joins).map(CableId)
+        self.cables_of(a).find(joins)
     }
 
     /// Light on or off, at both ends.
     pub fn set_carrier(&mut self, cable: CableId, carrier: bool) {
-        self.cables[cable.0].carrier = carrier;
-        self.refresh();
+        self.change(&[cable], |network| network.cables[cable.0].carrier = carrier);
     }
 
     /// Whether both ends see light.
@@ -130,14 +149,13 @@ impl Network {
 
     /// Swallows every packet from now on, or no longer.
     pub fn set_deaf(&mut self, cable: CableId, deaf: bool) {
-        self.cables[cable.0].deaf = deaf;
-        self.refresh();
+        self.change(&[cable], |network| network.cables[cable.0].deaf = deaf);
     }
 
     /// A machine without power forwards nothing and answers nothing. Its neighbours still see light: the optics are the switch's.
     pub fn set_power(&mut self, node: NodeId, powered: bool) {
-        self.powered[node.0] = powered;
-        self.refresh();
+        let cables: Vec<_> = self.cables_of(node).collect();
+        self.change(&cables, |network| network.powered[node.0] = powered);
     }
 
     /// Whether an interface has carrier: its own cable's, or for a bridge that of any port.
@@ -159,7 +177,7 @@ impl Network {
     /// Who hears what is sent from a layer-3 port, and how long it takes; the sender is not among them.
     #[must_use]
     pub fn reach(&self, from: Port) -> &[(Port, Duration)] {
-        self.reach.get(&from).map_or(&[], Vec::as_slice)
+        self.reach[from.node.0].get(place(from.link)).map_or(&[], Vec::as_slice)
     }
 
     /// How long a packet from one port to another takes; `None`: it never arrives.
@@ -168,10 +186,32 @@ impl Network {
         self.reach(from).iter().find(|(port, _)| *port == to).map(|(_, latency)| *latency)
     }
 
-    fn refresh(&mut self) {
-        let ports: BTreeSet<Port> = self.plugs.keys().chain(self.members.keys()).copied().collect();
-        let heard = ports.into_iter().filter(|port| !self.masters.contains_key(port));
-        self.reach = heard.map(|port| (port, self.flood(port))).collect();
+    /// Does something to cables, and finds out again who hears whom where that may matter.
+    fn change(&mut self, cables: &[CableId], what: impl FnOnce(&mut Self)) {
+        let ends: Vec<Port> = cables.iter().flat_map(|cable| self.ends(*cable)).collect();
+        let on_layer_3 = ends.into_iter().map(|port| self.master(port).unwrap_or(port));
+        let mut touched: BTreeSet<Port> = on_layer_3.collect();
+        self.spread(&mut touched);
+        what(self);
+        self.refresh(touched.iter().copied());
+        let before = touched.clone();
+        self.spread(&mut touched);
+        self.refresh(touched.difference(&before).copied());
+    }
+
+    /// Adds those that these ports hear: hearing is mutual.
+    fn spread(&self, ports: &mut BTreeSet<Port>) {
+        let heard: Vec<Port> = ports.iter().flat_map(|port| self.reach(*port)).map(|(port, _)| *port).collect();
+        ports.extend(heard);
+    }
+
+    fn refresh(&mut self, ports: impl IntoIterator<Item = Port>) {
+        for port in ports {
+            let heard = self.flood(port);
+            if let Some(known) = self.reach[port.node.0].get_mut(place(port.link)) {
+                *known = heard;
+            }
+        }
     }
 
     /// Follows a broadcast over cables and bridges.
@@ -216,8 +256,12 @@ fn cable_index(number: usize) -> IfIndex {
     IfIndex(u32::try_from(number + 2).unwrap_or(u32::MAX))
 }
 
-fn interfaces(topology: &Topology, spec: &NodeSpec) -> Vec<LinkInfo> {
-    let ends: Vec<_> = topology.interfaces(&spec.name).collect();
+/// Where an interface is among those of its node.
+fn place(link: IfIndex) -> usize {
+    usize::try_from(link.0).unwrap_or(usize::MAX)
+}
+
+fn interfaces(ends: &[&Endpoint], spec: &NodeSpec) -> Vec<LinkInfo> {
     let bridge_index =
         |name: &str| spec.bridges.keys().position(|own| own == name).map(|at| cable_index(ends.len() + at));
     let master = |interface: &str| {

@@ -2,13 +2,12 @@
 //! move it are in `sim/tcp.rs`.
 
 use super::network::Port;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::ConnId;
-use weft_bgp::wire::framer::Framer;
-use weft_bgp::wire::{Kind, MAX_MESSAGE_BYTES};
+use weft_bgp::wire::{HEADER_BYTES, Kind};
 
 /// First wait before what got lost is sent again; doubled up to [`MOST_RETRANSMIT`].
 const FIRST_RETRANSMIT: Duration = Duration::from_millis(200);
@@ -41,58 +40,47 @@ pub(super) struct Half {
     /// A delivery is scheduled.
     pub(super) armed: bool,
     wait: Duration,
-    framer: Framer,
 }
 
 impl Default for Half {
     fn default() -> Self {
-        Self {
-            flight: VecDeque::new(),
-            bytes: 0,
-            fin: false,
-            blocked: false,
-            armed: false,
-            wait: FIRST_RETRANSMIT,
-            framer: Framer::new(MAX_MESSAGE_BYTES),
-        }
+        Self { flight: VecDeque::new(), bytes: 0, fin: false, blocked: false, armed: false, wait: FIRST_RETRANSMIT }
     }
 }
 
 impl Half {
-    /// Bytes on their way; the messages that are complete with them, for counting.
-    pub(super) fn push(&mut self, arrival: Instant, data: Bytes) -> Vec<(Kind, usize)> {
-        self.framer.push(&data);
+    /// Bytes on their way.
+    pub(super) fn push(&mut self, arrival: Instant, data: Bytes) {
         self.bytes += data.len();
         self.flight.push_back((arrival, data));
-        let mut messages = Vec::new();
-        while let Some(Ok((kind, message))) = self.framer.next_message() {
-            messages.push((kind, message.len()));
-        }
-        messages
     }
 
-    /// How much has arrived by now.
-    pub(super) fn arrived(&self, now: Instant) -> usize {
-        self.flight.iter().take_while(|(at, _)| *at <= now).map(|(_, data)| data.len()).sum()
-    }
-
-    /// The first `count` bytes.
-    pub(super) fn take(&mut self, count: usize) -> Bytes {
-        let mut taken = Vec::with_capacity(count);
-        while taken.len() < count {
-            let Some((_, front)) = self.flight.front_mut() else {
+    /// Of what has arrived by now the first bytes, at most `most`; none: nothing has.
+    pub(super) fn take(&mut self, now: Instant, most: usize) -> Bytes {
+        let mut taken = self.take_front(now, most);
+        while taken.len() < most {
+            let more = self.take_front(now, most - taken.len());
+            if more.is_empty() {
                 break;
-            };
-            let part = front.len().min(count - taken.len());
-            taken.extend_from_slice(&front[..part]);
-            front.advance(part);
-            if front.is_empty() {
-                self.flight.pop_front();
             }
+            taken = [taken, more].concat().into();
         }
-        self.bytes -= taken.len();
-        self.wait = FIRST_RETRANSMIT;
-        taken.into()
+        if !taken.is_empty() {
+            self.bytes -= taken.len();
+            self.wait = FIRST_RETRANSMIT;
+        }
+        taken
+    }
+
+    fn take_front(&mut self, now: Instant, most: usize) -> Bytes {
+        let Some((_, front)) = self.flight.front_mut().filter(|(at, _)| *at <= now) else {
+            return Bytes::new();
+        };
+        let part = front.split_to(front.len().min(most));
+        if front.is_empty() {
+            self.flight.pop_front();
+        }
+        part
     }
 
     /// When the next byte arrives.
@@ -118,6 +106,16 @@ impl Half {
         self.bytes = 0;
         self.fin = false;
     }
+}
+
+/// Type and length of each message that a daemon wrote; it writes whole ones.
+pub(super) fn messages(mut data: &[u8]) -> impl Iterator<Item = (Kind, usize)> {
+    std::iter::from_fn(move || {
+        let &[high, low, kind] = data.get(HEADER_BYTES - 3..HEADER_BYTES)?.first_chunk()?;
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        data = data.get(length.max(HEADER_BYTES)..)?;
+        Some((Kind::from_wire(kind)?, length))
+    })
 }
 
 /// A connection.

@@ -3,7 +3,7 @@
 
 use super::network::{NodeId, Port};
 use super::node::socket;
-use super::pipe::{End, Half, Pipe, PipeId};
+use super::pipe::{End, Half, Pipe, PipeId, messages};
 use super::{Event, Sim, accepted};
 use bytes::BytesMut;
 use std::net::{IpAddr, SocketAddr};
@@ -13,8 +13,6 @@ use weft_bgp::types::ConnId;
 use weft_bgp::wire::Kind;
 use weft_fabric::node::Input;
 
-/// What is asked of a daemon for one write.
-const WRITE_BYTES: usize = 1_024;
 /// A SYN without answer is sent again after this, up to [`SYN_TRIES`] times.
 const SYN_WAIT: Duration = Duration::from_secs(1);
 /// Tries of a dial; the driver gives up after three seconds.
@@ -131,7 +129,7 @@ impl Sim {
             if half.blocked {
                 return;
             }
-            if !self.write(node, conn, (id, side), room.min(WRITE_BYTES)) {
+            if !self.write(node, conn, (id, side), room.min(self.settings.write_bytes)) {
                 return;
             }
         }
@@ -147,9 +145,9 @@ impl Sim {
         let Some(pipe) = self.pipes.get_mut(&id).filter(|_| !buf.is_empty()) else {
             return false;
         };
-        let messages = pipe.halves[side].push(self.now + pipe.latency, buf.freeze());
-        let far = pipe.ends[1 - side].port.node;
-        for (kind, length) in messages {
+        let (data, far) = (buf.freeze(), pipe.ends[1 - side].port.node);
+        pipe.halves[side].push(self.now + pipe.latency, data.clone());
+        for (kind, length) in messages(&data) {
             self.counters.messages[kind.index()] += 1;
             if kind != Kind::Keepalive {
                 self.last_activity = self.now;
@@ -205,10 +203,9 @@ impl Sim {
             self.retire(id);
             return;
         }
-        let arrived = half.arrived(self.now);
-        if arrived > 0 {
-            let most = usize::try_from(chunk % self.settings.chunk_bytes).unwrap_or(0) + 1;
-            let data = half.take(arrived.min(most));
+        let most = usize::try_from(chunk % self.settings.chunk_bytes).unwrap_or(0) + 1;
+        let data = half.take(self.now, most);
+        if !data.is_empty() {
             let blocked = std::mem::take(&mut half.blocked);
             self.schedule(id, side);
             self.handle(to.port.node, Input::Bgp(speaker::Input::Received { conn: to.conn, data }));

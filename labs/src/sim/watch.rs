@@ -113,6 +113,12 @@ impl Watch {
         }
     }
 
+    /// What changed is not looked at.
+    pub(super) fn skip(&mut self) {
+        self.all_dirty = false;
+        self.dirty.clear();
+    }
+
     /// Looks at what changed; lines for the trace.
     pub(super) fn look(&mut self, plane: Plane<'_>) -> Vec<String> {
         let mut lines = Vec::new();

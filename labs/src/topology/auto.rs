@@ -8,6 +8,8 @@
 //! | node N that runs weft and has no configuration | 10.255.0.0 + N and fdff::N on `lo`, AS 4200000000 + N (RFC 6996) |
 //! | such nodes of one group named `spine…`, `superspine…` or `core…` | the AS of the first of them (RFC 7938 §5.2.1) |
 //! | such nodes of a group named `server…` or `host…` | `role: host`: they pass nothing on |
+//! | with `servers: default`: a server | one address, an IPv4 one; the AS of the first server of its group; a default route and nothing else |
+//! | with `servers: default`: a group named `leaf…` or `tor…`, `spine…` | `role: tor`, which tells servers a default route; `role: spine` |
 //! | a link between two of them | nothing: its peers are unnumbered (RFC 8950) |
 //! | any other link L without an address | the /31 at 10.240.0.0 + 2 L (RFC 3021), announced by its end that runs weft |
 //! | a node without a daemon and without `exec:`, on such a link | a default route to the first of them |
@@ -17,6 +19,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::file::Servers;
 use super::{Endpoint, Topology};
 use crate::personality::Personality;
 
@@ -32,17 +35,59 @@ const SHARED: [&str; 3] = ["spine", "superspine", "core"];
 
 /// Groups whose nodes tell of their own addresses alone.
 const SERVERS: [&str; 2] = ["server", "host"];
+/// Groups whose nodes have servers, where these are told a default route.
+const LEAVES: [&str; 2] = ["leaf", "tor"];
+/// Where servers are told a default route: what a leaf tells them, and what it tells the others.
+const POLICY: &str = "policy:\n  sets: {any: [0.0.0.0/0]}\n  default: [{match: {prefix: any}, then: accept}]\n  \
+                      rest: [{match: {prefix: any}, then: reject}, {then: accept}]\n";
 
 /// What is said of a node that is given a configuration.
 struct Router {
     number: u32,
     asn: u32,
-    is_server: bool,
+    kind: Kind,
+}
+
+/// What a node is in the network.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It tells everybody everything.
+    Plain,
+    /// It tells of its own addresses alone.
+    Server,
+    /// Likewise, and is told a default route alone.
+    Stub,
+    /// It has servers that are told a default route.
+    Leaf,
+    /// It joins such leaves.
+    Spine,
+}
+
+impl Kind {
+    fn of(group: Option<&str>, servers: Servers) -> Self {
+        let is = |starts: &[&str]| group.is_some_and(|group| starts.iter().any(|start| group.starts_with(start)));
+        match servers {
+            _ if is(&SERVERS) && servers == Servers::Default => Self::Stub,
+            _ if is(&SERVERS) => Self::Server,
+            Servers::Default if is(&LEAVES) => Self::Leaf,
+            Servers::Default if is(&SHARED) => Self::Spine,
+            Servers::Default | Servers::All => Self::Plain,
+        }
+    }
+
+    const fn role(self) -> Option<&'static str> {
+        match self {
+            Self::Plain => None,
+            Self::Server | Self::Stub => Some("host"),
+            Self::Leaf => Some("tor"),
+            Self::Spine => Some("spine"),
+        }
+    }
 }
 
 /// Fills in what is missing; `asn` is what the file says itself.
-pub(super) fn fill(topology: &mut Topology, asn: &dyn Fn(&str) -> Option<u32>) {
-    let routers = routers(topology, asn);
+pub(super) fn fill(topology: &mut Topology, servers: Servers, asn: &dyn Fn(&str) -> Option<u32>) {
+    let routers = routers(topology, servers, asn);
     let mut connected: BTreeMap<String, BTreeSet<IpNet>> = BTreeMap::new();
     let mut defaults: BTreeMap<String, IpAddr> = BTreeMap::new();
     for (number, link) in (0..MAX_LINKS).zip(&topology.links) {
@@ -92,7 +137,7 @@ pub(super) fn fill(topology: &mut Topology, asn: &dyn Fn(&str) -> Option<u32>) {
     }
 }
 
-fn routers(topology: &Topology, asn: &dyn Fn(&str) -> Option<u32>) -> BTreeMap<String, Router> {
+fn routers(topology: &Topology, servers: Servers, asn: &dyn Fn(&str) -> Option<u32>) -> BTreeMap<String, Router> {
     let mut routers = BTreeMap::new();
     let mut shared: BTreeMap<&str, u32> = BTreeMap::new();
     for (number, (name, node)) in (1_u32..).zip(&topology.nodes) {
@@ -100,10 +145,11 @@ fn routers(topology: &Topology, asn: &dyn Fn(&str) -> Option<u32>) -> BTreeMap<S
             continue;
         }
         let own = FIRST_ASN + number;
-        let group = node.group.as_deref().filter(|group| SHARED.iter().any(|start| group.starts_with(start)));
+        let kind = Kind::of(node.group.as_deref(), servers);
+        let shares = |group: &&str| kind == Kind::Stub || SHARED.iter().any(|start| group.starts_with(start));
+        let group = node.group.as_deref().filter(shares);
         let of_group = group.map_or(own, |group| *shared.entry(group).or_insert(own));
-        let is_server = node.group.as_deref().is_some_and(|group| SERVERS.iter().any(|start| group.starts_with(start)));
-        routers.insert(name.clone(), Router { number, asn: asn(name).unwrap_or(of_group), is_server });
+        routers.insert(name.clone(), Router { number, asn: asn(name).unwrap_or(of_group), kind });
     }
     routers
 }
@@ -117,30 +163,41 @@ fn config(
     connected: &BTreeSet<IpNet>,
 ) -> String {
     let address = Ipv4Addr::from(u32::from(LOOPBACKS) + router.number);
-    let mut text = format!(
-        "# Made by `weft: auto`.\nhostname: {name}\nasn: {}\naddresses: [{address}/32, \"fdff::{:x}/128\"]\n",
-        router.asn, router.number
-    );
-    if router.is_server {
-        text.push_str("role: host\n");
+    let second = if router.kind == Kind::Stub { String::new() } else { format!(", \"fdff::{:x}/128\"", router.number) };
+    let mut text =
+        format!("# Made by `weft: auto`.\nhostname: {name}\nasn: {}\naddresses: [{address}/32{second}]\n", router.asn);
+    if let Some(role) = router.kind.role() {
+        text.push_str(&format!("role: {role}\n"));
     }
-    text.push_str("groups:\n  fabric: {import: accept-all, export: accept-all}\n");
-    if !connected.is_empty() {
-        let list: Vec<String> = connected.iter().map(|net| format!("{{prefix: {net}}}")).collect();
-        text.push_str(&format!("originate: [{}]\n", list.join(", ")));
+    text.push_str(match router.kind {
+        Kind::Plain | Kind::Server | Kind::Spine => "groups:\n  fabric: {import: accept-all, export: accept-all}\n",
+        Kind::Stub => "groups:\n  fabric: {import: default, export: accept-all}\n",
+        Kind::Leaf => {
+            "groups:\n  fabric: {import: accept-all, export: rest}\n  servers: {import: accept-all, export: default}\n"
+        }
+    });
+    if matches!(router.kind, Kind::Stub | Kind::Leaf) {
+        text.push_str(POLICY);
     }
-    let mut peers: Vec<(String, &str, u32)> = Vec::new();
+    let mut originated: Vec<String> = connected.iter().map(|net| format!("{{prefix: {net}}}")).collect();
+    if router.kind == Kind::Leaf {
+        originated.push("0.0.0.0/0".to_owned());
+    }
+    if !originated.is_empty() {
+        text.push_str(&format!("originate: [{}]\n", originated.join(", ")));
+    }
+    let (mut peers, mut known) = (String::new(), BTreeSet::new());
     for (near, far) in links {
         if let Some(other) = routers.get(&far.node) {
-            let is_known = peers.iter().any(|(peer, ..)| *peer == far.node);
-            let peer = if is_known { format!("{}-{}", far.node, near.interface) } else { far.node.clone() };
-            peers.push((peer, near.interface.as_str(), other.asn));
+            let is_new = known.insert(far.node.as_str());
+            let peer = if is_new { far.node.clone() } else { format!("{}-{}", far.node, near.interface) };
+            let asn = if other.asn == router.asn { "internal".to_owned() } else { other.asn.to_string() };
+            let group = if router.kind == Kind::Leaf && other.kind == Kind::Stub { "servers" } else { "fabric" };
+            peers
+                .push_str(&format!("  {peer}: {{interface: {}, remote_asn: {asn}, group: {group}}}\n", near.interface));
         }
     }
     text.push_str(if peers.is_empty() { "peers: {}\n" } else { "peers:\n" });
-    for (peer, interface, asn) in peers {
-        let asn = if asn == router.asn { "internal".to_owned() } else { asn.to_string() };
-        text.push_str(&format!("  {peer}: {{interface: {interface}, remote_asn: {asn}, group: fabric}}\n"));
-    }
+    text.push_str(&peers);
     text
 }

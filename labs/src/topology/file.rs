@@ -254,6 +254,8 @@ impl<'de> Deserialize<'de> for End {
 pub(super) struct Extension {
     /// Addresses, AS numbers and configurations for what has none.
     pub(super) auto: bool,
+    /// What servers are told, with `auto`.
+    pub(super) servers: Servers,
     pub(super) nodes: BTreeMap<String, Spanned<NodeExtension>>,
 }
 
@@ -263,7 +265,20 @@ struct ExtensionMap {
     #[serde(default)]
     auto: bool,
     #[serde(default)]
+    servers: Servers,
+    #[serde(default)]
     nodes: BTreeMap<String, Spanned<NodeExtension>>,
+}
+
+/// What servers are told of the network, with `auto`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Servers {
+    /// Every address.
+    #[default]
+    All,
+    /// A default route.
+    Default,
 }
 
 impl<'de> Deserialize<'de> for Extension {
@@ -272,17 +287,17 @@ impl<'de> Deserialize<'de> for Extension {
         impl<'de> serde::de::Visitor<'de> for Visitor {
             type Value = Extension;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("`auto`, or {auto?, nodes?}")
+                f.write_str("`auto`, or {auto?, servers?, nodes?}")
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Extension, E> {
                 match text {
-                    "auto" => Ok(Extension { auto: true, nodes: BTreeMap::new() }),
+                    "auto" => Ok(Extension { auto: true, ..Extension::default() }),
                     other => Err(E::custom(format!("`{other}`: write `auto`, or a mapping"))),
                 }
             }
             fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Extension, A::Error> {
                 let map = ExtensionMap::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
-                Ok(Extension { auto: map.auto, nodes: map.nodes })
+                Ok(Extension { auto: map.auto, servers: map.servers, nodes: map.nodes })
             }
         }
         deserializer.deserialize_any(Visitor)

@@ -56,7 +56,8 @@ pub(super) fn topology(mut file: File, path: &Path, reading: &Reading<'_>) -> Re
         }
     }
     if file.weft.auto {
-        auto::fill(&mut topology, &|name| file.weft.nodes.get(name).and_then(|extension| extension.value.asn));
+        let asn = |name: &str| file.weft.nodes.get(name).and_then(|extension| extension.value.asn);
+        auto::fill(&mut topology, file.weft.servers, &asn);
     }
     group::resolve(&mut topology, std::mem::take(&mut file.expect), std::mem::take(&mut file.steps))?;
     Ok(topology)

@@ -220,6 +220,36 @@ weft: {auto: true, nodes: {l2: {asn: 65002}}}
 }
 
 #[test]
+fn servers_that_are_told_a_default_route_share_an_as_and_have_leaves_with_a_role() {
+    let text = "\
+name: t
+topology:
+  nodes:
+    leaf1: {image: weft, group: leaf}
+    server1: {image: weft, group: server}
+    server2: {image: weft, group: server}
+    spine1: {image: weft, group: spine}
+  links:
+    - endpoints: [\"leaf1:eth1\", \"spine1:eth1\"]
+    - endpoints: [\"leaf1:eth2\", \"server1:eth1\"]
+    - endpoints: [\"leaf1:eth3\", \"server2:eth1\"]
+weft: {auto: true, servers: default}
+";
+    let topology = parse(text).unwrap();
+    let config = |node: &str| topology.nodes[node].config.clone().unwrap();
+    for node in ["leaf1", "server1", "server2", "spine1"] {
+        weft_fabric::config::parse("auto.yaml", &config(node)).unwrap().node().unwrap();
+    }
+    assert!(config("leaf1").contains("role: tor\n") && config("leaf1").contains("originate: [0.0.0.0/0]\n"));
+    assert!(config("leaf1").contains("server2: {interface: eth3, remote_asn: 4200000002, group: servers}"));
+    assert!(config("leaf1").contains("spine1: {interface: eth1, remote_asn: 4200000004, group: fabric}"));
+    assert!(config("server2").contains("asn: 4200000002\naddresses: [10.255.0.3/32]\nrole: host\n"));
+    assert!(config("spine1").contains("role: spine\n"));
+    let error = parse(&text.replace("servers: default", "servers: some")).unwrap_err();
+    assert!(error.contains("some") && error.contains("default"), "{error}");
+}
+
+#[test]
 fn stages_health_and_folders_are_read() {
     let text = "\
 name: t

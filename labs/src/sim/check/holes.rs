@@ -3,19 +3,20 @@
 use crate::sim::Sim;
 use crate::sim::network::NodeId;
 use crate::sim::walk::Fate;
+use std::collections::BTreeSet;
 
 impl Sim {
-    /// Every kernel route to a single address leads to a machine that has it.
+    /// At these nodes, every kernel route to a single address leads to a machine that has it.
     ///
     /// # Errors
     /// Those that do not.
-    pub fn no_black_hole(&self) -> Result<(), String> {
+    pub fn no_black_hole(&self, nodes: &BTreeSet<NodeId>) -> Result<(), String> {
         let mut wrong = Vec::new();
-        for (at, machine) in self.machines().iter().enumerate() {
+        for &node in nodes {
+            let machine = self.machine(node);
             if machine.daemon.is_none() || !machine.powered {
                 continue;
             }
-            let node = NodeId(at);
             for prefix in self.forwarded(node).filter(|prefix| prefix.prefix_len() == prefix.max_prefix_len()) {
                 // A route without a live member is no route: a shorter one counts.
                 if self.hops(node, &prefix).is_none_or(|hops| hops.is_empty()) {

@@ -1,18 +1,18 @@
 //! Kernel = RIB: every kernel holds exactly what its daemon's RIB says.
 
 use crate::sim::Sim;
+use crate::sim::network::NodeId;
 use std::collections::BTreeSet;
 
 impl Sim {
-    /// Every kernel holds what its daemon wants, and nothing else.
+    /// Of these nodes, every kernel holds what its daemon wants, and nothing else.
     ///
     /// # Errors
     /// What differs.
-    pub fn kernel_is_rib(&self) -> Result<(), String> {
+    pub fn kernel_is_rib(&self, nodes: &BTreeSet<NodeId>) -> Result<(), String> {
         let mut wrong = Vec::new();
-        for machine in self.machines().iter().filter(|machine| machine.daemon.is_some()) {
-            let name = &machine.name;
-            let id = self.id(name);
+        for &id in nodes.iter().filter(|node| self.machine(**node).daemon.is_some()) {
+            let name = &self.machine(id).name;
             let mut known = BTreeSet::new();
             for route in self.rib(id) {
                 known.insert(route.prefix);

@@ -60,7 +60,7 @@ impl Sim {
     /// Where one does not.
     pub fn shortest(&self) -> Result<(), String> {
         let mut neighbors: BTreeMap<NodeId, BTreeSet<NodeId>> = BTreeMap::new();
-        for [near, far] in self.talks() {
+        for [near, far] in self.talks(&self.everybody()) {
             neighbors.entry(near.0).or_default().insert(far.0);
         }
         let mut wrong = Vec::new();
@@ -126,7 +126,7 @@ impl Sim {
     }
 
     /// The nodes that a kernel sends packets for a prefix to.
-    fn next_nodes(&self, node: NodeId, prefix: &IpNet) -> BTreeSet<NodeId> {
+    pub(super) fn next_nodes(&self, node: NodeId, prefix: &IpNet) -> BTreeSet<NodeId> {
         let hops = self.hops(node, prefix).unwrap_or_default();
         let owner = |link, gateway| self.plane().owner(Port { node, link }, gateway);
         hops.iter().filter_map(|hop| owner(hop.link, hop.gateway)).map(|port| port.node).collect()
