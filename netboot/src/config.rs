@@ -22,6 +22,8 @@ pub struct Config {
     pub enrol: Option<SocketAddr>,
     /// Judges machines by the routes that the `weft daemon` of this server knows; nobody does unless set.
     pub liveness: Option<crate::liveness::Rules>,
+    /// Gives machines addresses, and tells them what to boot; nobody unless set.
+    pub dhcp: Option<crate::dhcp::v4::rules::Rules>,
 }
 
 fn loopback<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {

@@ -7,6 +7,7 @@
 )]
 
 pub mod client;
+pub mod dhcp;
 pub mod embedded;
 pub mod etcd;
 pub mod liveness;

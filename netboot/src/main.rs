@@ -74,6 +74,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         | Verb::Ipam(_)
         | Verb::Plan(_)
         | Verb::Dhcp(_)
+        | Verb::Leases { .. }
         | Verb::Fabric(_)
         | Verb::Liveness(_)
         | Verb::Audit { .. }

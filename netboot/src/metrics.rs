@@ -2,6 +2,7 @@
 
 use crate::inventory::Inventory;
 use crate::inventory::state::State;
+use crate::io::dhcp::Shown;
 use crate::io::server::counts::{Counts, Reported};
 use crate::liveness::Status;
 use prometheus::{Encoder as _, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
@@ -9,7 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// All of them, in Prometheus' text format.
 #[must_use]
-pub fn text(inventory: &Inventory, watchers: usize, counts: &Counts, watched: Option<&Watched>) -> String {
+pub fn text(
+    inventory: &Inventory,
+    watchers: usize,
+    counts: &Counts,
+    (watched, dhcp): (Option<&Watched>, Option<&Shown>),
+) -> String {
     let page = Page { registry: Registry::new() };
     page.gauge("build_info", "1; what runs here is in the label", "version", [(env!("CARGO_PKG_VERSION"), 1)]);
     let mut states = State::ALL.map(|state| (state.name(), 0));
@@ -59,6 +65,9 @@ pub fn text(inventory: &Inventory, watchers: usize, counts: &Counts, watched: Op
     page.gauge("migration_machines", "Machines while the address plan is changed", "state", steps);
     if let Some(watched) = watched {
         page.liveness(watched);
+    }
+    if let Some(shown) = dhcp {
+        page.dhcp(shown);
     }
     page.text()
 }
@@ -129,6 +138,17 @@ impl Page {
         self.counter("liveness_refused_total", "Changes of state that the store did not take", "why", refused);
     }
 
+    fn dhcp(&self, shown: &Shown) {
+        let counts = &shown.counts;
+        self.counter("dhcp_received_total", "Messages of DHCP clients by kind", "kind", counts.received());
+        self.counter("dhcp_sent_total", "Answers to DHCP clients by kind", "kind", counts.sent());
+        self.counter("dhcp_refused_total", "Messages without an answer by reason", "why", counts.refused());
+        let nothing = [("no_file", counts.nothing_to_boot)];
+        self.counter("dhcp_not_booted_total", "Answers to firmware for which the rules have nothing", "why", nothing);
+        let holds = shown.holds.map(|(name, count)| (name, u64::try_from(count).unwrap_or(u64::MAX)));
+        self.gauge("dhcp_leases", "Addresses lent, at rest, offered; clients that wait for the store", "state", holds);
+    }
+
     fn text(&self) -> String {
         let mut out = Vec::new();
         // Writing to memory fails only for a metric without samples, and none of ours is.
@@ -150,7 +170,9 @@ mod tests {
             .status(std::time::Duration::ZERO);
         let marked = State::ALL.map(|state| (state, 0)).to_vec();
         let watched = Watched { status, leads: false, marked, not_stored: 0 };
-        let text = text(&Inventory::default(), 3, &Counts::default(), Some(&watched));
+        let shown =
+            Shown { holds: [("bound", 0), ("declined", 0), ("offered", 0), ("waiting", 0)], ..Shown::default() };
+        let text = text(&Inventory::default(), 3, &Counts::default(), (Some(&watched), Some(&shown)));
         let names: BTreeSet<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
         assert!(names.len() >= 9, "{text}");

@@ -1,5 +1,9 @@
 //! Tables for people, from the same answers that `--output json` prints. Pure: text out.
 
+mod leases;
+
+pub use leases::leases;
+
 use crate::inventory::audit::AuditLine;
 use crate::inventory::machine::Machine;
 use comfy_table::{ContentArrangement, Table, presets};

@@ -5,6 +5,7 @@
 mod answer;
 mod enrol;
 mod graphql;
+mod leases;
 mod liveness;
 mod machines;
 mod migration;
@@ -16,6 +17,7 @@ mod watch;
 
 pub(in crate::io) use enrol::REPORT;
 
+use super::dhcp::Dhcp;
 use super::liveness::Watcher;
 use super::server::counts::Counts;
 use super::service::Service;
@@ -48,16 +50,24 @@ struct Api {
     started: Instant,
     /// Judges machines by their routes, if somebody is to.
     liveness: Option<Arc<Watcher>>,
+    /// Gives addresses, if this server is to.
+    dhcp: Option<Arc<Dhcp>>,
 }
 
 /// All routes.
-pub fn router(service: Arc<Service>, counts: Arc<Counts>, liveness: Option<Arc<Watcher>>) -> Router {
+pub fn router(
+    service: Arc<Service>,
+    counts: Arc<Counts>,
+    liveness: Option<Arc<Watcher>>,
+    dhcp: Option<Arc<Dhcp>>,
+) -> Router {
     let about = "This document";
     let mut all = vec![openapi::on(Method::GET, "/v1/openapi.json", get(document), about).gives::<serde_json::Value>()];
     all.extend(page::operations());
     all.extend(machines::operations());
     all.extend(enrol::operations());
     all.extend(liveness::operations());
+    all.extend(leases::operations());
     all.extend(watch::operations());
     all.extend(plans::operations());
     all.extend(migration::operations());
@@ -73,6 +83,7 @@ pub fn router(service: Arc<Service>, counts: Arc<Counts>, liveness: Option<Arc<W
         report: Semaphore::new(1),
         started: Instant::now(),
         liveness,
+        dhcp,
     };
     openapi::router(&all)
         .method_not_allowed_fallback(openapi::wrong_method)

@@ -10,6 +10,7 @@ mod reload;
 mod tls;
 mod web;
 
+use super::dhcp::Dhcp;
 use super::liveness::Watcher;
 use super::rest;
 use super::service::Service;
@@ -67,8 +68,9 @@ impl Server {
             Some(Ok(rules)) => Some(Watcher::start(rules, service.clone())),
             None => None,
         };
+        let dhcp = config.dhcp.as_ref().map(|rules| Dhcp::start(rules, service.clone())).transpose()?;
         let counts = Arc::new(Counts::default());
-        let router = rest::router(service.clone(), counts.clone(), liveness);
+        let router = rest::router(service.clone(), counts.clone(), liveness, dhcp);
         let local = listen_local(&config.socket).await?;
         tokio::spawn(serve_local(local, router.clone(), counts.clone()));
         if let Some(address) = &config.web {
@@ -241,6 +243,9 @@ pub async fn run(config: &Config, service: Arc<Service>, until: impl Future<Outp
     }
     if let Some(address) = &config.web {
         tracing::info!(%address, "serves the web page");
+    }
+    if let Some(rules) = &config.dhcp {
+        tracing::info!(address = %rules.address, port = rules.port, devices = rules.devices.len(), "answers DHCP");
     }
     if let Some(address) = &config.enrol {
         tracing::info!(%address, "hears machines without certificates");

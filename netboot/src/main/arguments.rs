@@ -109,6 +109,12 @@ pub(crate) enum Verb {
     /// What DHCP tells beside addresses
     #[command(subcommand)]
     Dhcp(Setting),
+    /// Addresses that DHCP lent, and those that rest because a client found them in use
+    Leases {
+        /// Those that are over too: their clients get them again if they can
+        #[arg(long)]
+        all: bool,
+    },
     /// Configurations that follow from inventory and plan
     #[command(subcommand)]
     Fabric(Fabric),

@@ -53,6 +53,7 @@ pub(crate) async fn run(target: &Target, verb: Verb, output: Output) -> anyhow::
         }
         Verb::Plan(setting) => asker.setting("/v1/plan", setting).await,
         Verb::Dhcp(setting) => asker.setting("/v1/dhcp", setting).await,
+        Verb::Leases { all } => asker.leases(all).await,
         Verb::Fabric(Fabric::Config { name }) => {
             let said = target.ask(Method::GET, &format!("/v1/fabric/config/{}", escaped(&name)), None).await?;
             if said.status != 200 {
@@ -109,6 +110,19 @@ impl Asker<'_> {
     async fn migration(&self, what: &str, body: &Value) -> anyhow::Result<()> {
         let answer = self.change(Method::POST, &format!("/v1/ipam/migration{what}"), body).await?;
         self.show(&answer, show::migration)
+    }
+
+    /// All pages in one document.
+    async fn leases(&self, all: bool) -> anyhow::Result<()> {
+        let mut document = self.get(&format!("/v1/leases?all={all}")).await?;
+        while let Some(next) = document["next"].as_str().map(escaped) {
+            let mut page = self.get(&format!("/v1/leases?all={all}&after={next}")).await?;
+            if let (Some(all), Some(more)) = (document["leases"].as_array_mut(), page["leases"].as_array_mut()) {
+                all.append(more);
+            }
+            document["next"] = page["next"].take();
+        }
+        self.show(&document, |answer| show::leases(answer, now()))
     }
 
     async fn setting(&self, path: &str, setting: Setting) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@
 mod boot;
 mod exchange;
 mod model;
+mod sockets;
 mod wire;
 mod world;
 

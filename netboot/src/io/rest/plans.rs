@@ -107,7 +107,9 @@ pub(super) async fn metrics(Shared(api): Shared<Arc<Api>>, Who(actor): Who) -> R
     actor.may_read(None)?;
     let watched = api.liveness.as_ref().map(|watcher| watcher.watched());
     let watchers = super::WATCHERS_MAX - api.watchers.available_permits();
-    let text = crate::metrics::text(&api.service.inventory(), watchers, &api.counts, watched.as_ref());
+    let dhcp = api.dhcp.as_ref().map(|dhcp| dhcp.shown());
+    let others = (watched.as_ref(), dhcp.as_ref());
+    let text = crate::metrics::text(&api.service.inventory(), watchers, &api.counts, others);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }
 
