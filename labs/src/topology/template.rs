@@ -7,6 +7,7 @@
 //! To that end `mark` writes invisible marks into the source, one before each action and each line of text, which
 //! `Output` takes out again. A mark stands where white space may still be trimmed around it.
 
+mod bounds;
 mod functions;
 mod mark;
 pub mod vars;

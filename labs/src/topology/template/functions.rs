@@ -2,10 +2,12 @@
 //! networks that topology files use. A name is also known with its name space: `toUpper` is `strings.ToUpper`.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use gotmpl::{Template, TemplateError, Value};
 use ipnet::IpNet;
 
+use super::bounds;
 use super::vars::json;
 
 type Result<T> = std::result::Result<T, TemplateError>;
@@ -63,9 +65,7 @@ const FUNCTIONS: &[(&[&str], Function)] = &[
     (&["hasSuffix", "strings_HasSuffix"], |args| {
         Ok(Value::Bool(shown_at(args, 1)?.ends_with(shown_at(args, 0)?.as_str())))
     }),
-    (&["replaceAll", "strings_ReplaceAll"], |args| {
-        Ok(text(shown_at(args, 2)?.replace(shown_at(args, 0)?.as_str(), &shown_at(args, 1)?)))
-    }),
+    (&["replaceAll", "strings_ReplaceAll"], replace_all),
     (&["repeat", "strings_Repeat"], repeat),
     (&["quote", "strings_Quote"], |args| Ok(text(format!("{:?}", shown_at(args, 0)?)))),
     (&["squote", "strings_Squote"], |args| Ok(text(format!("'{}'", shown_at(args, 0)?.replace('\'', "''"))))),
@@ -79,10 +79,16 @@ const FUNCTIONS: &[(&[&str], Function)] = &[
 
 /// Gives a template all of them.
 pub(super) fn register(mut template: Template) -> Template {
+    let made = Arc::new(bounds::Made::default());
     for (names, function) in FUNCTIONS {
         for name in *names {
-            template = template.func(name, *function);
+            let made = Arc::clone(&made);
+            template = template.func(name, move |args| made.note(name, function(args)?));
         }
+    }
+    for name in bounds::LANGUAGE {
+        let made = Arc::clone(&made);
+        template = template.func(name, move |args| made.note(name, bounds::language(name, args)?));
     }
     template
 }
@@ -102,7 +108,7 @@ pub(super) fn shown(name: &str) -> String {
     }
 }
 
-fn wrong(what: impl Into<String>) -> TemplateError {
+pub(super) fn wrong(what: impl Into<String>) -> TemplateError {
     TemplateError::Exec(what.into())
 }
 
@@ -198,10 +204,20 @@ fn seq(args: &[Value]) -> Result<Value> {
     Ok(Value::List(list.into()))
 }
 
+fn replace_all(args: &[Value]) -> Result<Value> {
+    let (from, to, whole) = (shown_at(args, 0)?, shown_at(args, 1)?, shown_at(args, 2)?);
+    let found = whole.matches(from.as_str()).count();
+    bounds::fits("replaceAll", found.saturating_mul(to.len()).saturating_add(whole.len()))?;
+    Ok(text(whole.replace(from.as_str(), &to)))
+}
+
 fn pretty(args: &[Value]) -> Result<Value> {
     // containerlab's has the indentation in front of the value
     let (blanks, value) =
         if args.len() > 1 { (shown_at(args, 0)?, at(args, 1)?) } else { ("  ".to_owned(), at(args, 0)?) };
+    if blanks.len() > 100 {
+        return Err(wrong("ToJSONPretty: an indentation has 100 bytes at most"));
+    }
     let flat = serde_json::to_string_pretty(&json(value)).map_err(|error| wrong(error.to_string()))?;
     let lines = flat.lines().map(|line| {
         let inner = line.trim_start();
@@ -232,6 +248,7 @@ fn has(args: &[Value]) -> Result<Value> {
 fn join(args: &[Value]) -> Result<Value> {
     let (whole, between) = (at(args, 0)?, shown_at(args, 1)?);
     let Value::List(list) = whole else { return Err(wrong(format!("join: `{whole}` is no list"))) };
+    bounds::fits("join", list.len().saturating_mul(between.len()))?;
     Ok(text(list.iter().map(ToString::to_string).collect::<Vec<_>>().join(&between)))
 }
 
@@ -263,7 +280,9 @@ fn indent(args: &[Value]) -> Result<Value> {
     };
     let width =
         usize::try_from(width).ok().filter(|width| *width <= 1_000).ok_or_else(|| wrong("indent by 0 to 1000"))?;
-    let lines = whole.to_string().lines().map(|line| format!("{}{line}", fill.repeat(width))).collect::<Vec<_>>();
+    let whole = whole.to_string();
+    bounds::fits("indent", whole.lines().count().saturating_mul(width.saturating_mul(fill.len())))?;
+    let lines = whole.lines().map(|line| format!("{}{line}", fill.repeat(width))).collect::<Vec<_>>();
     Ok(text(lines.join("\n")))
 }
 

@@ -112,6 +112,33 @@ fn templates_that_double_without_a_word_end_too() {
 }
 
 #[test]
+fn values_that_double_are_refused_with_their_line() {
+    let x = "x".repeat(1_000);
+    let again = |line: &str| format!("{{{{ $x := \"{x}\" }}}}\n{}{{{{ len $x }}}}", format!("{line}\n").repeat(60));
+    let many = |line: &str| format!("{{{{ $x := strings.Repeat 90 \"{x}\" }}}}\n{}", format!("{line}\n").repeat(9_000));
+    for (text, what) in [
+        (again("{{ $x = print $x $x }}"), "print makes a value of more than 4194304 bytes"),
+        (again("{{ $x = printf \"%s%s\" $x $x }}"), "printf makes"),
+        (again("{{ $x = slice $x $x }}"), "slice makes"),
+        (again("{{ $x = strings.ReplaceAll \"x\" $x $x }}"), "replaceAll makes"),
+        (again("{{ $x = js (print $x \"\\\\\") }}{{ $x = print $x $x }}"), "makes a value"),
+        (again("{{ $x = join (seq 9999) $x }}"), "join makes"),
+        (again("{{ $x = printf (print $x $x) 1 }}"), "a format has 1000 bytes at most"),
+        (many("{{ $y := print $x 1 }}"), "functions have made 268435456 bytes"),
+    ] {
+        let (line, message) = render(&text, &json!({})).unwrap_err();
+        assert!(message.contains(what), "{what}: {message}");
+        assert!(line > 1, "{what}: line {line}");
+    }
+}
+
+#[test]
+fn functions_of_the_language_do_what_they_do_there() {
+    let text = "{{ print 1 2 \"a\" \"b\" }}|{{ println \"a\" 1 }}|{{ printf \"%05d-%s-%v\" 7 \"x\" .list }}|{{ html \"<&>\" }}|{{ urlquery \"a b\" }}";
+    assert_eq!(rendered(text, json!({"list": [1, 2]})), "1 2ab|a 1\n|00007-x-[1 2]|&lt;&amp;&gt;|a+b");
+}
+
+#[test]
 fn variables_are_found_beside_the_file_and_merged() {
     let folder = std::env::temp_dir().join(format!("weft-vars-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
