@@ -4,6 +4,7 @@ pub mod act;
 mod data;
 pub mod deploy;
 pub mod down;
+pub mod events;
 pub mod exec;
 mod find;
 pub mod generate;

@@ -13,6 +13,7 @@
 
 pub mod control;
 mod crowd;
+pub mod events;
 pub mod health;
 pub mod home;
 pub mod init;

@@ -3,7 +3,7 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
-use weft_labs::command::{act, deploy, down, exec, generate, graph, inspect, save, sim, up, validate};
+use weft_labs::command::{act, deploy, down, events, exec, generate, graph, inspect, save, sim, up, validate};
 use weft_labs::lab::init;
 
 /// Virtual datacenters from containerlab topology files: every node a set of namespaces, every link a real one.
@@ -26,6 +26,8 @@ enum Verb {
     Inspect(inspect::Inspect),
     /// Run a command in a node
     Exec(exec::Exec),
+    /// Tell what happens in running labs, until Ctrl-C
+    Events(events::Events),
     /// Write down the configurations that daemons of a running lab have
     Save(save::Save),
     /// Set a link of a running lab down or up
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Verb::Down(options) => done(down::down(&options)),
         Verb::Inspect(options) => done(inspect::inspect(&options)),
         Verb::Exec(options) => exec::exec(&options),
+        Verb::Events(options) => done(events::events(&options)),
         Verb::Save(options) => done(save::save(&options)),
         Verb::Link(what) => done(act::link(&what)),
         Verb::Node(what) => done(act::node(&what)),

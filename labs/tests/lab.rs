@@ -7,133 +7,18 @@
 #![expect(clippy::print_stdout, reason = "a skip is said aloud")]
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "polls other processes with a deadline")]
 
+#[path = "shared/lab.rs"]
+mod shared;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use shared::{Lab, PROGRAM, all_networks, network, wait};
 use weft_fabric::io::files::lab_root;
 use weft_labs::lab::home;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_weft-lab");
-/// Nothing here takes longer on a loaded machine.
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// One test's lab: its name, its file, and what is removed in the end whatever happens.
-struct Lab {
-    name: String,
-    file: PathBuf,
-}
-
-impl Lab {
-    /// Two nodes, one link; `None` when this machine cannot run labs.
-    fn new(test: &str) -> Option<Self> {
-        let name = format!("t{}-{test}", std::process::id());
-        let file = std::env::temp_dir().join(format!("{name}.clab.yml"));
-        let text = format!(
-            "name: {name}\n\
-             topology:\n  defaults: {{kind: linux, image: alpine}}\n  nodes:\n    \
-             a: {{cmd: 'sleep 3600', binds: ['{file}:/config/deep/file:ro', '{file}:/opt/weft-test/file']}}\n    \
-             b: {{sysctls: {{net.ipv4.conf.eth0.forwarding: 0}}}}\n  \
-             links:\n    - {{endpoints: ['a:eth0', 'b:eth0'], mtu: 1400}}\n\
-             weft:\n  nodes:\n    \
-             a: {{addresses: {{lo: [10.8.0.1/32, 'fd00::1/128'], eth0: ['fd01::1/64']}}}}\n    \
-             b: {{bridges: {{rack: {{ports: [eth0], address: 10.9.0.1/24}}}}}}\n",
-            file = file.display()
-        );
-        let written = fs::write(&file, text);
-        assert!(written.is_ok(), "{written:?}");
-        let lab = Self { name, file };
-        let probe = lab.up();
-        let errors = String::from_utf8_lossy(&probe.stderr);
-        if errors.contains("refuses them") {
-            println!("SKIPPED: {errors}");
-            return None;
-        }
-        assert!(probe.status.success(), "{errors}");
-        Some(lab)
-    }
-
-    fn up(&self) -> Output {
-        self.run(&["up", "--detach", self.file.to_str().unwrap()])
-    }
-
-    fn run(&self, words: &[&str]) -> Output {
-        Command::new(PROGRAM).args(words).stdin(Stdio::null()).output().unwrap()
-    }
-
-    /// A command that must succeed; what it printed.
-    fn good(&self, words: &[&str]) -> String {
-        let output = self.run(words);
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    /// A command that must fail; what it complained.
-    fn bad(&self, words: &[&str]) -> String {
-        let output = self.run(words);
-        assert!(!output.status.success(), "{words:?} succeeds");
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    }
-
-    fn at(&self, node: &str) -> String {
-        format!("{}/{node}", self.name)
-    }
-
-    /// Output of a shell line in a node.
-    fn shell(&self, node: &str, line: &str) -> String {
-        self.good(&["exec", &self.at(node), "--", "sh", "-c", line])
-    }
-
-    /// Processes, namespaces and files that carry this lab's name.
-    fn traces(&self) -> BTreeSet<String> {
-        let mut found = BTreeSet::new();
-        for process in processes() {
-            let words = fs::read_to_string(format!("/proc/{process}/cmdline")).unwrap_or_default();
-            if words.contains(&format!("{}/", self.name)) {
-                found.insert(format!("process {process}: {}", words.replace('\0', " ")));
-            }
-        }
-        if lab_root().join(&self.name).exists() {
-            found.insert("its folder".to_owned());
-        }
-        for line in fs::read_to_string("/proc/self/mountinfo").unwrap().lines().filter(|l| l.contains(&self.name)) {
-            found.insert(format!("mount {line}"));
-        }
-        found
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        self.run(&["down", &self.name]);
-        let _ = fs::remove_file(&self.file);
-    }
-}
-
-fn processes() -> Vec<u32> {
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-}
-
-/// The network namespace of a process.
-fn network(pid: u32) -> Option<PathBuf> {
-    fs::read_link(format!("/proc/{pid}/ns/net")).ok()
-}
-
-fn all_networks() -> BTreeSet<PathBuf> {
-    processes().into_iter().filter_map(network).collect()
-}
-
-/// Polls until it holds.
-fn wait(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} does not come true");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
 
 fn record(lab: &Lab) -> home::Record {
     home::record(&lab_root(), &lab.name).unwrap()

@@ -34,6 +34,8 @@ pub enum Request {
         /// The node.
         node: String,
     },
+    /// Tell what happens, an event in each line after a first answer, until the asker goes away.
+    Events,
     /// Run a command in a node, with the streams that come along.
     Exec {
         /// The node.

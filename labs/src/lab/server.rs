@@ -13,9 +13,10 @@ use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use serde::Serialize;
 
 use super::control::{Answer, InspectedNode, Inspection, Interface, Request, receive};
-use super::{Lab, namespace};
+use super::{Lab, events, namespace};
 use crate::probe::{End, Flows};
 use crate::verify::kernel::KernelLink;
 use crate::verify::{Plant as _, udp};
@@ -52,7 +53,7 @@ pub fn serve(lab: Arc<Lab>, socket: &std::path::Path, stop: impl Fn() + Send + S
     Ok(())
 }
 
-fn reply(mut connection: &UnixStream, answer: &Answer) -> io::Result<()> {
+fn reply(mut connection: &UnixStream, answer: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer).map_err(io::Error::other)?;
     line.push(b'\n');
     connection.write_all(&line)
@@ -68,6 +69,10 @@ fn handle(lab: &Lab, connection: &UnixStream, stop: &dyn Fn()) -> io::Result<()>
         Request::Inspect => Answer::Lab(inspect(lab)),
         Request::Interfaces { node } => {
             interfaces(lab, &node).map_or_else(|error| Answer::Refused(error.to_string()), Answer::Interfaces)
+        }
+        Request::Events => {
+            reply(connection, &Answer::Done)?;
+            return events::watch(lab, connection.as_fd(), &|event| reply(connection, event));
         }
         Request::Link { node, interface, up } => done(lab.set_links(&[(node, interface)], up)),
         Request::Kill { node } => done(lab.kill_daemon(&node)),

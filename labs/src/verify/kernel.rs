@@ -27,6 +27,9 @@ const MAIN_TABLE: u32 = 254;
 /// A dump's datagram never exceeds this (the kernel builds at most 32 KiB).
 const DATAGRAM: usize = 64 * 1024;
 
+/// Bit of RTNLGRP_LINK in a socket's groups.
+const LINK_GROUP: u32 = 1;
+
 /// One next hop: the gateway's address if it has one, and the interface.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KernelHop {
@@ -223,6 +226,57 @@ fn interface(message: &LinkMessage) -> (String, KernelLink) {
         }
     }
     (name, link)
+}
+
+/// A change of an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Whether it is gone.
+    pub gone: bool,
+    /// Its name.
+    pub name: String,
+    /// How it is, or was.
+    pub link: KernelLink,
+}
+
+/// Opens a socket that hears of every change of an interface; to be called inside the namespace.
+///
+/// # Errors
+/// The system's, when the socket cannot be made.
+pub fn listen() -> io::Result<OwnedFd> {
+    let fd = open()?;
+    rustix::net::bind(&fd, &rustix::net::netlink::SocketAddrNetlink::new(0, LINK_GROUP))?;
+    Ok(fd)
+}
+
+/// What such a socket has heard since it was last asked.
+///
+/// # Errors
+/// The system's; ENOBUFS: more happened than the socket holds.
+pub fn changes(fd: impl AsFd) -> io::Result<Vec<Change>> {
+    let mut found = Vec::new();
+    let mut buffer = vec![0; DATAGRAM];
+    loop {
+        let length = match rustix::net::recv(&fd, &mut buffer[..], RecvFlags::DONTWAIT) {
+            Ok((length, _)) => length,
+            Err(rustix::io::Errno::AGAIN) => return Ok(found),
+            Err(error) => return Err(error.into()),
+        };
+        let mut rest = &buffer[..length];
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
+            let (gone, link) = match &message.payload {
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => (false, Some(link)),
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => (true, Some(link)),
+                _ => (false, None),
+            };
+            // a bridge's word of its port is no word of the interface
+            let link = link.filter(|link| link.header.interface_family == AddressFamily::Unspec);
+            found.extend(link.map(interface).map(|(name, link)| Change { gone, name, link }));
+            let step = usize::try_from(message.header.length).unwrap_or(usize::MAX).next_multiple_of(4);
+            rest = rest.get(step..).unwrap_or_default();
+        }
+    }
 }
 
 fn dump(fd: impl AsFd, question: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
