@@ -1,11 +1,13 @@
-//! What operators take into their own systems: alert rules and the questions of the dashboard, tried by Prometheus' own tool.
+//! What operators take into their own systems: alert rules and the questions of the dashboard, tried by Prometheus' own tool,
+//! and the image FROM scratch.
 
 use std::fmt::Write as _;
 use std::{fs, io};
 
 use crate::count::Outcome;
+use crate::dockerfile;
 use crate::packages;
-use crate::run::{Context, find_program};
+use crate::run::{Context, Log, find_program};
 
 /// Debian's package of `promtool`; its service is not started.
 const PROMETHEUS: &str = "prometheus";
@@ -18,9 +20,15 @@ const QUESTIONS: [(&[&str], &str); 2] = [
 
 pub(crate) fn deploy(context: &Context) -> io::Result<Outcome> {
     let log = context.log("deploy")?;
+    let mut outcome = dockerfile::image(context, &log)?;
+    outcome.add(&rules_and_dashboard(context, &log)?);
+    Ok(outcome)
+}
+
+fn rules_and_dashboard(context: &Context, log: &Log) -> io::Result<Outcome> {
     let is_root = rustix::process::geteuid().is_root();
     if find_program("promtool").is_none() && is_root && find_program("apt-get").is_some() {
-        packages::install_each(context, &log, &[PROMETHEUS])?;
+        packages::install_each(context, log, &[PROMETHEUS])?;
     }
     let Some(promtool) = find_program("promtool") else {
         return Ok(Outcome::skipped(
