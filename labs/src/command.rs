@@ -10,6 +10,7 @@ mod find;
 pub mod generate;
 pub mod graph;
 pub mod inspect;
+pub mod plan;
 pub mod reading;
 pub mod save;
 mod session;

@@ -3,7 +3,7 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
-use weft_labs::command::{act, deploy, down, events, exec, generate, graph, inspect, save, sim, up, validate};
+use weft_labs::command::{act, deploy, down, events, exec, generate, graph, inspect, plan, save, sim, up, validate};
 use weft_labs::lab::init;
 
 /// Virtual datacenters from containerlab topology files: every node a set of namespaces, every link a real one.
@@ -56,6 +56,8 @@ enum Verb {
     Explore(sim::Explore),
     /// Run a scenario once more
     Replay(sim::Replay),
+    /// Say what a change of a topology or of configurations does to every flow; the exit code says whether one is lost
+    Plan(plan::Options),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -90,6 +92,7 @@ fn main() -> ExitCode {
         Verb::Sim(options) => sim::sim(&options),
         Verb::Explore(options) => sim::explore(&options),
         Verb::Replay(options) => sim::replay(&options),
+        Verb::Plan(options) => plan::plan(&options),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "weft-lab", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

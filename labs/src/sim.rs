@@ -20,6 +20,7 @@ mod kernel;
 pub mod network;
 pub mod node;
 pub mod pipe;
+pub mod plan;
 pub mod report;
 pub mod scenario;
 mod tcp;

@@ -9,9 +9,9 @@ use super::{Counters, Settings, Sim};
 use crate::topology::Topology;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use weft_bgp::time::Duration;
-use weft_fabric::config::NodeConfig;
+use weft_fabric::config::{self, NodeConfig};
 
 /// Virtual time within which a network must come to rest.
 pub(super) const LIMIT: Duration = Duration::from_secs(120);
@@ -120,6 +120,17 @@ impl World {
         };
         let configs = Sim::load(&topology)?;
         Ok(Self { topology, configs, clos })
+    }
+
+    /// Gives a node the configuration of a file.
+    ///
+    /// # Errors
+    /// When there is no such node, or what is wrong with the file.
+    pub fn configure(&mut self, node: &str, file: &Path) -> Result<(), String> {
+        let known = self.configs.get_mut(node).ok_or_else(|| format!("there is no node `{node}`"))?;
+        let config = config::load(file).map_err(|error| error.to_string())?;
+        *known = config.node().map_err(|error| error.to_string())?;
+        Ok(())
     }
 
     /// Runs a scenario to its end and checks everything; `traced` lines of what happened last come with a fault.
