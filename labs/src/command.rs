@@ -6,6 +6,7 @@ pub mod deploy;
 pub mod down;
 pub mod events;
 pub mod exec;
+pub mod fault;
 mod find;
 pub mod generate;
 pub mod graph;
@@ -53,9 +54,12 @@ fn ask(lab: &str, request: &Request) -> Result<Answer> {
     connection.set_read_timeout(Some(ANSWER_LIMIT))?;
     match control::answer(&connection).map_err(|error| anyhow!("lab `{lab}` does not answer: {error}"))? {
         Answer::Refused(why) => bail!("{why}"),
-        answer @ (Answer::Done | Answer::Exit(_) | Answer::Lab(_) | Answer::Interfaces(_) | Answer::Losses(_)) => {
-            Ok(answer)
-        }
+        answer @ (Answer::Done
+        | Answer::Exit(_)
+        | Answer::Lab(_)
+        | Answer::Interfaces(_)
+        | Answer::Faults(_)
+        | Answer::Losses(_)) => Ok(answer),
     }
 }
 

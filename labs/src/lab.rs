@@ -14,6 +14,7 @@
 pub mod control;
 mod crowd;
 pub mod events;
+pub mod faults;
 pub mod health;
 pub mod home;
 pub mod init;
@@ -25,8 +26,10 @@ mod order;
 pub mod plan;
 pub mod progress;
 mod ready;
+mod relay;
 mod root;
 pub mod server;
+mod splice;
 mod stop_api;
 pub mod userns;
 
@@ -43,12 +46,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use tokio::runtime::Runtime;
 
+use self::faults::Faults;
 use self::health::{Health, Verdict};
 use self::home::{Home, Process, Record};
 use self::limbo::Limbo;
 use self::machine::Machine;
 use self::plan::{Host, Plan};
 use self::progress::Progress;
+use crate::fault::Fault;
 use crate::image::{self, Image};
 use crate::personality::Personality;
 use crate::topology::{Device, NodeSpec, Topology};
@@ -86,6 +91,7 @@ pub struct Lab {
     /// Far ends of links to nowhere.
     limbo: Option<Limbo>,
     health: Arc<Health>,
+    faults: Faults,
     is_down: Mutex<bool>,
 }
 
@@ -104,7 +110,8 @@ impl Lab {
         }
         let machines = create(&topology, &home, options, &runtime, progress)?;
         let health = Arc::new(Health::default());
-        let lab = Self { topology, home, machines, runtime, limbo, health, is_down: Mutex::new(false) };
+        let (faults, is_down) = (Faults::default(), Mutex::new(false));
+        let lab = Self { topology, home, machines, runtime, limbo, health, faults, is_down };
         if let Err(error) = lab.furnish(progress) {
             lab.destroy();
             return Err(error);
@@ -292,6 +299,7 @@ impl Lab {
 
     fn destroy(&self) {
         self.health.end();
+        self.faults.end();
         destroy(self.machines());
         if let Err(error) = self.home.remove() {
             Progress::new().say(&format!("{}: {error}", self.home.folder().display()));
@@ -516,5 +524,17 @@ impl Plant for Lab {
             });
         }
         netlink::all(&self.runtime, requests)
+    }
+
+    fn make_fault(&self, fault: &Fault) -> io::Result<u64> {
+        Self::make_fault(self, fault)
+    }
+
+    fn undo_fault(&self, number: u64) -> io::Result<()> {
+        Self::undo_fault(self, number)
+    }
+
+    fn settle_faults(&self) {
+        Self::settle_faults(self);
     }
 }

@@ -3,6 +3,7 @@
 pub mod command;
 pub mod draw;
 pub mod expect;
+pub mod fault;
 pub mod generate;
 pub mod graph;
 pub mod image;

@@ -3,7 +3,9 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
-use weft_labs::command::{act, deploy, down, events, exec, generate, graph, inspect, plan, save, sim, up, validate};
+use weft_labs::command::{
+    act, deploy, down, events, exec, fault, generate, graph, inspect, plan, save, sim, up, validate,
+};
 use weft_labs::lab::init;
 
 /// Virtual datacenters from containerlab topology files: every node a set of namespaces, every link a real one.
@@ -36,6 +38,12 @@ enum Verb {
     /// Kill or start the daemon of a node
     #[command(subcommand)]
     Node(act::Node),
+    /// Break links and nodes of a running lab, show what is broken, and mend it
+    #[command(subcommand)]
+    Fault(fault::Verb),
+    /// containerlab's tools: `netem`
+    #[command(subcommand)]
+    Tools(fault::Tools),
     /// Let packets flow between two nodes until standard input ends, and say how many were lost
     Flow(act::Flow),
     /// Start a lab, check everything expected of it, and take it down; the exit code says whether all held
@@ -82,6 +90,8 @@ fn main() -> ExitCode {
         Verb::Save(options) => done(save::save(&options)),
         Verb::Link(what) => done(act::link(&what)),
         Verb::Node(what) => done(act::node(&what)),
+        Verb::Fault(verb) => done(fault::fault(verb)),
+        Verb::Tools(tools) => done(fault::tools(&tools)),
         Verb::Flow(options) => done(act::flow(&options)),
         Verb::Verify(options) => up::verify(&options),
         Verb::Graph(options) => done(graph::graph(&options)),

@@ -8,6 +8,7 @@ mod auto;
 mod choose;
 pub mod data;
 pub mod expand;
+mod faults;
 mod file;
 mod group;
 mod lenient;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::expect::Expectation;
+use crate::fault::Incident;
 use crate::personality::Personality;
 use crate::step::Step;
 use crate::topology::stage::{HealthSpec, Stage, StageSpec};
@@ -50,6 +52,8 @@ pub struct Topology {
     pub expect: Vec<Expectation>,
     /// What `verify` does then, one after the other.
     pub steps: Vec<Step>,
+    /// What goes wrong after that, by time.
+    pub faults: Vec<Incident>,
     /// Keys that were read and have no effect here, as sentences for a person.
     pub warnings: Vec<String>,
 }

@@ -14,6 +14,7 @@ pub mod heal;
 pub mod kernel;
 pub mod nexthop;
 mod steps;
+mod timeline;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -26,6 +27,7 @@ use serde::Serialize;
 
 use crate::draw::{self, NodeState};
 use crate::expect::{Expectation, What};
+use crate::fault::{Fault, Incident};
 use crate::step::Step;
 use crate::verify::check::Site;
 
@@ -43,7 +45,7 @@ pub type OpenSocket = Box<dyn FnOnce() -> io::Result<OwnedFd> + Send>;
 pub type LinkEnd = (String, String);
 
 /// A running lab, as far as verification needs it.
-pub trait Plant {
+pub trait Plant: Sync {
     /// Every node's name.
     fn nodes(&self) -> Vec<String>;
     /// Which daemon a node runs: `weft`, `bird`, `frr`, `gobgp`, `openbgpd`, or nothing.
@@ -77,6 +79,18 @@ pub trait Plant {
     /// # Errors
     /// When one of them does not exist; the others are set all the same.
     fn set_links(&self, ends: &[LinkEnd], up: bool) -> io::Result<()>;
+    /// Makes a fault; its number.
+    ///
+    /// # Errors
+    /// When there is no such place, or it cannot be made; then all is as before.
+    fn make_fault(&self, fault: &Fault) -> io::Result<u64>;
+    /// Undoes a fault.
+    ///
+    /// # Errors
+    /// When it cannot be undone.
+    fn undo_fault(&self, number: u64) -> io::Result<()>;
+    /// Waits until faults that were undone have left nothing behind.
+    fn settle_faults(&self);
 }
 
 /// What to do beside the expectations.
@@ -90,6 +104,8 @@ pub struct Options {
     pub spread: bool,
     /// What is done once everything expected holds.
     pub steps: Vec<Step>,
+    /// What goes wrong after that.
+    pub faults: Vec<Incident>,
 }
 
 /// How a check ended.
@@ -226,6 +242,9 @@ pub fn verify_watched(
     report.drawing = draw::draw(&states(&site), &plant.links());
     if report.is_good() {
         steps::run(&site, &options.steps, &mut report);
+    }
+    if report.is_good() {
+        timeline::run(plant, &options.faults, &mut report)?;
     }
     let Some(path) = failover::path(expectations) else {
         return Ok(report);

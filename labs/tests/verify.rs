@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use weft_labs::expect::Expectation;
+use weft_labs::fault::Fault;
 use weft_labs::verify::{Check, LinkEnd, OpenSocket, Options, Outcome, Plant, verify};
 
 /// Two servers `a` and `b`, each linked to the routers `r1` and `r2`.
@@ -117,6 +118,16 @@ impl Plant for Static {
         Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
     }
 
+    fn make_fault(&self, _: &Fault) -> io::Result<u64> {
+        Err(io::Error::other("nothing goes wrong here"))
+    }
+
+    fn undo_fault(&self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn settle_faults(&self) {}
+
     fn set_links(&self, ends: &[LinkEnd], up: bool) -> io::Result<()> {
         for (node, interface) in ends {
             self.ip(node, &format!("link set {interface} {}", if up { "up" } else { "down" }));
@@ -153,7 +164,7 @@ fn a_true_plant_passes_and_its_flows_spread_and_survive_a_router() {
          {at: a, absent: 10.8.0.3/32}
          {from: a, ping: b, loss: 0}",
     );
-    let options = Options { failover: true, heal: false, spread: true, steps: Vec::new() };
+    let options = Options { failover: true, heal: false, spread: true, steps: Vec::new(), faults: Vec::new() };
     let report = verify(&plant, &list, &options).unwrap();
     println!("{}", report.text());
     // Static routes send packets into a returning link before its carrier is up: that loss is the kernel's.

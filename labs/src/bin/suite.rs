@@ -20,6 +20,8 @@ mod deploy;
 mod dockerfile;
 #[path = "../suite/drain.rs"]
 mod drain;
+#[path = "../suite/faults.rs"]
+mod faults;
 #[path = "../suite/flood.rs"]
 mod flood;
 #[path = "../suite/frr_keys.rs"]

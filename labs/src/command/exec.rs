@@ -116,7 +116,7 @@ fn code(answer: Answer) -> Result<ExitCode> {
     match answer {
         Answer::Exit(code) => Ok(exit(code)),
         Answer::Refused(why) => bail!("{why}"),
-        Answer::Done | Answer::Lab(_) | Answer::Interfaces(_) | Answer::Losses(_) => {
+        Answer::Done | Answer::Lab(_) | Answer::Interfaces(_) | Answer::Faults(_) | Answer::Losses(_) => {
             bail!("the lab answered something else")
         }
     }
@@ -148,7 +148,7 @@ pub(super) fn collect(lab: &str, node: &str, command: &[String]) -> Result<Ran> 
     match control::answer(&connection)? {
         Answer::Exit(code) => Ok(Ran { code, output: output?, errors: errors? }),
         Answer::Refused(why) => bail!("{why}"),
-        Answer::Done | Answer::Lab(_) | Answer::Interfaces(_) | Answer::Losses(_) => {
+        Answer::Done | Answer::Lab(_) | Answer::Interfaces(_) | Answer::Faults(_) | Answer::Losses(_) => {
             bail!("the lab answered something else")
         }
     }
@@ -158,9 +158,12 @@ pub(super) fn collect(lab: &str, node: &str, command: &[String]) -> Result<Ran> 
 fn documented(lab: &str, all: Vec<(String, Vec<String>)>) -> Result<ExitCode> {
     let names: BTreeMap<String, String> = match ask(lab, &Request::Inspect)? {
         Answer::Lab(lab) => lab.nodes.into_iter().map(|entry| (entry.name, entry.long_name)).collect(),
-        Answer::Done | Answer::Exit(_) | Answer::Interfaces(_) | Answer::Losses(_) | Answer::Refused(_) => {
-            BTreeMap::new()
-        }
+        Answer::Done
+        | Answer::Exit(_)
+        | Answer::Interfaces(_)
+        | Answer::Faults(_)
+        | Answer::Losses(_)
+        | Answer::Refused(_) => BTreeMap::new(),
     };
     let (mut document, mut last) = (BTreeMap::<String, Vec<Value>>::new(), ExitCode::SUCCESS);
     for (node, words) in all {

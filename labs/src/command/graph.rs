@@ -131,7 +131,12 @@ fn look(topology: &mut Topology, interval: Duration) -> Result<Seen> {
 pub(super) fn interfaces(lab: &str, node: &str) -> Result<Vec<Interface>> {
     match ask(lab, &Request::Interfaces { node: node.to_owned() })? {
         Answer::Interfaces(interfaces) => Ok(interfaces),
-        Answer::Done | Answer::Exit(_) | Answer::Lab(_) | Answer::Losses(_) | Answer::Refused(_) => {
+        Answer::Done
+        | Answer::Exit(_)
+        | Answer::Lab(_)
+        | Answer::Faults(_)
+        | Answer::Losses(_)
+        | Answer::Refused(_) => {
             bail!("lab `{lab}` answered something else")
         }
     }

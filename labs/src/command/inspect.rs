@@ -100,7 +100,14 @@ pub fn inspect(options: &Inspect) -> Result<()> {
     for name in names {
         match ask(&name, &Request::Inspect) {
             Ok(Answer::Lab(lab)) => labs.push(lab),
-            Ok(Answer::Done | Answer::Exit(_) | Answer::Interfaces(_) | Answer::Losses(_) | Answer::Refused(_)) => {}
+            Ok(
+                Answer::Done
+                | Answer::Exit(_)
+                | Answer::Interfaces(_)
+                | Answer::Faults(_)
+                | Answer::Losses(_)
+                | Answer::Refused(_),
+            ) => {}
             Err(error) if named.is_some() => return Err(error),
             // among all, one that ends or hangs must not hide the others
             Err(error) => Progress::new().say(&error.to_string()),

@@ -160,9 +160,9 @@ pub fn verify(options: &Verify) -> Result<ExitCode> {
     }
     let started = start(&options.choice, begin)?;
     let name = started.lab.topology().name.clone();
-    let steps = started.lab.topology().steps.clone();
+    let (steps, faults) = (started.lab.topology().steps.clone(), started.lab.topology().faults.clone());
     let (failover, heal) = (options.failover, options.heal);
-    let report = started.check(&verify::Options { failover, heal, spread: true, steps });
+    let report = started.check(&verify::Options { failover, heal, spread: true, steps, faults });
     started.progress.clear();
     let report = report.inspect_err(|_| started.lab.down(&started.progress))?;
     print(&report.text());

@@ -16,6 +16,8 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::faults::Shown;
+use crate::fault::Fault;
 use crate::probe::Loss;
 use crate::verify::kernel::KernelLink;
 
@@ -66,6 +68,20 @@ pub enum Request {
         /// The node.
         node: String,
     },
+    /// Make a fault.
+    Fault {
+        /// What is wrong, and where.
+        fault: Fault,
+        /// After how many milliseconds it is undone; `None` = when somebody asks.
+        lasts_ms: Option<u64>,
+    },
+    /// Undo faults.
+    Mend {
+        /// Those at this place; `None` = all.
+        place: Option<String>,
+    },
+    /// What is wrong?
+    Faults,
     /// Let packets flow between two nodes, in both directions, until the asker ends its side of the connection.
     Flow {
         /// One end.
@@ -90,6 +106,8 @@ pub enum Answer {
     Lab(Inspection),
     /// Interfaces of a node.
     Interfaces(Vec<Interface>),
+    /// Everything that is wrong.
+    Faults(Vec<Shown>),
     /// What each flow lost, and each in the other direction.
     Losses(Vec<Loss>),
     /// It cannot be done, and why.

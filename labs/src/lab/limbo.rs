@@ -2,13 +2,13 @@
 //! is, with the runner.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
-use super::namespace;
 use super::netlink::{self, Netlink};
+use super::{init, namespace};
 use crate::topology::{Device, DeviceSpec, Endpoint, LinkSpec, MacvlanMode};
 
 /// The namespace.
@@ -24,6 +24,31 @@ impl Limbo {
     pub(super) fn new(runtime: &Arc<Runtime>) -> io::Result<Self> {
         let (network, netlink) = namespace::limbo(|| Netlink::open(runtime))?;
         Ok(Self { network, netlink, runtime: Arc::clone(runtime) })
+    }
+
+    /// Makes one in which nothing speaks of its own accord.
+    pub(super) fn quiet(runtime: &Arc<Runtime>) -> io::Result<Self> {
+        let limbo = Self::new(runtime)?;
+        match limbo.within(|| init::set_sysctl("net.ipv6.conf.default.disable_ipv6", "1")) {
+            // a kernel without IPv6
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(limbo),
+        }
+    }
+
+    /// The namespace.
+    pub(super) fn network(&self) -> BorrowedFd<'_> {
+        self.network.as_fd()
+    }
+
+    /// Its interfaces.
+    pub(super) fn netlink(&self) -> &Netlink {
+        &self.netlink
+    }
+
+    /// Does something on a thread inside it.
+    pub(super) fn within<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+        namespace::within(self.network.as_fd(), work)
     }
 
     /// Makes an interface with carrier in a node; `number` is different for each.

@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub struct Machine {
     process: Process,
     netlink: Netlink,
     daemons: Mutex<Vec<Daemon>>,
+    /// Seconds by which clocks of what starts here are off.
+    clock_s: AtomicI64,
     missing: Vec<String>,
 }
 
@@ -127,6 +130,7 @@ impl Machine {
             process,
             netlink,
             daemons: Mutex::new(Vec::new()),
+            clock_s: AtomicI64::new(0),
             missing,
         })
     }
@@ -243,7 +247,36 @@ impl Machine {
 
     /// Starts a command inside the node.
     pub(super) fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        match self.clock_s.load(Ordering::Relaxed) {
+            0 => {}
+            seconds => namespace::own_clocks(command, seconds),
+        }
         namespace::enter(self.handle.as_fd(), Enter::Node, || command.spawn())
+    }
+
+    /// Lets the clocks of what starts from now on be so many seconds off; 0 = right.
+    pub(super) fn set_clock(&self, seconds: i64) -> io::Result<()> {
+        if !Path::new("/proc/self/ns/time").exists() {
+            return Err(io::Error::other(
+                "this kernel has no time namespaces (CONFIG_TIME_NS): clocks are the machine's",
+            ));
+        }
+        self.clock_s.store(seconds, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Lets the daemons, and what they started, stand still or go on.
+    pub(super) fn pause_daemons(&self, pause: bool) -> io::Result<()> {
+        let daemons = locked(&self.daemons);
+        if daemons.is_empty() {
+            return Err(io::Error::other(format!("no daemon runs in {}", self.name)));
+        }
+        for daemon in daemons.iter() {
+            let group = i32::try_from(daemon.child.id()).ok().and_then(Pid::from_raw);
+            let group = group.ok_or_else(|| io::Error::other("no process"))?;
+            kill_process_group(group, if pause { Signal::STOP } else { Signal::CONT })?;
+        }
+        Ok(())
     }
 
     /// Kills every daemon at once.
@@ -315,6 +348,8 @@ impl Machine {
 
     /// Ends the daemons as a datacenter's owner would: sessions end with Cease, within a bound.
     pub(super) fn stop_daemons(&self) {
+        // one that stands still hears nothing
+        let _ = self.pause_daemons(false);
         let mut daemons = std::mem::take(&mut *locked(&self.daemons));
         if self.personality.runs_weft() && stop_api::stop(&self.plan.blueprint.state.join("weft.sock")).is_ok() {
             for daemon in &daemons {

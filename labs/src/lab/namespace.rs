@@ -42,6 +42,16 @@ pub(super) fn limbo<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io:
     })
 }
 
+/// Does `work` on a thread inside a network namespace.
+pub(super) fn within<T: Send>(network: BorrowedFd<'_>, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        joined(scope.spawn(move || {
+            move_into_link_name_space(network, Some(LinkNameSpaceType::Network))?;
+            work()
+        }))
+    })
+}
+
 /// Puts the calling process, which must have a single thread, into another node's network namespace.
 pub(super) fn join_network(path: &Path) -> io::Result<()> {
     let network = std::fs::File::open(path)?;
@@ -107,6 +117,21 @@ pub(super) fn enter<T: Send>(
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
     thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread inside a node died")))
+}
+
+/// Gives a command clocks of its own (monotonic and since boot) that are so many seconds off: it is born into a new time namespace
+/// (time_namespaces(7)). The wall clock is the machine's in every namespace.
+pub(super) fn own_clocks(command: &mut Command, seconds: i64) {
+    let offsets = format!("monotonic {seconds} 0\nboottime {seconds} 0\n");
+    let shift = move || {
+        unshare(UnshareFlags::NEWTIME)?;
+        let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
+        let file = rustix::fs::open(c"/proc/self/timens_offsets", flags, rustix::fs::Mode::empty())?;
+        rustix::io::write(&file, offsets.as_bytes())?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes four system calls, and allocates and locks nothing.
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, shift) };
 }
 
 /// Makes a command the leader of a session of its own, with its standard input as controlling terminal.

@@ -158,6 +158,19 @@ impl Netlink {
         async move { request.execute().await.map_err(plain) }
     }
 
+    /// Takes an interface away, and the other end of its pair with it.
+    pub(super) fn delete(&self, interface: &str) -> io::Result<()> {
+        match self.indices()?.get(interface) {
+            Some(index) => self.done(self.handle.link().del(*index).execute()),
+            None => Ok(()),
+        }
+    }
+
+    /// What drives its requests.
+    pub(super) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     fn done(&self, request: impl Future<Output = Result<(), Error>>) -> io::Result<()> {
         self.runtime.block_on(request).map_err(plain)
     }

@@ -10,13 +10,16 @@ use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use serde::Serialize;
 
 use super::control::{Answer, InspectedNode, Inspection, Interface, Request, receive};
+use super::progress::Progress;
 use super::{Lab, events, namespace};
+use crate::fault::Fault;
 use crate::probe::{End, Flows};
 use crate::verify::kernel::KernelLink;
 use crate::verify::{Plant as _, udp};
@@ -59,7 +62,7 @@ fn reply(mut connection: &UnixStream, answer: &impl Serialize) -> io::Result<()>
     connection.write_all(&line)
 }
 
-fn handle(lab: &Lab, connection: &UnixStream, stop: &dyn Fn()) -> io::Result<()> {
+fn handle(lab: &Arc<Lab>, connection: &UnixStream, stop: &dyn Fn()) -> io::Result<()> {
     let (request, streams) = receive(connection)?;
     let done = |result: io::Result<()>| match result {
         Ok(()) => Answer::Done,
@@ -77,6 +80,9 @@ fn handle(lab: &Lab, connection: &UnixStream, stop: &dyn Fn()) -> io::Result<()>
         Request::Link { node, interface, up } => done(lab.set_links(&[(node, interface)], up)),
         Request::Kill { node } => done(lab.kill_daemon(&node)),
         Request::Start { node } => done(lab.start_daemon(&node)),
+        Request::Faults => Answer::Faults(lab.shown_faults()),
+        Request::Mend { place } => done(lab.mend(place.as_deref())),
+        Request::Fault { fault, lasts_ms } => done(fault_for(lab, &fault, lasts_ms)),
         Request::Down => {
             reply(connection, &Answer::Done)?;
             stop();
@@ -94,6 +100,23 @@ fn handle(lab: &Lab, connection: &UnixStream, stop: &dyn Fn()) -> io::Result<()>
         }
     };
     reply(connection, &answer)
+}
+
+/// Makes a fault, and undoes it when its time is over.
+#[expect(clippy::disallowed_methods, reason = "a thread of the runner waits for the end of a fault")]
+fn fault_for(lab: &Arc<Lab>, fault: &Fault, lasts_ms: Option<u64>) -> io::Result<()> {
+    let number = lab.make_fault(fault)?;
+    if let Some(lasts) = lasts_ms.map(Duration::from_millis) {
+        // it ends with the lab, which it does not keep
+        let lab = Arc::downgrade(lab);
+        thread::Builder::new().name("fault".to_owned()).spawn(move || {
+            thread::sleep(lasts);
+            if let Some(Err(error)) = lab.upgrade().map(|lab| lab.undo_fault(number)) {
+                Progress::new().say(&error.to_string());
+            }
+        })?;
+    }
+    Ok(())
 }
 
 /// Answers `Done` when packets flow, and what was lost when the asker has said that it is enough.

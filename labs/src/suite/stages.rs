@@ -8,6 +8,7 @@ use crate::bfd;
 use crate::count::{Outcome, libtest};
 use crate::deploy;
 use crate::drain;
+use crate::faults;
 use crate::frr_keys;
 use crate::interop;
 use crate::labs;
@@ -75,6 +76,11 @@ pub(crate) const STAGES: &[Stage] = &[
         name: "labs",
         about: "containerlab's files as its users write them: templates, every type of link, stages, foreign images",
         run: labs::labs,
+    },
+    Stage {
+        name: "faults",
+        about: "bad cables, dead and standing nodes, partitions: measured, and what routers make of them",
+        run: faults::faults,
     },
     Stage { name: "bfd", about: "BFD with BIRD and FRR, and every way in which a path breaks", run: bfd::bfd },
     Stage {
@@ -145,8 +151,8 @@ fn docs(context: &Context) -> io::Result<Outcome> {
 }
 
 /// Integration tests that are stages of their own.
-const OWN_STAGE: [&str; 10] =
-    ["conformance", "incidents", "fuzz_replay", "sim", "explore", "netlink", "serve", "store", "etcd", "web"];
+const OWN_STAGE: [&str; 11] =
+    ["conformance", "incidents", "fuzz_replay", "sim", "explore", "netlink", "serve", "store", "etcd", "web", "faults"];
 
 fn unit(context: &Context) -> io::Result<Outcome> {
     let names = test_targets(&context.root)?;

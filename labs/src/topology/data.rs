@@ -116,6 +116,7 @@ pub fn outline(document: &Value) -> Option<Topology> {
         devices: Vec::new(),
         expect: Vec::new(),
         steps: Vec::new(),
+        faults: Vec::new(),
         warnings: Vec::new(),
     })
 }

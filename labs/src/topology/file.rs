@@ -1,18 +1,18 @@
-//! The shape of a `*.clab.yml` file: containerlab's keys, strictly, and our own `weft:`, `expect:` and `steps:`.
+//! The shape of a `*.clab.yml` file: containerlab's keys, strictly, and our own `weft:`, `expect:`, `steps:` and `faults:`.
 //!
-//! A key that containerlab has and we do not is one of two: [`Unsupported`] stops with a sentence at its line, because
-//! the lab would not be what its author meant; an ignored one has no meaning without containers and only warns.
+//! A key of containerlab's that has no meaning without containers only warns.
 
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use serde::de::{Error as _, IgnoredAny};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
 use super::stage::{HealthFile, StagesFile};
 use super::{Flaw, TopologyError};
 use crate::expect::Expectation;
+use crate::fault::Incident;
 use crate::step::Step;
 
 /// The whole file.
@@ -30,8 +30,8 @@ pub(super) struct File {
     pub(super) expect: Vec<Spanned<Expectation>>,
     #[serde(default)]
     pub(super) steps: Vec<Spanned<Step>>,
-    #[serde(rename = "faults")]
-    pub(super) _faults: Option<Unsupported>,
+    #[serde(default)]
+    pub(super) faults: Vec<Spanned<Incident>>,
 }
 
 /// `mgmt:`; only links to `mgmt-net` make such a network, and its prefix lengths are those of addresses in it.
@@ -324,16 +324,6 @@ pub(super) struct BridgeExtension {
     pub(super) address: Option<IpNet>,
     #[serde(default)]
     pub(super) addresses: Vec<IpNet>,
-}
-
-/// A key of containerlab that would change the lab and that this program does not know how to honour.
-#[derive(Debug, Clone)]
-pub(super) struct Unsupported;
-
-impl<'de> Deserialize<'de> for Unsupported {
-    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-        Err(D::Error::custom("weft-lab does not support this key yet; remove it or run the file with containerlab"))
-    }
 }
 
 /// Something wrong, and where.

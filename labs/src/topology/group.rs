@@ -31,7 +31,8 @@ pub(super) fn resolve(
     Ok(())
 }
 
-fn fill(topology: &Topology, expectation: &mut Expectation) -> Result<(), String> {
+/// Gives the groups of an expectation their nodes.
+pub(super) fn fill(topology: &Topology, expectation: &mut Expectation) -> Result<(), String> {
     let What::Reach { each, reaches } = &mut expectation.what else { return Ok(()) };
     [each, reaches].into_iter().try_for_each(|group| members(topology, group))
 }

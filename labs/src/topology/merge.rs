@@ -11,7 +11,7 @@ use super::choose::choose;
 use super::file::{Fault, File, Node, NodeExtension};
 use super::link::{self, Links};
 use super::node::Place;
-use super::{Bridge, MAX_NAME, NodeSpec, Reading, Topology, auto, group, stage};
+use super::{Bridge, MAX_NAME, NodeSpec, Reading, Topology, auto, faults, group, stage};
 
 /// Longest interface name, IFNAMSIZ - 1.
 const MAX_INTERFACE: usize = 15;
@@ -29,6 +29,7 @@ pub(super) fn topology(mut file: File, path: &Path, reading: &Reading<'_>) -> Re
         devices: Vec::new(),
         expect: Vec::new(),
         steps: Vec::new(),
+        faults: Vec::new(),
         warnings: chosen.into_iter().collect(),
         name,
     };
@@ -60,6 +61,7 @@ pub(super) fn topology(mut file: File, path: &Path, reading: &Reading<'_>) -> Re
         auto::fill(&mut topology, file.weft.servers, &asn);
     }
     group::resolve(&mut topology, std::mem::take(&mut file.expect), std::mem::take(&mut file.steps))?;
+    faults::resolve(&mut topology, std::mem::take(&mut file.faults))?;
     Ok(topology)
 }
 
