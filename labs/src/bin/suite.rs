@@ -16,6 +16,8 @@ mod browser;
 mod count;
 #[path = "../suite/deploy.rs"]
 mod deploy;
+#[path = "../suite/dhcp.rs"]
+mod dhcp;
 #[path = "../suite/dockerfile.rs"]
 mod dockerfile;
 #[path = "../suite/drain.rs"]

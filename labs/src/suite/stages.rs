@@ -7,6 +7,7 @@ use crate::api;
 use crate::bfd;
 use crate::count::{Outcome, libtest};
 use crate::deploy;
+use crate::dhcp;
 use crate::drain;
 use crate::faults;
 use crate::frr_keys;
@@ -53,6 +54,11 @@ pub(crate) const STAGES: &[Stage] = &[
         name: "inventory",
         about: "weft-netboot: machines over its API, roles, kill -9, a full disk; in a lab, enrolment, deaths, a change of addresses",
         run: netboot::inventory,
+    },
+    Stage {
+        name: "netboot",
+        about: "DHCP for a machine without an address, behind two kinds of relays, from three boot servers with one address",
+        run: dhcp::netboot,
     },
     Stage { name: "store", about: "one contract on the embedded store and on a real etcd", run: netboot::store },
     Stage {
