@@ -19,6 +19,8 @@ use weft_netboot::io::service::Service;
 const WITHIN: Duration = Duration::from_secs(20);
 /// A client asks again when it heard nothing.
 const AGAIN: Duration = Duration::from_millis(500);
+/// How often a file that is in use is tried.
+const POLL: Duration = Duration::from_millis(50);
 const SERVER: Ipv4Addr = Ipv4Addr::new(127, 72, 0, 1);
 
 /// A relay, with a port that it shares with the server.
@@ -65,8 +67,20 @@ impl Drop for Folder {
     }
 }
 
+/// The store, once the thread of the server before has closed the file.
+async fn opened(folder: &Folder) -> Embedded {
+    let path = folder.0.join("inventory.redb");
+    for _ in 0..WITHIN.as_millis() / POLL.as_millis() {
+        if let Ok(store) = Embedded::open(&path) {
+            return store;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Embedded::open(&path).unwrap()
+}
+
 async fn server(folder: &Folder, port: u16) -> Arc<Dhcp> {
-    let store = Embedded::open(&folder.0.join("inventory.redb")).unwrap();
+    let store = opened(folder).await;
     let service = Service::start(Arc::new(store)).await.unwrap();
     let ipam = r#"{"max_nodes_in_rack": 28, "node_index_offset": 3, "node_networks": 3,
         "node": [{ "prefix": "127.69.0.0/16", "range_bits": 6, "mask": 26, "gateway_offset": 1 }]}"#;
