@@ -35,7 +35,9 @@ fn destinations(sim: &Sim) -> BTreeMap<String, IpAddr> {
             let addresses = machine.config.addresses.iter().filter(|net| net.addr().is_ipv4() == is_v4);
             for (number, net) in addresses.enumerate() {
                 let number = if number == 0 { String::new() } else { format!(" {}", number + 1) };
-                own.insert(net.addr(), format!("{} {family}{number}", machine.name));
+                let name = format!("{} {family}{number}", machine.name);
+                // One that several nodes have is nobody's own.
+                own.entry(net.addr()).and_modify(|name: &mut Option<String>| *name = None).or_insert(Some(name));
             }
         }
     }
@@ -43,7 +45,7 @@ fn destinations(sim: &Sim) -> BTreeMap<String, IpAddr> {
         let announced = machine.config.originate.iter().map(|route| route.prefix);
         for net in announced.chain(machine.config.speaker.aggregates.iter().copied()) {
             let target = first(&net);
-            named.insert(own.get(&target).cloned().unwrap_or_else(|| net.to_string()), target);
+            named.insert(own.get(&target).cloned().flatten().unwrap_or_else(|| net.to_string()), target);
         }
     }
     named
