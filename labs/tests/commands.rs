@@ -286,3 +286,32 @@ fn a_runner_that_is_hit_at_any_moment_of_its_start_leaves_nothing_after_the_next
         }
     }
 }
+
+#[test]
+fn a_hostile_file_is_refused_at_its_line_and_leaves_nothing() {
+    let nodes = "topology:\n  defaults: {image: alpine}\n  nodes: {a: {}, b: {}}\n";
+    let end = "    - endpoints: ['a:eth1', 'b:eth1']\n";
+    let circle = "{{ define \"x\" }}{{ template \"y\" }}{{ end }}{{ define \"y\" }}{{ template \"x\" }}{{ end }}{{ template \"x\" }}";
+    let cases = [
+        ("large", format!("name: NAME\n{nodes}{}", "# more\n".repeat(1_500_000)), ":1:", "as a template or as groups"),
+        ("circle", format!("name: NAME\n{nodes}{circle}\n"), ":5:", "let a condition end one of them"),
+        ("twice", format!("name: NAME\n{nodes}  links:\n{end}{end}"), ":7:", "already the end of another link"),
+        (
+            "slash",
+            "name: NAME\ntopology:\n  nodes:\n    a/../../b: {image: alpine}\n".to_owned(),
+            ":4:",
+            "a name has letters",
+        ),
+        ("dots", format!("name: ../NAME\n{nodes}"), ":1:", "a name has letters"),
+        ("kind", "name: NAME\ntopology:\n  nodes:\n    a: {kind: nos}\n".to_owned(), ":4:", "--substitute nos="),
+    ];
+    for (test, text, line, remedy) in cases {
+        let lab = Lab::write(test, &text);
+        let said = lab.bad(&["up", "--detach", lab.file.to_str().unwrap()]);
+        assert!(said.contains(&format!("{}{line}", lab.file.display())), "{test}: not at {line}: {said}");
+        assert!(said.contains(remedy), "{test}: no remedy: {said}");
+        assert!(said.len() < 4_000, "{test}: a person reads this");
+        assert_eq!(lab.traces(), BTreeSet::new(), "{test}");
+        assert!(!lab_root().join("..").join(&lab.name).exists(), "{test}");
+    }
+}

@@ -25,6 +25,9 @@ use crate::verify::{self, Outcome, Report, verify_watched};
 /// Enough for 1,000 nodes, few enough for daemons that walk through all numbers.
 const DESCRIPTORS: u64 = 16_384;
 
+/// How the last line of a background half begins that stays.
+const IS_UP: &str = "  take it down:";
+
 /// What to start.
 #[derive(Debug, Clone, Args)]
 pub struct Choice {
@@ -125,7 +128,7 @@ pub fn up(options: &Up) -> Result<ExitCode> {
     say(&format!("  ask a daemon:         weft --lab {place} show routes"));
     started.session.set_code(u8::from(!report.is_good()));
     if options.detached {
-        say(&format!("  take it down:         weft-lab down {}", topology.name));
+        say(&format!("{IS_UP}         weft-lab down {}", topology.name));
         // closes the pipes that the foreground half reads
         let null = fs::File::options().read(true).write(true).open("/dev/null")?;
         rustix::stdio::dup2_stdout(&null)?;
@@ -278,8 +281,10 @@ fn detach(choice: &Choice) -> Result<ExitCode> {
         output.read_to_string(&mut said)?;
     }
     print(&said);
-    match child.try_wait()? {
-        None => Ok(ExitCode::from(u8::from(said.contains("expectations do not hold")))),
-        Some(status) => Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))),
+    if said.contains(IS_UP) {
+        return Ok(ExitCode::from(u8::from(said.contains("expectations do not hold"))));
     }
+    // it closed its output because it ends, which it may not have done yet
+    let status = child.wait()?;
+    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
