@@ -1,6 +1,7 @@
 //! The verbs of `weft-lab`, one file for each group; they talk to a person, the library does the work.
 
 pub mod act;
+pub mod capture;
 mod data;
 pub mod deploy;
 pub mod down;
@@ -59,7 +60,8 @@ fn ask(lab: &str, request: &Request) -> Result<Answer> {
         | Answer::Lab(_)
         | Answer::Interfaces(_)
         | Answer::Faults(_)
-        | Answer::Losses(_)) => Ok(answer),
+        | Answer::Losses(_)
+        | Answer::Captured(_)) => Ok(answer),
     }
 }
 

@@ -11,6 +11,7 @@
 //! [`plan`] decides what a node is, without doing anything. [`home`] is the lab's folder on the host, the only thing that
 //! outlives a killed runner. [`userns`] gets an ordinary user the rights to all this.
 
+pub mod capture;
 pub mod control;
 mod crowd;
 pub mod events;
@@ -23,6 +24,7 @@ pub mod machine;
 mod namespace;
 mod netlink;
 mod order;
+mod pcap;
 pub mod plan;
 pub mod progress;
 mod ready;

@@ -4,7 +4,7 @@
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
 use weft_labs::command::{
-    act, deploy, down, events, exec, fault, generate, graph, inspect, plan, save, sim, up, validate,
+    act, capture, deploy, down, events, exec, fault, generate, graph, inspect, plan, save, sim, up, validate,
 };
 use weft_labs::lab::init;
 
@@ -46,6 +46,8 @@ enum Verb {
     Tools(fault::Tools),
     /// Let packets flow between two nodes until standard input ends, and say how many were lost
     Flow(act::Flow),
+    /// Write down what passes an interface, as a pcap file
+    Capture(capture::Capture),
     /// Start a lab, check everything expected of it, and take it down; the exit code says whether all held
     Verify(up::Verify),
     /// Draw a topology, or a running lab with its sessions and its load
@@ -93,6 +95,7 @@ fn main() -> ExitCode {
         Verb::Fault(verb) => done(fault::fault(verb)),
         Verb::Tools(tools) => done(fault::tools(&tools)),
         Verb::Flow(options) => done(act::flow(&options)),
+        Verb::Capture(options) => done(capture::capture(&options)),
         Verb::Verify(options) => up::verify(&options),
         Verb::Graph(options) => done(graph::graph(&options)),
         Verb::Validate(options) => validate::validate(&options),

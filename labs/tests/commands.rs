@@ -226,6 +226,38 @@ enum Moment {
 }
 
 /// A runner that is starting.
+#[test]
+fn a_capture_has_the_frames_of_an_interface() {
+    let text = "name: NAME\ntopology:\n  nodes: {a: {image: alpine}, b: {image: alpine}}\n  links:\n    \
+                - {endpoints: ['a:eth1', 'b:eth1'], ipv4: [10.0.0.1/30, 10.0.0.2/30]}\n";
+    let lab = Lab::write("capture", text);
+    if !lab.is_possible() {
+        return;
+    }
+    let path = lab.file.with_file_name(format!("{}.pcap", lab.name));
+    let place = format!("{}/a:eth1", lab.name);
+    let mut child = Command::new(PROGRAM)
+        .args(["capture", &place, "--count", "2", "--for", "60s", "--write", path.to_str().unwrap()])
+        .spawn()
+        .unwrap();
+    // whoever asks for the other's address is heard
+    wait("two frames", || {
+        lab.run(&["exec", &format!("{}/b", lab.name), "--", "bash", "-c", "echo > /dev/udp/10.0.0.1/9"]);
+        child.try_wait().unwrap().is_some()
+    });
+    let file = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert_eq!(file[..4], [0x4d, 0x3c, 0xb2, 0xa1]);
+    let length = usize::from(file[32]);
+    let first = &file[40..40 + length];
+    assert!([[0x08, 0x06], [0x08, 0x00], [0x86, 0xdd]].contains(&[first[12], first[13]]), "{first:x?}");
+    assert!(file.len() > 40 + length + 16);
+    let wrong = lab.bad(&["capture", &format!("{}/a:eth7", lab.name), "--write", "/dev/null"]);
+    assert!(wrong.contains("a has no interface `eth7`: eth1, lo"), "{wrong}");
+    let terminal = lab.bad(&["capture", &format!("{}/a", lab.name)]);
+    assert!(terminal.contains("write a:INTERFACE"), "{terminal}");
+}
+
 fn starting(lab: &Lab) -> Child {
     Command::new(PROGRAM).arg("up").arg(&lab.file).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }

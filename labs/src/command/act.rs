@@ -99,7 +99,12 @@ pub fn flow(options: &Flow) -> Result<()> {
     match control::answer(&connection)? {
         Answer::Done => say("flowing"),
         Answer::Refused(why) => bail!("{why}"),
-        Answer::Exit(_) | Answer::Lab(_) | Answer::Interfaces(_) | Answer::Faults(_) | Answer::Losses(_) => {
+        Answer::Exit(_)
+        | Answer::Lab(_)
+        | Answer::Interfaces(_)
+        | Answer::Faults(_)
+        | Answer::Losses(_)
+        | Answer::Captured(_) => {
             bail!("the lab answered something else")
         }
     }

@@ -96,7 +96,14 @@ fn follow(lab: &str, sender: &SyncSender<Said>) -> Result<()> {
     match serde_json::from_str(&line) {
         Ok(Answer::Done) => {}
         Ok(Answer::Refused(why)) => bail!("{why}"),
-        Ok(Answer::Exit(_) | Answer::Lab(_) | Answer::Interfaces(_) | Answer::Faults(_) | Answer::Losses(_))
+        Ok(
+            Answer::Exit(_)
+            | Answer::Lab(_)
+            | Answer::Interfaces(_)
+            | Answer::Faults(_)
+            | Answer::Losses(_)
+            | Answer::Captured(_),
+        )
         | Err(_) => {
             bail!("lab `{lab}` answered something else")
         }

@@ -116,7 +116,12 @@ fn code(answer: Answer) -> Result<ExitCode> {
     match answer {
         Answer::Exit(code) => Ok(exit(code)),
         Answer::Refused(why) => bail!("{why}"),
-        Answer::Done | Answer::Lab(_) | Answer::Interfaces(_) | Answer::Faults(_) | Answer::Losses(_) => {
+        Answer::Done
+        | Answer::Lab(_)
+        | Answer::Interfaces(_)
+        | Answer::Faults(_)
+        | Answer::Losses(_)
+        | Answer::Captured(_) => {
             bail!("the lab answered something else")
         }
     }
@@ -148,7 +153,12 @@ pub(super) fn collect(lab: &str, node: &str, command: &[String]) -> Result<Ran> 
     match control::answer(&connection)? {
         Answer::Exit(code) => Ok(Ran { code, output: output?, errors: errors? }),
         Answer::Refused(why) => bail!("{why}"),
-        Answer::Done | Answer::Lab(_) | Answer::Interfaces(_) | Answer::Faults(_) | Answer::Losses(_) => {
+        Answer::Done
+        | Answer::Lab(_)
+        | Answer::Interfaces(_)
+        | Answer::Faults(_)
+        | Answer::Losses(_)
+        | Answer::Captured(_) => {
             bail!("the lab answered something else")
         }
     }
@@ -163,6 +173,7 @@ fn documented(lab: &str, all: Vec<(String, Vec<String>)>) -> Result<ExitCode> {
         | Answer::Interfaces(_)
         | Answer::Faults(_)
         | Answer::Losses(_)
+        | Answer::Captured(_)
         | Answer::Refused(_) => BTreeMap::new(),
     };
     let (mut document, mut last) = (BTreeMap::<String, Vec<Value>>::new(), ExitCode::SUCCESS);

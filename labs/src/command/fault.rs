@@ -159,6 +159,7 @@ fn shown(lab: &str) -> Result<Vec<Shown>> {
         | Answer::Lab(_)
         | Answer::Interfaces(_)
         | Answer::Losses(_)
+        | Answer::Captured(_)
         | Answer::Refused(_) => bail!("the lab answered something else"),
     }
 }

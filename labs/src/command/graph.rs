@@ -136,6 +136,7 @@ pub(super) fn interfaces(lab: &str, node: &str) -> Result<Vec<Interface>> {
         | Answer::Lab(_)
         | Answer::Faults(_)
         | Answer::Losses(_)
+        | Answer::Captured(_)
         | Answer::Refused(_) => {
             bail!("lab `{lab}` answered something else")
         }

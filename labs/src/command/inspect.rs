@@ -106,6 +106,7 @@ pub fn inspect(options: &Inspect) -> Result<()> {
                 | Answer::Interfaces(_)
                 | Answer::Faults(_)
                 | Answer::Losses(_)
+                | Answer::Captured(_)
                 | Answer::Refused(_),
             ) => {}
             Err(error) if named.is_some() => return Err(error),

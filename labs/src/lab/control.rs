@@ -16,6 +16,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::capture::{Captured, Limits};
 use super::faults::Shown;
 use crate::fault::Fault;
 use crate::probe::Loss;
@@ -91,6 +92,15 @@ pub enum Request {
         /// Flows of a packet per millisecond in each direction.
         flows: usize,
     },
+    /// Write what passes an interface into the stream that comes along, until the limits or until the asker goes away.
+    Capture {
+        /// The node.
+        node: String,
+        /// Its interface.
+        interface: String,
+        /// When it ends by itself.
+        limits: Limits,
+    },
     /// Take the lab down.
     Down,
 }
@@ -110,6 +120,8 @@ pub enum Answer {
     Faults(Vec<Shown>),
     /// What each flow lost, and each in the other direction.
     Losses(Vec<Loss>),
+    /// What a capture wrote.
+    Captured(Captured),
     /// It cannot be done, and why.
     Refused(String),
 }

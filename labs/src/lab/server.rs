@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use serde::Serialize;
 
+use super::capture::{Capture, Captured, Limits};
 use super::control::{Answer, InspectedNode, Inspection, Interface, Request, receive};
 use super::progress::Progress;
 use super::{Lab, events, namespace};
@@ -92,6 +93,12 @@ fn handle(lab: &Arc<Lab>, connection: &UnixStream, stop: &dyn Fn()) -> io::Resul
             Ok(losses) => Answer::Losses(losses),
             Err(error) => Answer::Refused(error.to_string()),
         },
+        Request::Capture { node, interface, limits } => {
+            match capture(lab, (&node, &interface), limits, (streams, connection)) {
+                Ok(captured) => Answer::Captured(captured),
+                Err(error) => Answer::Refused(error.to_string()),
+            }
+        }
         Request::Exec { node, command, terminal, kind } => {
             match exec(lab, &node, &command, (terminal, kind), streams) {
                 Ok(child) => Answer::Exit(attend(child, connection)?),
@@ -139,6 +146,18 @@ fn flow(
     reply(connection, &Answer::Done)?;
     poll(&mut [PollFd::new(connection, PollFlags::IN)], None)?;
     Ok(flows.stop())
+}
+
+fn capture(
+    lab: &Lab,
+    (node, interface): (&str, &str),
+    limits: Limits,
+    (streams, connection): (Vec<OwnedFd>, &UnixStream),
+) -> io::Result<Captured> {
+    let Ok([file]) = <[OwnedFd; 1]>::try_from(streams) else {
+        return Err(io::Error::other("a capture needs a stream to write to"));
+    };
+    Capture::begin(lab, node, interface)?.write(file, limits, connection)
 }
 
 fn exec(

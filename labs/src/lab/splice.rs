@@ -207,6 +207,25 @@ pub(super) fn packet(link: u32, protocol: libc::c_int) -> io::Result<OwnedFd> {
     if bound == 0 { Ok(socket.into()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Frames that a packet socket had no room for, since it was asked last (PACKET_STATISTICS, packet(7)).
+pub(super) fn dropped(socket: impl AsFd) -> io::Result<u64> {
+    // `struct tpacket_stats`: all, and those dropped
+    let mut counts = [0_u32; 2];
+    let mut length = libc::socklen_t::try_from(size_of_val(&counts)).map_err(io::Error::other)?;
+    let descriptor = socket.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is open as long as `socket` is borrowed, and the kernel writes at most `length` octets.
+    let read = unsafe {
+        libc::getsockopt(
+            descriptor,
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            (&raw mut counts).cast(),
+            &raw mut length,
+        )
+    };
+    if read == 0 { Ok(u64::from(counts[1])) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Has the kernel cut segments and fill in checksums before frames go into a helper: what comes out is what a wire would carry.
 fn whole_frames(interface: &str) -> io::Result<()> {
     const SIOCETHTOOL: libc::c_ulong = 0x8946;
