@@ -100,10 +100,7 @@ pub(crate) fn lab(context: &Context) -> io::Result<Outcome> {
 pub(crate) fn interop(context: &Context) -> io::Result<Outcome> {
     let log = context.log("interop")?;
     let is_root = rustix::process::geteuid().is_root();
-    if is_root && find_program("apt-get").is_some() {
-        let missing = PACKAGES.iter().filter(|(program, _)| find_program(program).is_none());
-        packages::install_each(context, &log, &missing.map(|(_, package)| *package).collect::<Vec<_>>())?;
-    }
+    provide(context, &log, &|_| true)?;
     let Some(stage) = Stage::prepare(context, &log)? else {
         return Ok(Outcome::failed("the lab's binaries do not build"));
     };
@@ -128,6 +125,15 @@ pub(crate) fn interop(context: &Context) -> io::Result<Outcome> {
         }
     }
     Ok(outcome)
+}
+
+/// Installs those of our peers that are wanted and missing, where that is possible.
+pub(crate) fn provide(context: &Context, log: &Log, is_wanted: &dyn Fn(&str) -> bool) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() || find_program("apt-get").is_none() {
+        return Ok(());
+    }
+    let missing = PACKAGES.iter().filter(|(program, _)| is_wanted(program) && find_program(program).is_none());
+    packages::install_each(context, log, &missing.map(|(_, package)| *package).collect::<Vec<_>>())
 }
 
 /// Why a program cannot be a peer here.

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::count::Outcome;
-use crate::interop::{Stage, unusable};
+use crate::interop::{Stage, provide, unusable};
 use crate::run::{Context, Log, find_program};
 
 /// The files, and the programs that they need beside weft.
@@ -33,6 +33,7 @@ const ORDINARY: [&str; 3] = ["clos2", "start", "lan"];
 pub(crate) fn labs(context: &Context) -> io::Result<Outcome> {
     let log = context.log("labs")?;
     let is_root = rustix::process::geteuid().is_root();
+    provide(context, &log, &|program| FILES.iter().any(|(_, programs)| programs.contains(&program)))?;
     let Some(stage) = Stage::prepare(context, &log)? else {
         return Ok(Outcome::failed("the lab's binaries do not build"));
     };
