@@ -263,6 +263,26 @@ fn a_declined_address_rests() {
     assert_eq!(world.one(0, &wants).2.yiaddr, own);
 }
 
+/// A DECLINE that reaches a server with an old copy of the lease is not lost.
+#[test]
+fn a_declined_address_rests_also_when_another_server_renewed_it_meanwhile() {
+    let mut world = World::new(2);
+    let own = bound(&mut world, 0, 1);
+    world.hear(1);
+    world.pass(1_800);
+    assert_eq!(world.one(0, &keeping(1, own)).2.kind, Kind::Ack);
+    let mut declining = of(1, Kind::Decline);
+    declining.options.set(code::SERVER, vip().octets());
+    declining.options.set(code::REQUESTED, own.octets());
+    assert_eq!(world.ask(1, &declining), []);
+    assert_eq!(world.refused(1), []);
+    world.hear(0);
+    let mut wants = of(2, Kind::Discover);
+    wants.options.set(code::REQUESTED, own.octets());
+    assert_ne!(world.one(0, &wants).2.yiaddr, own);
+    assert_eq!(world.one(0, &keeping(1, own)).2.kind, Kind::Nak);
+}
+
 /// RFC 2131 §4.3.4: by the owner only; the next one may have it, but who had it gets it again if it can.
 #[test]
 fn a_released_address_is_free_and_remembered() {

@@ -250,6 +250,9 @@ impl Server {
         let client = &question.client.name;
         let is_offered = self.offers.get(&address).is_some_and(|offer| offer.client == *client);
         let lease = self.table.lease(address);
+        if lease.is_some_and(|lease| lease.client == *client && lease.state == Held::Declined) {
+            return Ok(());
+        }
         let is_its_own = lease.is_some_and(|lease| lease.client == *client && lease.state == Held::Bound);
         if !is_offered && !is_its_own {
             return Err(Refused::NotOwner);
@@ -257,7 +260,8 @@ impl Server {
         self.withdraw(address);
         let rests =
             Lease { state: Held::Declined, until, since: now, ..self.bound(now, inventory, &question, address) };
-        self.ask(Ask::Commit(self.table.set(address, &rests)), None);
+        // decided again when another server was faster
+        self.ask(Ask::Commit(self.table.set(address, &rests)), Some(question));
         Ok(())
     }
 
