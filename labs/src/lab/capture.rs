@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Lab, pcap, splice};
 
+/// Frames written down before the end is looked for.
+const BATCH: usize = 256;
+
 /// When a capture ends by itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
@@ -55,30 +58,37 @@ impl Capture {
         let mut to = BufWriter::new(File::from(to));
         pcap::begin(&mut to)?;
         let (mut buffer, mut captured) = (vec![0; pcap::SNAPLEN], Captured::default());
-        while limits.frames.is_none_or(|most| captured.frames < most) {
-            let octets = match recv(&self.socket, &mut buffer[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
-                Ok((_, length)) => length,
-                Err(rustix::io::Errno::AGAIN) => {
-                    to.flush()?;
-                    if !self.wait(until, asker)? {
-                        break;
-                    }
-                    continue;
+        let is_enough = |frames: u64| limits.frames.is_some_and(|most| frames >= most);
+        loop {
+            for _ in 0..BATCH {
+                if is_enough(captured.frames) {
+                    break;
                 }
-                // its interface went down, or another fault that the next frame does not have
-                Err(rustix::io::Errno::NETDOWN | rustix::io::Errno::INTR) => continue,
-                Err(error) => return Err(error.into()),
-            };
-            let when = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            pcap::frame(&mut to, when, &buffer[..octets.min(pcap::SNAPLEN)], octets)?;
-            captured.frames += 1;
+                let Some(length) = self.receive(&mut buffer)? else { break };
+                let when = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                pcap::frame(&mut to, when, &buffer[..length.min(pcap::SNAPLEN)], length)?;
+                captured.frames += 1;
+            }
+            to.flush()?;
+            if is_enough(captured.frames) || !self.wait(until, asker)? {
+                break;
+            }
         }
-        to.flush()?;
         captured.lost = splice::dropped(&self.socket)?;
         Ok(captured)
     }
 
-    /// Waits for a frame; false when it is time to end.
+    /// Length of the next frame that is there; the buffer has as much of it as fits.
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match recv(&self.socket, buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
+            Ok((_, length)) => Ok(Some(length)),
+            // the second: its interface went down, and may come up again
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::NETDOWN | rustix::io::Errno::INTR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits for a frame; false when it is time to end, also where frames never cease.
     fn wait(&self, until: Option<Instant>, asker: &UnixStream) -> io::Result<bool> {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
