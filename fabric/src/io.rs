@@ -30,3 +30,5 @@ pub mod tcp;
 pub mod top;
 pub mod trace;
 pub mod verbs;
+
+pub use raw::bind_packet;

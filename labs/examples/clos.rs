@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, anyhow};
 use weft_fabric::config;
 use weft_labs::sim::clos::Clos;
-use weft_labs::topology::Topology;
+use weft_labs::topology::{Topology, link_local};
 
 /// What must be true of both: spines share an AS, so they do not hear of each other.
 const EXPECT: &str = "expect:
@@ -78,7 +78,7 @@ fn bird(topology: &Topology, name: &str, (router_id, asn): (String, u32), is_ser
                 "protocol bgp {}_{} from fabric {{ neighbor {}%{} external; }}",
                 far.node,
                 near.interface,
-                far.link_local(),
+                link_local(far.mac),
                 near.interface
             );
         }

@@ -27,7 +27,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 use weft_fabric::io::files::lab_root;
 
-use crate::lab::control::{self, Answer, Request};
+use crate::lab::control::{self, Answer, Inspection, Request};
 use crate::lab::home;
 use crate::topology::{Topology, TopologyError};
 
@@ -53,16 +53,21 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 fn ask(lab: &str, request: &Request) -> Result<Answer> {
     let connection = connect(lab, request, &[])?;
     connection.set_read_timeout(Some(ANSWER_LIMIT))?;
-    match control::answer(&connection).map_err(|error| anyhow!("lab `{lab}` does not answer: {error}"))? {
-        Answer::Refused(why) => bail!("{why}"),
-        answer @ (Answer::Done
-        | Answer::Exit(_)
-        | Answer::Lab(_)
-        | Answer::Interfaces(_)
-        | Answer::Faults(_)
-        | Answer::Losses(_)
-        | Answer::Captured(_)) => Ok(answer),
-    }
+    willing(control::answer(&connection).map_err(|error| anyhow!("lab `{lab}` does not answer: {error}"))?)
+}
+
+/// An answer that is no refusal.
+fn willing(answer: Answer) -> Result<Answer> {
+    if let Answer::Refused(why) = answer { Err(anyhow!(why)) } else { Ok(answer) }
+}
+
+/// What is said of an answer to another question: runner and command are of different versions.
+const STRANGE: &str = "the lab answered something else: is it of this version?";
+
+/// A running lab as it describes itself.
+fn inspection(lab: &str) -> Result<Inspection> {
+    let Answer::Lab(inspection) = ask(lab, &Request::Inspect)? else { bail!("{STRANGE}") };
+    Ok(inspection)
 }
 
 fn connect(

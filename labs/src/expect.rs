@@ -10,6 +10,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+use crate::fault::units;
+
 /// Time an expectation has when it names none.
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -245,17 +247,8 @@ pub(crate) fn words(line: &str) -> Result<Vec<String>, String> {
     if words.is_empty() { Err("the command is empty".to_owned()) } else { Ok(words) }
 }
 
-/// `3s`, `500ms` or a bare number of seconds.
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let (digits, unit_ms) = if let Some(digits) = text.strip_suffix("ms") {
-        (digits, 1)
-    } else {
-        (text.strip_suffix('s').unwrap_or(&text), 1_000)
-    };
-    let number: u64 =
-        digits.trim().parse().map_err(|_| D::Error::custom(format!("`{text}` is no duration: write 3s or 500ms")))?;
-    Ok(Some(Duration::from_millis(number.saturating_mul(unit_ms))))
+    units::duration(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
 #[cfg(test)]

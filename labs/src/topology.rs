@@ -257,14 +257,12 @@ pub struct Endpoint {
     pub addresses: Vec<IpNet>,
 }
 
-impl Endpoint {
-    /// The link-local address that the kernel makes of the hardware address (RFC 4291 appendix A).
-    #[must_use]
-    pub fn link_local(&self) -> Ipv6Addr {
-        let [a, b, c, d, e, f] = self.mac;
-        let pair = u16::from_be_bytes;
-        Ipv6Addr::new(0xfe80, 0, 0, 0, pair([a ^ 2, b]), pair([c, 0xff]), pair([0xfe, d]), pair([e, f]))
-    }
+/// The link-local address that the kernel makes of a hardware address (RFC 4291 appendix A).
+#[must_use]
+pub fn link_local(mac: [u8; 6]) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac;
+    let pair = u16::from_be_bytes;
+    Ipv6Addr::new(0xfe80, 0, 0, 0, pair([a ^ 2, b]), pair([c, 0xff]), pair([0xfe, d]), pair([e, f]))
 }
 
 /// What is wrong with a topology file; printed as `FILE:LINE:COLUMN: FIELD: what`.

@@ -36,8 +36,11 @@ pub(super) fn set(socket: &impl AsFd, (level, name): Name, value: &[u8]) -> io::
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Makes a packet socket hear one EtherType on one link (packet(7)).
-pub(super) fn bind_packet(socket: &impl AsFd, ethertype: u16, link: u32) -> io::Result<()> {
+/// Makes a packet socket hear one EtherType on one link (packet(7)); with 0 it hears nothing.
+///
+/// # Errors
+/// The system's; the first is that there is no such link.
+pub fn bind_packet(socket: &impl AsFd, ethertype: u16, link: u32) -> io::Result<()> {
     let address = libc::sockaddr_ll {
         sll_family: u16::try_from(libc::AF_PACKET).unwrap_or_default(),
         sll_protocol: ethertype.to_be(),

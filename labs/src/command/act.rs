@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::inspect::Format;
-use super::{ask, connect, lab_and_node, say};
+use super::{STRANGE, ask, connect, lab_and_node, say, willing};
 use crate::lab::control::{self, Answer, Request};
 use crate::probe::Loss;
 
@@ -96,24 +96,12 @@ pub fn flow(options: &Flow) -> Result<()> {
     let (lab, from) = lab_and_node(&options.from)?;
     let to = options.to.clone();
     let connection = connect(&lab, &Request::Flow { from, to, flows: options.flows }, &[])?;
-    match control::answer(&connection)? {
-        Answer::Done => say("flowing"),
-        Answer::Refused(why) => bail!("{why}"),
-        Answer::Exit(_)
-        | Answer::Lab(_)
-        | Answer::Interfaces(_)
-        | Answer::Faults(_)
-        | Answer::Losses(_)
-        | Answer::Captured(_) => {
-            bail!("the lab answered something else")
-        }
-    }
+    let Answer::Done = willing(control::answer(&connection)?)? else { bail!("{STRANGE}") };
+    say("flowing");
     // what is read is of no interest, only its end
     io::stdin().read_to_end(&mut Vec::new())?;
     connection.shutdown(Shutdown::Write)?;
-    let Answer::Losses(losses) = control::answer(&connection)? else {
-        bail!("the lab answered something else");
-    };
+    let Answer::Losses(losses) = willing(control::answer(&connection)?)? else { bail!("{STRANGE}") };
     let (there, back) = losses.split_at(losses.len() / 2);
     match options.format {
         Format::Json => say(&json!({ "there": there, "back": back }).to_string()),

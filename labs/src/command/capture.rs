@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 
-use super::{connect, lab_and_node};
+use super::{STRANGE, connect, lab_and_node, willing};
 use crate::fault::units;
 use crate::lab::capture::Limits;
 use crate::lab::control::{self, Answer, Request};
@@ -50,18 +50,8 @@ pub fn capture(options: &Capture) -> Result<()> {
     } else {
         connect(&lab, &request, &[io::stdout().as_fd()])?
     };
-    match control::answer(&connection)? {
-        Answer::Captured(captured) => {
-            let lost = if captured.lost == 0 { String::new() } else { format!(", {} lost", captured.lost) };
-            Progress::new().say(&format!("{} frames{lost}", captured.frames));
-            Ok(())
-        }
-        Answer::Refused(why) => bail!("{why}"),
-        Answer::Done
-        | Answer::Exit(_)
-        | Answer::Lab(_)
-        | Answer::Interfaces(_)
-        | Answer::Faults(_)
-        | Answer::Losses(_) => bail!("the lab answered something else"),
-    }
+    let Answer::Captured(captured) = willing(control::answer(&connection)?)? else { bail!("{STRANGE}") };
+    let lost = if captured.lost == 0 { String::new() } else { format!(", {} lost", captured.lost) };
+    Progress::new().say(&format!("{} frames{lost}", captured.frames));
+    Ok(())
 }

@@ -7,10 +7,10 @@ use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
-use super::{connect, data, running};
+use super::{STRANGE, connect, data, running, willing};
 use crate::lab::control::{Answer, Request};
 use crate::lab::events::Event;
 
@@ -93,21 +93,7 @@ fn follow(lab: &str, sender: &SyncSender<Said>) -> Result<()> {
     let mut lines = BufReader::new(connect(lab, &Request::Events, &[])?);
     let mut line = String::new();
     lines.read_line(&mut line)?;
-    match serde_json::from_str(&line) {
-        Ok(Answer::Done) => {}
-        Ok(Answer::Refused(why)) => bail!("{why}"),
-        Ok(
-            Answer::Exit(_)
-            | Answer::Lab(_)
-            | Answer::Interfaces(_)
-            | Answer::Faults(_)
-            | Answer::Losses(_)
-            | Answer::Captured(_),
-        )
-        | Err(_) => {
-            bail!("lab `{lab}` answered something else")
-        }
-    }
+    let Answer::Done = willing(serde_json::from_str(&line).context(STRANGE)?)? else { bail!("{STRANGE}") };
     let (lab, sender) = (lab.to_owned(), sender.clone());
     thread::spawn(move || {
         for line in lines.lines().map_while(io::Result::ok) {

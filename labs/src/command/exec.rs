@@ -14,7 +14,7 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 use serde_json::{Value, json};
 
 use super::inspect::Format;
-use super::{ask, connect, data, lab_and_node, say};
+use super::{STRANGE, connect, data, inspection, lab_and_node, say, willing};
 use crate::lab::control::{self, Answer, Request};
 use crate::topology::expand;
 
@@ -113,18 +113,8 @@ fn exit(code: i32) -> ExitCode {
 }
 
 fn code(answer: Answer) -> Result<ExitCode> {
-    match answer {
-        Answer::Exit(code) => Ok(exit(code)),
-        Answer::Refused(why) => bail!("{why}"),
-        Answer::Done
-        | Answer::Lab(_)
-        | Answer::Interfaces(_)
-        | Answer::Faults(_)
-        | Answer::Losses(_)
-        | Answer::Captured(_) => {
-            bail!("the lab answered something else")
-        }
-    }
+    let Answer::Exit(code) = willing(answer)? else { bail!("{STRANGE}") };
+    Ok(exit(code))
 }
 
 /// What came of a command.
@@ -150,32 +140,14 @@ pub(super) fn collect(lab: &str, node: &str, command: &[String]) -> Result<Ran> 
         let errors = scope.spawn(|| read(read_errors));
         (read(read_output), errors.join().unwrap_or_else(|_| Ok(String::new())))
     });
-    match control::answer(&connection)? {
-        Answer::Exit(code) => Ok(Ran { code, output: output?, errors: errors? }),
-        Answer::Refused(why) => bail!("{why}"),
-        Answer::Done
-        | Answer::Lab(_)
-        | Answer::Interfaces(_)
-        | Answer::Faults(_)
-        | Answer::Losses(_)
-        | Answer::Captured(_) => {
-            bail!("the lab answered something else")
-        }
-    }
+    let Answer::Exit(code) = willing(control::answer(&connection)?)? else { bail!("{STRANGE}") };
+    Ok(Ran { code, output: output?, errors: errors? })
 }
 
 /// containerlab's `exec -f json`: long name, then what was run and what came of it.
 fn documented(lab: &str, all: Vec<(String, Vec<String>)>) -> Result<ExitCode> {
-    let names: BTreeMap<String, String> = match ask(lab, &Request::Inspect)? {
-        Answer::Lab(lab) => lab.nodes.into_iter().map(|entry| (entry.name, entry.long_name)).collect(),
-        Answer::Done
-        | Answer::Exit(_)
-        | Answer::Interfaces(_)
-        | Answer::Faults(_)
-        | Answer::Losses(_)
-        | Answer::Captured(_)
-        | Answer::Refused(_) => BTreeMap::new(),
-    };
+    let names = inspection(lab)?.nodes.into_iter().map(|entry| (entry.name, entry.long_name));
+    let names: BTreeMap<String, String> = names.collect();
     let (mut document, mut last) = (BTreeMap::<String, Vec<Value>>::new(), ExitCode::SUCCESS);
     for (node, words) in all {
         let ran = collect(lab, &node, &words)?;

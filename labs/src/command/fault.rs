@@ -8,7 +8,7 @@ use comfy_table::{Table, presets};
 use serde_json::json;
 
 use super::inspect::Format;
-use super::{ask, lab_and_node, print, say};
+use super::{STRANGE, ask, lab_and_node, print, say};
 use crate::fault::units::{percent_text, rate_text};
 use crate::fault::{End, Fault, Way, Words, units};
 use crate::lab::control::{Answer, Request};
@@ -152,16 +152,8 @@ fn clear(lab: &str, place: Option<String>) -> Result<()> {
 }
 
 fn shown(lab: &str) -> Result<Vec<Shown>> {
-    match ask(lab, &Request::Faults)? {
-        Answer::Faults(faults) => Ok(faults),
-        Answer::Done
-        | Answer::Exit(_)
-        | Answer::Lab(_)
-        | Answer::Interfaces(_)
-        | Answer::Losses(_)
-        | Answer::Captured(_)
-        | Answer::Refused(_) => bail!("the lab answered something else"),
-    }
+    let Answer::Faults(faults) = ask(lab, &Request::Faults)? else { bail!("{STRANGE}") };
+    Ok(faults)
 }
 
 fn table(faults: &[Shown]) -> String {

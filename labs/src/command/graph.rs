@@ -12,7 +12,7 @@ use clap::Args;
 use weft_fabric::api::Neighbors;
 use weft_fabric::io::files::lab_root;
 
-use super::{ask, find, print, reading, running};
+use super::{STRANGE, ask, find, inspection, print, reading, running};
 use crate::graph::seen::{EndSeen, NodeSeen, Port, Seen, Session};
 use crate::graph::{Language, Picture};
 use crate::lab::control::{Answer, Interface, Request};
@@ -91,9 +91,7 @@ fn live(named: Option<&str>) -> Result<Option<String>> {
 
 /// Looks at a running lab twice, and notes what runs in its nodes.
 fn look(topology: &mut Topology, interval: Duration) -> Result<Seen> {
-    let Answer::Lab(lab) = ask(&topology.name, &Request::Inspect)? else {
-        bail!("lab `{}` answered something else", topology.name);
-    };
+    let lab = inspection(&topology.name)?;
     let mut seen = Seen::default();
     let (mut sessions, mut owners) = (BTreeMap::new(), BTreeMap::<IpAddr, Port>::new());
     let mut before = BTreeMap::new();
@@ -129,18 +127,10 @@ fn look(topology: &mut Topology, interval: Duration) -> Result<Seen> {
 }
 
 pub(super) fn interfaces(lab: &str, node: &str) -> Result<Vec<Interface>> {
-    match ask(lab, &Request::Interfaces { node: node.to_owned() })? {
-        Answer::Interfaces(interfaces) => Ok(interfaces),
-        Answer::Done
-        | Answer::Exit(_)
-        | Answer::Lab(_)
-        | Answer::Faults(_)
-        | Answer::Losses(_)
-        | Answer::Captured(_)
-        | Answer::Refused(_) => {
-            bail!("lab `{lab}` answered something else")
-        }
-    }
+    let Answer::Interfaces(interfaces) = ask(lab, &Request::Interfaces { node: node.to_owned() })? else {
+        bail!("{STRANGE}")
+    };
+    Ok(interfaces)
 }
 
 /// Sessions of a node that runs weft; `None` when there is nobody to ask.

@@ -7,8 +7,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use comfy_table::Table;
 use serde_json::{Map, Value, json};
 
-use super::{ask, data, print, running, say};
-use crate::lab::control::{Answer, InspectedNode, Inspection, Interface, Request};
+use super::{data, inspection, print, running, say};
+use crate::lab::control::{InspectedNode, Inspection, Interface};
 use crate::lab::progress::Progress;
 
 /// How to print.
@@ -98,17 +98,8 @@ pub fn inspect(options: &Inspect) -> Result<()> {
     let names = named.clone().map_or_else(running, |name| vec![name]);
     let mut labs = Vec::new();
     for name in names {
-        match ask(&name, &Request::Inspect) {
-            Ok(Answer::Lab(lab)) => labs.push(lab),
-            Ok(
-                Answer::Done
-                | Answer::Exit(_)
-                | Answer::Interfaces(_)
-                | Answer::Faults(_)
-                | Answer::Losses(_)
-                | Answer::Captured(_)
-                | Answer::Refused(_),
-            ) => {}
+        match inspection(&name) {
+            Ok(lab) => labs.push(lab),
             Err(error) if named.is_some() => return Err(error),
             // among all, one that ends or hangs must not hide the others
             Err(error) => Progress::new().say(&error.to_string()),
@@ -166,9 +157,7 @@ fn detailed(mut document: Map<String, Value>, labs: &[Inspection]) -> Result<Map
 
 fn interfaces(options: &Interfaces) -> Result<()> {
     let lab = data::lab(options.lab.as_deref().or(options.name.as_deref()), options.topo.as_deref())?;
-    let Answer::Lab(inspection) = ask(&lab, &Request::Inspect)? else {
-        bail!("lab `{lab}` answered something else");
-    };
+    let inspection = inspection(&lab)?;
     let is_wanted = |name: &str| options.node.as_deref().is_none_or(|wanted| wanted == name);
     let nodes: Vec<_> =
         inspection.nodes.iter().filter(|node| is_wanted(&node.name) || is_wanted(&node.long_name)).collect();

@@ -6,8 +6,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use weft_fabric::io::files::lab_root;
 
-use super::{ask, data, exec, say};
-use crate::lab::control::{Answer, Request};
+use super::{data, exec, inspection, say};
 use crate::personality::Personality;
 
 /// Folder with them, in a node's folder.
@@ -35,9 +34,7 @@ pub struct Save {
 /// When a daemon's configuration cannot be read or written; the others are saved.
 pub fn save(options: &Save) -> Result<()> {
     let lab = data::lab(options.lab.as_deref(), options.topo.as_deref())?;
-    let Answer::Lab(inspection) = ask(&lab, &Request::Inspect)? else {
-        bail!("lab `{lab}` answered something else");
-    };
+    let inspection = inspection(&lab)?;
     if let Some(unknown) =
         options.node_filter.iter().find(|name| !inspection.nodes.iter().any(|node| node.name == **name))
     {

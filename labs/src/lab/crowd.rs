@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use crate::topology::{Endpoint, NodeSpec, Topology};
+use crate::topology::{self, Endpoint, NodeSpec, Topology};
 
 /// Links of a lab up to which neighbours find each other as elsewhere: two entries a link are half of the table, and other labs have it too.
 const ROOMY: usize = 256;
@@ -34,7 +34,7 @@ pub(super) fn neighbours<'a>(topology: &'a Topology, node: &str) -> Vec<Neighbou
         }
         let given = topology.nodes.get(&far.node).and_then(|node| node.addresses.get(&far.interface));
         let given = given.into_iter().flatten().map(ipnet::IpNet::addr);
-        for address in given.chain([IpAddr::V6(far.link_local())]) {
+        for address in given.chain([IpAddr::V6(topology::link_local(far.mac))]) {
             found.push(Neighbour { interface: &near.interface, address, mac: far.mac });
         }
     }

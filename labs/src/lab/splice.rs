@@ -9,7 +9,7 @@
 //! The rule is the whole splice: it is added when all else stands and deleted before anything else goes, each in one transaction of nf_tables,
 //! so a frame goes one way or the other. (A filter of `tc` would need the queueing discipline clsact: while that is added or taken away, the
 //! kernel stops the interface and drops what it is to send, for half a second on a busy machine.)
-#![expect(unsafe_code, reason = "bind to a link and an ethtool request have no safe call")]
+#![expect(unsafe_code, reason = "an ethtool request and a socket's statistics have no safe call")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
@@ -18,6 +18,7 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST};
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use socket2::{Domain, Protocol, Socket, Type};
+use weft_fabric::io::bind_packet;
 
 /// On frames that come from us: "weft" in ASCII.
 const MARK: u32 = 0x7765_6674;
@@ -189,22 +190,11 @@ fn message(
 }
 
 /// A packet socket of one link that hears a protocol, or nothing (packet(7)).
-pub(super) fn packet(link: u32, protocol: libc::c_int) -> io::Result<OwnedFd> {
+fn packet(link: u32, protocol: libc::c_int) -> io::Result<OwnedFd> {
     // without a protocol nothing comes before it is bound to its link
     let socket = Socket::new(Domain::PACKET, Type::RAW.cloexec(), None::<Protocol>)?;
-    let address = libc::sockaddr_ll {
-        sll_family: u16::try_from(libc::AF_PACKET).unwrap_or_default(),
-        sll_protocol: u16::try_from(protocol).map_err(io::Error::other)?.to_be(),
-        sll_ifindex: i32::try_from(link).map_err(io::Error::other)?,
-        sll_hatype: 0,
-        sll_pkttype: 0,
-        sll_halen: 0,
-        sll_addr: [0; 8],
-    };
-    let length = libc::socklen_t::try_from(size_of_val(&address)).map_err(io::Error::other)?;
-    // SAFETY: the descriptor is open as long as `socket` is borrowed, and the kernel reads `length` octets of a struct of that size.
-    let bound = unsafe { libc::bind(socket.as_fd().as_raw_fd(), (&raw const address).cast(), length) };
-    if bound == 0 { Ok(socket.into()) } else { Err(io::Error::last_os_error()) }
+    bind_packet(&socket, u16::try_from(protocol).map_err(io::Error::other)?, link)?;
+    Ok(socket.into())
 }
 
 /// Frames that a packet socket had no room for, since it was asked last (PACKET_STATISTICS, packet(7)).

@@ -1,8 +1,7 @@
 //! What the nodes hang on: cables, bridges inside nodes, and who can hear whom at this moment. Knows no protocol.
 
-use crate::topology::{Bridge, Endpoint, NodeSpec, Topology};
+use crate::topology::{Bridge, Endpoint, NodeSpec, Topology, link_local};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv6Addr;
 use weft_bgp::rng::Rng;
 use weft_bgp::time::Duration;
 use weft_bgp::types::{IfIndex, IpNet, Ipv6Net};
@@ -306,11 +305,4 @@ fn interface(index: IfIndex, name: &str, mac: [u8; 6], master: Option<IfIndex>, 
         kind: Some("veth".to_owned()),
         addrs,
     }
-}
-
-/// The link-local address that follows from a hardware address (RFC 4291 appendix A).
-fn link_local(mac: [u8; 6]) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = mac;
-    let pair = u16::from_be_bytes;
-    Ipv6Addr::new(0xfe80, 0, 0, 0, pair([a ^ 2, b]), pair([c, 0xff]), pair([0xfe, d]), pair([e, f]))
 }

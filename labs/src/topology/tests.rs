@@ -304,7 +304,5 @@ fn some_nodes_alone_and_under_another_name() {
 #[test]
 fn a_link_local_address_is_made_of_a_hardware_address_as_the_standard_says() {
     // RFC 4291 appendix A: the universal bit is turned, FFFE stands in the middle
-    let mac = [0xaa, 0xc1, 0xab, 0x5d, 0x00, 0x0d];
-    let end = Endpoint { node: "a".to_owned(), interface: "eth1".to_owned(), mac, addresses: Vec::new() };
-    assert_eq!(end.link_local().to_string(), "fe80::a8c1:abff:fe5d:d");
+    assert_eq!(link_local([0xaa, 0xc1, 0xab, 0x5d, 0x00, 0x0d]).to_string(), "fe80::a8c1:abff:fe5d:d");
 }

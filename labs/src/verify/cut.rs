@@ -7,9 +7,9 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use crate::expect::{Expectation, What};
+use crate::expect::Expectation;
 use crate::verify::check::Site;
-use crate::verify::failover::{Path, SWITCH_LIMIT_MS, measure, settle};
+use crate::verify::failover::{Path, SWITCH_LIMIT_MS, first_of_several, measure, settle};
 use crate::verify::{Check, LinkEnd, Outcome, Report};
 
 /// Traffic while the link is down: what waits for a timer of BGP loses as much of it as is there.
@@ -26,7 +26,7 @@ const EXCEEDED: &str = "OutTimeExcds";
 /// # Errors
 /// When the lab cannot be asked or changed.
 pub(super) fn run(site: &Site<'_>, path: &Path, expectations: &[Expectation], report: &mut Report) -> io::Result<()> {
-    let spine = upstream(expectations, &path.victim);
+    let spine = first_of_several(expectations, &path.victim);
     for neighbor in [Some(path.from.clone()), spine].into_iter().flatten() {
         let Some((near, far)) = link(site, &path.victim, &neighbor) else {
             continue;
@@ -47,19 +47,6 @@ pub(super) fn run(site: &Site<'_>, path: &Path, expectations: &[Expectation], re
         }
     }
     Ok(())
-}
-
-/// Who is above a switch: the first next hop of a route that it has by several.
-fn upstream(expectations: &[Expectation], switch: &str) -> Option<String> {
-    expectations.iter().find_map(|expectation| match &expectation.what {
-        What::Route { at, via, .. } if at == switch && via.len() > 1 => via.first().cloned(),
-        What::Route { .. }
-        | What::Only { .. }
-        | What::Absent { .. }
-        | What::Reach { .. }
-        | What::Ping { .. }
-        | What::Command { .. } => None,
-    })
 }
 
 /// The ends of a link between two nodes, each at its own node.

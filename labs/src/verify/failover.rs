@@ -55,16 +55,16 @@ pub fn path(expectations: &[Expectation]) -> Option<Path> {
         let What::Ping { from, ping, .. } = &expectation.what else {
             return None;
         };
-        let victim = expectations.iter().find_map(|other| match &other.what {
-            What::Route { at, via, .. } if at == from && via.len() > 1 => via.first().cloned(),
-            What::Route { .. }
-            | What::Only { .. }
-            | What::Absent { .. }
-            | What::Reach { .. }
-            | What::Ping { .. }
-            | What::Command { .. } => None,
-        })?;
+        let victim = first_of_several(expectations, from)?;
         Some(Path { from: from.clone(), to: ping.clone(), victim })
+    })
+}
+
+/// The first next hop of a route that a node has by several.
+pub(super) fn first_of_several(expectations: &[Expectation], node: &str) -> Option<String> {
+    expectations.iter().find_map(|expectation| {
+        let What::Route { at, via, .. } = &expectation.what else { return None };
+        if at == node && via.len() > 1 { via.first().cloned() } else { None }
     })
 }
 
