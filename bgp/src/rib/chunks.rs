@@ -5,52 +5,44 @@ use std::ops::{Index, IndexMut};
 
 /// Items of a chunk: 32 kB of slots.
 const LENGTH: usize = 1_024;
-/// Room at first. A host that holds a default route needs no more, and a simulator has thousands of those in one process.
-const FIRST: usize = 8;
+/// Items up to which there is no chunk. A host that holds a default route needs no more, and a simulator has thousands of those in one
+/// process.
+const FEW: usize = 128;
 
-/// Chunks of one length, so that an item is found by one look at the list of chunks, 16 kB for a million items. The first one alone
-/// grows up to that length, and moves what is in it.
+/// Chunks of a fixed length, so that an item is found by one look at the list of chunks, 8 kB for a million items, and no further check.
 #[derive(Debug)]
 pub(super) struct Chunks<T> {
-    chunks: Vec<Box<[T]>>,
+    chunks: Vec<Box<[T; LENGTH]>>,
+    /// All items while they are few, none after that.
+    few: Vec<T>,
     len: usize,
 }
 
 impl<T> Default for Chunks<T> {
     fn default() -> Self {
-        Self { chunks: Vec::new(), len: 0 }
+        Self { chunks: Vec::new(), few: Vec::new(), len: 0 }
     }
 }
 
 impl<T: Default> Chunks<T> {
     pub(super) fn push(&mut self, item: T) {
-        if self.len < LENGTH {
-            self.grow();
-        } else if self.len == self.chunks.len() * LENGTH {
-            self.chunks.push(room(Vec::new(), LENGTH));
+        if self.len < FEW {
+            self.few.push(item);
+            self.len += 1;
+            return;
+        }
+        if self.chunks.is_empty() || self.len == self.chunks.len() * LENGTH {
+            let mut chunk = std::mem::take(&mut self.few);
+            chunk.reserve_exact(LENGTH - chunk.len());
+            chunk.resize_with(LENGTH, T::default);
+            // It has that length.
+            let chunk: Result<Box<[T; LENGTH]>, _> = chunk.try_into();
+            self.chunks.extend(chunk);
         }
         let at = self.len;
         self.len += 1;
         self[at] = item;
     }
-
-    /// Room for one more in the first chunk.
-    fn grow(&mut self) {
-        let Some(first) = self.chunks.first_mut() else {
-            self.chunks.push(room(Vec::new(), FIRST));
-            return;
-        };
-        if self.len == first.len() {
-            *first = room(std::mem::take(first).into_vec(), (2 * self.len).min(LENGTH));
-        }
-    }
-}
-
-/// A chunk with these items in front.
-fn room<T: Default>(mut items: Vec<T>, length: usize) -> Box<[T]> {
-    items.reserve_exact(length - items.len());
-    items.resize_with(length, T::default);
-    items.into_boxed_slice()
 }
 
 impl<T> Chunks<T> {
@@ -67,13 +59,19 @@ impl<T> Index<usize> for Chunks<T> {
     type Output = T;
 
     fn index(&self, at: usize) -> &T {
-        &self.chunks[at / LENGTH][at % LENGTH]
+        match self.chunks.get(at / LENGTH) {
+            Some(chunk) => &chunk[at % LENGTH],
+            None => &self.few[at],
+        }
     }
 }
 
 impl<T> IndexMut<usize> for Chunks<T> {
     fn index_mut(&mut self, at: usize) -> &mut T {
-        &mut self.chunks[at / LENGTH][at % LENGTH]
+        match self.chunks.get_mut(at / LENGTH) {
+            Some(chunk) => &mut chunk[at % LENGTH],
+            None => &mut self.few[at],
+        }
     }
 }
 
@@ -82,15 +80,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_few_items_take_little_room() {
+    fn a_few_items_need_no_chunk() {
         let mut chunks = Chunks::default();
-        assert_eq!(chunks.chunks.len(), 0);
         for at in 0..LENGTH {
+            assert_eq!((chunks.chunks.len(), chunks.get(at)), (usize::from(at > FEW), None));
             chunks.push(at);
-            let room = chunks.chunks[0].len();
-            assert!(room >= FIRST && room <= (2 * at).clamp(FIRST, LENGTH), "{at}: {room}");
             assert!((0..=at).all(|place| chunks[place] == place));
         }
+        assert!(chunks.few.is_empty());
         chunks.push(LENGTH);
         assert_eq!((chunks.chunks.len(), chunks[LENGTH]), (2, LENGTH));
     }
