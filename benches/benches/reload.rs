@@ -123,6 +123,8 @@ impl Bench {
                 | Output::SendRs { .. }
                 | Output::RaLinks(_)
                 | Output::LldpLinks(_)
+                | Output::DhcpSockets(_)
+                | Output::Dhcp(_)
                 | Output::Bfd(_)
                 | Output::AddAddress(_)
                 | Output::RemoveAddress(_)

@@ -5,6 +5,7 @@
 
 mod auth;
 mod bfd;
+mod dhcp;
 mod drain;
 mod fib;
 mod file;
@@ -24,6 +25,7 @@ mod vip;
 pub use crate::io::files::load;
 pub use auth::{AoAlgorithm, Method, Place, Protection, TcpAo};
 pub use bfd::{Bfd, BfdConfig, BfdOptions, BfdPeers, Interval};
+pub use dhcp::{Dhcp, Relay, RelayConfig};
 pub use drain::Drain;
 pub use fib::{Fib, FibConfig, NexthopCompat};
 pub use file::{

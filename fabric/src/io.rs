@@ -7,6 +7,7 @@ pub mod bfd;
 pub mod check;
 pub mod client;
 pub mod clock;
+pub mod dhcp;
 pub mod discovery;
 pub mod doctor;
 pub mod drain;

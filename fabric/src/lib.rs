@@ -6,6 +6,7 @@ pub mod api;
 pub mod bfd;
 pub mod cli;
 pub mod config;
+pub mod dhcp;
 pub mod doctor;
 pub mod drain;
 pub mod fib;

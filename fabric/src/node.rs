@@ -8,6 +8,7 @@
 //! ```
 
 mod bfd;
+mod dhcp;
 mod discovery;
 mod drain;
 mod history;
@@ -34,7 +35,7 @@ pub use leases::{LEASE_MAX, Lease, MAX_ROUTES as MAX_LEASES, Refused};
 use serde::{Deserialize, Serialize};
 pub use sources::Source;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use weft_bgp::event::Event;
 use weft_bgp::speaker::{self, FibChange, ForeignRoute, LinkState, Speaker};
 use weft_bgp::time::{Duration, Instant};
@@ -91,6 +92,20 @@ pub enum Input {
         /// What it said.
         heard: Heard,
     },
+    /// A frame to UDP port 67 came on a link of `Output::DhcpSockets`.
+    DhcpFrame {
+        /// On which link.
+        link: IfIndex,
+        /// With its Ethernet header.
+        frame: Vec<u8>,
+    },
+    /// A datagram came to port 67 of the address of `Output::DhcpSockets`.
+    DhcpDatagram {
+        /// From whom.
+        from: Ipv4Addr,
+        /// What.
+        datagram: Vec<u8>,
+    },
     /// Routes of other software that next hops may be reached by: the whole picture.
     ForeignRoutes(Vec<ForeignRoute>),
     /// A new configuration.
@@ -140,6 +155,10 @@ pub enum Output {
     RaLinks(Vec<IfIndex>),
     /// The links to listen on for LLDP: the whole picture.
     LldpLinks(Vec<IfIndex>),
+    /// Our address to DHCP servers, and the links to hear DHCP clients on: the whole picture; `None`: nothing is relayed.
+    DhcpSockets(Option<(Ipv4Addr, Vec<IfIndex>)>),
+    /// Send a message of DHCP.
+    Dhcp(crate::dhcp::Output),
     /// The BFD sessions that are wanted: the whole picture.
     Bfd(Vec<crate::bfd::Wanted>),
     /// Put an address on the loopback interface.
@@ -184,6 +203,8 @@ pub struct Node {
     ra: ra::Ra,
     ra_links: Vec<IfIndex>,
     wiring: lldp::Wiring,
+    relay: crate::dhcp::Relay,
+    relay_sockets: Option<(Ipv4Addr, Vec<IfIndex>)>,
     links: Vec<LinkInfo>,
     /// Peers start with the first picture of the links, so that no dial is wasted on a link that is not there.
     started: bool,
@@ -231,6 +252,8 @@ impl Node {
             ra: ra::Ra::new(config.speaker.seed),
             ra_links: Vec::new(),
             wiring: lldp::Wiring::default(),
+            relay: crate::dhcp::Relay::default(),
+            relay_sockets: None,
             links: Vec::new(),
             started: false,
             stopped: false,
@@ -271,6 +294,8 @@ impl Node {
                 self.ra.handle(now, ra::Input::Solicitation { link, from, mac });
             }
             Input::Lldp { link, heard } => self.wired(now, link, heard),
+            Input::DhcpFrame { link, frame } => self.dhcp_frame(now, link, &frame),
+            Input::DhcpDatagram { from, datagram } => self.dhcp_datagram(from, &datagram),
             Input::Bgp(input) => self.bgp(now, input),
             Input::Bfd(notice) => self.bfd_notice(now, notice),
             Input::FibAck { seq, failed } => self.speaker.handle(now, speaker::Input::FibAck { seq, failed }),

@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 
 /// CAP_SETGID, CAP_SETUID and CAP_KILL (linux/capability.h): of the process that runs commands as others.
 pub const RUNNER: Capabilities = Capabilities(1 << 5 | 1 << 6 | 1 << 7);
-/// CAP_NET_BIND_SERVICE: TCP port 179.
+/// CAP_NET_BIND_SERVICE: TCP port 179, UDP port 67.
 const NET_BIND_SERVICE: u64 = 1 << 10;
 /// CAP_NET_ADMIN: routes, next hops, addresses, keys of TCP.
 const NET_ADMIN: u64 = 1 << 12;
-/// CAP_NET_RAW: router advertisements, LLDP.
+/// CAP_NET_RAW: router advertisements, LLDP, frames of DHCP clients.
 const NET_RAW: u64 = 1 << 13;
 
 /// Where programs and their libraries are, and what the system says of itself: may be read by all that it lets read them.
@@ -192,6 +192,7 @@ impl Needs {
         }
         let raw = config.unnumbered_links().next().map(|link| format!("the unnumbered peer on {link}"));
         let raw = raw.or_else(|| config.cabling.keys().next().map(|peer| format!("peers.{peer}.expect_lldp")));
+        let raw = raw.or_else(|| config.relay.as_ref().map(|_| "dhcp.relay".to_owned()));
         let capabilities = NET_BIND_SERVICE | NET_ADMIN | if raw.is_some() { NET_RAW } else { 0 };
         Self { capabilities: Capabilities(capabilities), places, command, raw }
     }

@@ -482,6 +482,8 @@ impl Sim {
                 Output::RaLinks(links) => self.machines[node.0].ra_links = links,
                 // No machine of the simulator says who it is.
                 Output::LldpLinks(_) => {}
+                // Nor is a simulated machine's port a server port.
+                Output::DhcpSockets(_) | Output::Dhcp(_) => {}
                 // BFD has a simulation of its own, in its tests.
                 Output::Bfd(_) => {}
                 // A simulated machine has no services to look at: they are well.

@@ -172,6 +172,8 @@ impl Plant {
                 | Output::SendRs { .. }
                 | Output::RaLinks(_)
                 | Output::LldpLinks(_)
+                | Output::DhcpSockets(_)
+                | Output::Dhcp(_)
                 | Output::Bfd(_)
                 | Output::AddAddress(_)
                 | Output::RemoveAddress(_)

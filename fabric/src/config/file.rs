@@ -2,6 +2,7 @@
 
 use super::auth::TcpAo;
 use super::bfd::Bfd;
+use super::dhcp::Dhcp;
 use super::drain::Drain;
 use super::fib::Fib;
 use super::import::{ImportConnected, ImportKernel};
@@ -97,6 +98,9 @@ pub struct Config {
     /// Networks of interfaces, to be announced.
     #[serde(default)]
     pub import_connected: Vec<ImportConnected>,
+    /// DHCP for machines on server ports.
+    #[serde(default)]
+    pub dhcp: Dhcp,
     /// The text this was read from, so that contradictions are shown in it.
     #[serde(skip)]
     pub source: Source,

@@ -100,10 +100,15 @@ impl ConnectedRule {
     /// Whether an interface is meant.
     #[must_use]
     pub fn is_on(&self, interface: &str) -> bool {
-        match self.interface.strip_suffix('*') {
-            Some(beginning) => interface.starts_with(beginning),
-            None => interface == self.interface,
-        }
+        is_named(&self.interface, interface)
+    }
+}
+
+/// Whether an interface is meant by its name, or by its beginning and `*`.
+pub(super) fn is_named(pattern: &str, interface: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(beginning) => interface.starts_with(beginning),
+        None => interface == pattern,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::auth::Protection;
 use super::bfd::{self, BfdPeers};
+use super::dhcp::{self, RelayConfig};
 use super::fib::{self, FibConfig};
 use super::file::{Config, OnSigterm};
 use super::import::{self, ImportConfig};
@@ -58,6 +59,8 @@ pub struct NodeConfig {
     pub vips: Vec<VipConfig>,
     /// Routes of the machine that are announced.
     pub import: ImportConfig,
+    /// DHCP for machines on server ports; `None` = not here.
+    pub relay: Option<RelayConfig>,
     /// The kernel's side.
     pub fib: FibConfig,
     /// Where the daemon answers.
@@ -152,6 +155,7 @@ impl Config {
             originate: self.originated(&mut faults),
             vips: vip::vips(self, &mut faults),
             import: import::import(self, &mut faults),
+            relay: dhcp::relay(self, &mut faults),
             fib: fib::config(self, &defaults, &mut faults),
             api: self.api(&mut faults),
             bmp: observe::collectors(self, &mut faults),

@@ -22,6 +22,7 @@ use super::auth::Keys;
 use super::bfd::{self, Detector};
 use super::check::Checks;
 use super::clock::{self, Clock};
+use super::dhcp;
 use super::discovery::Discovery;
 use super::http::{self, Ask, Changed};
 use super::listen::Listeners;
@@ -117,6 +118,7 @@ struct Daemon {
     listeners: Listeners,
     discovery: Discovery,
     ears: Ears,
+    relay: dhcp::Sockets,
     checks: Checks,
     /// Told by the thread that reads other software's routes; it is there while there are rules.
     imports: mpsc::Sender<Imported>,
@@ -157,8 +159,7 @@ impl Daemon {
         let ((discovery, heard), (ears, lldp)) = (Discovery::new(), Ears::new());
         let ((conns, ready), (mut checks, checked)) = (Conns::new(), Checks::new());
         checks.set_runner(runner)?;
-        let (mut observers, observed) = Observers::new(clock.now());
-        let (mut caches, validated) = Caches::new();
+        let ((mut observers, observed), (mut caches, validated)) = (Observers::new(clock.now()), Caches::new());
         let kernel_events = unstarted.start(&config.fib).context("the kernel's routes cannot be managed")?;
         claim(&mut config, &kernel, taken.is_some()).await;
         let ((asked, asks), (counted, counts)) = (mpsc::channel(ASKS), mpsc::channel(ASKS));
@@ -199,6 +200,7 @@ impl Daemon {
             listeners,
             discovery,
             ears,
+            relay: dhcp::Sockets::new(),
             checks,
             imports,
             import: None,
@@ -260,6 +262,7 @@ impl Daemon {
                 _ = self.sources.hup.recv() => self.on_sighup(),
                 Some(ready) = self.sources.ready.recv() => self.on_ready(ready),
                 Some(ask) = self.sources.asks.recv() => self.on_ask(ask),
+                Some(input) = self.relay.heard.recv() => self.handle(input),
                 Some((ask, counts)) = self.sources.counted.recv() => self.on_counted(ask, counts),
                 Some(rehearsed) = self.sources.rehearsed.recv() => self.on_rehearsed(rehearsed),
                 // Nothing of all that, even after everybody had the chance to say so.
@@ -292,6 +295,8 @@ impl Daemon {
                 Output::SendRs { link } => self.discovery.solicit(link),
                 Output::RaLinks(links) => self.discovery.watch(&links, self.node.links()),
                 Output::LldpLinks(links) => self.ears.watch(&links, self.node.links()),
+                Output::DhcpSockets(wanted) => self.relay.watch(wanted.as_ref()),
+                Output::Dhcp(output) => self.relay.send(&output),
                 Output::Bfd(sessions) => self.detector.want(sessions),
                 Output::AddAddress(net) => self.kernel.add_address(net),
                 // At the end they go after the routes that prefer them as source, with all the rest that is ours.

@@ -30,6 +30,7 @@ impl Node {
             self.output.push_back(Output::RaLinks(links));
         }
         self.watch_wires(now);
+        self.watch_ports(now);
         self.ra.handle(now, ra::Input::Links(wanted));
         for link in self.ra_links.clone() {
             if self.peer_on(link).is_some_and(|peer| self.established.contains(&peer)) {

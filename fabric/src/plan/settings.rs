@@ -54,6 +54,7 @@ pub(super) fn settings(old: &NodeConfig, new: &NodeConfig) -> Vec<Setting> {
         originate: _,
         vips: _,
         import,
+        relay,
         fib,
         api,
         bmp,
@@ -80,6 +81,7 @@ pub(super) fn settings(old: &NodeConfig, new: &NodeConfig) -> Vec<Setting> {
     all.note("listen: bfd", &bfd.ranges, &new.bfd.ranges);
     all.note("import_kernel", &import.kernel, &new.import.kernel);
     all.note("import_connected", &import.connected, &new.import.connected);
+    all.note("dhcp.relay", relay, &new.relay);
     of_kernel(&mut all, fib, &new.fib);
     all.note("api.socket", &api.socket, &new.api.socket);
     all.note("api.group", &api.group, &new.api.group);

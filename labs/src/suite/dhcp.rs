@@ -23,14 +23,35 @@ const PROGRAMS: [(&str, &str); 4] = [
     ("dnsmasq", "dnsmasq-base"),
     ("dhcrelay", "isc-dhcp-relay"),
 ];
-/// Relays on the switch: one that adds option 82 and sends from the uplink, and one that does neither.
-const RELAYS: [(&str, &str); 2] = [
-    ("dhcrelay", "dhcrelay -4 -q -a -m replace -pf /run/relay.pid -id eth4 -iu eth1 -iu eth2 -iu eth3 10.72.0.1"),
-    (
-        "dnsmasq",
-        "dnsmasq --port=0 --conf-file=/dev/null --no-resolv --pid-file=/run/relay.pid --dhcp-relay=10.69.1.1,10.72.0.1",
-    ),
+/// A relay on the switch.
+struct Relay {
+    name: &'static str,
+    starts: &'static str,
+    /// Whom its clients take for their server.
+    server: &'static str,
+}
+
+/// One that adds option 82 and sends from the uplink, one that does neither, and ours, which stays.
+const RELAYS: [Relay; 3] = [
+    Relay {
+        name: "dhcrelay",
+        starts: "dhcrelay -4 -q -a -m replace -pf /run/relay.pid -id eth4 -iu eth1 -iu eth2 -iu eth3 10.72.0.1",
+        server: "10.72.0.1",
+    },
+    Relay {
+        name: "dnsmasq",
+        starts: "dnsmasq --port=0 --conf-file=/dev/null --no-resolv --pid-file=/run/relay.pid --dhcp-relay=10.69.1.1,10.72.0.1",
+        server: "10.72.0.1",
+    },
+    Relay {
+        name: "weft",
+        starts: "cat /etc/weft/weft.yaml /etc/lab/tor.relay.yaml > /run/weft/now.yaml; \
+                 mount --bind /run/weft/now.yaml /etc/weft/weft.yaml; weft reload",
+        server: "10.69.255.1",
+    },
 ];
+/// Ends the relay of before, and returns when it is gone.
+const END: &str = "kill $(cat /run/relay.pid); while kill -0 $(cat /run/relay.pid); do :; done 2> /dev/null; true";
 /// A client that goes on until it has an address, and prints what it was told.
 const CLIENT: &str = "busybox udhcpc -i eth0 -f -q -n -t 30 -T 1 -s /etc/lab/got.sh 2>&1";
 
@@ -71,17 +92,17 @@ fn missing(context: &Context, log: &Log) -> io::Result<Option<String>> {
 
 fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     let mut own = String::new();
-    for (name, line) in RELAYS {
-        lab.shell("tor", line)?;
+    for (at, Relay { name, starts, server }) in RELAYS.iter().enumerate() {
+        lab.shell("tor", starts)?;
         let began = Instant::now();
         let told = lab.shell("machine", CLIENT)?;
         outcome.notes.push(format!("behind {name} a machine has its address after {} ms", began.elapsed().as_millis()));
         own = word(&told, "bound ").to_owned();
         let good = own.starts_with("10.69.1.") && own.ends_with("/26");
-        let rest = told.contains("router 10.69.1.1 server 10.72.0.1 lease 3600");
+        let rest = told.contains(&format!("router 10.69.1.1 server {server} lease 3600"));
         outcome.add(&Outcome::check(good && rest, format!("behind {name} the machine was told: {told}")));
-        if name != RELAYS[RELAYS.len() - 1].0 {
-            lab.shell("tor", "kill $(cat /run/relay.pid)")?;
+        if at + 1 < RELAYS.len() {
+            lab.shell("tor", END)?;
         }
     }
     let address = own.trim_end_matches("/26").to_owned();

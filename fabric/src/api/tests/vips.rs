@@ -54,6 +54,8 @@ impl Lone {
                 | Output::SendRs { .. }
                 | Output::RaLinks(_)
                 | Output::LldpLinks(_)
+                | Output::DhcpSockets(_)
+                | Output::Dhcp(_)
                 | Output::FibReady
                 | Output::Event(_)
                 | Output::Vip(_)

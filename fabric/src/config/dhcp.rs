@@ -1,0 +1,168 @@
+//! Section `dhcp`: whom a switch relays DHCP for, and to. As written, and what it comes to.
+
+use super::file::Config;
+use super::import::is_named;
+use super::node::Faults;
+use crate::dhcp::PORTS_MAX;
+use ipnet::{IpNet, Ipv4Net};
+use serde::Deserialize;
+use std::net::Ipv4Addr;
+
+/// Most servers: each hears every message.
+const SERVERS_MAX: usize = 8;
+
+/// Section `dhcp`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dhcp {
+    /// Relays for machines on server ports.
+    pub relay: Option<Relay>,
+}
+
+/// `dhcp.relay`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Relay {
+    /// Addresses of the servers: the service address, mostly.
+    pub servers: Vec<Ipv4Addr>,
+    /// Server ports: names of interfaces, or a beginning and `*`.
+    pub ports: Vec<String>,
+    /// The rack's router as machines are told it, with the length of its network.
+    pub gateway: Ipv4Net,
+    /// Whom servers answer; the first IPv4 address of `addresses` unless set.
+    pub giaddr: Option<Ipv4Addr>,
+}
+
+/// What the section comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayConfig {
+    /// Addresses of the servers.
+    pub servers: Vec<Ipv4Addr>,
+    /// Names of interfaces, or their beginning and `*`.
+    pub ports: Vec<String>,
+    /// The rack's router and its network.
+    pub gateway: Ipv4Net,
+    /// Our address to the servers.
+    pub giaddr: Ipv4Addr,
+}
+
+impl RelayConfig {
+    /// Whether an interface is a server port.
+    #[must_use]
+    pub fn is_port(&self, interface: &str) -> bool {
+        self.ports.iter().any(|pattern| is_named(pattern, interface))
+    }
+}
+
+/// The section with its defaults.
+pub(super) fn relay(config: &Config, faults: &mut Faults<'_>) -> Option<RelayConfig> {
+    let relay = config.dhcp.relay.as_ref()?;
+    let mut own = config.addresses.iter().filter_map(|net| match net {
+        IpNet::V4(net) => Some(net.addr()),
+        IpNet::V6(_) => None,
+    });
+    check_servers(relay, faults);
+    check_ports(config, relay, faults);
+    let gateway = relay.gateway;
+    if gateway.prefix_len() > 30 || gateway.addr() == gateway.network() || gateway.addr() == gateway.broadcast() {
+        let message = format!("{gateway} is no address of a machine with its network");
+        faults.add(
+            "dhcp.relay.gateway",
+            message,
+            "write the rack's router with the length of its network: 10.69.1.1/26",
+        );
+    }
+    let Some(giaddr) = relay.giaddr.or_else(|| own.next()) else {
+        faults.add("dhcp.relay", "there is no address that servers could answer", "add `addresses: [10.69.255.1/32]`");
+        return None;
+    };
+    if giaddr != gateway.addr() && !config.addresses.iter().any(|net| net.addr() == giaddr) {
+        faults.add(
+            "dhcp.relay.giaddr",
+            format!("{giaddr} is no address of this node"),
+            "write one of `addresses`, or that of `gateway`",
+        );
+    }
+    let (servers, ports) = (relay.servers.clone(), relay.ports.clone());
+    Some(RelayConfig { servers, ports, gateway, giaddr })
+}
+
+fn check_servers(relay: &Relay, faults: &mut Faults<'_>) {
+    if relay.servers.is_empty() || relay.servers.len() > SERVERS_MAX {
+        let message = format!("{} servers, and there must be 1 to {SERVERS_MAX}", relay.servers.len());
+        faults.add("dhcp.relay.servers", message, "write the service address that boot servers share: [10.72.0.1]");
+    }
+    for (index, server) in relay.servers.iter().enumerate() {
+        let path = format!("dhcp.relay.servers[{index}]");
+        if server.is_unspecified() || server.is_broadcast() || server.is_multicast() || server.is_loopback() {
+            let message = format!("{server} is nobody's address");
+            faults.add(&path, message, "write the service address that boot servers share, as 10.72.0.1");
+        }
+        if relay.servers[..index].contains(server) {
+            faults.add(&path, format!("{server} is listed twice"), "remove one");
+        }
+    }
+}
+
+fn check_ports(config: &Config, relay: &Relay, faults: &mut Faults<'_>) {
+    if relay.ports.is_empty() || relay.ports.len() > PORTS_MAX {
+        let message = format!("{} ports, and there must be 1 to {PORTS_MAX}", relay.ports.len());
+        faults.add("dhcp.relay.ports", message, "write the server ports: [eth4, eth5], or a beginning as in `swp*`");
+    }
+    let peers = config.peers.iter().filter_map(|(name, peer)| Some((name, peer.interface.as_ref()?)));
+    let links: Vec<_> = peers.chain(config.uplinks.iter().map(|link| (link, link))).collect();
+    for (index, pattern) in relay.ports.iter().enumerate() {
+        let path = format!("dhcp.relay.ports[{index}]");
+        if pattern.is_empty() || pattern.trim_end_matches('*').contains('*') {
+            let message = format!("`{pattern}` names no interfaces");
+            faults.add(&path, message, "write `eth4`, or a beginning as in `swp*`");
+        }
+        // A server that speaks BGP has its port for itself as an unnumbered peer, and may still ask for an address there. Other switches
+        // are on uplinks.
+        if let Some((_, link)) = links.iter().find(|(_, link)| is_named(pattern, link) && config.uplinks.contains(link))
+        {
+            faults.add(&path, format!("{link} is one of `uplinks`"), "name the ports of servers alone");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+
+    fn read(section: &str) -> Result<Option<RelayConfig>, String> {
+        let text = format!("role: tor\nasn: 4200000010\naddresses: [10.69.255.1/32]\nuplinks: [eth1]\n{section}\n");
+        let node = parse("weft.yaml", &text).and_then(|config| config.node()).map_err(|error| error.to_string());
+        node.map(|node| node.relay)
+    }
+
+    #[test]
+    fn a_switch_relays_in_three_words() {
+        let config =
+            read("dhcp: {relay: {servers: [10.72.0.1], ports: ['swp*'], gateway: 10.69.1.1/26}}").unwrap().unwrap();
+        assert_eq!((config.giaddr, config.gateway), ("10.69.255.1".parse().unwrap(), "10.69.1.1/26".parse().unwrap()));
+        assert!(config.is_port("swp4") && !config.is_port("eth1"));
+        assert_eq!(read("dhcp: {}").unwrap(), None);
+    }
+
+    #[test]
+    fn slips_are_named_with_their_field() {
+        for (relay, field) in [
+            ("servers: [], ports: [eth4], gateway: 10.69.1.1/26", "dhcp.relay.servers"),
+            ("servers: [0.0.0.0], ports: [eth4], gateway: 10.69.1.1/26", "dhcp.relay.servers[0]"),
+            ("servers: [10.0.0.1, 10.0.0.1], ports: [eth4], gateway: 10.69.1.1/26", "dhcp.relay.servers[1]"),
+            ("servers: [10.0.0.1], ports: [], gateway: 10.69.1.1/26", "dhcp.relay.ports"),
+            ("servers: [10.0.0.1], ports: [e*4], gateway: 10.69.1.1/26", "dhcp.relay.ports[0]"),
+            ("servers: [10.0.0.1], ports: ['eth*'], gateway: 10.69.1.1/26", "dhcp.relay.ports[0]"),
+            ("servers: [10.0.0.1], ports: [eth4], gateway: 10.69.1.0/26", "dhcp.relay.gateway"),
+            ("servers: [10.0.0.1], ports: [eth4], gateway: 10.69.1.1/32", "dhcp.relay.gateway"),
+            ("servers: [10.0.0.1], ports: [eth4], gateway: 10.69.1.1/26, giaddr: 10.0.0.9", "dhcp.relay.giaddr"),
+            ("servers: [10.0.0.1], ports: [eth4]", "dhcp.relay"),
+        ] {
+            let refused = read(&format!("dhcp: {{relay: {{{relay}}}}}")).unwrap_err();
+            assert!(refused.starts_with("weft.yaml:5:") && refused.contains(field), "{relay}: {refused}");
+            assert!(refused.contains("remedy"), "{refused}");
+        }
+    }
+}
