@@ -24,6 +24,8 @@ pub struct Config {
     pub liveness: Option<crate::liveness::Rules>,
     /// Gives machines addresses, and tells them what to boot; nobody unless set.
     pub dhcp: Option<crate::dhcp::v4::rules::Rules>,
+    /// Serves machines what they boot; nobody unless set.
+    pub boot: Option<crate::boot::rules::Rules>,
 }
 
 fn loopback<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {

@@ -22,6 +22,7 @@ pub mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use crate::boot::Boots;
 use crate::error::{NetbootError, Refusal};
 use crate::ipam::{Addressing, Ipam, Migration};
 use crate::plan::Plan;
@@ -41,6 +42,7 @@ pub const AUDIT: &str = "audit/";
 const IPAM: &str = "ipam";
 const PLAN: &str = "plan";
 const DHCP: &str = "dhcp";
+const BOOTS: &str = "boots";
 const FLEET: &str = "fleet";
 /// Where machines are that wait.
 const CANDIDATES: &str = "candidates/";
@@ -83,6 +85,7 @@ pub struct Inventory {
     ipam: Option<Held<Ipam>>,
     plan: Option<Held<Plan>>,
     dhcp: Option<Held<Dhcp>>,
+    boots: Option<Held<Boots>>,
     fleet: Option<Held<Fleet>>,
     candidates: BTreeMap<String, Held<Candidate>>,
     queue: Option<Held<Queue>>,
@@ -199,6 +202,12 @@ impl Inventory {
         self.dhcp.as_ref().map(|held| &held.value)
     }
 
+    /// Images, and who boots which; `None` = nobody ever said.
+    #[must_use]
+    pub fn boots(&self) -> Option<&Arc<Boots>> {
+        self.boots.as_ref().map(|held| &held.value)
+    }
+
     /// Machines that wait, by serial number.
     pub fn candidates(&self) -> impl ExactSizeIterator<Item = &Arc<Candidate>> + Clone {
         self.candidates.values().map(|held| &held.value)
@@ -221,6 +230,7 @@ impl Inventory {
             IPAM => self.ipam = ruled(key, held(key, value, modified)?, Ipam::check)?,
             PLAN => self.plan = ruled(key, held(key, value, modified)?, Plan::check)?,
             DHCP => self.dhcp = held(key, value, modified)?,
+            BOOTS => self.boots = held(key, value, modified)?,
             FLEET => self.fleet = held(key, value, modified)?,
             QUEUE => self.queue = held(key, value, modified)?,
             MIGRATION => {

@@ -7,6 +7,8 @@ mod agent;
 mod arguments;
 #[path = "main/ask.rs"]
 mod ask;
+#[path = "main/image.rs"]
+mod image;
 #[path = "main/store.rs"]
 mod store;
 
@@ -69,6 +71,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Verb::Agent { serial, to, every } => {
             agent::run(&arguments.target.targets(&to)?, &serial, Duration::from_secs(every)).await
         }
+        Verb::Image(verb) => image::run(&arguments.target.target()?, verb, arguments.output).await,
         verb @ (Verb::Machines(_)
         | Verb::Enrol(_)
         | Verb::Ipam(_)

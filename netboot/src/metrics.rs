@@ -2,6 +2,7 @@
 
 use crate::inventory::Inventory;
 use crate::inventory::state::State;
+use crate::io::boot;
 use crate::io::dhcp::Shown;
 use crate::io::server::counts::{Counts, Reported};
 use crate::liveness::Status;
@@ -14,7 +15,7 @@ pub fn text(
     inventory: &Inventory,
     watchers: usize,
     counts: &Counts,
-    (watched, dhcp): (Option<&Watched>, Option<&Shown>),
+    (watched, dhcp, boot): (Option<&Watched>, Option<&Shown>, Option<&boot::Counts>),
 ) -> String {
     let page = Page { registry: Registry::new() };
     page.gauge("build_info", "1; what runs here is in the label", "version", [(env!("CARGO_PKG_VERSION"), 1)]);
@@ -68,6 +69,9 @@ pub fn text(
     }
     if let Some(shown) = dhcp {
         page.dhcp(shown);
+    }
+    if let Some(counts) = boot {
+        page.boot(counts);
     }
     page.text()
 }
@@ -149,6 +153,21 @@ impl Page {
         self.gauge("dhcp_leases", "Addresses lent, at rest, offered; clients that wait for the store", "state", holds);
     }
 
+    fn boot(&self, counts: &boot::Counts) {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let requests = [
+            ("entry", read(&counts.entries)),
+            ("script", read(&counts.scripts)),
+            ("file", read(&counts.files)),
+            ("missing", read(&counts.missing)),
+            ("refused", read(&counts.refused)),
+            ("full", read(&counts.full)),
+        ];
+        self.counter("boot_requests_total", "What machines that boot asked for, or why not", "what", requests);
+        let octets = [("http", read(&counts.octets))];
+        self.counter("boot_octets_total", "Octets of files for machines that boot", "by", octets);
+    }
+
     fn text(&self) -> String {
         let mut out = Vec::new();
         // Writing to memory fails only for a metric without samples, and none of ours is.
@@ -172,7 +191,8 @@ mod tests {
         let watched = Watched { status, leads: false, marked, not_stored: 0 };
         let shown =
             Shown { holds: [("bound", 0), ("declined", 0), ("offered", 0), ("waiting", 0)], ..Shown::default() };
-        let text = text(&Inventory::default(), 3, &Counts::default(), (Some(&watched), Some(&shown)));
+        let boot = boot::Counts::default();
+        let text = text(&Inventory::default(), 3, &Counts::default(), (Some(&watched), Some(&shown), Some(&boot)));
         let names: BTreeSet<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
         assert!(names.len() >= 9, "{text}");

@@ -1,7 +1,9 @@
 //! Tables for people, from the same answers that `--output json` prints. Pure: text out.
 
+mod images;
 mod leases;
 
+pub use images::{image, images};
 pub use leases::leases;
 
 use crate::inventory::audit::AuditLine;

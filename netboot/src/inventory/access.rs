@@ -112,6 +112,7 @@ impl Actor {
             | Command::BeginMigration { .. }
             | Command::AbortMigration
             | Command::FinishMigration
+            | Command::Boot { .. }
             | Command::SetDhcp { .. } => Access::Admin,
         };
         if self.access >= needs {
@@ -129,6 +130,17 @@ impl Actor {
             return Ok(());
         }
         Err(self.refused("read that", "a machine reads its own record alone"))
+    }
+
+    /// Refuses what changes this server and not the store, to whom this role or a greater one is needed.
+    ///
+    /// # Errors
+    /// When its role is not enough.
+    pub fn needs(&self, access: Access, what: &str) -> Result<(), Refusal> {
+        if self.access >= access {
+            return Ok(());
+        }
+        Err(self.refused(what, &format!("this needs the role {access}")))
     }
 
     fn refused(&self, what: &str, rule: &str) -> Refusal {

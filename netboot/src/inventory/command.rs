@@ -147,6 +147,11 @@ pub enum Command {
         /// The new one.
         plan: Plan,
     },
+    /// Changes images, and who boots which.
+    Boot {
+        /// How.
+        change: crate::boot::Change,
+    },
     /// Changes what DHCP says.
     SetDhcp {
         /// The new settings.
@@ -195,6 +200,7 @@ impl Command {
             Self::FinishMigration => "finish ipam migration".to_owned(),
             Self::SetIpam { .. } => "set ipam".to_owned(),
             Self::SetPlan { .. } => "set plan".to_owned(),
+            Self::Boot { change } => change.action(),
             Self::SetDhcp { .. } => "set dhcp".to_owned(),
         }
     }
@@ -224,6 +230,7 @@ impl Command {
             | Self::FinishMigration
             | Self::SetIpam { .. }
             | Self::SetPlan { .. }
+            | Self::Boot { .. }
             | Self::SetDhcp { .. } => None,
         }
     }

@@ -9,7 +9,7 @@ use super::command::{Command, REGISTER_MAX};
 use super::machine::{ANNOUNCES_MAX, Bmc, Machine, Spec, check_labels, word};
 use super::state::{self, State, Status, Wish};
 use super::{
-    AUDIT, DHCP, Decision, FLEET, Fleet, Held, IPAM, Inventory, MACHINES, MIGRATION, PLAN, RULES, identifiers,
+    AUDIT, BOOTS, DHCP, Decision, FLEET, Fleet, Held, IPAM, Inventory, MACHINES, MIGRATION, PLAN, RULES, identifiers,
 };
 use crate::error::{Kind, Refusal};
 use crate::ipam::{self, Ipam, Place, passes};
@@ -56,6 +56,12 @@ impl Inventory {
                     return Err(Refusal::invalid("lease_minutes", "0 is no time", "at least 1"));
                 }
                 draft.settings(DHCP, self.dhcp.as_ref(), dhcp);
+                Ok(draft.done(Vec::new()))
+            }
+            (Command::Boot { change }, _) => {
+                let before = self.boots.as_ref();
+                let after = before.map(|held| held.value.as_ref().clone()).unwrap_or_default().after(change)?;
+                draft.settings(BOOTS, before, &after);
                 Ok(draft.done(Vec::new()))
             }
             (Command::SetRules { rules }, _) => {
@@ -368,6 +374,7 @@ fn edit(machine: &mut Machine, command: &Command, actor: &Actor, stamp: &Stamp) 
         | Command::Remove { .. }
         | Command::SetIpam { .. }
         | Command::SetPlan { .. }
+        | Command::Boot { .. }
         | Command::SetDhcp { .. } => {}
     }
     Ok(())

@@ -113,6 +113,13 @@ pub(super) fn with_plan() -> (Memory, Server) {
     (store, server)
 }
 
+/// One machine, at place 4 of rack 0.
+pub(crate) fn with_machines() -> Inventory {
+    let (mut store, mut server) = with_plan();
+    server.run(&mut store, &register(&[spec("N1", 0, "cs")])).unwrap();
+    server.inventory
+}
+
 pub(super) fn spec(serial: &str, rack: u32, role: &str) -> Spec {
     Spec { serial: serial.to_owned(), rack, role: role.to_owned(), ..Spec::default() }
 }
@@ -407,7 +414,7 @@ proptest! {
 
 #[test]
 fn who_watches_hears_of_machines_and_migration_and_of_nothing_else() {
-    let heard = [AUDIT, CANDIDATES, DHCP, FLEET, IPAM, MACHINES, MIGRATION, PLAN, QUEUE, RULES];
+    let heard = [AUDIT, BOOTS, CANDIDATES, DHCP, FLEET, IPAM, MACHINES, MIGRATION, PLAN, QUEUE, RULES];
     let heard: Vec<&str> = heard.into_iter().filter(|key| key.starts_with(WATCHED)).collect();
     assert_eq!(heard, [MACHINES, MIGRATION]);
 }

@@ -1,17 +1,18 @@
 //! Asks a server: over the local socket, or with TLS.
 
 use crate::error::Refusal;
+use crate::io::boot::blobs::PART;
 use anyhow::{Context as _, anyhow, bail};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{Read as _, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -85,18 +86,53 @@ impl Target {
         Ok(())
     }
 
+    /// Sends a file as it is read.
+    ///
+    /// # Errors
+    /// When nobody answers, or the file cannot be read. A refusal is an answer.
+    pub async fn upload(&self, path: &str, file: &Path) -> anyhow::Result<Said> {
+        let mut file = std::fs::File::open(file)?;
+        let length = file.metadata()?.len();
+        let parts = std::iter::from_fn(move || {
+            let mut octets = vec![0; PART];
+            match file.read(&mut octets) {
+                Ok(0) => None,
+                Ok(count) => {
+                    octets.truncate(count);
+                    Some(Ok(Frame::data(Bytes::from(octets))))
+                }
+                Err(error) => Some(Err(error)),
+            }
+        });
+        let body = StreamBody::new(futures_util::stream::iter(parts));
+        let request = Request::builder().method(Method::PUT).uri(path).header("host", self.host());
+        let response = self.send(request.header("content-length", length).body(body)?).await?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await?.to_bytes().to_vec();
+        Ok(Said { status, body })
+    }
+
     /// Sends one request; what comes of the answer's body is the caller's.
     ///
     /// # Errors
     /// As [`Target::ask`].
     pub async fn open(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Response<Incoming>> {
         let octets = body.map(Value::to_string).unwrap_or_default();
-        let host = match self {
+        let request = Request::builder().method(method).uri(path).header("host", self.host());
+        self.send(request.header("content-type", "application/json").body(Full::new(Bytes::from(octets)))?).await
+    }
+
+    fn host(&self) -> &str {
+        match self {
             Self::Socket(_) => "localhost",
             Self::Open(authority) | Self::Https { authority, .. } => authority,
-        };
-        let request = Request::builder().method(method).uri(path).header("host", host);
-        let request = request.header("content-type", "application/json").body(Full::new(Bytes::from(octets)))?;
+        }
+    }
+
+    async fn send<B>(&self, request: Request<B>) -> anyhow::Result<Response<Incoming>>
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+    {
         match self {
             Self::Socket(path) => {
                 let stream = UnixStream::connect(path).await.map_err(|error| {
@@ -132,16 +168,20 @@ impl Target {
     }
 }
 
-async fn exchange(
+async fn exchange<B>(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    request: Request<Full<Bytes>>,
-) -> anyhow::Result<Response<Incoming>> {
+    request: Request<B>,
+) -> anyhow::Result<Response<Incoming>>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
+    // It ends with the answer, or with what is wrong, which the answer says too.
+    tokio::spawn(async move { drop(Box::pin(connection).await) });
     Ok(sender.send_request(request).await?)
 }
 
-fn read_certificates(path: &std::path::Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let shown = || path.display().to_string();
     let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).with_context(shown)?.collect();
     read.with_context(shown)

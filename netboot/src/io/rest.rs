@@ -3,6 +3,7 @@
 //! Who asks is decided before a request comes here (`server`): every request carries its actor.
 
 mod answer;
+mod boot;
 mod enrol;
 mod graphql;
 mod leases;
@@ -17,6 +18,7 @@ mod watch;
 
 pub(in crate::io) use enrol::REPORT;
 
+use super::boot::Booter;
 use super::dhcp::Dhcp;
 use super::liveness::Watcher;
 use super::server::counts::Counts;
@@ -52,6 +54,8 @@ struct Api {
     liveness: Option<Arc<Watcher>>,
     /// Gives addresses, if this server is to.
     dhcp: Option<Arc<Dhcp>>,
+    /// Serves images, if this server is to.
+    boot: Option<Arc<Booter>>,
 }
 
 /// All routes.
@@ -59,7 +63,7 @@ pub fn router(
     service: Arc<Service>,
     counts: Arc<Counts>,
     liveness: Option<Arc<Watcher>>,
-    dhcp: Option<Arc<Dhcp>>,
+    (dhcp, boot): (Option<Arc<Dhcp>>, Option<Arc<Booter>>),
 ) -> Router {
     let about = "This document";
     let mut all = vec![openapi::on(Method::GET, "/v1/openapi.json", get(document), about).gives::<serde_json::Value>()];
@@ -68,6 +72,7 @@ pub fn router(
     all.extend(enrol::operations());
     all.extend(liveness::operations());
     all.extend(leases::operations());
+    all.extend(boot::operations());
     all.extend(watch::operations());
     all.extend(plans::operations());
     all.extend(migration::operations());
@@ -84,6 +89,7 @@ pub fn router(
         started: Instant::now(),
         liveness,
         dhcp,
+        boot,
     };
     openapi::router(&all)
         .method_not_allowed_fallback(openapi::wrong_method)

@@ -6,10 +6,12 @@
 pub mod counts;
 mod handshakes;
 mod open;
+pub(in crate::io) mod places;
 mod reload;
 mod tls;
 mod web;
 
+use super::boot::Booter;
 use super::dhcp::Dhcp;
 use super::liveness::Watcher;
 use super::rest;
@@ -70,7 +72,8 @@ impl Server {
         };
         let dhcp = config.dhcp.as_ref().map(|rules| Dhcp::start(rules, service.clone())).transpose()?;
         let counts = Arc::new(Counts::default());
-        let router = rest::router(service.clone(), counts.clone(), liveness, dhcp);
+        let boot = config.boot.as_ref().map(|rules| Booter::start(rules, service.clone())).transpose()?;
+        let router = rest::router(service.clone(), counts.clone(), liveness, (dhcp, boot));
         let local = listen_local(&config.socket).await?;
         tokio::spawn(serve_local(local, router.clone(), counts.clone()));
         if let Some(address) = &config.web {
@@ -246,6 +249,9 @@ pub async fn run(config: &Config, service: Arc<Service>, until: impl Future<Outp
     }
     if let Some(rules) = &config.dhcp {
         tracing::info!(address = %rules.address, port = rules.port, devices = rules.devices.len(), "answers DHCP");
+    }
+    if let Some(rules) = &config.boot {
+        tracing::info!(listen = ?rules.listen, images = %rules.images.display(), "serves what machines boot");
     }
     if let Some(address) = &config.enrol {
         tracing::info!(%address, "hears machines without certificates");

@@ -115,6 +115,9 @@ pub(crate) enum Verb {
         #[arg(long)]
         all: bool,
     },
+    /// What machines boot: images, and who boots which
+    #[command(subcommand, alias = "images")]
+    Image(crate::image::Images),
     /// Configurations that follow from inventory and plan
     #[command(subcommand)]
     Fabric(Fabric),

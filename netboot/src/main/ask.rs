@@ -21,7 +21,7 @@ use weft_netboot::show;
 /// Everything but what stands in paths and queries for itself.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b',').remove(b'~');
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
 }
 
@@ -80,23 +80,26 @@ pub(crate) async fn run(target: &Target, verb: Verb, output: Output) -> anyhow::
             asker.import(ipam.as_deref(), dhcp.as_deref(), machines.as_deref()).await
         }
         // `main` has taken these.
-        Verb::Serve { .. } | Verb::Check { .. } | Verb::Agent { .. } | Verb::Store(_) | Verb::Completions { .. } => {
-            Ok(())
-        }
+        Verb::Image(_)
+        | Verb::Serve { .. }
+        | Verb::Check { .. }
+        | Verb::Agent { .. }
+        | Verb::Store(_)
+        | Verb::Completions { .. } => Ok(()),
     }
 }
 
-struct Asker<'a> {
-    target: &'a Target,
-    output: Output,
+pub(crate) struct Asker<'a> {
+    pub(crate) target: &'a Target,
+    pub(crate) output: Output,
 }
 
 impl Asker<'_> {
-    async fn get(&self, path: &str) -> anyhow::Result<Value> {
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
         self.target.ask(Method::GET, path, None).await?.document()
     }
 
-    async fn change(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
+    pub(crate) async fn change(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.target.ask(method, path, Some(body)).await?.document()
     }
 
@@ -288,7 +291,7 @@ impl Asker<'_> {
         Ok(())
     }
 
-    fn show(&self, answer: &Value, table: impl FnOnce(&Value) -> String) -> anyhow::Result<()> {
+    pub(crate) fn show(&self, answer: &Value, table: impl FnOnce(&Value) -> String) -> anyhow::Result<()> {
         match self.output {
             Output::Table => Ok(std::io::stdout().write_all(table(answer).as_bytes())?),
             Output::Json | Output::Yaml => self.print(answer),

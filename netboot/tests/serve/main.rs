@@ -8,6 +8,7 @@
     reason = "a test helper fails by panicking, waits with a deadline, and prints figures"
 )]
 
+mod boot;
 mod cli;
 mod crash;
 mod enrol;

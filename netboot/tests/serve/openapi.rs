@@ -101,8 +101,8 @@ async fn filled(name: &str) -> Server {
     let mut server = Server::new(name);
     // Its watcher sees nothing; what can be asked about it is there.
     let (store, daemon) = (server.path("inventory.redb"), server.path("weft.sock"));
-    let config =
-        json!({ "store": { "embedded": store }, "socket": server.path("s"), "liveness": { "daemon": daemon } });
+    let config = json!({ "store": { "embedded": store }, "socket": server.path("s"), "liveness": { "daemon": daemon },
+            "boot": { "listen": ["127.0.0.1:0"], "images": server.path("images") } });
     std::fs::write(server.path("netboot.yaml"), config.to_string()).unwrap();
     server.start().await;
     assert_eq!(server.ask(Method::PUT, "/v1/ipam", &super::ipam()).await.0, 200);

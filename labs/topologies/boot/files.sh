@@ -1,0 +1,18 @@
+#!/bin/sh
+# Gets what the machine boots and is made of, once: programs, and Debian's kernel for clouds, unpacked and not installed.
+set -e
+into=${WEFT_BOOT_FILES:-/var/cache/weft-lab/boot}
+[ -s "$into/vmlinuz" ] && [ -s "$into/virtio_net.ko" ] && { echo "$into is there"; exit 0; }
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+apt-get download -o APT::Sandbox::User=root "$package"
+dpkg-deb -x ./*.deb all
+mkdir -p "$into"
+for name in virtio virtio_ring virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci failover net_failover virtio_net; do
+    find all -name "$name.ko" -exec cp {} "$into/" \;
+done
+cp all/boot/vmlinuz-* "$into/vmlinuz.new"
+mv "$into/vmlinuz.new" "$into/vmlinuz"
+echo "$into has $package"

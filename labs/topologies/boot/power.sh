@@ -1,0 +1,49 @@
+# The machine's power and its cable: `cable` joins its card to the link, `bios`, `pxe` and `http` power it on with this firmware, `off` cuts it,
+# `console` shows what it wrote. QEMU without KVM: it is there everywhere.
+set -e
+pid=/run/machine.pid
+firmware=/usr/share/OVMF/OVMF_CODE_4M.fd
+variables=/usr/share/OVMF/OVMF_VARS_4M.fd
+is_on() { [ -s $pid ] && kill -0 "$(cat $pid)" 2> /dev/null; }
+on() {
+    is_on && return
+    rm -f /run/console
+    qemu-system-x86_64 -machine q35,accel=tcg,graphics=off -cpu qemu64 -smp 1 -nodefaults -display none -monitor none -serial file:/run/console \
+        -daemonize -pidfile $pid -boot reboot-timeout=3000 \
+        -smbios type=1,manufacturer=weft,product=lab,serial=N1,uuid=00000000-0000-4000-8000-000000000001 \
+        -netdev tap,id=n0,ifname=tap0,script=no,downscript=no "$@"
+}
+card="virtio-net-pci,netdev=n0,mac=52:54:00:69:01:01,bootindex=1"
+case $1 in
+cable)
+    ip link add br0 type bridge
+    ip tuntap add tap0 mode tap
+    for name in br0 tap0 eth0; do
+        echo 1 > /proc/sys/net/ipv6/conf/$name/disable_ipv6
+        [ $name = br0 ] || ip link set $name master br0
+        ip link set $name up
+    done
+    ;;
+bios) on -m 256 -device "$card" ;;
+pxe | http)
+    [ -s /run/variables.fd ] || cp $variables /run/variables.fd
+    set -- "$1" -m 512 -device "$card,romfile=" -drive if=pflash,format=raw,unit=0,readonly=on,file=$firmware \
+        -drive if=pflash,format=raw,unit=1,file=/run/variables.fd
+    way=$1
+    shift
+    [ "$way" = pxe ] || set -- "$@" -fw_cfg name=opt/org.tianocore/IPv4PXESupport,string=n \
+        -fw_cfg name=opt/org.tianocore/IPv6PXESupport,string=n
+    on "$@"
+    ;;
+off)
+    is_on && kill "$(cat $pid)"
+    while is_on; do sleep 0.05; done
+    rm -f $pid /run/variables.fd
+    ;;
+console) cat /run/console ;;
+*)
+    echo "power.sh cable|bios|pxe|http|off|console"
+    exit 2
+    ;;
+esac
+[ "$1" = console ] || { is_on && echo "the machine is on"; } || echo "the machine is off"

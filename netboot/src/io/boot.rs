@@ -1,0 +1,266 @@
+//! Serves what machines boot, over HTTP to everybody: scripts and files, for reading only. Firmware wants HEAD, a length always and no
+//! chunks; what resumes wants ranges.
+//!
+//! Whoever asks may be hostile: places are few of one source, heads are short and come soon, and who stops reading ends (`patience`).
+
+pub mod blobs;
+mod patience;
+
+use super::server::places::Places;
+use super::service::Service;
+use crate::boot::range::{self, Part};
+use crate::boot::rules::Rules;
+use crate::boot::{Boots, Digest, Said, ipxe};
+use crate::inventory::access::source;
+use anyhow::Context as _;
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
+use blobs::{Blobs, blocking};
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use patience::Patience;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::convert::Infallible;
+use std::fs::File;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+
+/// Connections at a time: some racks that load at once.
+const CONNECTIONS_MAX: usize = 2_048;
+/// Of these from one source: firmware has one, a program that loads in parts some.
+const OF_SOURCE_MAX: usize = 16;
+/// Connections that wait for `accept`: a rack that was just powered on.
+const BACKLOG: i32 = 1_024;
+/// Longest wait for the head of a request, also of the next one on a connection.
+const HEAD_WITHIN: Duration = Duration::from_secs(20);
+/// Octets of a head; hyper takes no less than 8 KiB.
+const HEAD_MAX: usize = 8 * 1024;
+/// Longest wait for the other side to read anything.
+const READ_WITHIN: Duration = Duration::from_secs(30);
+/// Octets of a file that are read at a time. The next ones are read while these are sent.
+const CHUNK: usize = 512 * 1024;
+/// Wait after the system refused a connection.
+const REFUSED_WAIT: Duration = Duration::from_millis(50);
+
+/// The boot service of a server.
+#[derive(Debug)]
+pub struct Booter {
+    service: Arc<Service>,
+    /// Its files.
+    pub blobs: Arc<Blobs>,
+    /// Since the start.
+    pub counts: Counts,
+}
+
+/// What was asked for, and what came of it.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// The script that all machines load first.
+    pub entries: AtomicU64,
+    /// Scripts of machines.
+    pub scripts: AtomicU64,
+    /// Files, or parts of them.
+    pub files: AtomicU64,
+    /// Files that an image has and this server has not.
+    pub missing: AtomicU64,
+    /// Requests for anything else.
+    pub refused: AtomicU64,
+    /// Connections for which there was no place.
+    pub full: AtomicU64,
+    /// Octets of files that were read to be sent.
+    pub octets: AtomicU64,
+}
+
+type Answer = Response<Body>;
+
+impl Booter {
+    /// Begins to listen; must be called within a runtime.
+    ///
+    /// # Errors
+    /// When the rules are wrong, or a folder or address cannot be used; says which.
+    pub fn start(rules: &Rules, service: Arc<Service>) -> anyhow::Result<Arc<Self>> {
+        rules.check().map_err(anyhow::Error::msg)?;
+        let booter = Arc::new(Self { service, blobs: Blobs::open(&rules.images)?, counts: Counts::default() });
+        let places = Places::new(CONNECTIONS_MAX, OF_SOURCE_MAX);
+        for address in &rules.listen {
+            let listener = open(*address).with_context(|| format!("boot.listen: {address}"))?;
+            tokio::spawn(booter.clone().listen(listener, places.clone()));
+        }
+        Ok(booter)
+    }
+
+    async fn listen(self: Arc<Self>, listener: TcpListener, places: Places) {
+        loop {
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection of a machine that boots");
+                    tokio::time::sleep(REFUSED_WAIT).await;
+                    continue;
+                }
+            };
+            let Some(place) = places.enter(source(peer.ip())) else {
+                self.counts.full.fetch_add(1, Ordering::Relaxed);
+                continue;
+            };
+            let booter = self.clone();
+            tokio::spawn(async move {
+                booter.serve(stream, peer.ip().to_canonical()).await;
+                drop(place);
+            });
+        }
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, from: IpAddr) {
+        let _ = stream.set_nodelay(true);
+        let service = hyper::service::service_fn(move |request| {
+            let booter = self.clone();
+            async move { Ok::<_, Infallible>(booter.answer(&request, from).await) }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WITHIN)
+            .max_buf_size(HEAD_MAX)
+            .serve_connection(TokioIo::new(Patience::new(stream, READ_WITHIN)), service);
+        if let Err(error) = connection.await {
+            tracing::debug!(%from, %error, "connection of a machine that boots");
+        }
+    }
+
+    async fn answer(&self, request: &Request<hyper::body::Incoming>, from: IpAddr) -> Answer {
+        let path = request.uri().path();
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        if !is_read {
+            self.counts.refused.fetch_add(1, Ordering::Relaxed);
+            return text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                &[(header::ALLOW, "GET, HEAD".to_owned())],
+                "this is for reading\n",
+            );
+        }
+        if path == ipxe::ENTRY {
+            self.counts.entries.fetch_add(1, Ordering::Relaxed);
+            return text(StatusCode::OK, &[], &ipxe::entry());
+        }
+        if path == ipxe::SCRIPT {
+            self.counts.scripts.fetch_add(1, Ordering::Relaxed);
+            return text(StatusCode::OK, &[], &self.script(request.uri().query().unwrap_or_default(), from));
+        }
+        let name = path.strip_prefix(ipxe::BLOBS).and_then(|rest| rest.split('/').next());
+        match name.and_then(|name| Digest::try_from(name.to_owned()).ok()) {
+            Some(digest) => self.blob(&digest, request).await,
+            None => {
+                self.counts.refused.fetch_add(1, Ordering::Relaxed);
+                text(StatusCode::NOT_FOUND, &[], "here are the scripts and files of images\n")
+            }
+        }
+    }
+
+    fn script(&self, query: &str, from: IpAddr) -> String {
+        let inventory = self.service.inventory();
+        let machine = Said::of(query).machine(&inventory, from).map(Arc::as_ref);
+        let nothing = Boots::default();
+        let boots = inventory.boots().map_or(&nothing, Arc::as_ref);
+        let serial = machine.map(|machine| machine.serial.as_str());
+        tracing::info!(%from, serial, image = boots.choice(machine).map(ToString::to_string), "says what to boot");
+        ipxe::script(boots, machine)
+    }
+
+    async fn blob(&self, digest: &Digest, request: &Request<hyper::body::Incoming>) -> Answer {
+        let (blobs, wanted) = (self.blobs.clone(), digest.clone());
+        let Ok((file, length)) = blocking(move || blobs.file(&wanted)).await else {
+            let is_known = self.service.inventory().boots().is_some_and(|boots| boots.blobs().contains(digest));
+            let (count, status, why) = if is_known {
+                let why = "an image has this file, and this server has not got it yet\n";
+                (&self.counts.missing, StatusCode::SERVICE_UNAVAILABLE, why)
+            } else {
+                (&self.counts.refused, StatusCode::NOT_FOUND, "no image has this file\n")
+            };
+            count.fetch_add(1, Ordering::Relaxed);
+            return text(status, &[(header::RETRY_AFTER, "2".to_owned())], why);
+        };
+        self.counts.files.fetch_add(1, Ordering::Relaxed);
+        let (headers, is_get) = (request.headers(), request.method() == Method::GET);
+        let tag = format!("\"{digest}\"");
+        let said = |name: HeaderName| one(headers, &name);
+        if said(header::IF_NONE_MATCH).is_some_and(|list| range::names(list, &tag)) {
+            return file_answer(StatusCode::NOT_MODIFIED, &tag, None, None, Body::empty());
+        }
+        // RFC 9110 §14.2: only GET has ranges.
+        let asked = said(header::RANGE).filter(|_| is_get && range::is_rest(said(header::IF_RANGE), &tag));
+        match range::part(asked, length) {
+            Part::Nothing => {
+                let part = Some(format!("bytes */{length}"));
+                file_answer(StatusCode::RANGE_NOT_SATISFIABLE, &tag, Some(0), part, Body::empty())
+            }
+            Part::Some { from, to } => {
+                let part = Some(format!("bytes {from}-{}/{length}", to - 1));
+                file_answer(StatusCode::PARTIAL_CONTENT, &tag, Some(to - from), part, self.body(file, from, to))
+            }
+            Part::Whole if is_get => file_answer(StatusCode::OK, &tag, Some(length), None, self.body(file, 0, length)),
+            Part::Whole => file_answer(StatusCode::OK, &tag, Some(length), None, Body::empty()),
+        }
+    }
+
+    fn body(&self, file: File, from: u64, to: u64) -> Body {
+        self.counts.octets.fetch_add(to - from, Ordering::Relaxed);
+        let file = Arc::new(file);
+        let chunks = (from..to).step_by(CHUNK).map(move |at| {
+            let file = file.clone();
+            let count = usize::try_from(to - at).map_or(CHUNK, |left| left.min(CHUNK));
+            blocking(move || {
+                let mut octets = vec![0; count];
+                file.read_exact_at(&mut octets, at)?;
+                Ok(Bytes::from(octets))
+            })
+        });
+        Body::from_stream(stream::iter(chunks).buffered(2))
+    }
+}
+
+/// The value of a header that is text.
+fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn text(status: StatusCode, headers: &[(HeaderName, String)], body: &str) -> Answer {
+    let mut answer = Response::builder().status(status);
+    answer = answer.header(header::CONTENT_TYPE, "text/plain").header(header::CONTENT_LENGTH, body.len());
+    answer = answer.header(header::CACHE_CONTROL, "no-store");
+    for (name, value) in headers {
+        answer = answer.header(name, value);
+    }
+    answer.body(Body::from(body.to_owned())).unwrap_or_default()
+}
+
+fn file_answer(status: StatusCode, tag: &str, length: Option<u64>, part: Option<String>, body: Body) -> Answer {
+    let mut answer = Response::builder().status(status).header(header::ETAG, tag);
+    answer = answer.header(header::ACCEPT_RANGES, "bytes").header(header::CACHE_CONTROL, "public, immutable");
+    answer = answer.header(header::CONTENT_TYPE, "application/octet-stream");
+    if let Some(length) = length {
+        answer = answer.header(header::CONTENT_LENGTH, length);
+    }
+    if let Some(part) = part {
+        answer = answer.header(header::CONTENT_RANGE, part);
+    }
+    answer.body(body).unwrap_or_default()
+}
+
+/// A service address may come later: `weft daemon` puts it on `lo` while its check passes.
+fn open(at: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    match at {
+        SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
+        SocketAddr::V6(_) => socket.set_freebind_v6(true)?,
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&at.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}

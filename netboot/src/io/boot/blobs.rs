@@ -1,0 +1,181 @@
+//! The store of files: each has the name of its digest, and is there whole or not at all. What is written is read back from nobody: it is
+//! digested while it comes, and gets its name when that is right.
+
+use crate::boot::{Blob, Digest};
+use anyhow::Context as _;
+use bytes::Bytes;
+use ring::digest::{Context, SHA256};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+use tokio::sync::Semaphore;
+
+/// Octets of a file: an initial file system with all that a machine runs.
+pub const BLOB_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Files that come at a time; more wait.
+const INCOMING_MAX: usize = 4;
+/// Younger than this, a file that no image has may be of one that is about to be added.
+const YOUNG: Duration = Duration::from_secs(3_600);
+/// Octets that are read at a time.
+pub(in crate::io) const PART: usize = 512 * 1024;
+/// Below it are files that are not whole.
+const INCOMING: &str = "incoming";
+
+/// The folder.
+#[derive(Debug)]
+pub struct Blobs {
+    folder: PathBuf,
+    incoming: Semaphore,
+    /// Makes names of files that come different.
+    turn: AtomicU64,
+}
+
+/// Why a file was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTaken {
+    /// It is another one than was said.
+    #[error("its SHA-256 is {0}")]
+    Other(Digest),
+    /// It is larger than [`BLOB_MAX`].
+    #[error("it is larger than {BLOB_MAX} octets")]
+    TooLarge,
+    /// It did not come to its end.
+    #[error("it did not come whole: {0}")]
+    Broken(String),
+    /// The disk is full, or wrong.
+    #[error("it cannot be written: {0}")]
+    Disk(#[from] std::io::Error),
+}
+
+impl Blobs {
+    /// Opens a folder, makes it when it is not there, and forgets what was not whole when a server ended.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn open(folder: &Path) -> anyhow::Result<Arc<Self>> {
+        let shown = || format!("boot.images: {}", folder.display());
+        let incoming = folder.join(INCOMING);
+        std::fs::create_dir_all(&incoming).with_context(shown)?;
+        for entry in std::fs::read_dir(&incoming).with_context(shown)? {
+            std::fs::remove_file(entry.with_context(shown)?.path()).with_context(shown)?;
+        }
+        let (incoming, turn) = (Semaphore::new(INCOMING_MAX), AtomicU64::new(0));
+        Ok(Arc::new(Self { folder: folder.to_owned(), incoming, turn }))
+    }
+
+    /// A file and its length.
+    ///
+    /// # Errors
+    /// Not found, when it is not there.
+    pub fn file(&self, digest: &Digest) -> std::io::Result<(File, u64)> {
+        let file = File::open(self.folder.join(digest.as_str()))?;
+        let length = file.metadata()?.len();
+        Ok((file, length))
+    }
+
+    /// Takes a file that comes in parts; its length.
+    ///
+    /// # Errors
+    /// When it does not come, is another one, or cannot be written; nothing is left of it.
+    pub async fn take(&self, digest: &Digest, parts: &mut (dyn Parts + Send)) -> Result<u64, NotTaken> {
+        let _turn = self.incoming.acquire().await.map_err(|error| NotTaken::Broken(error.to_string()))?;
+        let name = self.turn.fetch_add(1, Ordering::Relaxed).to_string();
+        let path = self.folder.join(INCOMING).join(name);
+        let taken = self.write(&path, digest, parts).await;
+        if taken.is_err() {
+            let _ = std::fs::remove_file(&path);
+        }
+        taken
+    }
+
+    async fn write(&self, path: &Path, digest: &Digest, parts: &mut (dyn Parts + Send)) -> Result<u64, NotTaken> {
+        let mut incoming = (File::create(path)?, Context::new(&SHA256), 0_u64);
+        while let Some(octets) = parts.next().await? {
+            incoming.2 += u64::try_from(octets.len()).unwrap_or(u64::MAX);
+            if incoming.2 > BLOB_MAX {
+                return Err(NotTaken::TooLarge);
+            }
+            // A slow disk delays nobody else.
+            incoming = blocking(move || {
+                let (mut file, mut sum, length) = incoming;
+                sum.update(&octets);
+                file.write_all(&octets)?;
+                Ok((file, sum, length))
+            })
+            .await?;
+        }
+        let (file, sum, length) = incoming;
+        let found = Digest::of(sum.finish().as_ref());
+        if found != *digest {
+            return Err(NotTaken::Other(found));
+        }
+        let (from, folder) = (path.to_owned(), self.folder.clone());
+        let to = folder.join(digest.as_str());
+        blocking(move || {
+            file.sync_all()?;
+            std::fs::rename(from, to)?;
+            File::open(folder)?.sync_all()
+        })
+        .await?;
+        Ok(length)
+    }
+
+    /// All files, by digest, each with its octets and whether it is young.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn list(&self) -> std::io::Result<BTreeMap<Digest, (Blob, bool)>> {
+        let mut all = BTreeMap::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let name = entry.file_name().to_str().map(str::to_owned);
+            let Some(sha256) = name.and_then(|name| Digest::try_from(name).ok()) else { continue };
+            let metadata = entry.metadata()?;
+            let age = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();
+            all.insert(sha256.clone(), (Blob { sha256, bytes: metadata.len() }, age < YOUNG));
+        }
+        Ok(all)
+    }
+
+    /// Deletes a file; who is reading it reads on.
+    ///
+    /// # Errors
+    /// When it cannot be deleted.
+    pub fn remove(&self, digest: &Digest) -> std::io::Result<()> {
+        std::fs::remove_file(self.folder.join(digest.as_str()))
+    }
+}
+
+/// The digest and length of a file of this machine.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn digest(path: &Path) -> std::io::Result<Blob> {
+    let (mut file, mut sum, mut bytes) = (File::open(path)?, Context::new(&SHA256), 0);
+    let mut buffer = vec![0; PART];
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(Blob { sha256: Digest::of(sum.finish().as_ref()), bytes });
+        }
+        sum.update(buffer.get(..count).unwrap_or_default());
+        bytes += u64::try_from(count).unwrap_or(u64::MAX);
+    }
+}
+
+/// Where the parts of a file come from.
+pub trait Parts {
+    /// The next one; `None` at the end.
+    fn next(&mut self) -> crate::store::Answer<'_, Result<Option<Bytes>, NotTaken>>;
+}
+
+/// Work with files, away from those who wait for sockets.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+}

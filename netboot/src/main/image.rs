@@ -1,0 +1,125 @@
+//! The verbs of images: what is on this machine becomes an image of the server.
+
+use crate::arguments::Output;
+use crate::ask::{Asker, escaped};
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+use hyper::Method;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use weft_netboot::boot::{Blob, Boots, Choice, Whom};
+use weft_netboot::io::client::Target;
+use weft_netboot::show;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Images {
+    /// All of them, with who boots which
+    #[command(alias = "ls")]
+    List,
+    /// The files of one
+    #[command(alias = "get")]
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Add one, or change it: its files go to the server, unless it has them
+    Add {
+        /// Its name
+        name: String,
+        /// Linux
+        #[arg(long, value_name = "FILE")]
+        kernel: PathBuf,
+        /// Its initial file system (may be given several times: each is laid over those before)
+        #[arg(long, value_name = "FILE")]
+        initrd: Vec<PathBuf>,
+        /// Its command line
+        #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
+        cmdline: String,
+    },
+    /// Remove one that nobody boots; its files stay until `gc`
+    #[command(alias = "rm")]
+    Remove {
+        /// Its name
+        name: String,
+    },
+    /// Say what a machine, a role or everybody else boots
+    Pin {
+        /// An image; `disk`: the machine's own disk; `none`: nothing of their own
+        to: String,
+        /// A machine, by its serial number
+        #[arg(long, value_name = "SERIAL", conflicts_with_all = ["role", "rest"])]
+        machine: Option<String>,
+        /// All machines of a role that have nothing of their own
+        #[arg(long, conflicts_with = "rest")]
+        role: Option<String>,
+        /// Everybody else: machines that nobody registered too
+        #[arg(long)]
+        rest: bool,
+    },
+    /// Delete the files that no image has, and that are older than an hour, from the server that is asked
+    Gc,
+}
+
+pub(crate) async fn run(target: &Target, verb: Images, output: Output) -> anyhow::Result<()> {
+    let asker = Asker { target, output };
+    let place = |name: &str| format!("/v1/boot/images/{}", escaped(name));
+    match verb {
+        Images::List => {
+            let answer = asker.get("/v1/boot").await?;
+            let boots: Boots = serde_json::from_value(answer.clone())?;
+            asker.show(&answer, |_| show::images(&boots))
+        }
+        Images::Show { name } => {
+            let boots: Boots = serde_json::from_value(asker.get("/v1/boot").await?)?;
+            let image = boots.images.get(&name).with_context(|| format!("there is no image `{name}`"))?;
+            asker.show(&json!(image), |_| show::image(image))
+        }
+        Images::Add { name, kernel, initrd, cmdline } => {
+            let has = asker.get("/v1/boot/files").await?;
+            let kernel = bring(target, &has, &kernel).await?;
+            let mut initrds = Vec::new();
+            for file in &initrd {
+                initrds.push(bring(target, &has, file).await?);
+            }
+            let body = json!({ "kernel": kernel, "initrds": initrds, "cmdline": cmdline });
+            let image = asker.change(Method::PUT, &place(&name), &body).await?;
+            let image: weft_netboot::boot::Image = serde_json::from_value(image)?;
+            asker.show(&json!(image), |_| show::image(&image))
+        }
+        Images::Remove { name } => {
+            asker.change(Method::DELETE, &place(&name), &Value::Null).await?;
+            asker.show(&json!({ "removed": name }), |_| format!("image {name} is removed\n"))
+        }
+        Images::Pin { to, machine, role, rest } => {
+            let whom = match (machine, role) {
+                (Some(serial), _) => Whom::Machine(serial),
+                (None, Some(role)) => Whom::Role(role),
+                (None, None) if rest => Whom::Rest,
+                (None, None) => bail!("say whose: --machine SERIAL, --role ROLE or --rest"),
+            };
+            let to = (to != "none").then(|| Choice::from(to));
+            let answer = asker.change(Method::PUT, "/v1/boot/pin", &json!({ "whom": whom, "to": to })).await?;
+            let boots: Boots = serde_json::from_value(answer.clone())?;
+            asker.show(&answer, |_| show::images(&boots))
+        }
+        Images::Gc => {
+            let answer = asker.change(Method::POST, "/v1/boot/gc", &Value::Null).await?;
+            let files = answer["files"].as_array().map_or(0, Vec::len);
+            let octets: u64 =
+                answer["files"].as_array().into_iter().flatten().filter_map(|file| file["bytes"].as_u64()).sum();
+            asker.show(&answer, |_| format!("{files} files are deleted, {octets} octets\n"))
+        }
+    }
+}
+
+/// A file of this machine, which the server has afterwards.
+async fn bring(target: &Target, has: &Value, file: &Path) -> anyhow::Result<Blob> {
+    let blob = weft_netboot::io::boot::blobs::digest(file).with_context(|| file.display().to_string())?;
+    let same = |found: &Value| found["sha256"] == blob.sha256.as_str() && found["bytes"] == blob.bytes;
+    if has["files"].as_array().is_some_and(|files| files.iter().any(same)) {
+        return Ok(blob);
+    }
+    let path = format!("/v1/boot/files/{}", blob.sha256);
+    target.upload(&path, file).await.with_context(|| file.display().to_string())?.document()?;
+    Ok(blob)
+}

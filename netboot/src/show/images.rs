@@ -1,0 +1,68 @@
+//! The tables of images.
+
+use super::{NONE, render, table};
+use crate::boot::{Boots, Image};
+
+/// Images, a line for each, with who boots it.
+#[must_use]
+pub fn images(boots: &Boots) -> String {
+    if boots.images.is_empty() {
+        return "there is no image\n".to_owned();
+    }
+    let mut lines = table(&["Image", "Size", "Initrds", "Roles", "Machines", "Everybody else", "Command line"]);
+    for (name, image) in &boots.images {
+        let is = |choice: &crate::boot::Choice| choice.to_string() == *name;
+        let roles: Vec<&str> = boots.roles.iter().filter(|(_, to)| is(to)).map(|(role, _)| role.as_str()).collect();
+        let machines = boots.machines.values().filter(|to| is(to)).count();
+        let rest = if boots.rest.as_ref().is_some_and(is) { "yes" } else { "no" };
+        let roles = if roles.is_empty() { NONE.to_owned() } else { roles.join(" ") };
+        let size: u64 = image.blobs().map(|blob| blob.bytes).sum();
+        let cmdline = if image.cmdline.is_empty() { NONE } else { &image.cmdline };
+        let initrds = image.initrds.len().to_string();
+        lines.add_row([name, &megabytes(size), &initrds, &roles, &machines.to_string(), rest, cmdline]);
+    }
+    render(&lines)
+}
+
+/// One image, a line for each of its files.
+#[must_use]
+pub fn image(image: &Image) -> String {
+    let mut lines = table(&["File", "Size", "SHA-256"]);
+    for (at, blob) in image.blobs().enumerate() {
+        let name = if at == 0 { "kernel".to_owned() } else { format!("initrd{}", at - 1) };
+        lines.add_row([name, megabytes(blob.bytes), blob.sha256.to_string()]);
+    }
+    let cmdline = if image.cmdline.is_empty() { String::new() } else { format!("command line: {}\n", image.cmdline) };
+    format!("{}{cmdline}", render(&lines))
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::{Blob, Change, Choice, Digest, Whom};
+
+    #[test]
+    fn an_image_says_who_boots_it() {
+        let blob = |octet: u8, bytes| Blob { sha256: Digest::of(&[octet; 32]), bytes };
+        let one = Image { kernel: blob(1, 8_200_000), initrds: vec![blob(2, 1_350_000)], cmdline: "quiet".to_owned() };
+        let mut boots = Boots::default();
+        let to = Some(Choice::Image("a".to_owned()));
+        for change in [
+            Change::Add { name: "a".to_owned(), image: one.clone() },
+            Change::Pin { whom: Whom::Role("cs".to_owned()), to: to.clone() },
+            Change::Pin { whom: Whom::Machine("N1".to_owned()), to },
+        ] {
+            boots = boots.after(&change).unwrap();
+        }
+        let text = images(&boots);
+        let line: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(line, ["a", "9.5", "MB", "1", "cs", "1", "no", "quiet"]);
+        assert_eq!(images(&Boots::default()), "there is no image\n");
+        let text = image(&one);
+        assert!(text.contains("kernel") && text.contains("0202") && text.ends_with("command line: quiet\n"), "{text}");
+    }
+}
