@@ -12,6 +12,7 @@
 
 mod handover;
 mod negotiate;
+mod quiet;
 
 use crate::peer::{FsmState, Local, PeerConfig, Session, Trail, Way};
 use crate::rng::Rng;

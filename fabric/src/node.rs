@@ -17,6 +17,7 @@ mod leases;
 mod lldp;
 mod observe;
 mod probation;
+mod quiet;
 mod reload;
 mod sources;
 mod vip;

@@ -201,6 +201,12 @@ impl Ra {
         Some((*at, if lost { "neighbour lost" } else { "router advertisement" }))
     }
 
+    /// On every link is a session with the neighbour: but for advertisements, nothing happens here of itself.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.output.is_empty() && self.links.values().all(|link| link.session && link.neighbour.is_some())
+    }
+
     /// The neighbour known on a link.
     #[must_use]
     pub fn neighbour(&self, link: IfIndex) -> Option<Ipv6Addr> {

@@ -21,6 +21,7 @@ pub mod network;
 pub mod node;
 pub mod pipe;
 pub mod plan;
+mod quiet;
 pub mod report;
 pub mod scenario;
 mod tcp;
@@ -75,6 +76,8 @@ pub struct Settings {
     pub start_ms: u64,
     /// Flows and loops are followed through every change.
     pub watches: bool,
+    /// Quiet time is passed at once where that comes to the same: see `sim/quiet.rs`.
+    pub leaps: bool,
 }
 
 impl Settings {
@@ -96,6 +99,7 @@ impl Default for Settings {
             write_bytes: 1_024,
             start_ms: 1_000,
             watches: true,
+            leaps: true,
         }
     }
 }
@@ -356,8 +360,15 @@ impl Sim {
     /// # Errors
     /// When a machine turns in circles.
     pub fn run_until(&mut self, until: Instant) -> Result<(), String> {
+        while self.now < until {
+            if self.settings.leaps && self.leap(until) {
+                continue;
+            }
+            let next = if self.settings.leaps { until.min(self.now + quiet::PATIENCE) } else { until };
+            while self.step(next)? {}
+            self.advance(next);
+        }
         while self.step(until)? {}
-        self.advance(until);
         Ok(())
     }
 

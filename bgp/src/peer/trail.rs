@@ -237,7 +237,7 @@ impl Trail {
         self.messages(at, way, kind, message, 1);
     }
 
-    fn messages(&mut self, at: Instant, way: Way, kind: Kind, last_message: &[u8], times: u32) {
+    pub(super) fn messages(&mut self, at: Instant, way: Way, kind: Kind, last_message: &[u8], times: u32) {
         match kind {
             Kind::Update | Kind::Keepalive => {
                 // A run of UPDATEs one way is one entry, and so are all KEEPALIVEs one way: they must not displace the rest.

@@ -305,6 +305,11 @@ impl Speaker {
             .min()
     }
 
+    /// A peer's turn comes once others had theirs.
+    pub(super) const fn is_turning(&self) -> bool {
+        self.is_quiet
+    }
+
     pub(super) fn event(&mut self, event: Event) {
         self.output.push_back(Output::Event(event));
     }

@@ -117,6 +117,13 @@ pub(super) struct Monitors {
     pub(super) wanted: Views,
 }
 
+impl Monitors {
+    /// Nobody observes.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+}
+
 impl Monitor {
     fn at(&self, now: Instant) -> (u32, u32) {
         let at = self.config.epoch + Duration::from_nanos(now.0);

@@ -32,6 +32,16 @@ impl<E> Queue<E> {
         self.count += 1;
     }
 
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (Instant, &E)> {
+        self.events.iter().map(|entry| (entry.at, &entry.event))
+    }
+
+    /// Drops those for which `keeps` does not hold; the others keep their order.
+    pub fn retain(&mut self, mut keeps: impl FnMut(Instant, &E) -> bool) {
+        self.events.retain(|entry| keeps(entry.at, &entry.event));
+    }
+
     /// The next one that is due at `until` or before.
     pub fn pop(&mut self, until: Instant) -> Option<(Instant, E)> {
         self.events.peek().filter(|entry| entry.at <= until)?;

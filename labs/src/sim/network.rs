@@ -120,6 +120,12 @@ impl Network {
         self.cables[cable.0].ends
     }
 
+    /// How many cables there are.
+    #[must_use]
+    pub const fn cables(&self) -> usize {
+        self.cables.len()
+    }
+
     /// All cables of a node.
     pub fn cables_of(&self, node: NodeId) -> impl Iterator<Item = CableId> {
         self.by_node[node.0].iter().copied()

@@ -5,6 +5,7 @@ use super::network::Port;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use weft_bgp::rng::Rng;
 use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::ConnId;
 use weft_bgp::wire::{HEADER_BYTES, Kind};
@@ -40,15 +41,42 @@ pub(super) struct Half {
     /// A delivery is scheduled.
     pub(super) armed: bool,
     wait: Duration,
+    /// Of pieces and pauses: its own, so that what comes when does not depend on what goes on elsewhere.
+    pub(super) rng: Rng,
 }
 
-impl Default for Half {
-    fn default() -> Self {
-        Self { flight: VecDeque::new(), bytes: 0, fin: false, blocked: false, armed: false, wait: FIRST_RETRANSMIT }
-    }
+/// How long bytes that arrived wait until they are handed over, at most.
+const MOST_PAUSE_NS: u64 = 20_000;
+
+/// Draws such a wait.
+pub(super) fn pause(rng: &mut Rng) -> Duration {
+    Duration::from_nanos(rng.next_u64() % MOST_PAUSE_NS)
+}
+
+/// Draws how many bytes are handed over at once.
+pub(super) fn piece(rng: &mut Rng, most: u64) -> usize {
+    usize::try_from(rng.next_u64() % most).unwrap_or(0) + 1
 }
 
 impl Half {
+    /// Nothing is on its way; `seed` decides pieces and pauses.
+    pub(super) const fn new(seed: u64) -> Self {
+        Self {
+            flight: VecDeque::new(),
+            bytes: 0,
+            fin: false,
+            blocked: false,
+            armed: false,
+            wait: FIRST_RETRANSMIT,
+            rng: Rng::new(seed),
+        }
+    }
+
+    /// Everything gets across at once: nothing is sent again, nothing waits for room, and the end is not yet.
+    pub(super) fn flows(&self) -> bool {
+        self.wait == FIRST_RETRANSMIT && !self.blocked && !self.fin
+    }
+
     /// Bytes on their way.
     pub(super) fn push(&mut self, arrival: Instant, data: Bytes) {
         self.bytes += data.len();

@@ -3,7 +3,7 @@
 
 use super::network::{NodeId, Port};
 use super::node::socket;
-use super::pipe::{End, Half, Pipe, PipeId, messages};
+use super::pipe::{End, Half, Pipe, PipeId, messages, pause, piece};
 use super::{Event, Sim, accepted};
 use bytes::BytesMut;
 use std::net::{IpAddr, SocketAddr};
@@ -32,7 +32,7 @@ impl Sim {
         let near = End { port, addr, conn, open: true };
         // Who is at the far end is found out when the SYN arrives.
         let far = End { port, addr: remote, conn, open: false };
-        let halves = [Half::default(), Half::default()];
+        let halves = [Half::new(self.rng.next_u64()), Half::new(self.rng.next_u64())];
         let pipe = Pipe { ends: [near, far], halves, stands: false, latency: Duration::ZERO, linger: None };
         self.pipes.insert(id, pipe);
         self.machines[node.0].conns.insert(conn, (id, 0));
@@ -170,12 +170,11 @@ impl Sim {
         }
         half.armed = true;
         let at = half.next_arrival().unwrap_or(self.now + pipe.latency).max(self.now);
-        let pause = Duration::from_nanos(self.rng.next_u64() % 20_000);
-        self.queue.push(at + pause, Event::Deliver(id, side));
+        let at = at + pause(&mut half.rng);
+        self.queue.push(at, Event::Deliver(id, side));
     }
 
     pub(super) fn on_deliver(&mut self, id: PipeId, side: usize) {
-        let chunk = self.rng.next_u64();
         let Some(pipe) = self.pipes.get_mut(&id) else {
             return;
         };
@@ -203,7 +202,7 @@ impl Sim {
             self.retire(id);
             return;
         }
-        let most = usize::try_from(chunk % self.settings.chunk_bytes).unwrap_or(0) + 1;
+        let most = piece(&mut half.rng, self.settings.chunk_bytes);
         let data = half.take(self.now, most);
         if !data.is_empty() {
             let blocked = std::mem::take(&mut half.blocked);
