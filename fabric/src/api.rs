@@ -5,6 +5,7 @@
 //! GET /v1/…   ──▶ target::parse ──▶ Request::Show(Question) ──▶ answer(&Node) ──▶ Answer ──▶ JSON
 //! POST /v1/…  ──▶ target::parse ──▶ Request::Do(Command)    ──▶ the daemon's loop ──▶ Answer::done
 //! GET /v1/plan        ──▶ Request::Plan ──▶ the daemon's loop, in slices ──▶ Answer
+//! GET /v1/record      ──▶ Request::Record ──▶ the daemon's loop, page by page ──▶ lines of JSON
 //! GET /v1/watch/routes ──▶ Request::Watch(prefixes) ──▶ questions, again and again ──▶ lines of JSON
 //! GET /v1/watch/events ──▶ Request::Watch(kinds)    ──▶ what the loop says meanwhile ──▶ lines of JSON
 //! ```
@@ -46,6 +47,7 @@ pub use weft_bgp::speaker::ToldPath;
 
 use crate::news::Kind;
 use crate::node::{Lease, Node};
+use crate::record;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -66,6 +68,8 @@ pub enum Request {
     Do(Command),
     /// What a reload would do.
     Plan,
+    /// What the node was fed so far, from the place where the answer before ended.
+    Record(Option<record::Place>),
     /// What has no end; `io/http` follows it.
     Watch(Watch),
 }
@@ -109,6 +113,8 @@ pub enum Question {
     History,
     /// The policy as written, and who is under it.
     Policy,
+    /// The configuration in force, as written.
+    Configuration,
     /// Whether the daemon has converged, and what its checks say.
     Health,
     /// BMP collectors and dumps of messages.
@@ -405,6 +411,10 @@ pub enum Body {
     Fib(Box<Kernel>),
     /// To [`Request::Plan`].
     Plan(Box<Planned>),
+    /// To [`Question::Configuration`].
+    Configuration(record::Written),
+    /// To [`Request::Record`]: no document.
+    Record(record::Page),
     /// To [`Question::Metrics`]: no JSON, the text as it is.
     Metrics {
         /// Prometheus' text format.
@@ -470,6 +480,8 @@ impl Answer {
             | Body::Metrics { .. }
             | Body::Lines { .. }
             | Body::Done(_)
+            | Body::Configuration(_)
+            | Body::Record(_)
             | Body::Refused(_) => None,
         }
     }

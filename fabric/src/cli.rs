@@ -17,6 +17,7 @@ pub use route::Route;
 pub use show::{Of, Show, Which};
 pub use whom::Whom;
 
+use crate::config::Span;
 use crate::news::Kind;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -24,6 +25,7 @@ use clap_complete::Shell;
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use weft_bgp::time::Duration;
 
 /// BGP to the host: the weft daemon and the commands that inspect it.
 ///
@@ -149,6 +151,16 @@ pub enum Verb {
     /// Hold a service address down, or let it be up
     #[command(subcommand)]
     Vip(Vip),
+    /// Write what the daemon was fed since its start, and what it did, to a file: `weft-lab replay FILE` does it again
+    ///
+    /// The daemon keeps it in memory if its configuration says so, as `record: {memory_mb: 16}`, from its start or a `weft upgrade` on.
+    Record {
+        /// The file; compressed if its name ends with `.gz`
+        file: PathBuf,
+        /// Stay and write also what comes within this time, as 90s, 10m or 1h
+        #[arg(long = "for", value_name = "TIME", value_parser = span)]
+        time: Option<Duration>,
+    },
     /// Routes that programs on this machine want announced
     #[command(subcommand)]
     Route(Route),
@@ -204,6 +216,11 @@ pub enum UpDown {
     Up,
     /// Whatever its check says
     Down,
+}
+
+/// A time as in the configuration.
+fn span(text: &str) -> Result<Duration, String> {
+    Span::parse(text).map(|span| span.0).ok_or_else(|| "write a number and ms, s, m or h, as 10m".to_owned())
 }
 
 /// The kinds of events by their names.

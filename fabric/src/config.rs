@@ -14,6 +14,7 @@ mod locate;
 mod node;
 mod observe;
 mod peer;
+mod record;
 mod remote;
 mod role;
 mod sandbox;
@@ -35,6 +36,7 @@ pub use file::{
 pub use import::{ConnectedRule, ImportConfig, ImportConnected, ImportKernel, KernelRule, Terms};
 pub use node::{ApiConfig, NodeConfig};
 pub use observe::{Cache, Collector, CollectorConfig, DumpConfig, Mrt, Rpki, View};
+pub use record::Record;
 pub use remote::{Remote, RemoteConfig};
 pub use role::{Defaults, Role};
 pub use sandbox::{Sandbox, SandboxConfig};

@@ -24,6 +24,7 @@ pub mod netlink;
 pub mod observe;
 pub mod place;
 mod raw;
+pub mod record;
 pub mod rtr;
 pub mod sandbox;
 pub mod sockopt;

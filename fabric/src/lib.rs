@@ -22,6 +22,7 @@ pub mod node;
 pub mod pace;
 pub mod plan;
 pub mod ra;
+pub mod record;
 pub mod sandbox;
 pub mod show;
 pub mod trace;

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Verb::Doctor { config, fix, root } => return examine(&config, fix, &root, output),
         Verb::Policy(Policy::Test(test)) => return test_policy(*test, output),
         Verb::Mrt(wanted) => return mrt::run(wanted, output, &whom),
+        Verb::Record { file, time } => return live::record(&file, time, &whom),
         Verb::Top => return live::top(&whom),
         Verb::Trace { target } => return live::trace(target, &whom, output),
         Verb::Completions { shell } => return documents::completions(shell),

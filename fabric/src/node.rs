@@ -42,8 +42,8 @@ use weft_bgp::speaker::{self, FibChange, ForeignRoute, LinkState, Speaker};
 use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::{ConnId, IfIndex, IpNet, PeerId};
 
-/// Something happened.
-#[derive(Clone, Debug)]
+/// Something happened. A new configuration travels as its file does, see [`crate::record`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Input {
     /// Interfaces as they are now: the whole picture. Peers start with the first of these.
     Links(Vec<LinkInfo>),
@@ -110,12 +110,15 @@ pub enum Input {
     /// Routes of other software that next hops may be reached by: the whole picture.
     ForeignRoutes(Vec<ForeignRoute>),
     /// A new configuration.
+    #[serde(skip)]
     Reload(Box<NodeConfig>),
     /// A new configuration that goes again unless it is confirmed within this time.
+    #[serde(skip)]
     Try(Box<NodeConfig>, Duration),
     /// What is tried stays.
     Confirm,
     /// The configuration of before, after `Output::RollBack`.
+    #[serde(skip)]
     RollBack(Box<NodeConfig>),
     /// Somebody wants something out of service, or back in it.
     Drain {

@@ -38,9 +38,10 @@ use weft_bgp::types::IpNet;
 pub const FAILED_SHED: Duration = Duration::from_millis(20);
 
 /// Something happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Input {
-    /// The service addresses to care for, from now on.
+    /// The service addresses to care for, from now on. The node says so itself.
+    #[serde(skip)]
     Configure(Vec<VipConfig>),
     /// A check ended.
     Checked {

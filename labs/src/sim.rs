@@ -22,6 +22,7 @@ pub mod node;
 pub mod pipe;
 pub mod plan;
 mod quiet;
+pub mod recording;
 pub mod report;
 pub mod scenario;
 mod tcp;
@@ -48,6 +49,7 @@ use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::{ConnId, IfIndex, PeerId};
 use weft_fabric::config::{self, NodeConfig};
 use weft_fabric::node::{Input, Output};
+use weft_fabric::record::Recorder;
 use weft_fabric::vip;
 
 /// Events at one instant beyond which a machine is taken to turn in circles.
@@ -306,7 +308,7 @@ impl Sim {
     pub fn session_ends(&self) -> usize {
         self.machines
             .iter()
-            .filter_map(|machine| machine.daemon.as_ref())
+            .filter_map(|machine| machine.daemon.as_deref())
             .map(weft_fabric::node::Node::established)
             .sum()
     }
@@ -475,7 +477,7 @@ impl Sim {
     }
 
     fn drain(&mut self, node: NodeId) {
-        while let Some(output) = self.machines[node.0].daemon.as_mut().and_then(weft_fabric::node::Node::poll) {
+        while let Some(output) = self.machines[node.0].daemon.as_mut().and_then(Recorder::poll) {
             match output {
                 Output::Bgp(speaker::Output::Connect { conn, remote, local, .. }) => {
                     self.connect(node, conn, remote, local);
@@ -504,7 +506,7 @@ impl Sim {
                 }
                 Output::RollBack => {
                     let daemon = self.machines[node.0].daemon.as_mut();
-                    if let Some(earlier) = daemon.and_then(weft_fabric::node::Node::take_earlier) {
+                    if let Some(earlier) = daemon.and_then(Recorder::take_earlier) {
                         self.handle(node, Input::RollBack(earlier));
                     }
                 }
@@ -535,7 +537,7 @@ impl Sim {
     /// Sees to it that the daemon is called when it asked.
     fn arm(&mut self, node: NodeId) {
         let machine = &mut self.machines[node.0];
-        let Some((at, _)) = machine.daemon.as_ref().and_then(weft_fabric::node::Node::next_timeout) else {
+        let Some((at, _)) = machine.daemon.as_deref().and_then(weft_fabric::node::Node::next_timeout) else {
             return;
         };
         let at = at.max(self.now);

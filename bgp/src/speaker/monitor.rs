@@ -48,7 +48,7 @@ pub struct Views {
 }
 
 /// In which form it hears it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Form {
     /// BMP; with sysDescr and sysName.
     Bmp {
@@ -62,7 +62,7 @@ pub enum Form {
 }
 
 /// An observer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MonitorConfig {
     /// In which form.
     pub form: Form,

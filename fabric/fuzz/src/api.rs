@@ -27,7 +27,9 @@ fn request(method: &str, target: &str) {
     assert_eq!(local, api::parse(Door::Local, method, target), "read twice");
     for door in [Door::Web, Door::Metrics] {
         match api::parse(door, method, target) {
-            Ok(Request::Do(_) | Request::Plan) => panic!("the port takes an order: {method} {target}"),
+            Ok(Request::Do(_) | Request::Plan | Request::Record(_)) => {
+                panic!("the port takes an order: {method} {target}")
+            }
             Ok(Request::Show(question)) => bounded(&question, PORT_LIMIT),
             Ok(Request::Watch(_)) => {}
             Err(refusal) => refused(&refusal),
@@ -49,7 +51,7 @@ fn request(method: &str, target: &str) {
     }
     match local {
         Ok(Request::Show(question)) => bounded(&question, MAX_LIMIT),
-        Ok(Request::Do(_) | Request::Plan | Request::Watch(_)) => {}
+        Ok(Request::Do(_) | Request::Plan | Request::Record(_) | Request::Watch(_)) => {}
         Err(refusal) => refused(&refusal),
     }
 }

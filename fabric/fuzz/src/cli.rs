@@ -70,6 +70,7 @@ fn taken(Arguments { whom, output: _, verb }: Arguments) {
         | Verb::Doctor { .. }
         | Verb::Health
         | Verb::Monitor { .. }
+        | Verb::Record { .. }
         | Verb::Top
         | Verb::Explain { .. }
         | Verb::Trace { .. }

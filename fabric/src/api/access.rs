@@ -38,7 +38,7 @@ impl Access {
     #[must_use]
     pub const fn needed(request: &Request) -> Self {
         match request {
-            Request::Show(_) | Request::Plan | Request::Watch(_) => Self::Read,
+            Request::Show(_) | Request::Plan | Request::Record(_) | Request::Watch(_) => Self::Read,
             Request::Do(Command::Stop | Command::Upgrade { .. }) => Self::Admin,
             Request::Do(
                 Command::Reload(_)
@@ -126,6 +126,7 @@ mod tests {
             ("GET /v1/neighbors", Access::Read),
             ("GET /v1/dump", Access::Read),
             ("GET /v1/plan", Access::Read),
+            ("GET /v1/record", Access::Read),
             ("GET /v1/watch/events", Access::Read),
             ("GET /metrics", Access::Read),
             ("POST /v1/drain?state=soft", Access::Operator),

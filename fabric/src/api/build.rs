@@ -13,6 +13,7 @@ use crate::lines;
 use crate::link::{AddrInfo, LinkInfo};
 use crate::metrics;
 use crate::node::{Entry, Happened, Node};
+use crate::record::Written;
 use crate::vip;
 use std::net::IpAddr;
 use weft_bgp::event::Event;
@@ -41,6 +42,7 @@ pub fn answer(node: &Node, now: Instant, around: &Surroundings, question: &Quest
         Question::Explain(target) => Body::Explain(Box::new(explain(node, now, *target))),
         Question::History => Body::History(history(node, now)),
         Question::Policy => Body::Policy(policy(node)),
+        Question::Configuration => Body::Configuration(Written::of(node.config())),
         Question::Health => Body::Health(super::health::health(node, now, around)),
         Question::Originated => Body::Originated(super::originated::originated(node, now)),
         Question::Drains => Body::Drains(super::drain::drains(node, now, &around.drain)),

@@ -2,9 +2,10 @@
 //! queries may say. Strict: an unknown parameter is refused by name.
 
 use super::access::Access;
-use super::{Command, LineForm, Listing, Question, Refusal, Reload, Request, Selection, Target, Watch};
+use super::{Command, LineForm, Listing, NEXT_HEADER, Question, Refusal, Reload, Request, Selection, Target, Watch};
 use super::{drain, originated};
 use crate::news::Kind;
+use crate::record;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::collections::BTreeMap;
 use weft_bgp::types::IpNet;
@@ -126,6 +127,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
         "/v1/routes/lines" => Request::Show(lines(&mut query, Listing::Routes)?),
         "/v1/watch/routes" => Request::Watch(Watch::Routes(within(&query.needed("within")?)?)),
         "/v1/watch/events" => Request::Watch(Watch::Events(kinds(query.take("kinds"))?)),
+        "/v1/record" => Request::Record(query.take("from").map(|text| place(&text)).transpose()?),
         "/v1/rpki" => Request::Show(Question::Rpki),
         "/v1/bfd" => Request::Show(Question::Bfd),
         "/v1/originated" => Request::Show(Question::Originated),
@@ -139,6 +141,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
         "/v1/interfaces" => Request::Show(Question::Interfaces),
         "/v1/explain" => Request::Show(Question::Explain(target_of(&query.needed("target")?)?)),
         "/v1/history" => Request::Show(Question::History),
+        "/v1/config" => Request::Show(Question::Configuration),
         "/v1/policy" => Request::Show(Question::Policy),
         "/v1/health" | "/healthz" => Request::Show(Question::Health),
         "/v1/metrics" | "/metrics" => Request::Show(Question::Metrics),
@@ -161,7 +164,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
 fn unknown_path(door: Door, path: &str) -> Refusal {
     let remedy = match door {
         Door::Local | Door::Remote(_) => {
-            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, routes/lines, bgp, bgp/lines, watch/routes, watch/events, dump, observers, rpki, fib, vips, drain, originated, interfaces, explain, history, policy, health, plan, metrics; POST /v1/ reload, reload/confirm, stop, upgrade, clear, vips/set, drain, routes; DELETE /v1/routes"
+            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, routes/lines, bgp, bgp/lines, watch/routes, watch/events, dump, observers, rpki, fib, vips, drain, originated, interfaces, explain, history, policy, config, health, plan, record, metrics; POST /v1/ reload, reload/confirm, stop, upgrade, clear, vips/set, drain, routes; DELETE /v1/routes"
         }
         Door::Web => {
             "GET /, /metrics, /healthz, /v1/ version, neighbors, interfaces, routes, explain, health, history, watch/events; everything else is answered on the unix socket only"
@@ -211,6 +214,12 @@ fn page(query: &mut Query, most: usize) -> Result<(Option<IpNet>, usize), Refusa
         None => DEFAULT_LIMIT.min(most),
     };
     Ok((after, limit))
+}
+
+/// A place in a recording.
+fn place(text: &str) -> Result<record::Place, Refusal> {
+    let remedy = format!("write what `{NEXT_HEADER}` of the answer before said");
+    text.parse().map_err(|()| Refusal::new(400, format!("from={text} is no place in a recording"), remedy))
 }
 
 /// The prefixes of a watch.
@@ -326,7 +335,7 @@ mod tests {
     use super::*;
     use std::fmt::Write as _;
 
-    const CASES: [(Door, &str, &str); 75] = [
+    const CASES: [(Door, &str, &str); 79] = [
         (Door::Local, "GET", "/v1/version"),
         (Door::Local, "GET", "/v1/neighbors"),
         (Door::Local, "GET", "/v1/routes"),
@@ -353,6 +362,8 @@ mod tests {
         (Door::Local, "GET", "/v1/routes?within=10.69.0.1/16&after=10.69.0.0/26&limit=5"),
         (Door::Local, "GET", "/v1/routes/lines?after=10.69.0.0/26&limit=5"),
         (Door::Local, "GET", "/v1/bgp/lines?form=json&limit=5"),
+        (Door::Local, "GET", "/v1/config"),
+        (Door::Local, "GET", "/v1/record?from=1f.262144"),
         (Door::Metrics, "GET", "/metrics"),
         (Door::Metrics, "GET", "/healthz"),
         (Door::Metrics, "HEAD", "/healthz"),
@@ -363,6 +374,8 @@ mod tests {
         (Door::Web, "GET", "/v1/explain?target=10.69.0.4"),
         (Door::Web, "GET", "/v1/watch/events?kinds=peers"),
         // refused
+        (Door::Local, "GET", "/v1/record?from=-1"),
+        (Door::Web, "GET", "/v1/record"),
         (Door::Local, "GET", "/v1/stop"),
         (Door::Local, "GET", "/v1/watch/routes"),
         (Door::Local, "GET", "/v1/watch/routes?within=10.69.0.0"),
@@ -427,7 +440,7 @@ mod tests {
     #[test]
     fn the_port_is_for_readers_whatever_is_asked() {
         let paths = "version neighbors neighbors/history bfd routes routes/lines bgp bgp/lines watch/routes watch/events dump observers rpki fib \
-            vips drain originated interfaces explain history policy health plan metrics reload reload/confirm stop upgrade clear \
+            vips drain originated interfaces explain history policy config health plan record metrics reload reload/confirm stop upgrade clear \
             vips/set";
         // Every parameter that a command may have: what is refused is refused for its method or path, not for a missing word.
         let queries =

@@ -417,6 +417,7 @@ fn table_of(question: &Question, answer: &Answer) -> String {
         Question::Bfd => show::bfd::table_of(&read(value)),
         Question::Fib { .. } => show::fib::text(&read(value)),
         Question::Health => show::health::text(node, &read(value)),
+        Question::Configuration => read::<record::Written>(value).text,
         Question::Dump(_) | Question::Lines { .. } | Question::Metrics => panic!("{question:?} has no table"),
     }
 }

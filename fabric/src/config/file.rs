@@ -7,6 +7,7 @@ use super::drain::Drain;
 use super::fib::Fib;
 use super::import::{ImportConnected, ImportKernel};
 use super::observe::{Collector, Mrt, Rpki};
+use super::record::Record;
 use super::role::Role;
 use super::sandbox::Sandbox;
 use super::value::{Community, LargeCommunity, Listen, RemoteAsn, Retry};
@@ -72,6 +73,8 @@ pub struct Config {
     pub rpki: Option<Rpki>,
     /// BFD of all peers that do not say otherwise.
     pub bfd: Option<Bfd>,
+    /// What the daemon is fed is kept.
+    pub record: Option<Record>,
     /// Session timers.
     #[serde(default)]
     pub timers: Timers,

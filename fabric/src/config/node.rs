@@ -4,10 +4,11 @@ use super::auth::Protection;
 use super::bfd::{self, BfdPeers};
 use super::dhcp::{self, RelayConfig};
 use super::fib::{self, FibConfig};
-use super::file::{Config, OnSigterm};
+use super::file::{Config, OnSigterm, Source};
 use super::import::{self, ImportConfig};
 use super::observe::{self, CollectorConfig, DumpConfig};
 use super::peer;
+use super::record;
 use super::remote::RemoteConfig;
 use super::role::{Defaults, Role};
 use super::sandbox::{self, SandboxConfig};
@@ -77,6 +78,10 @@ pub struct NodeConfig {
     pub drain: DrainConfig,
     /// What it gives up at its start.
     pub sandbox: SandboxConfig,
+    /// Octets for a recording of what it is fed; `None` = there is none. In force from the next start or `weft upgrade` on.
+    pub record_octets: Option<u64>,
+    /// The file that all this is from.
+    pub source: Arc<Source>,
 }
 
 /// Where the daemon answers.
@@ -164,6 +169,8 @@ impl Config {
             on_sigterm: self.on_sigterm,
             drain: super::drain::drain(self, &mut faults),
             sandbox: sandbox::sandbox(self, &mut faults),
+            record_octets: record::octets(self, &mut faults),
+            source: Arc::new(self.source.clone()),
         };
         for peer in &mut node.peers {
             peer.session.bfd_strict = node.bfd.peers.get(&peer.name).is_some_and(|bfd| bfd.strict);

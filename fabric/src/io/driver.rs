@@ -1,4 +1,4 @@
-//! The daemon: one loop that owns the [`Node`], and around it sockets, the kernel's thread, the API and signals, which all speak to
+//! The daemon: one loop that owns the [`Node`](crate::node::Node), and around it sockets, the kernel's thread, the API and signals, which all speak to
 //! it over bounded channels. Whatever happens becomes one `handle`; then every output is carried out before the next thing is heard.
 //!
 //! ```text
@@ -35,8 +35,9 @@ use super::tcp::{Conns, Dial, Ready, WRITE_BYTES};
 use crate::bfd::{Cause, State};
 use crate::config::{NodeConfig, OnSigterm};
 use crate::fib::FibReport;
-use crate::node::{Happened, Imported, Input, Node, Output};
+use crate::node::{Happened, Imported, Input, Output};
 use crate::pace::Pace;
+use crate::record::Recorder;
 use crate::vip;
 use anyhow::Context as _;
 use foresee::Changing;
@@ -112,7 +113,7 @@ struct Sources {
 struct Daemon {
     path: PathBuf,
     clock: Clock,
-    node: Node,
+    node: Recorder,
     conns: Conns,
     keys: Keys,
     listeners: Listeners,

@@ -12,6 +12,7 @@ use super::clock;
 use crate::api::Observer as Status;
 use crate::config::NodeConfig;
 use crate::node::Node;
+use crate::record::Recorder;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -81,7 +82,7 @@ impl Observers {
     }
 
     /// Begins to serve what a configuration names; what was served before ends.
-    pub fn start(&mut self, node: &mut Node) {
+    pub fn start(&mut self, node: &mut Recorder) {
         for observer in self.all.drain(..) {
             node.close_monitor(observer.id);
         }
@@ -125,7 +126,7 @@ impl Observers {
     }
 
     /// A task reports.
-    pub fn on_event(&mut self, now: Instant, node: &mut Node, event: Event) {
+    pub fn on_event(&mut self, now: Instant, node: &mut Recorder, event: Event) {
         let (Event::Up(id, _) | Event::Room(id) | Event::Lost(id, _) | Event::Failed(id, _)) = &event;
         let Some(observer) = self.all.iter_mut().find(|observer| observer.id == *id) else {
             return;
@@ -152,7 +153,7 @@ impl Observers {
     }
 
     /// The node did something: those who knew everything may have more to hear.
-    pub fn feed(&mut self, now: Instant, node: &mut Node) {
+    pub fn feed(&mut self, now: Instant, node: &mut Recorder) {
         for observer in &mut self.all {
             if observer.idle && observer.pieces.is_some() && node.has_news_for(observer.id) {
                 observer.feed(now, node, &self.events);
@@ -182,7 +183,7 @@ impl Observers {
     }
 
     /// Tells everybody the rest, and collectors that this is the end (RFC 7854 §4.5). Who does not take it within a second misses it.
-    pub async fn finish(mut self, now: Instant, node: &mut Node) {
+    pub async fn finish(mut self, now: Instant, node: &mut Recorder) {
         let until = tokio::time::Instant::now() + FINISH_LIMIT;
         for observer in &mut self.all {
             let Some(pieces) = observer.pieces.take() else {
@@ -213,7 +214,7 @@ impl Observers {
 
 impl Observer {
     /// Hands over pieces while there is room for them.
-    fn feed(&mut self, now: Instant, node: &mut Node, events: &mpsc::Sender<Event>) {
+    fn feed(&mut self, now: Instant, node: &mut Recorder, events: &mpsc::Sender<Event>) {
         self.idle = false;
         while let Some(pieces) = &self.pieces {
             // Without room, the task says when there is some; if it is gone, it said so.

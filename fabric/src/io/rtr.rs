@@ -4,6 +4,7 @@
 use super::sockopt;
 use crate::handover::KeptCache;
 use crate::node::Node;
+use crate::record::Recorder;
 use bytes::Bytes;
 use std::io;
 use std::net::SocketAddr;
@@ -66,7 +67,7 @@ impl Caches {
     }
 
     /// Begins to speak to the caches of the configuration; those of before are forgotten with what they told.
-    pub fn start(&mut self, now: Instant, node: &mut Node) {
+    pub fn start(&mut self, now: Instant, node: &mut Recorder) {
         self.tasks.drain(..).for_each(|task| task.abort());
         self.run += 1;
         self.addresses.clone_from(&node.config().rpki);
@@ -95,7 +96,7 @@ impl Caches {
     }
 
     /// Goes on with what the program before left of these caches; nobody has answered yet.
-    pub fn resume(&self, now: Instant, node: &mut Node, kept: &[KeptCache], mut data: &[u8]) {
+    pub fn resume(&self, now: Instant, node: &mut Recorder, kept: &[KeptCache], mut data: &[u8]) {
         for KeptCache { address, octets, client } in kept {
             let split = usize::try_from(*octets).ok().and_then(|octets| data.split_at_checked(octets));
             let Some((own, rest)) = split else {
@@ -128,7 +129,7 @@ impl Caches {
     }
 
     /// A task reports.
-    pub fn on_event(&mut self, now: Instant, node: &mut Node, event: Event) {
+    pub fn on_event(&mut self, now: Instant, node: &mut Recorder, event: Event) {
         let Event { run, cache, what } = event;
         if run != self.run {
             return;
@@ -152,7 +153,7 @@ impl Caches {
     }
 
     /// Sends what the clients want to say.
-    pub fn flush(&mut self, node: &mut Node) {
+    pub fn flush(&mut self, node: &mut Recorder) {
         for (cache, slot) in self.pieces.iter_mut().enumerate() {
             let Some(pieces) = slot else {
                 continue;

@@ -160,11 +160,17 @@ impl VerbError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Client(ClientError::Absent { .. } | ClientError::Forbidden { .. } | ClientError::Unknown { .. }) => 3,
-            Self::Client(ClientError::Refused(_) | ClientError::Broken { .. })
-            | Self::Unknown(_)
-            | Self::Unusable(_)
-            | Self::Print(_) => 1,
+            Self::Client(error) => Self::exit_code_of(error),
+            Self::Unknown(_) | Self::Unusable(_) | Self::Print(_) => 1,
+        }
+    }
+
+    /// The same where there was no answer.
+    #[must_use]
+    pub const fn exit_code_of(error: &ClientError) -> u8 {
+        match error {
+            ClientError::Absent { .. } | ClientError::Forbidden { .. } | ClientError::Unknown { .. } => 3,
+            ClientError::Refused(_) | ClientError::Broken { .. } => 1,
         }
     }
 

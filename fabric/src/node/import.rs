@@ -14,7 +14,7 @@ use weft_bgp::types::IpNet;
 pub const MAX_IMPORTED: usize = 8_192;
 
 /// What the kernel's tables hold of other software's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Imported {
     /// Which start of the import; what an earlier one still had to say is void.
     pub run: u64,

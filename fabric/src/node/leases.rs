@@ -3,6 +3,7 @@
 
 use super::Node;
 use super::sources::Source;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use weft_bgp::speaker::Originate;
 use weft_bgp::time::{Duration, Instant};
@@ -14,7 +15,7 @@ pub const MAX_ROUTES: usize = 4_096;
 pub const LEASE_MAX: Duration = Duration::from_secs(86_400);
 
 /// A route that somebody wants announced.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// Who: only the same name may change or end it.
     pub owner: String,

@@ -63,6 +63,10 @@ pub(super) fn settings(old: &NodeConfig, new: &NodeConfig) -> Vec<Setting> {
         on_sigterm,
         drain,
         sandbox,
+        // In force from the next start on.
+        record_octets: _,
+        // What it says is above.
+        source: _,
     } = old;
     all.note("hostname", hostname, &new.hostname);
     all.note("role", &role.map(|role| role.to_string()), &new.role.map(|role| role.to_string()));

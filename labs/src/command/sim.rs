@@ -1,6 +1,9 @@
 //! `sim`, `explore` and `replay`: the datacenter on virtual time.
 #![expect(clippy::disallowed_types, reason = "the person who waits is told how long it took")]
 
+#[path = "recording.rs"]
+mod recording;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -91,11 +94,17 @@ pub struct Explore {
 /// Options of `replay`.
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// A scenario, as `explore` writes it
+    /// A scenario, as `explore` writes it, or a recording of a running daemon, as `weft record` does
     file: PathBuf,
     /// Lines of the trace that come with a fault
     #[arg(long, default_value_t = TRACE)]
     trace: usize,
+    /// Of a recording: nothing after this time of the daemon, as 90s, 10m, 1h
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    until: Option<Duration>,
+    /// Of a recording: say what it holds, and do nothing
+    #[arg(long)]
+    print: bool,
 }
 
 fn parse_clos(text: &str) -> Result<Clos, String> {
@@ -199,6 +208,12 @@ fn resident() -> (u64, u64) {
 /// What is wrong with the file.
 pub fn replay(options: &Replay) -> Result<ExitCode> {
     let name = options.file.display();
+    if let Some(recording) = recording::open(&options.file)? {
+        return recording::run(recording, options);
+    }
+    if options.print || options.until.is_some() {
+        bail!("{name}: --print and --until are for recordings, and this is a scenario");
+    }
     let text = std::fs::read_to_string(&options.file).with_context(|| name.to_string())?;
     let scenario = Scenario::read(&text).map_err(|error| anyhow!("{name}: {error}"))?;
     run(&scenario, options.trace)

@@ -1,4 +1,4 @@
-//! One machine: its kernel (interfaces, forwarding table, sockets) and, while it runs, the daemon's [`Node`].
+//! One machine: its kernel (interfaces, forwarding table, sockets) and, while it runs, the daemon's node.
 
 use super::fib::Fib;
 use super::network::{LOOPBACK, NodeId, Port};
@@ -9,7 +9,7 @@ use weft_bgp::time::Instant;
 use weft_bgp::types::{ConnId, IfIndex, IpNet};
 use weft_fabric::config::NodeConfig;
 use weft_fabric::link::{AddrInfo, LinkInfo};
-use weft_fabric::node::Node;
+use weft_fabric::record::Recorder;
 
 /// A machine of the network.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Machine {
     /// What the daemon is started with.
     pub config: NodeConfig,
     /// The daemon, while it runs.
-    pub daemon: Option<Node>,
+    pub daemon: Option<Recorder>,
     /// The daemon shall run: false after it was stopped for good.
     pub(super) enabled: bool,
     /// Off: nothing of it answers or forwards.
@@ -73,7 +73,7 @@ impl Machine {
         config.speaker.restarting = self.fib.routes().next().is_some();
         self.fib.adopt();
         self.fib.set_last_resort(&config.fib.unreachable);
-        self.daemon = Some(Node::new(config, now));
+        self.daemon = Some(Recorder::new(config, now));
         self.life += 1;
         (self.armed, self.fib_busy, self.sweep_due) = (None, false, false);
     }

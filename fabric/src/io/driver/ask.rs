@@ -40,6 +40,14 @@ impl Daemon {
                 let _ = ask.reply.send(answer);
             }
             Request::Plan => self.foresee(ask.reply),
+            Request::Record(from) => {
+                let answer = match self.node.page(*from) {
+                    Ok(page) => Answer::new(&self.node.config().hostname, Body::Record(page)),
+                    Err(refusal) => Answer::refused(&self.node, refusal),
+                };
+                // Who does not wait for the answer any more does not miss it.
+                let _ = ask.reply.send(answer);
+            }
             // The server makes questions of it; nobody is told anything by dropping it but that.
             Request::Watch(_) => {}
         }

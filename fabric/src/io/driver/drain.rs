@@ -5,7 +5,8 @@ use crate::api::{self, Answer, DrainAround};
 use crate::config::NodeConfig;
 use crate::drain::{By, Event, Scope, State};
 use crate::io::drain;
-use crate::node::{Happened, Input, Node};
+use crate::node::{Happened, Input};
+use crate::record::Recorder;
 use std::path::PathBuf;
 use weft_bgp::time::Instant;
 
@@ -19,9 +20,9 @@ pub(super) struct Draining {
 }
 
 /// A node that takes up what an earlier run was told to drain.
-pub(super) fn begin(config: NodeConfig, now: Instant) -> (Node, Draining) {
+pub(super) fn begin(config: NodeConfig, now: Instant) -> (Recorder, Draining) {
     aloud::log_start(&config);
-    let mut node = Node::new(config, now);
+    let mut node = Recorder::new(config, now);
     let path = drain::place(node.config());
     match drain::load(&path) {
         Ok(kept) => node.resume_drains(now, &kept),

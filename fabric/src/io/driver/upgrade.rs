@@ -12,8 +12,9 @@ use crate::io::netlink;
 use crate::io::rtr::{CACHES_BYTES, Caches};
 use crate::io::sandbox::Sandbox;
 use crate::io::tcp::Conns;
-use crate::node::{Input, Node};
+use crate::node::Input;
 use crate::plan;
+use crate::record::Recorder;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -200,7 +201,7 @@ impl Daemon {
     }
 
     /// What is there before links, peers and routes: checks go on with what they have said, and routes are validated from the first on.
-    pub(super) fn prepare(taken: Option<&mut Taken>, now: Instant, node: &mut Node, caches: &mut Caches) {
+    pub(super) fn prepare(taken: Option<&mut Taken>, now: Instant, node: &mut Recorder, caches: &mut Caches) {
         caches.start(now, node);
         let Some(Taken { handover, data, .. }) = taken else {
             return;

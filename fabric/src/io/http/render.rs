@@ -19,6 +19,13 @@ pub(super) fn render(path: &str, answer: &Answer) -> Response<Full<Bytes>> {
             }
             response
         }
+        Body::Record(page) => {
+            let mut response = reply(StatusCode::OK, "application/jsonl", page.text.clone().into_bytes());
+            if let Some(next) = page.next.and_then(|next| HeaderValue::from_str(&next.to_string()).ok()) {
+                response.headers_mut().insert(api::NEXT_HEADER, next);
+            }
+            response
+        }
         Body::Health(health) if path == "/healthz" => {
             let status = if health.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             let text = health.reason.as_deref().unwrap_or("ok");
@@ -34,6 +41,7 @@ pub(super) fn render(path: &str, answer: &Answer) -> Response<Full<Bytes>> {
         | Body::Explain(_)
         | Body::History(_)
         | Body::Policy(_)
+        | Body::Configuration(_)
         | Body::Health(_)
         | Body::Dump(_)
         | Body::Vips(_)

@@ -59,9 +59,11 @@ fn answering() -> mpsc::Sender<Ask> {
                     kernel_refused: 0,
                     checks: Vec::new(),
                 }),
-                other @ (api::Request::Show(_) | api::Request::Do(_) | api::Request::Plan | api::Request::Watch(_)) => {
-                    Body::Done(Done { done: format!("{other:?}") })
-                }
+                other @ (api::Request::Show(_)
+                | api::Request::Do(_)
+                | api::Request::Plan
+                | api::Request::Record(_)
+                | api::Request::Watch(_)) => Body::Done(Done { done: format!("{other:?}") }),
             };
             let _ = ask.reply.send(Answer::new("tor1", body));
         }

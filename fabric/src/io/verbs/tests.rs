@@ -83,6 +83,7 @@ fn reply(plant: &Plant, at: usize, request: &Request) -> Answer {
         }
         Request::Do(command) => Answer::new("host", Body::Done(Done { done: format!("{command:?}") })),
         Request::Plan => Answer::new("host", Body::Plan(Box::new(plant.planned(at)))),
+        Request::Record(_) => panic!("a verb of its own"),
         Request::Watch(_) => panic!("the server makes questions of it"),
     }
 }
