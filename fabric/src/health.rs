@@ -8,7 +8,7 @@ mod services;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use crate::api::{BfdSessions, Certificate, Drain, Interface, Neighbor, Observer, RpkiCache, Vip};
+use crate::api::{Address, BfdSessions, Certificate, Drain, Interface, Neighbor, Observer, RpkiCache, Vip};
 use crate::fib::FibReport;
 use crate::node::LeftOut;
 use crate::sandbox::Sandbox;
@@ -288,6 +288,16 @@ fn links(picture: &Picture<'_>) -> Check {
     let lost: Vec<String> = absent.map(|link| format!("{link} is not there")).chain(down).collect();
     if !lost.is_empty() {
         return bad(name, some(&lost), "look at the cable and at the other end; `ip link` says what this end knows");
+    }
+    // An unnumbered neighbor is found by its link-local address, from ours (RFC 4861 §4.2).
+    let is_local = |addr: &Address| crate::link::is_link_local(addr.net.addr()) && addr.net.addr().is_ipv6();
+    let unfound = picture.neighbors.iter().filter(|peer| peer.address.is_none() && peer.shutdown.is_none());
+    let unfound: Vec<&String> = unfound.filter_map(|peer| peer.interface.as_ref()).collect();
+    let mute = used.iter().filter(|link| unfound.contains(&&link.name) && !link.addresses.iter().any(is_local));
+    let mute: Vec<String> = mute.map(|link| format!("{} has no link-local address", link.name)).collect();
+    if !mute.is_empty() {
+        let remedy = "IPv6 is off there: set the sysctls `net.ipv6.conf.all.disable_ipv6` and the link's own to 0";
+        return bad(name, some(&mute), remedy);
     }
     let damped = used.iter().filter(|link| link.damped > 0);
     let damped: Vec<String> =

@@ -223,7 +223,7 @@ fn rate(bits: u64) -> String {
 }
 
 /// Text between tags or in an attribute: nothing in it opens or closes anything.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -7,6 +7,8 @@
 #![expect(clippy::disallowed_types, reason = "measures real time")]
 #![expect(clippy::disallowed_methods, reason = "paces real packets and receives them in threads")]
 
+pub mod plot;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -30,6 +32,8 @@ const RECEIVE_BYTES: usize = 4 * 1_024 * 1_024;
 const LATE_MAX: Duration = Duration::from_millis(10);
 /// Longest flow, in packets per direction: ten minutes.
 const MAX_PACKETS: usize = 600_000;
+/// Parts of a flow's time for which it is known what they lost: about one for each point of a plot.
+const PARTS: u64 = 600;
 /// Datagrams of one ping.
 const PING_COUNT: u64 = 20;
 /// Longest wait for an answer before the next datagram is sent.
@@ -100,6 +104,9 @@ pub struct Loss {
     pub received: u64,
     /// Longest run of missing packets; at 1 kHz also the outage in milliseconds.
     pub longest_run: u64,
+    /// Packets missing in each [`Loss::part`] of the flow, in the order of sending; at most 600.
+    #[serde(default)]
+    pub missing: Vec<u64>,
 }
 
 impl Loss {
@@ -107,6 +114,12 @@ impl Loss {
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.sent.saturating_sub(self.received)
+    }
+
+    /// Packets of a part of the flow's time; the last part may have fewer.
+    #[must_use]
+    pub fn part(&self) -> u64 {
+        self.sent.div_ceil(PARTS).max(1)
     }
 }
 
@@ -228,14 +241,20 @@ fn first_eight(buffer: &[u8; 64]) -> [u8; 8] {
 
 fn loss(sent: u64, seen: &[bool]) -> Loss {
     let mut loss = Loss { sent, ..Loss::default() };
-    let mut run = 0;
-    for number in 0..usize::try_from(sent).unwrap_or(0) {
-        if seen.get(number).copied().unwrap_or(false) {
+    let (mut run, part) = (0, loss.part());
+    for number in 0..sent {
+        if number % part == 0 {
+            loss.missing.push(0);
+        }
+        if usize::try_from(number).is_ok_and(|number| seen.get(number) == Some(&true)) {
             loss.received += 1;
             run = 0;
         } else {
             run += 1;
             loss.longest_run = loss.longest_run.max(run);
+            if let Some(missing) = loss.missing.last_mut() {
+                *missing += 1;
+            }
         }
     }
     loss
@@ -292,7 +311,16 @@ mod tests {
     #[test]
     fn the_longest_run_of_missing_numbers_is_the_outage() {
         let found = loss(6, &[true, false, false, true, false]);
-        assert_eq!(found, Loss { sent: 6, received: 2, longest_run: 2 });
+        assert_eq!(found, Loss { sent: 6, received: 2, longest_run: 2, missing: vec![0, 1, 1, 0, 1, 1] });
         assert_eq!(found.lost(), 4);
+    }
+
+    #[test]
+    fn a_long_flow_knows_its_loss_part_by_part() {
+        let mut seen = vec![true; 60_500];
+        seen[101..110].fill(false);
+        let found = loss(60_600, &seen);
+        assert_eq!((found.part(), found.missing.len(), found.lost()), (101, 600, 109));
+        assert_eq!((found.missing[1], found.missing[599]), (9, 100));
     }
 }

@@ -162,6 +162,15 @@ fn cases_of_neighbors() -> Vec<(&'static str, Value)> {
         ], "interfaces": [interface(json!({"carrier": false})), interface(json!({"name": "eth1", "up": false, "neighbors": ["eth1"]}))]}),
         ),
         (
+            "a link without IPv6",
+            json!({"neighbors": [
+                neighbor(json!({"interface": "eth0", "address": null, "state": "Idle"})),
+                neighbor(json!({"name": "eth1", "interface": "eth1", "address": null, "state": "Idle"})),
+            ], "interfaces": [interface(json!({})), interface(json!({
+                "name": "eth1", "neighbors": ["eth1"], "addresses": [{"net": "fe80::1/64", "tentative": true}]
+            }))]}),
+        ),
+        (
             "a caller that left",
             json!({"neighbors": [neighbor(json!({"name": "10.0.0.9", "state": "Idle", "dynamic": true}))]}),
         ),

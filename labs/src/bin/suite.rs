@@ -22,6 +22,8 @@ mod dhcp;
 mod dockerfile;
 #[path = "../suite/drain.rs"]
 mod drain;
+#[path = "../suite/engine.rs"]
+mod engine;
 #[path = "../suite/faults.rs"]
 mod faults;
 #[path = "../suite/flood.rs"]

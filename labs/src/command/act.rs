@@ -1,16 +1,18 @@
 //! `link` and `node`: breaks and mends single parts of a running lab; `flow`: counts what packets are lost meanwhile.
 
+use std::fs;
 use std::io::{self, Read as _};
 use std::net::Shutdown;
+use std::path::PathBuf;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::inspect::Format;
 use super::{STRANGE, ask, connect, lab_and_node, say, willing};
 use crate::lab::control::{self, Answer, Request};
-use crate::probe::Loss;
+use crate::probe::{Loss, PERIOD, plot};
 
 /// What to do with a link.
 #[derive(Debug, Clone, Subcommand)]
@@ -86,6 +88,9 @@ pub struct Flow {
     /// A line, or a JSON document
     #[arg(long, short, value_enum, default_value = "table", hide_default_value = true)]
     format: Format,
+    /// Draw what was lost, and when, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 /// Lets packets flow until standard input ends, and says what was lost.
@@ -103,6 +108,13 @@ pub fn flow(options: &Flow) -> Result<()> {
     connection.shutdown(Shutdown::Write)?;
     let Answer::Losses(losses) = willing(control::answer(&connection)?)? else { bail!("{STRANGE}") };
     let (there, back) = losses.split_at(losses.len() / 2);
+    if let Some(path) = &options.plot {
+        let names = [format!("{} ▸ {}", options.from, options.to), format!("{} ▸ {}", options.to, options.from)];
+        let [upstream, downstream] = names;
+        let directions = [(upstream, there.to_vec()), (downstream, back.to_vec())];
+        let group = plot::Group { title: format!("lab {lab}"), directions, period: PERIOD, deed: None };
+        fs::write(path, plot::svg(&[group])).with_context(|| format!("write {}", path.display()))?;
+    }
     match options.format {
         Format::Json => say(&json!({ "there": there, "back": back }).to_string()),
         Format::Table => {

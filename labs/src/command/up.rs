@@ -19,6 +19,7 @@ use crate::lab::home::{self, Home};
 use crate::lab::progress::Progress;
 use crate::lab::{Lab, Options, server, userns};
 use crate::personality::{self, Personality};
+use crate::probe::plot;
 use crate::topology::data;
 use crate::verify::{self, Outcome, Report, verify_watched};
 
@@ -80,6 +81,9 @@ pub struct Verify {
     /// Write the report as JUnit XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Draw what flows lost, and when, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 /// A lab that was just made.
@@ -157,7 +161,7 @@ fn summary(report: &Report) -> String {
 /// When it cannot be started or asked; what is wrong in it is in the report and the exit code.
 pub fn verify(options: &Verify) -> Result<ExitCode> {
     let begin = Instant::now();
-    for path in [&options.json, &options.junit].into_iter().flatten() {
+    for path in [&options.json, &options.junit, &options.plot].into_iter().flatten() {
         // now, not after all the work
         fs::File::create(path).with_context(|| format!("write {}", path.display()))?;
     }
@@ -175,6 +179,10 @@ pub fn verify(options: &Verify) -> Result<ExitCode> {
     }
     if let Some(path) = &options.junit {
         fs::write(path, report.junit(&name)).with_context(|| format!("write {}", path.display()))?;
+    }
+    if let Some(path) = &options.plot {
+        let groups: Vec<_> = report.figures.iter().map(|figure| figure.plot.clone()).collect();
+        fs::write(path, plot::svg(&groups)).with_context(|| format!("write {}", path.display()))?;
     }
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,10 +1,11 @@
-//! The image FROM scratch, without a container engine: its Dockerfile is carried out here into a folder, and that folder is the root
+//! The image FROM scratch, without a container engine first: its Dockerfile is carried out here into a folder, and that folder is the root
 //! of two nodes of a lab, which find each other.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use crate::count::Outcome;
+use crate::engine;
 use crate::interop::Stage;
 use crate::run::{Context, Log};
 
@@ -97,7 +98,9 @@ pub(crate) fn image(context: &Context, log: &Log) -> io::Result<Outcome> {
     let command = serde_json::Value::from(image.words.join(" ")).to_string();
     let file: &Path = &stage.folder.join("topologies/clab/scratch.clab.yml");
     fs::write(file, lab(&command))?;
-    stage.verify(context, log, "clab/scratch", &[], false)
+    let mut outcome = stage.verify(context, log, "clab/scratch", &[], false)?;
+    outcome.add(&engine::image(context, log, &built)?);
+    Ok(outcome)
 }
 
 #[cfg(test)]

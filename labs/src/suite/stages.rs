@@ -70,7 +70,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage { name: "static", about: "the daemon links into one static file that runs", run: static_binary },
     Stage {
         name: "deploy",
-        about: "the image FROM scratch, run as two nodes' roots; alert rules, tried by Prometheus' own tool",
+        about: "the image FROM scratch, run as two nodes' roots and by Docker; alert rules, tried by Prometheus' own tool",
         run: deploy::deploy,
     },
     Stage {

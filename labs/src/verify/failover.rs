@@ -13,7 +13,7 @@ use comfy_table::Table;
 use serde::Serialize;
 
 use crate::expect::{Expectation, What};
-use crate::probe::{self, Flows};
+use crate::probe::{self, Flows, PERIOD, plot};
 use crate::verify::check::Site;
 use crate::verify::{Check, Outcome, Report, cut, kernel, poll_expectations, udp};
 
@@ -85,6 +85,9 @@ pub struct Figure {
     pub downstream_ms: u64,
     /// Flows (each direction counts) that lost anything, of how many.
     pub hit: (usize, usize),
+    /// What a picture shows of it.
+    #[serde(skip)]
+    pub plot: plot::Group,
 }
 
 /// The figures as a table.
@@ -171,7 +174,7 @@ pub(super) fn measure(
     let flows = Flows::start(&open, &site.end(&path.from)?, &site.end(&path.to)?, FLOWS)?;
     thread::sleep(BEFORE);
     let acted = act();
-    let figure = figure(event, &flows.stop());
+    let figure = figure(event, &flows.stop(), (PERIOD, BEFORE));
     let (outcome, detail) = match acted {
         Err(error) => (Outcome::Failed, error.to_string()),
         Ok(()) if figure.outage_ms > limit_ms => {
@@ -185,8 +188,8 @@ pub(super) fn measure(
     Ok(())
 }
 
-/// What flows between two nodes lost around an event.
-pub(super) fn figure(event: &str, losses: &[probe::Loss]) -> Figure {
+/// What flows between two nodes lost around an event: a packet each `period`, and so long before it.
+pub(super) fn figure(event: &str, losses: &[probe::Loss], (period, before): (Duration, Duration)) -> Figure {
     let longest = |losses: &[probe::Loss]| losses.iter().map(|loss| loss.longest_run).max().unwrap_or(0);
     let (upstream, downstream) = losses.split_at(losses.len() / 2);
     Figure {
@@ -197,6 +200,13 @@ pub(super) fn figure(event: &str, losses: &[probe::Loss]) -> Figure {
         upstream_ms: longest(upstream),
         downstream_ms: longest(downstream),
         hit: (losses.iter().filter(|loss| loss.lost() > 0).count(), losses.len()),
+        plot: plot::Group {
+            title: event.to_owned(),
+            directions: [("upstream", upstream), ("downstream", downstream)]
+                .map(|(name, flows)| (name.to_owned(), flows.to_vec())),
+            period,
+            deed: Some(before),
+        },
     }
 }
 

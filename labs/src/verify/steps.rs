@@ -58,9 +58,14 @@ fn start(site: &Site<'_>, step: &Step) -> io::Result<Option<Flows>> {
     for Pair { from, to, count } in &step.flows {
         pairs.extend(vec![(site.end(from)?, site.end(to)?); *count]);
     }
-    let flows = Flows::start_all(&open, &pairs, Duration::from_secs(1) / step.rate)?;
+    let flows = Flows::start_all(&open, &pairs, period(step))?;
     thread::sleep(BEFORE);
     Ok(Some(flows))
+}
+
+/// From one packet of a flow to the next.
+fn period(step: &Step) -> Duration {
+    Duration::from_secs(1) / step.rate
 }
 
 /// A packet that is lost is one too many.
@@ -74,7 +79,7 @@ fn stop(step: &Step, flows: Flows, report: &mut Report) {
         let name = format!("{}: {from} ▸ {to}", step.name);
         let (there, back);
         ((there, up), (back, down)) = (up.split_at(*count), down.split_at(*count));
-        let figure = failover::figure(&name, &[there, back].concat());
+        let figure = failover::figure(&name, &[there, back].concat(), (period(step), BEFORE));
         let outcome = if figure.lost == 0 && figure.sent > 0 { Outcome::Passed } else { Outcome::Failed };
         let detail =
             format!("of {} packets {} upstream and {} downstream were lost", figure.sent, lost(there), lost(back));
