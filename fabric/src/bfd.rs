@@ -11,6 +11,7 @@
 //! knowing of the failure, that BGP has a session with the peer nevertheless.
 
 mod keep;
+mod quiet;
 mod session;
 mod status;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod tests;
 pub mod wire;
 
 pub use keep::Kept;
+pub use quiet::Steady;
 pub use session::{Cause, Change, Remote, Timers, Variables};
 pub use status::Status;
 pub use wire::{Control, Diagnostic, Discard, State};

@@ -10,6 +10,7 @@
 //!   check ◀─ tables, RIBs ◀─ watch (loops, lost packets) ◀───────┘  after every event that packets can notice
 //! ```
 
+mod bfd;
 pub mod check;
 pub mod clock;
 pub mod clos;
@@ -47,6 +48,7 @@ use weft_bgp::rng::Rng;
 use weft_bgp::speaker;
 use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::{ConnId, IfIndex, PeerId};
+use weft_fabric::bfd::{Heard, Notice};
 use weft_fabric::config::{self, NodeConfig};
 use weft_fabric::node::{Input, Output};
 use weft_fabric::record::Recorder;
@@ -118,6 +120,9 @@ enum Event {
     Deliver(PipeId, usize),
     Reset(PipeId, usize),
     Discovery { to: Port, from: Ipv6Addr, solicit: bool },
+    Bfd(NodeId, u32, Notice),
+    BfdPacket(NodeId, Box<Heard>),
+    BfdWake(NodeId, u32),
     Install(NodeId, u32),
     Installed(NodeId, u32, u64),
     Fault(Fault),
@@ -456,6 +461,9 @@ impl Sim {
             Event::Deliver(pipe, side) => self.on_deliver(pipe, side),
             Event::Reset(pipe, side) => self.on_end_of_stream(pipe, side, "reset"),
             Event::Discovery { to, from, solicit } => self.on_discovery(to, from, solicit),
+            Event::Bfd(node, life, notice) => self.on_bfd_notice(node, life, notice),
+            Event::BfdPacket(node, heard) => self.on_bfd_packet(node, *heard),
+            Event::BfdWake(node, life) => self.on_bfd_wake(node, life),
             Event::Install(node, life) => self.on_install(node, life),
             Event::Installed(node, life, seq) => self.on_installed(node, life, seq),
             Event::Fault(fault) => self.on_fault(fault),
@@ -497,8 +505,7 @@ impl Sim {
                 Output::LldpLinks(_) => {}
                 // Nor is a simulated machine's port a server port.
                 Output::DhcpSockets(_) | Output::Dhcp(_) => {}
-                // BFD has a simulation of its own, in its tests.
-                Output::Bfd(_) => {}
+                Output::Bfd(wanted) => self.want_bfd(node, wanted),
                 // A simulated machine has no services to look at: they are well.
                 Output::Check(order) => {
                     let (name, run) = (order.name, order.run);

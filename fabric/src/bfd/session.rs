@@ -136,6 +136,25 @@ pub struct Variables {
     since: Instant,
 }
 
+/// How often a session sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cadence {
+    interval_us: u64,
+    /// Thousandths by which an interval may be longer than three quarters.
+    spread: u64,
+}
+
+impl Cadence {
+    /// RFC 5880 §6.8.7: each interval shorter by 0 to 25 % at random; by 10 % at least where a single miss counts.
+    pub(super) fn after(self, sent: Instant, rng: &mut Rng) -> Instant {
+        let interval = self.interval_us;
+        let drawn = sent + Duration::from_micros(interval * (750 + rng.next_u64() % (self.spread + 1)) / 1_000);
+        let slot = Instant(drawn.0 - drawn.0 % SLOT_NS);
+        let earliest = sent + Duration::from_micros(interval * 3 / 4);
+        if interval >= u64::from(SLOTTED_FROM_US) && slot >= earliest { slot } else { drawn }
+    }
+}
+
 /// One session.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -430,14 +449,48 @@ impl Session {
         Duration::from_micros(u64::from(interval) * u64::from(self.remote.detect_mult))
     }
 
-    /// RFC 5880 §6.8.7: each interval shorter by 0 to 25 % at random; by 10 % at least where a single miss counts.
     fn jittered(&self, sent: Instant, rng: &mut Rng) -> Instant {
-        let interval = self.transmit_interval_us();
-        let spread = if self.timers.multiplier == 1 { 150 } else { 250 };
-        let drawn = sent + Duration::from_micros(interval * (750 + rng.next_u64() % (spread + 1)) / 1_000);
-        let slot = Instant(drawn.0 - drawn.0 % SLOT_NS);
-        let earliest = sent + Duration::from_micros(interval * 3 / 4);
-        if interval >= u64::from(SLOTTED_FROM_US) && slot >= earliest { slot } else { drawn }
+        self.cadence().after(sent, rng)
+    }
+
+    /// How often it sends.
+    pub(super) fn cadence(&self) -> Cadence {
+        Cadence {
+            interval_us: self.transmit_interval_us(),
+            spread: if self.timers.multiplier == 1 { 150 } else { 250 },
+        }
+    }
+
+    /// When it sends and when it fails, of one that is Up at both ends and has nothing to say but that; of one that hears the other end more
+    /// often than it has to: then it is called to send, and never finds itself at a deadline that moved away.
+    pub(super) fn steady(&self) -> Option<(Instant, Instant)> {
+        let is_up = self.state == State::Up && self.remote.state == State::Up && self.gone_at.is_none();
+        let is_told = self.poll == Poll::None && !self.owes_final && self.sends_periodically();
+        let (_, last) = self.sent.as_ref()?;
+        let says_the_same = same_but_poll_and_final(last, &self.packet(false)) && !last.poll;
+        let interval = Duration::from_micros(self.transmit_interval_us());
+        let is_patient = self.remote.detect_mult >= 2 && self.detection_time() >= interval * 2;
+        (is_up && is_told && says_the_same && is_patient).then_some((self.next_tx?, self.detect_at?))
+    }
+
+    /// What it sends again and again.
+    pub(super) fn says(&self) -> [u8; LENGTH] {
+        self.packet(false).encode()
+    }
+
+    /// It sent what it always sends, so many times, and does so again at `next`.
+    pub(super) fn beat(&mut self, count: u64, last: Instant, next: Instant) {
+        if count > 0 {
+            self.sent = Some((last, self.packet(false)));
+        }
+        self.transmitted += count;
+        self.next_tx = Some(next);
+    }
+
+    /// It heard what it always hears, so many times.
+    pub(super) fn heard(&mut self, count: u64, last: Instant) {
+        self.received += count;
+        self.detect_at = Some(last + self.detection_time());
     }
 
     /// When it must be looked at; for sending too, unless that is on its way already.

@@ -18,7 +18,7 @@ use crate::lab::progress::Progress;
 use crate::sim::clos::Clos;
 use crate::sim::explore::{Choices, Found, explore_all};
 use crate::sim::report::{Quiet, Report, Times};
-use crate::sim::scenario::{Failure, Scenario, Source, World};
+use crate::sim::scenario::{Bfd, Failure, Scenario, Source, World};
 
 /// Lines of a failing run that are shown.
 const TRACE: usize = 60;
@@ -39,6 +39,9 @@ pub struct Run {
     /// What the servers of that Clos are told
     #[arg(long, requires = "clos", default_value = "all")]
     servers: Servers,
+    /// BFD for all sessions that have none, three packets missed at most; on every so manieth cable alone: 100ms,2
+    #[arg(long, value_name = "INTERVAL[,EVERY]", value_parser = parse_bfd)]
+    bfd: Option<Bfd>,
     /// Of latencies, pieces of streams, timers and the order of starts
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -117,6 +120,13 @@ fn parse_clos(text: &str) -> Result<Clos, String> {
     Ok(Clos { spines, leaves, servers, cables, stubs: false })
 }
 
+fn parse_bfd(text: &str) -> Result<Bfd, String> {
+    let (interval, every) = text.split_once(',').unwrap_or((text, "1"));
+    let interval_ms = interval.strip_suffix("ms").and_then(|interval| interval.parse().ok());
+    let bfd = interval_ms.zip(every.parse().ok()).map(|(interval_ms, every)| Bfd { interval_ms, every });
+    bfd.ok_or_else(|| "write milliseconds, as 300ms, or 300ms,2 for every second cable".to_owned())
+}
+
 /// Most virtual time: a week.
 const MAX_TIME_S: u64 = 604_800;
 
@@ -160,7 +170,8 @@ pub fn sim(options: &Run) -> Result<ExitCode> {
 
 fn measure(source: &Source, options: &Run) -> Result<Report, Failure> {
     let begin = Instant::now();
-    let world = World::load(source).map_err(Failure::Unfit)?;
+    let mut world = World::load(source).map_err(Failure::Unfit)?;
+    options.bfd.map_or(Ok(()), |bfd| world.set_bfd(bfd)).map_err(Failure::Unfit)?;
     let traced = if world.is_large() { 0 } else { options.trace };
     let mut sim = world.cold(options.seed, traced)?;
     let (read_s, empty) = (begin.elapsed().as_secs_f64(), resident().0);
@@ -221,7 +232,7 @@ pub fn replay(options: &Replay) -> Result<ExitCode> {
 
 fn run(scenario: &Scenario, traced: usize) -> Result<ExitCode> {
     let begin = Instant::now();
-    let world = World::load(&scenario.network).map_err(|error| anyhow!("{error}"))?;
+    let world = World::of(scenario).map_err(|error| anyhow!("{error}"))?;
     match world.run(scenario, traced) {
         Ok(outcome) => {
             let messages: u64 = outcome.counters.messages.iter().sum();

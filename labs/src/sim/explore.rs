@@ -2,7 +2,7 @@
 //! still does.
 
 use super::clos::Clos;
-use super::scenario::{Deed, Failure, Incident, Scenario, Source, World};
+use super::scenario::{Bfd, Deed, Failure, Incident, Scenario, Source, World};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -91,7 +91,7 @@ pub fn explore(choices: &Choices, seed: u64) -> Result<Explored, String> {
         Ok(outcome) => Ok(Ok(outcome.counters.events)),
         Err(failure) => {
             let (scenario, failure) =
-                shrink(scenario, failure, &|candidate| match World::load(&candidate.network).ok()?.run(candidate, 0) {
+                shrink(scenario, failure, &|candidate| match World::of(candidate).ok()?.run(candidate, 0) {
                     Err(failure @ Failure::Wrong { .. }) => Some(failure),
                     Err(Failure::Unfit(_)) | Ok(_) => None,
                 });
@@ -114,15 +114,24 @@ pub fn draw(choices: &Choices, seed: u64) -> Result<(Scenario, World), String> {
     } else {
         Source::Clos(clos(&mut rng))
     };
-    let world = World::load(&source)?;
-    let incidents = incidents(&world, &mut rng);
-    Ok((Scenario { network: source, seed: rng.next_u64() >> 32, incidents }, world))
+    let mut scenario = Scenario { network: source, seed: 0, bfd: bfd(&mut rng), incidents: Vec::new() };
+    let world = World::of(&scenario)?;
+    scenario.incidents = incidents(&world, &mut rng);
+    scenario.seed = rng.next_u64() >> 32;
+    Ok((scenario, world))
 }
 
 fn clos(rng: &mut Rng) -> Clos {
     let mut up_to = |most: u64| u32::try_from(1 + rng.next_u64() % most).unwrap_or(1);
     let (spines, leaves, servers) = (up_to(3), up_to(4) + 1, up_to(5) - 1);
     Clos { spines, leaves, servers, cables: if up_to(4) == 1 { 2 } else { 1 }, stubs: false }
+}
+
+/// BFD in two of three networks: on every cable or on every second or third one.
+fn bfd(rng: &mut Rng) -> Option<Bfd> {
+    let interval_ms = [0, 100, 300][usize::try_from(rng.next_u64() % 3).unwrap_or(0)];
+    let every = usize::try_from(1 + rng.next_u64() % 3).unwrap_or(1);
+    (interval_ms > 0).then_some(Bfd { interval_ms, every })
 }
 
 fn incidents(world: &World, rng: &mut Rng) -> Vec<Incident> {
@@ -182,6 +191,12 @@ fn shrink(
         }
         part /= 2;
     }
+    let without = Scenario { bfd: None, ..scenario.clone() };
+    if scenario.bfd.is_some()
+        && let Some(how) = fails(&without)
+    {
+        (scenario, failure) = (without, how);
+    }
     while let Source::Clos(clos) = scenario.network {
         let smaller = [
             Clos { servers: clos.servers.saturating_sub(1), ..clos },
@@ -230,7 +245,8 @@ mod tests {
             incidents[at] = Incident { ms: at as u64, what, at: whom.to_owned() };
         }
         let clos = Clos { spines: 3, leaves: 5, servers: 4, cables: 2, stubs: false };
-        let scenario = Scenario { network: Source::Clos(clos), seed: 1, incidents };
+        let bfd = Some(Bfd { interval_ms: 100, every: 1 });
+        let scenario = Scenario { network: Source::Clos(clos), seed: 1, bfd, incidents };
         let wrong = Failure::Wrong { what: "it".to_owned(), at_ms: 0, trace: Vec::new() };
         let (small, _) = shrink(scenario, wrong.clone(), &|candidate| {
             let has =
@@ -238,6 +254,7 @@ mod tests {
             let Source::Clos(clos) = candidate.network else { return None };
             (needed.iter().all(has) && clos.leaves >= 2 && clos.spines >= 1 && clos.cables >= 1).then(|| wrong.clone())
         });
+        assert_eq!(small.bfd, None);
         assert_eq!(small.network, Source::Clos(Clos { spines: 1, leaves: 2, servers: 0, cables: 1, stubs: false }));
         assert_eq!(small.incidents.iter().map(|one| (one.what, one.at.as_str())).collect::<Vec<_>>(), needed);
     }

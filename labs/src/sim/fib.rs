@@ -32,6 +32,8 @@ pub struct Fib {
     last_resort: BTreeSet<IpNet>,
     /// Neighbours that are sent nothing before their session stands.
     held_back: BTreeSet<(IfIndex, IpAddr)>,
+    /// Neighbours that BFD lost.
+    dead: BTreeSet<(IfIndex, IpAddr)>,
     /// Every prefix of the above by family, length and bits: what a lookup reads.
     index: BTreeMap<(bool, u8), BTreeMap<u128, IpNet>>,
 }
@@ -54,10 +56,20 @@ impl Fib {
         }
     }
 
+    /// BFD lost a neighbour, or has it again.
+    pub fn set_alive(&mut self, link: IfIndex, addr: IpAddr, alive: bool) {
+        if alive {
+            self.dead.remove(&(link, addr));
+        } else {
+            self.dead.insert((link, addr));
+        }
+    }
+
     /// Whether a neighbour is sent nothing.
     #[must_use]
     pub fn holds_back(&self, hop: &Hop) -> bool {
-        self.held_back.contains(&(hop.link, hop.gateway))
+        let neighbour = (hop.link, hop.gateway);
+        self.held_back.contains(&neighbour) || self.dead.contains(&neighbour)
     }
 
     /// One change; whether packets may notice.
@@ -77,6 +89,7 @@ impl Fib {
     pub fn adopt(&mut self) {
         self.leftover = self.routes.keys().copied().collect();
         self.held_back.clear();
+        self.dead.clear();
     }
 
     /// The new daemon knows all it will know: what it did not want goes.
@@ -93,6 +106,7 @@ impl Fib {
         self.leftover.clear();
         self.last_resort.clear();
         self.held_back.clear();
+        self.dead.clear();
         self.index.clear();
         std::mem::take(&mut self.routes).into_keys().collect()
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use weft_bgp::time::Instant;
 use weft_bgp::types::{ConnId, IfIndex, IpNet};
+use weft_fabric::bfd::{Bfd, Endpoint, SessionId};
 use weft_fabric::config::NodeConfig;
 use weft_fabric::link::{AddrInfo, LinkInfo};
 use weft_fabric::record::Recorder;
@@ -35,6 +36,10 @@ pub struct Machine {
     /// Counts starts and ends of the daemon: what was meant for an earlier one is dropped.
     pub(super) life: u32,
     pub(super) armed: Option<Instant>,
+    /// BFD of the daemon, once it wanted a session, where its sessions send to, and when it is called.
+    pub(super) bfd: Option<Bfd>,
+    pub(super) bfd_ends: BTreeMap<SessionId, Endpoint>,
+    pub(super) bfd_armed: Option<Instant>,
     pub(super) fib_busy: bool,
     /// The first convergence was said: leftovers go with the next empty batch.
     pub(super) sweep_due: bool,
@@ -58,6 +63,9 @@ impl Machine {
             ra_links: Vec::new(),
             life: 0,
             armed: None,
+            bfd: None,
+            bfd_ends: BTreeMap::new(),
+            bfd_armed: None,
             fib_busy: false,
             sweep_due: false,
             conns: BTreeMap::new(),
@@ -76,6 +84,7 @@ impl Machine {
         self.daemon = Some(Recorder::new(config, now));
         self.life += 1;
         (self.armed, self.fib_busy, self.sweep_due) = (None, false, false);
+        self.end_bfd();
     }
 
     /// The daemon is gone; kernel state stays.
@@ -84,6 +93,13 @@ impl Machine {
         self.ra_links.clear();
         self.conns.clear();
         self.life += 1;
+        self.end_bfd();
+    }
+
+    /// It is a thread of the daemon, and goes with it.
+    fn end_bfd(&mut self) {
+        (self.bfd, self.bfd_armed) = (None, None);
+        self.bfd_ends.clear();
     }
 
     /// The whole machine is gone: after a boot it has what it is built with.

@@ -1,5 +1,5 @@
-//! Quiet time: while every session stands and nothing but KEEPALIVEs and router advertisements is exchanged, no message has to be
-//! carried. The timers of each node run alone, with the same jitter; when each KEEPALIVE arrives follows from the cable and from the
+//! Quiet time: while every session stands and nothing but KEEPALIVEs, router advertisements and BFD's packets is exchanged, no message
+//! has to be carried. The timers of each node run alone, with the same jitter; when each KEEPALIVE arrives follows from the cable and from the
 //! random numbers of its direction; the far end is told how many came and when the last did. What is on its way in the end is left
 //! on its way.
 //!
@@ -9,6 +9,7 @@
 //! ```
 //! The state afterwards is that of packet by packet, to the last random number (`sim/quiet/tests.rs`).
 
+mod bfd;
 mod lane;
 
 use super::network::{NodeId, Port};
@@ -41,6 +42,7 @@ type Side = (PipeId, usize);
 struct Stretch {
     until: Instant,
     sides: Vec<Vec<(ConnId, Side)>>,
+    bfd: Vec<Vec<bfd::Beating>>,
 }
 
 /// What is kept of the advertisements of a link: the last two.
@@ -52,7 +54,7 @@ impl Sim {
         if until.since(self.now) < LEAST || self.now.since(self.last_activity) < SILENCE {
             return false;
         }
-        let Some(Stretch { until, sides }) = self.stretch(until) else {
+        let Some(Stretch { until, sides, bfd }) = self.stretch(until) else {
             return false;
         };
         self.land_discoveries(until);
@@ -64,11 +66,14 @@ impl Sim {
         let sent = self.beat(until, &sides, &mut lanes);
         self.hear(&sides, &sent, &lanes);
         self.advertise(until);
+        self.beat_bfd(until, bfd);
         self.take_off(until, lanes);
         self.advance(until);
         for node in (0..self.machines.len()).map(NodeId) {
-            self.machines[node.0].armed = None;
+            let machine = &mut self.machines[node.0];
+            (machine.armed, machine.bfd_armed) = (None, None);
             self.drain(node);
+            self.arm_bfd(node);
         }
         true
     }
@@ -76,7 +81,7 @@ impl Sim {
     /// Up to when time is quiet, and between whom.
     fn stretch(&self, until: Instant) -> Option<Stretch> {
         let before = |at: Instant| Instant(at.0.saturating_sub(1));
-        let mut stretch = Stretch { until, sides: Vec::with_capacity(self.machines.len()) };
+        let mut stretch = Stretch { until, sides: Vec::with_capacity(self.machines.len()), bfd: self.quiet_bfd()? };
         let mut ends: BTreeMap<PipeId, usize> = BTreeMap::new();
         let mut longest = LEAST;
         for machine in &self.machines {
@@ -106,7 +111,7 @@ impl Sim {
         ends.values().all(|ends| *ends == 2).then_some(())?;
         for (at, event) in self.queue.iter() {
             match event {
-                Event::Wake(..) | Event::Discovery { .. } => {}
+                Event::Wake(..) | Event::Discovery { .. } | Event::BfdWake(..) | Event::BfdPacket(..) => {}
                 Event::Deliver(id, _) if ends.contains_key(id) => (at.since(self.now) < FARTHEST).then_some(())?,
                 Event::Start(_)
                 | Event::Links(..)
@@ -115,6 +120,7 @@ impl Sim {
                 | Event::SynAck(..)
                 | Event::Deliver(..)
                 | Event::Reset(..)
+                | Event::Bfd(..)
                 | Event::Install(..)
                 | Event::Installed(..)
                 | Event::Fault(_) => stretch.until = stretch.until.min(before(at)),

@@ -1,6 +1,10 @@
 //! A network, a seed, and what goes wrong when: enough to do a run once more, on any machine. Data that people read and keep, and its
 //! run with every check at the end.
 
+mod bfd;
+
+pub use bfd::Bfd;
+
 use super::check::difference;
 use super::clos::Clos;
 use super::fault::Fault;
@@ -34,6 +38,9 @@ pub struct Scenario {
     pub network: Source,
     /// Of latencies, pieces of streams, timers and the order of starts.
     pub seed: u64,
+    /// Who has BFD beside what the network's files say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<Bfd>,
     /// In order of time.
     #[serde(default)]
     pub incidents: Vec<Incident>,
@@ -120,6 +127,16 @@ impl World {
         };
         let configs = Sim::load(&topology)?;
         Ok(Self { topology, configs, clos })
+    }
+
+    /// The network of a scenario.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a text for a person.
+    pub fn of(scenario: &Scenario) -> Result<Self, String> {
+        let mut world = Self::load(&scenario.network)?;
+        scenario.bfd.map_or(Ok(()), |bfd| world.set_bfd(bfd))?;
+        Ok(world)
     }
 
     /// Gives a node the configuration of a file.
@@ -351,7 +368,9 @@ impl Scenario {
             self.incidents.iter().map(|incident| format!("    {}", value(serde_json::to_string(incident)))).collect();
         let list = if incidents.is_empty() { "[]".to_owned() } else { format!("[\n{}\n  ]", incidents.join(",\n")) };
         let network = value(serde_json::to_string(&self.network));
-        format!("{{\n  \"network\": {network},\n  \"seed\": {},\n  \"incidents\": {list}\n}}\n", self.seed)
+        let bfd =
+            self.bfd.map(|bfd| format!("  \"bfd\": {},\n", value(serde_json::to_string(&bfd)))).unwrap_or_default();
+        format!("{{\n  \"network\": {network},\n  \"seed\": {},\n{bfd}  \"incidents\": {list}\n}}\n", self.seed)
     }
 }
 
@@ -361,7 +380,7 @@ mod tests {
 
     fn run(text: &str) -> Result<(), String> {
         let scenario = Scenario::read(text)?;
-        let world = World::load(&scenario.network)?;
+        let world = World::of(&scenario)?;
         world.run(&scenario, 5).map(drop).map_err(|failure| failure.to_string())
     }
 

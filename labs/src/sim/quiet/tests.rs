@@ -3,7 +3,7 @@
 use super::*;
 use crate::sim::clos::Clos;
 use crate::sim::fault::Fault;
-use crate::sim::scenario::{Source, World};
+use crate::sim::scenario::{Bfd, Source, World};
 use weft_bgp::rng::Rng;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -12,14 +12,15 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// sooner than need be after a deadline moved away.
 fn everything(sim: &Sim) -> Vec<String> {
     let daemons = sim.machines.iter().map(|machine| format!("{} {:#?}", machine.name, machine.daemon));
+    let bfd = sim.machines.iter().map(|machine| format!("{} {:#?}", machine.name, machine.bfd));
     let kernels =
         sim.machines.iter().map(|machine| format!("{} {:#?} {:#?}", machine.name, machine.fib, machine.links));
     let pipes = sim.pipes.iter().map(|(id, pipe)| format!("{id:?} {pipe:#?}"));
-    let coming = sim.queue.iter().filter(|(_, event)| !matches!(event, Event::Wake(..)));
+    let coming = sim.queue.iter().filter(|(_, event)| !matches!(event, Event::Wake(..) | Event::BfdWake(..)));
     let mut coming: Vec<String> = coming.map(|(at, event)| format!("{at:?} {event:?}")).collect();
     coming.sort();
     let counted = format!("{:?} {:?} {:?}", sim.counters.messages, sim.counters.fib_changes, sim.last_activity);
-    daemons.chain(kernels).chain(pipes).chain(coming).chain([counted, format!("{:?}", sim.now)]).collect()
+    daemons.chain(bfd).chain(kernels).chain(pipes).chain(coming).chain([counted, format!("{:?}", sim.now)]).collect()
 }
 
 /// The first line that differs, with those before it.
@@ -37,8 +38,9 @@ fn same(one: &Sim, other: &Sim) {
 }
 
 /// The same network twice, at rest: packet by packet, and with leaps.
-fn pair(source: &Source, seed: u64, chunk_bytes: u64) -> [Sim; 2] {
-    let world = World::load(source).unwrap();
+fn pair((source, bfd): &(Source, Option<Bfd>), seed: u64, chunk_bytes: u64) -> [Sim; 2] {
+    let mut world = World::load(source).unwrap();
+    bfd.iter().for_each(|bfd| world.set_bfd(*bfd).unwrap());
     [false, true].map(|leaps| {
         let mut sim = world.sim(seed).unwrap();
         (sim.settings.leaps, sim.settings.chunk_bytes) = (leaps, chunk_bytes);
@@ -48,11 +50,14 @@ fn pair(source: &Source, seed: u64, chunk_bytes: u64) -> [Sim; 2] {
     })
 }
 
-fn networks() -> Vec<Source> {
+/// Networks of all kinds, without BFD, with it, and with it here and there.
+fn networks() -> Vec<(Source, Option<Bfd>)> {
     let clos = |spines, leaves, servers, stubs| Source::Clos(Clos { spines, leaves, servers, cables: 1, stubs });
     let file = |name| Source::File(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("topologies").join(name));
     let files = ["two-racks.clab.yml", "unnumbered.clab.yml"].map(file);
-    files.into_iter().chain([clos(2, 2, 2, false), clos(1, 3, 3, true)]).collect()
+    let all: Vec<Source> = files.into_iter().chain([clos(2, 2, 2, false), clos(1, 3, 3, true)]).collect();
+    let bfd = [None, Some(Bfd { interval_ms: 300, every: 1 }), Some(Bfd { interval_ms: 1_000, every: 2 })];
+    bfd.into_iter().flat_map(|bfd| all.iter().map(move |source| (source.clone(), bfd))).collect()
 }
 
 /// Goes on to a moment at which bytes are on their way.
@@ -72,8 +77,10 @@ fn a_quiet_hour_comes_to_the_same_as_packet_by_packet() {
         let [mut slow, mut quick] = pair(&source, 3, 200);
         same(&slow, &quick);
         let (before, begin) = (quick.counters.events, quick.now);
-        slow.run_for(Duration::from_secs(3_600)).unwrap();
-        quick.run_for(Duration::from_secs(3_600)).unwrap();
+        // With BFD, packet by packet, an hour takes a debug build too long.
+        let time = Duration::from_secs(if source.1.is_some() { 120 } else { 3_600 });
+        slow.run_for(time).unwrap();
+        quick.run_for(time).unwrap();
         same(&slow, &quick);
         let handled = (slow.counters.events, quick.counters.events - before);
         assert!(handled.1 * 100 < handled.0, "{source:?}: {handled:?} events: no leap since {begin}");
@@ -87,7 +94,7 @@ fn so_it_does_wherever_it_ends() {
         for chunk_bytes in [7, 200] {
             let [mut slow, mut quick] = pair(&source, seed as u64, chunk_bytes);
             let mut rng = Rng::new(seed as u64);
-            for _ in 0..6 {
+            for _ in 0..if source.1.is_some() { 2 } else { 6 } {
                 slow.run_for(Duration::from_micros(10_000_000 + rng.next_u64() % 30_000_000)).unwrap();
                 let now = until_under_way(&mut slow);
                 quick.run_until(now).unwrap();
@@ -108,7 +115,7 @@ fn a_fault_after_it_plays_out_the_same() {
             let node = NodeId(pick(slow.machines.len(), &mut rng));
             let fault =
                 [Fault::Deafen(cable), Fault::Unplug(cable), Fault::Crash(node), Fault::Kill(node)][choice].clone();
-            slow.run_for(Duration::from_secs(600)).unwrap();
+            slow.run_for(Duration::from_secs(if source.1.is_some() { 60 } else { 600 })).unwrap();
             let now = until_under_way(&mut slow);
             quick.run_until(now).unwrap();
             for sim in [&mut slow, &mut quick] {
