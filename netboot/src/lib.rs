@@ -16,5 +16,6 @@ pub mod plan;
 pub mod sabakan;
 pub mod show;
 pub mod store;
+pub mod tftp;
 
 pub use error::{NetbootError, Refusal};

@@ -164,7 +164,16 @@ impl Page {
             ("full", read(&counts.full)),
         ];
         self.counter("boot_requests_total", "What machines that boot asked for, or why not", "what", requests);
-        let octets = [("http", read(&counts.octets))];
+        let tftp = &counts.tftp;
+        let ends = [
+            ("done", read(&tftp.done)),
+            ("aborted", read(&tftp.aborted)),
+            ("broken", read(&tftp.broken)),
+            ("refused", read(&tftp.refused)),
+            ("full", read(&tftp.full)),
+        ];
+        self.counter("tftp_transfers_total", "Transfers by TFTP by their end, or why there was none", "end", ends);
+        let octets = [("http", read(&counts.octets)), ("tftp", read(&tftp.octets))];
         self.counter("boot_octets_total", "Octets of files for machines that boot", "by", octets);
     }
 

@@ -50,3 +50,8 @@ fn dhcp4() {
 fn dhcp4_server() {
     replay("dhcp4_server", harness::dhcp::dhcp4_server);
 }
+
+#[test]
+fn tftp() {
+    replay("tftp", harness::tftp::tftp);
+}

@@ -10,6 +10,8 @@
 mod api;
 #[path = "../suite/bfd.rs"]
 mod bfd;
+#[path = "../suite/boot.rs"]
+mod boot;
 #[path = "../suite/browser.rs"]
 mod browser;
 #[path = "../suite/count.rs"]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::api;
 use crate::bfd;
+use crate::boot;
 use crate::count::{Outcome, libtest};
 use crate::deploy;
 use crate::dhcp;
@@ -59,6 +60,11 @@ pub(crate) const STAGES: &[Stage] = &[
         name: "netboot",
         about: "DHCP for a machine without an address, behind three kinds of relays, from three boot servers with one address",
         run: dhcp::netboot,
+    },
+    Stage {
+        name: "boot",
+        about: "a machine in QEMU, from power-on to a host that others reach: BIOS and iPXE, UEFI by TFTP and HTTP; without a boot server for a while",
+        run: boot::boot,
     },
     Stage { name: "store", about: "one contract on the embedded store and on a real etcd", run: netboot::store },
     Stage {

@@ -1,6 +1,9 @@
 #!/bin/sh
-# Gets what the machine boots and is made of, once: programs, and Debian's kernel for clouds, unpacked and not installed.
+# Gets what the machine boots, once: Debian's kernel for clouds, unpacked and not installed. Says which packages it is made of are not there.
 set -e
+for file in /usr/bin/qemu-system-x86_64 /usr/lib/ipxe/qemu/pxe-virtio.rom /usr/lib/ipxe/snponly.efi /usr/share/OVMF/OVMF_CODE_4M.fd /usr/bin/etcd; do
+    [ -e $file ] || { echo "no $file: apt-get install qemu-system-x86 ipxe-qemu ipxe ovmf etcd-server busybox-static dnsmasq-base"; exit 1; }
+done
 into=${WEFT_BOOT_FILES:-/var/cache/weft-lab/boot}
 [ -s "$into/vmlinuz" ] && [ -s "$into/virtio_net.ko" ] && { echo "$into is there"; exit 0; }
 folder=$(mktemp -d)

@@ -21,6 +21,7 @@ pub mod api;
 pub mod dhcp;
 pub mod enrol;
 pub mod memory;
+pub mod tftp;
 
 use jiff::Timestamp;
 use std::net::IpAddr;

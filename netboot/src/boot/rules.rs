@@ -1,11 +1,18 @@
 //! What people say of the boot service: the part `boot` of the configuration of `weft-netboot serve`.
 
+use super::ipxe::ENTRY;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Addresses of one server: the service address, and its own.
 const LISTEN_MAX: usize = 8;
+
+/// Loaders: each firmware has one, and some a second one.
+const LOADERS_MAX: usize = 16;
+/// Octets of the name of a loader: `file` of DHCP has room for it.
+const NAME_MAX: usize = 64;
 
 /// The whole part.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -15,6 +22,11 @@ pub struct Rules {
     pub listen: Vec<SocketAddr>,
     /// Folder of the files of images.
     pub images: PathBuf,
+    /// What firmware loads first, as iPXE: names, and the files that they mean. They are read at the start, and served by HTTP and TFTP.
+    #[serde(default)]
+    pub loaders: BTreeMap<String, PathBuf>,
+    /// Where loaders are served by TFTP; nowhere unless set. Its port is 69, if not for tests.
+    pub tftp: Option<SocketAddr>,
 }
 
 impl Rules {
@@ -26,6 +38,18 @@ impl Rules {
         if self.listen.is_empty() || self.listen.len() > LISTEN_MAX {
             let count = self.listen.len();
             return Err(format!("boot.listen: {count} addresses: write 1 to {LISTEN_MAX}, as [10.72.0.1:8080]"));
+        }
+        if self.loaders.len() > LOADERS_MAX {
+            return Err(format!("boot.loaders: {} files: at most {LOADERS_MAX}", self.loaders.len()));
+        }
+        for (name, file) in &self.loaders {
+            let sign = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.');
+            if name.is_empty() || name.len() > NAME_MAX || !name.bytes().all(sign) || format!("/{name}") == ENTRY {
+                return Err(format!("boot.loaders.{name}: write 1 to {NAME_MAX} letters, digits, `-`, `_` and `.`"));
+            }
+            if !file.is_absolute() {
+                return Err(format!("boot.loaders.{name}: `{}`: write the whole path of a file", file.display()));
+            }
         }
         match self.images.is_absolute() {
             true => Ok(()),

@@ -5,6 +5,7 @@
 
 pub mod blobs;
 mod patience;
+pub mod tftp;
 
 use super::server::places::Places;
 use super::service::Service;
@@ -21,10 +22,12 @@ use futures_util::stream::{self, StreamExt as _};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use patience::Patience;
 use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -44,6 +47,8 @@ const HEAD_MAX: usize = 8 * 1024;
 const READ_WITHIN: Duration = Duration::from_secs(30);
 /// Octets of a file that are read at a time. The next ones are read while these are sent.
 const CHUNK: usize = 512 * 1024;
+/// Octets of a loader: iPXE has 0.2 to 1.1 MB, with everything.
+const LOADER_MAX: u64 = 16 * 1024 * 1024;
 /// Wait after the system refused a connection.
 const REFUSED_WAIT: Duration = Duration::from_millis(50);
 
@@ -53,8 +58,17 @@ pub struct Booter {
     service: Arc<Service>,
     /// Its files.
     pub blobs: Arc<Blobs>,
+    /// What firmware loads first, by name.
+    loaders: BTreeMap<String, Loader>,
     /// Since the start.
     pub counts: Counts,
+}
+
+/// What firmware loads first.
+#[derive(Debug)]
+struct Loader {
+    octets: Bytes,
+    tag: String,
 }
 
 /// What was asked for, and what came of it.
@@ -74,6 +88,8 @@ pub struct Counts {
     pub full: AtomicU64,
     /// Octets of files that were read to be sent.
     pub octets: AtomicU64,
+    /// By TFTP.
+    pub tftp: tftp::Counts,
 }
 
 type Answer = Response<Body>;
@@ -85,11 +101,17 @@ impl Booter {
     /// When the rules are wrong, or a folder or address cannot be used; says which.
     pub fn start(rules: &Rules, service: Arc<Service>) -> anyhow::Result<Arc<Self>> {
         rules.check().map_err(anyhow::Error::msg)?;
-        let booter = Arc::new(Self { service, blobs: Blobs::open(&rules.images)?, counts: Counts::default() });
+        let loaders = rules.loaders.iter().map(|(name, file)| Ok((name.clone(), load(name, file)?)));
+        let loaders = loaders.collect::<anyhow::Result<_>>()?;
+        let blobs = Blobs::open(&rules.images)?;
+        let booter = Arc::new(Self { service, blobs, loaders, counts: Counts::default() });
         let places = Places::new(CONNECTIONS_MAX, OF_SOURCE_MAX);
         for address in &rules.listen {
             let listener = open(*address).with_context(|| format!("boot.listen: {address}"))?;
             tokio::spawn(booter.clone().listen(listener, places.clone()));
+        }
+        if let Some(address) = rules.tftp {
+            tftp::start(address, booter.clone()).with_context(|| format!("boot.tftp: {address}"))?;
         }
         Ok(booter)
     }
@@ -151,6 +173,16 @@ impl Booter {
             self.counts.scripts.fetch_add(1, Ordering::Relaxed);
             return text(StatusCode::OK, &[], &self.script(request.uri().query().unwrap_or_default(), from));
         }
+        if let Some(loader) = path.strip_prefix('/').and_then(|name| self.loaders.get(name)) {
+            self.counts.files.fetch_add(1, Ordering::Relaxed);
+            let octets = loader.octets.clone();
+            let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
+            return part_answer(request, &loader.tag, length, |from, to| {
+                let at = |octet: u64| usize::try_from(octet).unwrap_or(octets.len()).min(octets.len());
+                self.counts.octets.fetch_add(to - from, Ordering::Relaxed);
+                Body::from(octets.slice(at(from)..at(to)))
+            });
+        }
         let name = path.strip_prefix(ipxe::BLOBS).and_then(|rest| rest.split('/').next());
         match name.and_then(|name| Digest::try_from(name.to_owned()).ok()) {
             Some(digest) => self.blob(&digest, request).await,
@@ -185,26 +217,7 @@ impl Booter {
             return text(status, &[(header::RETRY_AFTER, "2".to_owned())], why);
         };
         self.counts.files.fetch_add(1, Ordering::Relaxed);
-        let (headers, is_get) = (request.headers(), request.method() == Method::GET);
-        let tag = format!("\"{digest}\"");
-        let said = |name: HeaderName| one(headers, &name);
-        if said(header::IF_NONE_MATCH).is_some_and(|list| range::names(list, &tag)) {
-            return file_answer(StatusCode::NOT_MODIFIED, &tag, None, None, Body::empty());
-        }
-        // RFC 9110 §14.2: only GET has ranges.
-        let asked = said(header::RANGE).filter(|_| is_get && range::is_rest(said(header::IF_RANGE), &tag));
-        match range::part(asked, length) {
-            Part::Nothing => {
-                let part = Some(format!("bytes */{length}"));
-                file_answer(StatusCode::RANGE_NOT_SATISFIABLE, &tag, Some(0), part, Body::empty())
-            }
-            Part::Some { from, to } => {
-                let part = Some(format!("bytes {from}-{}/{length}", to - 1));
-                file_answer(StatusCode::PARTIAL_CONTENT, &tag, Some(to - from), part, self.body(file, from, to))
-            }
-            Part::Whole if is_get => file_answer(StatusCode::OK, &tag, Some(length), None, self.body(file, 0, length)),
-            Part::Whole => file_answer(StatusCode::OK, &tag, Some(length), None, Body::empty()),
-        }
+        part_answer(request, &format!("\"{digest}\""), length, |from, to| self.body(file, from, to))
     }
 
     fn body(&self, file: File, from: u64, to: u64) -> Body {
@@ -221,6 +234,38 @@ impl Booter {
         });
         Body::from_stream(stream::iter(chunks).buffered(2))
     }
+}
+
+/// The file that is asked for, the part of it, or why not (RFC 9110 §13 and §14).
+fn part_answer<T>(request: &Request<T>, tag: &str, length: u64, body: impl FnOnce(u64, u64) -> Body) -> Answer {
+    let (headers, is_get) = (request.headers(), request.method() == Method::GET);
+    let said = |name: HeaderName| one(headers, &name);
+    if said(header::IF_NONE_MATCH).is_some_and(|list| range::names(list, tag)) {
+        return file_answer(StatusCode::NOT_MODIFIED, tag, None, None, Body::empty());
+    }
+    // RFC 9110 §14.2: only GET has ranges.
+    let asked = said(header::RANGE).filter(|_| is_get && range::is_rest(said(header::IF_RANGE), tag));
+    match range::part(asked, length) {
+        Part::Nothing => {
+            let part = Some(format!("bytes */{length}"));
+            file_answer(StatusCode::RANGE_NOT_SATISFIABLE, tag, Some(0), part, Body::empty())
+        }
+        Part::Some { from, to } => {
+            let part = Some(format!("bytes {from}-{}/{length}", to - 1));
+            file_answer(StatusCode::PARTIAL_CONTENT, tag, Some(to - from), part, body(from, to))
+        }
+        Part::Whole if is_get => file_answer(StatusCode::OK, tag, Some(length), None, body(0, length)),
+        Part::Whole => file_answer(StatusCode::OK, tag, Some(length), None, Body::empty()),
+    }
+}
+
+fn load(name: &str, file: &Path) -> anyhow::Result<Loader> {
+    let shown = || format!("boot.loaders.{name}: {}", file.display());
+    let length = std::fs::metadata(file).with_context(shown)?.len();
+    anyhow::ensure!(length <= LOADER_MAX, "{}: {length} octets: at most {LOADER_MAX}", shown());
+    let octets = Bytes::from(std::fs::read(file).with_context(shown)?);
+    let digest = Digest::of(ring::digest::digest(&ring::digest::SHA256, &octets).as_ref());
+    Ok(Loader { octets, tag: format!("\"{digest}\"") })
 }
 
 /// The value of a header that is text.

@@ -251,7 +251,7 @@ pub async fn run(config: &Config, service: Arc<Service>, until: impl Future<Outp
         tracing::info!(address = %rules.address, port = rules.port, devices = rules.devices.len(), "answers DHCP");
     }
     if let Some(rules) = &config.boot {
-        tracing::info!(listen = ?rules.listen, images = %rules.images.display(), "serves what machines boot");
+        tracing::info!(listen = ?rules.listen, tftp = ?rules.tftp, images = %rules.images.display(), "serves what machines boot");
     }
     if let Some(address) = &config.enrol {
         tracing::info!(%address, "hears machines without certificates");

@@ -216,3 +216,49 @@ async fn who_holds_connections_keeps_nobody_out() {
     tokio::time::timeout(LIMIT, other.read_to_end(&mut all)).await.unwrap().unwrap();
     assert!(all.ends_with(&kernel()));
 }
+
+/// A loader as a client of TFTP takes it: options agreed, four blocks at a time; and what it is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_loader_comes_by_tftp_and_by_http() {
+    let mut server = Server::new("tftp");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let tftp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let loader = kernel()[..10_000].to_vec();
+    std::fs::write(server.path("loader"), &loader).unwrap();
+    let config = std::fs::read_to_string(server.path("netboot.yaml")).unwrap();
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    let (images, file) = (server.path("images"), server.path("loader"));
+    config["boot"] = serde_json::json!({
+        "listen": [format!("127.0.0.1:{port}")], "images": images, "tftp": tftp, "loaders": { "snponly.efi": file }
+    });
+    std::fs::write(server.path("netboot.yaml"), config.to_string()).unwrap();
+    server.start().await;
+    let part = http(port, "GET /snponly.efi", "Range: bytes=-10\r\n").await;
+    assert!(part.status == 206 && part.body == loader[9_990..], "{}", part.status);
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let ask = |request: &'static [u8]| async { socket.send_to(request, tftp).await.unwrap() };
+    let mut buffer = [0; 2_000];
+    ask(b"\x00\x01/etc/passwd\x00octet\x00").await;
+    let (count, _) = tokio::time::timeout(LIMIT, socket.recv_from(&mut buffer)).await.unwrap().unwrap();
+    assert_eq!(buffer[..count], *b"\x00\x05\x00\x01no such file\x00");
+    ask(b"\x00\x01snponly.efi\x00octet\x00blksize\x001468\x00tsize\x000\x00windowsize\x004\x00").await;
+    let (count, from) = tokio::time::timeout(LIMIT, socket.recv_from(&mut buffer)).await.unwrap().unwrap();
+    assert_eq!(buffer[..count], *b"\x00\x06blksize\x001468\x00tsize\x0010000\x00windowsize\x004\x00");
+    assert!(from.ip() == tftp.ip() && from.port() != tftp.port(), "{from}");
+    socket.send_to(b"\x00\x04\x00\x00", from).await.unwrap();
+    let mut got = Vec::new();
+    for block in 1_u16..=7 {
+        let (count, _) = tokio::time::timeout(LIMIT, socket.recv_from(&mut buffer)).await.unwrap().unwrap();
+        assert_eq!(buffer[..4], [[0, 3], block.to_be_bytes()].concat());
+        got.extend_from_slice(&buffer[4..count]);
+        if block % 4 == 0 || block == 7 {
+            socket.send_to(&[[0, 4], block.to_be_bytes()].concat(), from).await.unwrap();
+        }
+    }
+    assert!(got == loader);
+    let deadline = Instant::now() + LIMIT;
+    while figure(&server, "weft_netboot_tftp_transfers_total{end=\"done\"}").await != 1 {
+        assert!(Instant::now() < deadline, "the transfer does not end");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,167 @@
+//! Real boots: lab `boot`, whose machine is QEMU without KVM. It is powered on by every way that firmware knows, timed from there until the
+//! boot server has heard of it, and has to come up by itself after its boot server was away.
+#![expect(clippy::disallowed_methods, reason = "polls a lab with a deadline; the suite has no event loop")]
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::count::Outcome;
+use crate::interop::Stage;
+use crate::packages;
+use crate::run::{Context, Log, find_program};
+use crate::vip::Lab;
+
+/// For what has no figure of its own.
+const LIMIT: Duration = Duration::from_secs(240);
+/// How often the machine's console is looked at.
+const POLL: Duration = Duration::from_millis(100);
+/// A way to boot, what the console says on it, and how long it may take: three times what it took (netboot's README) or more.
+const WAYS: [(&str, &str, Duration); 3] = [
+    ("bios", "weft: N1 (node1) boots debian", Duration::from_secs(66)),
+    ("pxe", ">>Start PXE over IPv4", Duration::from_secs(120)),
+    ("http", ">>Start HTTP Boot over IPv4", Duration::from_secs(120)),
+];
+/// The last word of a machine that is up.
+const UP: &str = "machine: the boot server says registered";
+/// Programs and the Debian packages that have them.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("etcd", "etcd-server"),
+    ("busybox", "busybox-static"),
+    ("dnsmasq", "dnsmasq-base"),
+];
+/// Firmware and the packages that have it.
+const FIRMWARE: [(&str, &str); 3] = [
+    ("/usr/lib/ipxe/qemu/pxe-virtio.rom", "ipxe-qemu"),
+    ("/usr/lib/ipxe/snponly.efi", "ipxe"),
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
+];
+
+/// Runs the lab.
+pub(crate) fn boot(context: &Context) -> io::Result<Outcome> {
+    let log = context.log("boot")?;
+    if let Some(missing) = missing(context, &log)? {
+        return Ok(Outcome::skipped(format!("real boots: {missing}")));
+    }
+    let Some(stage) = Stage::prepare(context, &log)? else {
+        return Ok(Outcome::failed("the lab's binaries do not build"));
+    };
+    let mut outcome = Outcome::default();
+    let lab = Lab { context, log: &log, folder: stage.folder.clone(), name: format!("boot-{}", std::process::id()) };
+    if lab.up("boot")? {
+        outcome.add(&Outcome::passed());
+        if let Err(error) = scenario(&lab, &mut outcome) {
+            let console = lab.shell("machine", "sh /etc/lab/power.sh console").unwrap_or_default();
+            outcome.add(&Outcome::failed(format!("lab boot: {error}; the console of the machine:\n{console}")));
+        }
+    } else {
+        outcome.add(&Outcome::failed("lab boot does not come up as expected"));
+    }
+    lab.down()?;
+    Ok(outcome)
+}
+
+/// What is not there and cannot be had.
+fn missing(context: &Context, log: &Log) -> io::Result<Option<String>> {
+    let programs = || PROGRAMS.iter().filter(|(program, _)| find_program(program).is_none());
+    let firmware = || FIRMWARE.iter().filter(|(file, _)| !Path::new(file).is_file());
+    if !rustix::process::geteuid().is_root() {
+        return Ok(Some("only root gives a machine its card (TAP)".to_owned()));
+    }
+    if find_program("apt-get").is_some() {
+        let packages: Vec<&str> = programs().chain(firmware()).map(|(_, package)| *package).collect();
+        packages::install_each(context, log, &packages)?;
+    }
+    if let Some((what, package)) = programs().chain(firmware()).next() {
+        return Ok(Some(format!("no `{what}` (Debian: {package}), and it could not be installed")));
+    }
+    let script = context.root.join("labs/topologies/boot/files.sh").display().to_string();
+    let has = log.run(&mut context.command(Path::new("sh"), &[&script]))?;
+    Ok((!has).then(|| "no kernel for the machine, and it could not be loaded: see boot.log".to_owned()))
+}
+
+fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
+    for (way, by, limit) in WAYS {
+        let took = power_on(lab, way, by, limit)?;
+        outcome.add(&Outcome::passed());
+        outcome.notes.push(format!("{way}: from power-on to known at the boot server {:.1} s", took.as_secs_f64()));
+    }
+    let reached = lab.shell("boot1", "busybox ping -c 3 10.69.1.7")?;
+    outcome.add(&Outcome::check(
+        reached.contains("3 packets received"),
+        format!("the machine does not answer: {reached}"),
+    ));
+    by_tftp(lab, outcome)?;
+    without_image(lab, outcome)?;
+    without_server(lab, outcome)
+}
+
+/// Cuts the power, gives it back, and waits until the boot server has heard of the machine.
+fn power_on(lab: &Lab<'_>, way: &str, by: &str, limit: Duration) -> io::Result<Duration> {
+    lab.shell("machine", "sh /etc/lab/power.sh off")?;
+    let began = Instant::now();
+    lab.shell("machine", &format!("sh /etc/lab/power.sh {way}"))?;
+    says(lab, UP, began, limit)?;
+    match lab.shell("machine", "sh /etc/lab/power.sh console")?.contains(by) {
+        true => Ok(began.elapsed()),
+        false => Err(io::Error::other(format!("{way}: the machine came up by another way: nothing says `{by}`"))),
+    }
+}
+
+/// Another client than firmware, from the switch: what it gets is the file.
+fn by_tftp(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
+    for options in ["", "-b 1468"] {
+        let line = format!(
+            "cd /run && busybox tftp -g -r snponly.efi {options} 10.72.0.1 && cmp snponly.efi /usr/lib/ipxe/snponly.efi && echo same"
+        );
+        let said = lab.shell("tor", &line)?;
+        outcome.add(&Outcome::check(said.contains("same"), format!("busybox tftp {options}: {said}")));
+    }
+    Ok(())
+}
+
+/// Nobody says what the machine boots, then somebody does: it waits in its script, and goes on.
+fn without_image(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
+    lab.shell("boot1", "weft-netboot image pin none --role cs")?;
+    lab.shell("machine", "sh /etc/lab/power.sh off; sh /etc/lab/power.sh bios")?;
+    says(lab, "nobody said yet what N1 (node1) boots", Instant::now(), LIMIT)?;
+    let began = Instant::now();
+    lab.shell("boot1", "weft-netboot image pin debian --role cs")?;
+    says(lab, UP, began, LIMIT)?;
+    outcome.add(&Outcome::passed());
+    Ok(())
+}
+
+/// The boot server is away while firmware asks: the machine fails, and is up by itself when the server is back.
+fn without_server(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
+    let link = |what: &str| match lab.log.run(&mut lab.lab_command(&["link", what, &lab.name, "boot1:eth0"]))? {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("`weft-lab link {what} boot1:eth0` failed"))),
+    };
+    lab.shell("machine", "sh /etc/lab/power.sh off")?;
+    link("down")?;
+    lab.shell("machine", "sh /etc/lab/power.sh bios")?;
+    // SeaBIOS says so when no device of its list boots; it begins again after three seconds.
+    says(lab, "No bootable device", Instant::now(), LIMIT)?;
+    link("up")?;
+    let began = Instant::now();
+    says(lab, UP, began, LIMIT)?;
+    outcome.add(&Outcome::passed());
+    let took = began.elapsed().as_secs_f64();
+    outcome
+        .notes
+        .push(format!("bios: the boot server is back: known there {took:.1} s later, nobody touched the machine"));
+    Ok(())
+}
+
+/// Waits until the console says something.
+fn says(lab: &Lab<'_>, what: &str, began: Instant, limit: Duration) -> io::Result<()> {
+    while !lab.shell("machine", "sh /etc/lab/power.sh console").is_ok_and(|console| console.contains(what)) {
+        if began.elapsed() > limit {
+            return Err(io::Error::other(format!("the console does not say `{what}` within {} s", limit.as_secs())));
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
