@@ -18,6 +18,7 @@ pub mod explore;
 pub mod fault;
 pub mod fib;
 mod kernel;
+pub mod live;
 pub mod network;
 pub mod node;
 pub mod pipe;

@@ -103,6 +103,8 @@ pub struct Plan {
     pub unbalanced: Vec<Uneven>,
     /// What does not hold of the network after the change, whatever it was before.
     pub broken: Vec<String>,
+    /// Of a live fabric: where the network before the change is not as the daemons say. Then the rest says little.
+    pub differences: Vec<String>,
 }
 
 impl Plan {

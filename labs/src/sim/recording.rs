@@ -106,7 +106,10 @@ pub fn print(
     let (mut now, mut names) = (Instant::ZERO, Names::default());
     while let Some(entry) = lines.next()? {
         let text = match &entry {
-            Entry::Begin(begin) => words::begin(begin),
+            Entry::Begin(begin) => {
+                now = begin.at;
+                words::begin(begin)
+            }
             Entry::End { why, .. } => format!("end      {why}"),
             Entry::Did(call, answer) => {
                 now = call.at().unwrap_or(now);

@@ -139,6 +139,16 @@ impl World {
         Ok(world)
     }
 
+    /// A network that was put together.
+    pub(super) const fn made(topology: Topology, configs: BTreeMap<String, NodeConfig>) -> Self {
+        Self { topology, configs, clos: None }
+    }
+
+    /// What its nodes are started with.
+    pub(super) const fn configs_mut(&mut self) -> &mut BTreeMap<String, NodeConfig> {
+        &mut self.configs
+    }
+
     /// Gives a node the configuration of a file.
     ///
     /// # Errors
