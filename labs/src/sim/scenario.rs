@@ -417,6 +417,13 @@ mod tests {
         says("{ms: 99999999, what: kill, at: leaf1}", "are the most");
         says("{ms: 1, what: melt, at: leaf1}", "melt");
         says("{ms: 1, what: kill, at: leaf1, why: x}", "why");
+        let bfd = |bfd: &str| {
+            run(&format!("network: {{clos: {{spines: 1, leaves: 2, servers: 0, cables: 1}}}}\nseed: 0\nbfd: {bfd}"))
+        };
+        let error = bfd("{interval_ms: 9}").unwrap_err();
+        assert!(error.contains("10 to 60000"), "{error}");
+        let error = bfd("{interval_ms: 300, every: 0}").unwrap_err();
+        assert!(error.contains("every is 0"), "{error}");
         let error = run("network: {clos: {spines: 0, leaves: 2, servers: 0, cables: 1}}\nseed: 0").unwrap_err();
         assert!(error.contains("1 to"), "{error}");
     }

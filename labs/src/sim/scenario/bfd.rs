@@ -30,8 +30,11 @@ impl Bfd {
     /// # Errors
     /// When a daemon would refuse it.
     fn config(self) -> Result<BfdConfig, String> {
-        if !(10..=60_000).contains(&self.interval_ms) || self.every == 0 {
-            return Err(format!("{self:?}: interval_ms is 10 to 60000, and every at least 1"));
+        if !(10..=60_000).contains(&self.interval_ms) {
+            return Err(format!("bfd: interval_ms is {}: write 10 to 60000", self.interval_ms));
+        }
+        if self.every == 0 {
+            return Err("bfd: every is 0: write 1 for every cable, 2 for every second one".to_owned());
         }
         let us = self.interval_ms * 1_000;
         let timers = Timers { transmit_us: us, receive_us: us, multiplier: MULTIPLIER };
