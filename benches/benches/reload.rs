@@ -124,6 +124,7 @@ impl Bench {
                 | Output::RaLinks(_)
                 | Output::LldpLinks(_)
                 | Output::DhcpSockets(_)
+                | Output::KeepLeases
                 | Output::Dhcp(_)
                 | Output::Bfd(_)
                 | Output::AddAddress(_)

@@ -14,6 +14,7 @@ mod access;
 mod answers;
 mod bfd;
 mod build;
+mod dhcp;
 mod doors;
 mod drain;
 mod dump;
@@ -35,10 +36,11 @@ pub use answers::{
 pub use bfd::{BfdSession, BfdSessions};
 pub(crate) use build::ESTABLISHED;
 pub use build::{answer, find_peer, sentence_of};
+pub use dhcp::{Dhcp, DhcpLease, DhcpPort, DhcpRelay};
 pub use doors::{Certificate, Doors, Handshakes, Requests};
 pub use drain::{Around as DrainAround, Drain, Drains, alone, objection};
 pub use dump::{TableDump, TablePath, TablePeer, TableRoute};
-pub use kernel::{Kernel, kernel_sentence};
+pub use kernel::{Kernel, NO_ROUTE, kernel_sentence};
 pub use originated::{Originated, OriginatedRoute, refusal};
 pub use routes::{Route, Routes, Via, Within};
 pub use target::{CONFIRM_MAX_S, Door, MAX_LIMIT, PORT_LIMIT, parse, query};
@@ -125,6 +127,8 @@ pub enum Question {
     Bfd,
     /// Service addresses.
     Vips,
+    /// What is relayed of DHCP, and leases.
+    Dhcp,
     /// What is out of service.
     Drains,
     /// What we originate, and for whom.
@@ -401,6 +405,8 @@ pub enum Body {
     Bfd(BfdSessions),
     /// To [`Question::Vips`].
     Vips(Vips),
+    /// To [`Question::Dhcp`].
+    Dhcp(Dhcp),
     /// To [`Question::Drains`].
     Drains(Drains),
     /// To [`Question::Originated`].
@@ -470,6 +476,7 @@ impl Answer {
             | Body::Health(_)
             | Body::Dump(_)
             | Body::Vips(_)
+            | Body::Dhcp(_)
             | Body::Drains(_)
             | Body::Originated(_)
             | Body::Fib(_)

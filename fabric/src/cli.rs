@@ -1,6 +1,7 @@
 //! The command line of `weft`: what may be written there, and what that asks of a daemon. Pure: `main.rs` reads it with this and carries
 //! it out, and a fuzz target reads whatever it likes.
 
+mod dhcp;
 mod drain;
 mod mrt;
 mod policy;
@@ -9,6 +10,7 @@ mod route;
 mod show;
 mod whom;
 
+pub use dhcp::Dhcp;
 pub use drain::{Drain, Far, What};
 pub use mrt::{Mrt, Replay};
 pub use policy::{Origin, Policy, PolicyTest};
@@ -164,6 +166,9 @@ pub enum Verb {
     /// Routes that programs on this machine want announced
     #[command(subcommand)]
     Route(Route),
+    /// Addresses of machines on server ports, by the relay of DHCP
+    #[command(subcommand)]
+    Dhcp(Dhcp),
     /// Read, write and replay MRT dumps (RFC 6396); files may be compressed with gzip or bzip2
     #[command(subcommand)]
     Mrt(Mrt),

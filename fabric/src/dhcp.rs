@@ -7,26 +7,33 @@
 //! ```
 
 pub mod frame;
+mod lease;
 mod message;
 mod rate;
 #[cfg(test)]
 mod tests;
 
+pub use lease::{ALL_MAX, Kept, Lease, PORT_MAX};
 pub use message::MESSAGE_MAX;
 
 use crate::config::RelayConfig;
-use message::{Agent, Message, Op};
+use ipnet::Ipv4Net;
+use lease::Leases;
+use message::{Agent, Kind, Message, Op};
 use rate::Rates;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
-use weft_bgp::time::Instant;
+use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::IfIndex;
 
 /// A message that has been through more relays is in a loop (RFC 1542 §4.1.1).
 const HOPS_MAX: u8 = 16;
 /// Server ports: what no switch has more of. Further ones are not served.
 pub const PORTS_MAX: usize = 512;
+
+/// How long a change waits for others before leases are kept: renewals come one by one.
+const KEEP_AFTER: Duration = Duration::from_secs(1);
 
 /// Why something is not relayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -48,11 +55,15 @@ pub enum Dropped {
     Stranger,
     /// The reply names no port of ours: its server does not echo option 82, or the port is gone.
     Circuit,
+    /// The port, or all of them, have as many leases as there may be.
+    Full,
+    /// An address is lent that is not in the network of the gateway, or is the gateway's or ours.
+    Outside,
 }
 
 impl Dropped {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Malformed,
         Self::Rate,
         Self::Hops,
@@ -61,6 +72,8 @@ impl Dropped {
         Self::TooLong,
         Self::Stranger,
         Self::Circuit,
+        Self::Full,
+        Self::Outside,
     ];
 
     /// Its name in answers and metrics.
@@ -75,6 +88,8 @@ impl Dropped {
             Self::TooLong => "too_long",
             Self::Stranger => "stranger",
             Self::Circuit => "circuit",
+            Self::Full => "full",
+            Self::Outside => "outside",
         }
     }
 }
@@ -138,6 +153,11 @@ struct Served {
 pub struct Relay {
     config: Option<RelayConfig>,
     ports: BTreeMap<IfIndex, Served>,
+    leases: Leases,
+    /// Leases are not as [`Relay::take_changed`] has said.
+    is_changed: bool,
+    /// When they are to be kept.
+    keep_at: Option<Instant>,
     /// Of what belongs to no port.
     counts: Counts,
     output: VecDeque<Output>,
@@ -147,6 +167,11 @@ impl Relay {
     /// Another configuration is in force, and these are the ports that can be used; what was counted stays.
     pub fn configure(&mut self, now: Instant, config: Option<&RelayConfig>, ports: Vec<Port>) {
         self.config = config.cloned();
+        if let Some(config) = config
+            && self.leases.keep_within(config.gateway)
+        {
+            self.touch(now);
+        }
         let mut before = std::mem::take(&mut self.ports);
         for port in ports.into_iter().take(PORTS_MAX) {
             let old = before.remove(&port.link).filter(|old| old.port.name == port.name);
@@ -154,6 +179,63 @@ impl Relay {
                 old.map_or_else(|| (Rates::new(now), Counts::default()), |old| (old.rates, old.counts));
             self.ports.insert(port.link, Served { port, rates, counts });
         }
+    }
+
+    /// Leases of an earlier run, with the time of day; what is over or not of this network is left out.
+    pub fn restore(&mut self, now: Instant, wall: Duration, kept: Vec<Kept>) {
+        let Some(network) = self.config.as_ref().map(|config| config.gateway) else {
+            return;
+        };
+        for Kept { address, mac, port, until_s } in kept {
+            let left = Duration::from_secs(until_s).saturating_sub(wall);
+            if is_lendable(network, address) && !left.is_zero() {
+                // What has no room is as if it had not been heard.
+                let _ = self.leases.put(now, Lease { address, mac, port, until: now + left });
+            }
+        }
+        self.is_changed = true;
+    }
+
+    /// All leases, by address.
+    pub fn leases(&self) -> impl Iterator<Item = &Lease> {
+        self.leases.iter()
+    }
+
+    /// All leases, to be kept over a restart.
+    #[must_use]
+    pub fn keep(&self, now: Instant, wall: Duration) -> Vec<Kept> {
+        let kept = |lease: &Lease| Kept {
+            address: lease.address,
+            mac: lease.mac,
+            port: lease.port.clone(),
+            until_s: (wall + lease.until.since(now)).as_secs(),
+        };
+        self.leases.iter().map(kept).collect()
+    }
+
+    /// Whether leases came, went or moved since this was asked last.
+    pub const fn take_changed(&mut self) -> bool {
+        std::mem::replace(&mut self.is_changed, false)
+    }
+
+    /// When to call [`Relay::tick`].
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
+        let end = self.leases.next_timeout().map(|at| (at, "lease of DHCP"));
+        end.into_iter().chain(self.keep_at.map(|at| (at, "leases to be kept"))).min()
+    }
+
+    /// Time has passed: leases end. Whether they are to be kept now.
+    pub fn tick(&mut self, now: Instant) -> bool {
+        if self.leases.end(now) {
+            self.touch(now);
+        }
+        self.keep_at.take_if(|at| *at <= now).is_some()
+    }
+
+    fn touch(&mut self, now: Instant) {
+        self.is_changed = true;
+        self.keep_at.get_or_insert(now + KEEP_AFTER);
     }
 
     /// What must be done.
@@ -197,10 +279,22 @@ impl Relay {
         for server in &config.servers {
             self.output.push_back(Output::ToServer { server: *server, datagram: datagram.clone() });
         }
+        let given_up = match message.kind {
+            Kind::Release => Some(message.ciaddr()),
+            Kind::Decline => message.requested,
+            Kind::Ack | Kind::Other => None,
+        };
+        // Only who has it, on the port where it has it, gives it back.
+        let lease = given_up.and_then(|address| self.leases.get(address));
+        if let Some(lease) = lease.filter(|lease| lease.mac == message.mac() && lease.port == served.port.name) {
+            let address = lease.address;
+            self.leases.remove(address);
+            self.touch(now);
+        }
     }
 
     /// A datagram came to `giaddr`, port 67.
-    pub fn on_datagram(&mut self, from: Ipv4Addr, datagram: &[u8]) {
+    pub fn on_datagram(&mut self, now: Instant, from: Ipv4Addr, datagram: &[u8]) {
         let Some(config) = &self.config else {
             return;
         };
@@ -218,6 +312,22 @@ impl Relay {
         let Some(served) = self.ports.values_mut().find(|served| Some(served.port.name.as_str()) == circuit) else {
             return self.counts.drop(Dropped::Circuit);
         };
+        // An answer to who only informs itself gives no address (RFC 2131 §4.3.5).
+        if let (Kind::Ack, false, Some(seconds)) = (message.kind, message.yiaddr().is_unspecified(), message.lease_s) {
+            let until = now + Duration::from_secs(u64::from(seconds));
+            let lease = Lease { address: message.yiaddr(), mac: message.mac(), port: served.port.name.clone(), until };
+            if !is_lendable(config.gateway, lease.address) || lease.address == config.giaddr {
+                return served.counts.drop(Dropped::Outside);
+            }
+            let place = |lease: &Lease| (lease.mac, lease.port.clone());
+            let before = self.leases.get(lease.address).map(place);
+            let is_same = before == Some(place(&lease));
+            if self.leases.put(now, lease).is_err() {
+                return served.counts.drop(Dropped::Full);
+            }
+            self.is_changed |= !is_same;
+            self.keep_at.get_or_insert(now + KEEP_AFTER);
+        }
         // RFC 2131 §4.1: the address that it is given, or has; to everybody if it says so or has none.
         let address = [message.yiaddr(), message.ciaddr()].into_iter().find(|address| !address.is_unspecified());
         let to = match address {
@@ -228,6 +338,11 @@ impl Relay {
         served.counts.to_clients += 1;
         self.output.push_back(Output::ToClient { link: served.port.link, frame });
     }
+}
+
+/// Whether an address is one of a machine in the network, and not its router's.
+fn is_lendable(gateway: Ipv4Net, address: Ipv4Addr) -> bool {
+    gateway.contains(&address) && ![gateway.addr(), gateway.network(), gateway.broadcast()].contains(&address)
 }
 
 /// What of a client may be relayed.

@@ -3,12 +3,13 @@
 //!
 //! `bad` is for what should wake somebody: packets are lost, or there is no second way any more. `warn` is for working hours.
 
+mod dhcp;
 mod kernel;
 mod services;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use crate::api::{Address, BfdSessions, Certificate, Drain, Interface, Neighbor, Observer, RpkiCache, Vip};
+use crate::api::{Address, BfdSessions, Certificate, Dhcp, Drain, Interface, Neighbor, Observer, RpkiCache, Vip};
 use crate::fib::FibReport;
 use crate::node::LeftOut;
 use crate::sandbox::Sandbox;
@@ -69,7 +70,7 @@ pub struct Check {
 }
 
 /// Every check, in the order in which they are shown.
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 20] = [
     "convergence",
     "sessions",
     "flaps",
@@ -84,6 +85,7 @@ pub const NAMES: [&str; 19] = [
     "bfd",
     "threads",
     "vips",
+    "dhcp",
     "drain",
     "rpki",
     "observers",
@@ -116,6 +118,8 @@ pub struct Picture<'a> {
     pub bfd: &'a BfdSessions,
     /// Service addresses.
     pub vips: &'a [Vip],
+    /// What is relayed of DHCP.
+    pub dhcp: &'a Dhcp,
     /// What is out of service.
     pub drains: &'a [Drain],
     /// RPKI caches, the most preferred first.
@@ -146,6 +150,7 @@ pub fn examine(picture: &Picture<'_>) -> Vec<Check> {
         services::bfd(picture),
         services::threads(picture),
         services::vips(picture),
+        dhcp::dhcp(picture),
         services::drain(picture),
         services::rpki(picture),
         services::observers(picture),

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         Verb::Drain(wanted) => wanted.asked(),
         Verb::Undrain(what) => what.undrained(),
         Verb::Route(wanted) => wanted.asked(),
+        Verb::Dhcp(wanted) => wanted.asked(),
         Verb::Vip(Vip::Set { name, state }) => verbs::Verb::SetVip(name, state == UpDown::Up),
         Verb::Clear { peer, hard } => verbs::Verb::Clear(peer, hard),
     };

@@ -3,6 +3,7 @@
 
 use crate::api::{Doors, Handshakes, KernelCounts, Observer, Requests, Surroundings};
 use crate::bfd::{State, Status};
+use crate::dhcp::{Counts, Dropped};
 use crate::drain::{self, Scope};
 use crate::io::bfd::Report;
 use crate::node::{LeftOut, Node};
@@ -28,6 +29,7 @@ pub fn text(node: &Node, now: Instant, around: &Surroundings) -> String {
     page.rpki(node, now);
     page.bfd(node, around.bfd.as_ref());
     page.vips(&node.vips(now), now);
+    page.dhcp(node);
     page.drains(node);
     page.paces(around.pace.as_ref());
     page.doors(&around.doors);
@@ -274,6 +276,35 @@ impl Page {
         self.counter("weft_vip_checks_failed_total", "Results that were bad", label, each(|vip| vip.failures));
         self.counter("weft_vip_announced_total", "Times it was announced", label, each(|vip| vip.ups));
         self.counter("weft_vip_withdrawn_total", "Times it was withdrawn", label, each(|vip| vip.downs));
+    }
+
+    /// Only where DHCP is relayed.
+    fn dhcp(&self, node: &Node) {
+        if node.config().relay.is_none() {
+            return;
+        }
+        let relay = node.relay();
+        let ports: Vec<(String, Counts)> =
+            relay.ports().map(|(port, counts)| (port.name.clone(), counts.clone())).collect();
+        let each =
+            |value: fn(&Counts) -> u64| ports.iter().map(move |(port, counts)| (vec![port.clone()], value(counts)));
+        let to_servers = "Messages of machines that went to DHCP servers";
+        self.counter("weft_dhcp_requests_total", to_servers, &["port"], each(|counts| counts.to_servers));
+        let to_clients = "Replies of DHCP servers that went to machines";
+        self.counter("weft_dhcp_replies_total", to_clients, &["port"], each(|counts| counts.to_clients));
+        let all = ports.iter().map(|(port, counts)| (port.as_str(), counts)).chain([("", relay.counts())]);
+        let dropped = all.flat_map(|(port, counts)| {
+            Dropped::ALL.map(|why| {
+                let count = counts.dropped.get(&why).copied().unwrap_or_default();
+                (vec![port.to_owned(), why.name().to_owned()], count)
+            })
+        });
+        self.counter("weft_dhcp_dropped_total", "Messages of DHCP that went nowhere", &["port", "reason"], dropped);
+        let leases = ports.iter().map(|(port, _)| {
+            let count = relay.leases().filter(|lease| lease.port == *port).count();
+            (vec![port.clone()], u64::try_from(count).unwrap_or(u64::MAX))
+        });
+        self.gauge("weft_dhcp_leases", "Leases in force on a server port", &["port"], leases);
     }
 
     /// Only where somebody observes.

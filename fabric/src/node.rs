@@ -30,6 +30,9 @@ use crate::lldp::Heard;
 use crate::ra;
 use crate::vip::{Order, Vips};
 use bytes::BytesMut;
+pub use dhcp::Wanted as RelayWants;
+#[cfg(test)]
+pub(crate) use dhcp::tests as dhcp_tests;
 pub use history::{Entry, KeptEntry};
 pub use import::{Imported, LeftOut, MAX_IMPORTED};
 pub use leases::{LEASE_MAX, Lease, MAX_ROUTES as MAX_LEASES, Refused};
@@ -107,6 +110,13 @@ pub enum Input {
         /// What.
         datagram: Vec<u8>,
     },
+    /// Leases of DHCP that an earlier run kept: before the first picture of the links.
+    DhcpLeases {
+        /// The time of day, since 1970-01-01 UTC.
+        wall: Duration,
+        /// What was lent.
+        kept: Vec<crate::dhcp::Kept>,
+    },
     /// Routes of other software that next hops may be reached by: the whole picture.
     ForeignRoutes(Vec<ForeignRoute>),
     /// A new configuration.
@@ -159,8 +169,10 @@ pub enum Output {
     RaLinks(Vec<IfIndex>),
     /// The links to listen on for LLDP: the whole picture.
     LldpLinks(Vec<IfIndex>),
-    /// Our address to DHCP servers, and the links to hear DHCP clients on: the whole picture; `None`: nothing is relayed.
-    DhcpSockets(Option<(Ipv4Addr, Vec<IfIndex>)>),
+    /// What the relay of DHCP needs: the whole picture; `None`: nothing is relayed.
+    DhcpSockets(Option<RelayWants>),
+    /// Keep the leases of DHCP over a restart.
+    KeepLeases,
     /// Send a message of DHCP.
     Dhcp(crate::dhcp::Output),
     /// The BFD sessions that are wanted: the whole picture.
@@ -208,7 +220,8 @@ pub struct Node {
     ra_links: Vec<IfIndex>,
     wiring: lldp::Wiring,
     relay: crate::dhcp::Relay,
-    relay_sockets: Option<(Ipv4Addr, Vec<IfIndex>)>,
+    relay_wants: Option<RelayWants>,
+    lease_routes: dhcp::Routes,
     links: Vec<LinkInfo>,
     /// Peers start with the first picture of the links, so that no dial is wasted on a link that is not there.
     started: bool,
@@ -257,7 +270,8 @@ impl Node {
             ra_links: Vec::new(),
             wiring: lldp::Wiring::default(),
             relay: crate::dhcp::Relay::default(),
-            relay_sockets: None,
+            relay_wants: None,
+            lease_routes: dhcp::Routes::default(),
             links: Vec::new(),
             started: false,
             stopped: false,
@@ -298,11 +312,16 @@ impl Node {
                 self.ra.handle(now, ra::Input::Solicitation { link, from, mac });
             }
             Input::Lldp { link, heard } => self.wired(now, link, heard),
+            Input::DhcpLeases { wall, kept } => self.restore_leases(now, wall, kept),
             Input::DhcpFrame { link, frame } => self.dhcp_frame(now, link, &frame),
-            Input::DhcpDatagram { from, datagram } => self.dhcp_datagram(from, &datagram),
+            Input::DhcpDatagram { from, datagram } => self.dhcp_datagram(now, from, &datagram),
             Input::Bgp(input) => self.bgp(now, input),
             Input::Bfd(notice) => self.bfd_notice(now, notice),
-            Input::FibAck { seq, failed } => self.speaker.handle(now, speaker::Input::FibAck { seq, failed }),
+            Input::FibAck { seq, mut failed } => {
+                // The speaker has no part in these; the kernel's thread tries them again by itself, and says so in its report.
+                failed.retain(|prefix| !self.lease_routes.has(prefix));
+                self.speaker.handle(now, speaker::Input::FibAck { seq, failed });
+            }
             Input::Vip(input) => self.serve(now, input),
             Input::Imported(imported) => self.imported(now, imported),
             Input::ForeignRoutes(routes) => self.speaker.handle(now, speaker::Input::ForeignRoutes(routes)),
@@ -323,6 +342,7 @@ impl Node {
                 self.wiring_tick(now);
                 self.bfd_tick(now);
                 self.end_leases(now);
+                self.dhcp_tick(now);
                 self.probation_tick(now);
                 self.drain_tick(now);
                 if self.vips.next_timeout().is_some_and(|(at, _)| at <= now) {
@@ -357,7 +377,8 @@ impl Node {
 
     /// At most `max` changes for the kernel.
     pub fn poll_fib(&mut self, max: usize) -> Vec<FibChange> {
-        self.speaker.poll_fib(max)
+        let changes = self.speaker.poll_fib(max);
+        self.lease_routes.join(changes, max)
     }
 
     /// When to call with [`Input::Tick`], and who asked.
@@ -366,6 +387,7 @@ impl Node {
         let own = [
             self.vips.next_timeout(),
             self.leases.next_timeout(),
+            self.relay.next_timeout(),
             self.wiring_timeout(),
             self.probation_timeout(),
             self.drain_timeout(),

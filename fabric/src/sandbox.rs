@@ -170,6 +170,7 @@ impl Needs {
             }
         }
         places.extend(config.mrt.iter().map(|dump| Place::new("mrt.updates", &dump.file, Access::Write)));
+        places.extend(config.relay.iter().map(|relay| Place::new("dhcp.relay.file", &relay.file, Access::Write)));
         let key = |one: &crate::config::Protection| Place::new(one.field.clone(), one.method.file(), Access::Read);
         places.extend(config.protections.iter().map(key));
         let mut command = None;

@@ -2,6 +2,7 @@
 
 pub mod bfd;
 pub mod bgp;
+pub mod dhcp;
 pub mod doctor;
 pub mod drain;
 pub mod explain;

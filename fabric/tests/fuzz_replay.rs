@@ -47,6 +47,11 @@ fn check() {
 }
 
 #[test]
+fn dhcp() {
+    replay("dhcp", harness::dhcp::run);
+}
+
+#[test]
 fn config() {
     replay("config", harness::config::run);
 }

@@ -505,7 +505,7 @@ impl Sim {
                 // No machine of the simulator says who it is.
                 Output::LldpLinks(_) => {}
                 // Nor is a simulated machine's port a server port.
-                Output::DhcpSockets(_) | Output::Dhcp(_) => {}
+                Output::DhcpSockets(_) | Output::KeepLeases | Output::Dhcp(_) => {}
                 Output::Bfd(wanted) => self.want_bfd(node, wanted),
                 // A simulated machine has no services to look at: they are well.
                 Output::Check(order) => {

@@ -61,6 +61,7 @@ fn taken(Arguments { whom, output: _, verb }: Arguments) {
         Verb::Drain(wanted) => drop(wanted.asked()),
         Verb::Undrain(what) => drop(what.undrained()),
         Verb::Reload(wanted) => reloaded(&wanted),
+        Verb::Dhcp(wanted) => drop(wanted.asked()),
         Verb::Route(wanted) => asked(&wanted.asked()),
         Verb::Mrt(Mrt::Replay(wanted)) => drop(wanted.wanted()),
         Verb::Policy(Policy::Test(test)) => tried(*test),

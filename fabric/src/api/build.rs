@@ -47,6 +47,7 @@ pub fn answer(node: &Node, now: Instant, around: &Surroundings, question: &Quest
         Question::Originated => Body::Originated(super::originated::originated(node, now)),
         Question::Drains => Body::Drains(super::drain::drains(node, now, &around.drain)),
         Question::Vips => Body::Vips(super::vips::vips(node, now)),
+        Question::Dhcp => Body::Dhcp(super::dhcp::dhcp(node, now)),
         Question::Rpki => Body::Rpki(rpki(node, now)),
         Question::Bfd => Body::Bfd(bfd::sessions(node, now, around.bfd.as_ref())),
         Question::Observers => Body::Observers(Observers { observers: around.observers.clone() }),
@@ -381,7 +382,7 @@ fn explain(node: &Node, now: Instant, target: Target) -> Explanation {
     let without = |info: &NeighborInfo| info.state != ESTABLISHED;
     let originated = info
         .as_ref()
-        .and_then(|info| node.config().originate.iter().find(|own| own.prefix.trunc() == info.prefix))
+        .and_then(|info| node.originated_as(&info.prefix))
         .map(|own| own.why.clone())
         .or_else(|| aggregate(node, info.as_ref()?));
     Explanation {

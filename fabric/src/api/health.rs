@@ -25,6 +25,7 @@ pub(super) fn health(node: &Node, now: Instant, around: &Surroundings) -> Health
         imports: (!node.config().import.kernel.is_empty()).then(|| node.import_left_out()),
         bfd: &bfd::sessions(node, now, around.bfd.as_ref()),
         vips: &vips::vips(node, now).vips,
+        dhcp: &super::dhcp::dhcp(node, now),
         drains: &drain::drains(node, now, &around.drain).drains,
         rpki: &rpki(node, now).caches,
         observers: &around.observers,

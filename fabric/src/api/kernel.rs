@@ -36,11 +36,14 @@ impl From<&FibReport> for KernelCounts {
     }
 }
 
+/// What is said of a prefix for which the kernel holds nothing of ours.
+pub const NO_ROUTE: &str = "no route of ours";
+
 /// What the kernel holds for a prefix: `nhid 4026531845 = {eth0 ×1, eth1 ×1}, as wanted`.
 #[must_use]
 pub fn kernel_sentence(held: Option<&KernelRoute>, links: &[LinkInfo]) -> String {
     let Some(held) = held else {
-        return "no route of ours".to_owned();
+        return NO_ROUTE.to_owned();
     };
     let name = |index: IfIndex| {
         let link = links.iter().find(|link| link.index == index);

@@ -134,6 +134,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
         "/v1/drain" if drains => Request::Do(drain::order(&mut query)?),
         "/v1/drain" => Request::Show(Question::Drains),
         "/v1/vips" => Request::Show(Question::Vips),
+        "/v1/dhcp" => Request::Show(Question::Dhcp),
         "/v1/vips/set" => Request::Do(set_vip(&mut query)?),
         "/v1/observers" => Request::Show(Question::Observers),
         "/v1/dump" => Request::Show(Question::Dump(selection(&mut query, MAX_LIMIT)?)),
@@ -164,7 +165,7 @@ pub fn parse(door: Door, method: &str, target: &str) -> Result<Request, Refusal>
 fn unknown_path(door: Door, path: &str) -> Refusal {
     let remedy = match door {
         Door::Local | Door::Remote(_) => {
-            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, routes/lines, bgp, bgp/lines, watch/routes, watch/events, dump, observers, rpki, fib, vips, drain, originated, interfaces, explain, history, policy, config, health, plan, record, metrics; POST /v1/ reload, reload/confirm, stop, upgrade, clear, vips/set, drain, routes; DELETE /v1/routes"
+            "GET /v1/ version, neighbors, neighbors/history, bfd, routes, routes/lines, bgp, bgp/lines, watch/routes, watch/events, dump, observers, rpki, fib, vips, dhcp, drain, originated, interfaces, explain, history, policy, config, health, plan, record, metrics; POST /v1/ reload, reload/confirm, stop, upgrade, clear, vips/set, drain, routes; DELETE /v1/routes"
         }
         Door::Web => {
             "GET /, /metrics, /healthz, /v1/ version, neighbors, interfaces, routes, explain, health, history, watch/events; everything else is answered on the unix socket only"
@@ -440,7 +441,7 @@ mod tests {
     #[test]
     fn the_port_is_for_readers_whatever_is_asked() {
         let paths = "version neighbors neighbors/history bfd routes routes/lines bgp bgp/lines watch/routes watch/events dump observers rpki fib \
-            vips drain originated interfaces explain history policy config health plan record metrics reload reload/confirm stop upgrade clear \
+            vips dhcp drain originated interfaces explain history policy config health plan record metrics reload reload/confirm stop upgrade clear \
             vips/set";
         // Every parameter that a command may have: what is refused is refused for its method or path, not for a missing word.
         let queries =

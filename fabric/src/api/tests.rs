@@ -8,6 +8,7 @@
 //!            host 65004
 //! ```
 
+mod dhcp;
 mod drain;
 mod lines;
 mod originated;
@@ -173,6 +174,7 @@ impl Plant {
                 | Output::RaLinks(_)
                 | Output::LldpLinks(_)
                 | Output::DhcpSockets(_)
+                | Output::KeepLeases
                 | Output::Dhcp(_)
                 | Output::Bfd(_)
                 | Output::AddAddress(_)
@@ -412,6 +414,10 @@ fn table_of(question: &Question, answer: &Answer) -> String {
         Question::Observers => show::observers::table_of(&read(value)),
         Question::Originated => show::originated::table_of(&read(value)),
         Question::Vips => show::vips::table_of(&read(value)),
+        Question::Dhcp => {
+            let body = read(value);
+            show::dhcp::relay(&body) + &show::dhcp::leases(&body)
+        }
         Question::Drains => show::drain::table_of(&read(value)),
         Question::Rpki => show::rpki::table_of(&read(value)),
         Question::Bfd => show::bfd::table_of(&read(value)),

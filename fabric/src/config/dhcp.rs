@@ -2,11 +2,12 @@
 
 use super::file::Config;
 use super::import::is_named;
-use super::node::Faults;
+use super::node::{ApiConfig, Faults, NodeConfig};
 use crate::dhcp::PORTS_MAX;
 use ipnet::{IpNet, Ipv4Net};
 use serde::Deserialize;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
 /// Most servers: each hears every message.
 const SERVERS_MAX: usize = 8;
@@ -31,6 +32,11 @@ pub struct Relay {
     pub gateway: Ipv4Net,
     /// Whom servers answer; the first IPv4 address of `addresses` unless set.
     pub giaddr: Option<Ipv4Addr>,
+    /// Ports have no address: the gateway is ours on all of them, and each machine is reached by a route of its own; default false.
+    #[serde(default)]
+    pub unnumbered: bool,
+    /// Where leases are kept over a restart; beside the API socket unless set.
+    pub file: Option<PathBuf>,
 }
 
 /// What the section comes to.
@@ -44,6 +50,10 @@ pub struct RelayConfig {
     pub gateway: Ipv4Net,
     /// Our address to the servers.
     pub giaddr: Ipv4Addr,
+    /// Ports have no address.
+    pub unnumbered: bool,
+    /// Where leases are kept over a restart.
+    pub file: PathBuf,
 }
 
 impl RelayConfig {
@@ -53,6 +63,9 @@ impl RelayConfig {
         self.ports.iter().any(|pattern| is_named(pattern, interface))
     }
 }
+
+/// Beside the API socket, unless the configuration says where.
+const FILE: &str = "leases.json";
 
 /// The section with its defaults.
 pub(super) fn relay(config: &Config, faults: &mut Faults<'_>) -> Option<RelayConfig> {
@@ -84,7 +97,25 @@ pub(super) fn relay(config: &Config, faults: &mut Faults<'_>) -> Option<RelayCon
         );
     }
     let (servers, ports) = (relay.servers.clone(), relay.ports.clone());
-    Some(RelayConfig { servers, ports, gateway, giaddr })
+    let beside = || config.api.socket.clone().unwrap_or_else(|| ApiConfig::default().socket).with_file_name(FILE);
+    let file = relay.file.clone().unwrap_or_else(beside);
+    Some(RelayConfig { servers, ports, gateway, giaddr, unnumbered: relay.unnumbered, file })
+}
+
+impl NodeConfig {
+    /// What ports without addresses need of the rest: the gateway is an address of the node, and nothing leaves by a default route that
+    /// is meant for a machine which is not there.
+    pub(super) fn with_gateway(mut self) -> Self {
+        if let Some(relay) = self.relay.as_ref().filter(|relay| relay.unnumbered) {
+            let (gateway, network) = (IpNet::from(IpAddr::V4(relay.gateway.addr())), IpNet::V4(relay.gateway.trunc()));
+            for (all, one) in [(&mut self.addresses, gateway), (&mut self.fib.unreachable, network)] {
+                if !all.contains(&one) {
+                    all.push(one);
+                }
+            }
+        }
+        self
+    }
 }
 
 fn check_servers(relay: &Relay, faults: &mut Faults<'_>) {
@@ -143,6 +174,7 @@ mod tests {
             read("dhcp: {relay: {servers: [10.72.0.1], ports: ['swp*'], gateway: 10.69.1.1/26}}").unwrap().unwrap();
         assert_eq!((config.giaddr, config.gateway), ("10.69.255.1".parse().unwrap(), "10.69.1.1/26".parse().unwrap()));
         assert!(config.is_port("swp4") && !config.is_port("eth1"));
+        assert_eq!((config.unnumbered, config.file.to_str()), (false, Some("/run/weft/leases.json")));
         assert_eq!(read("dhcp: {}").unwrap(), None);
     }
 

@@ -176,7 +176,7 @@ impl Config {
             peer.session.bfd_strict = node.bfd.peers.get(&peer.name).is_some_and(|bfd| bfd.strict);
         }
         if faults.found.is_empty() {
-            return Ok(node);
+            return Ok(node.with_gateway());
         }
         let mut found = faults.found;
         found.sort_by_key(|fault| fault.at);

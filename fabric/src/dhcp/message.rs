@@ -24,12 +24,17 @@ mod field {
     pub(super) const YIADDR: Range<usize> = 16..20;
     pub(super) const GIADDR: Range<usize> = 24..28;
     pub(super) const CHADDR: Range<usize> = 28..34;
+    pub(super) const SNAME: Range<usize> = 44..108;
+    pub(super) const FILE: Range<usize> = 108..236;
     pub(super) const COOKIE: Range<usize> = 236..240;
 }
 
 /// Options that a relay reads (RFC 2132; 82: RFC 3046).
 mod code {
     pub(super) const PAD: u8 = 0;
+    pub(super) const REQUESTED: u8 = 50;
+    pub(super) const LEASE_TIME: u8 = 51;
+    pub(super) const OVERLOAD: u8 = 52;
     pub(super) const TYPE: u8 = 53;
     pub(super) const AGENT: u8 = 82;
     pub(super) const END: u8 = 255;
@@ -54,6 +59,19 @@ pub(super) enum Op {
     Reply,
 }
 
+/// Kinds of messages that mean something to a relay (RFC 2132 §9.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// An address is lent, or lent for longer.
+    Ack,
+    /// The client says that somebody else uses the address that it was lent.
+    Decline,
+    /// The client needs its address no longer.
+    Release,
+    /// Any other: it is passed on.
+    Other,
+}
+
 /// Why octets are no message for a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
@@ -64,6 +82,12 @@ pub(super) struct Message {
     octets: Vec<u8>,
     /// Who speaks.
     pub(super) op: Op,
+    /// What it is.
+    pub(super) kind: Kind,
+    /// Seconds of the lease, if it says some.
+    pub(super) lease_s: Option<u32>,
+    /// The address that the client asks for, or complains of.
+    pub(super) requested: Option<Ipv4Addr>,
     /// The options without option 82, padding and end.
     plain: Vec<u8>,
     /// The value of option 82.
@@ -100,10 +124,22 @@ impl Message {
         }
         let mut said = Said::default();
         let plain = said.read(options)?;
-        if !said.has_type {
-            return Err(Malformed);
+        let agent = said.agent.take();
+        // RFC 2132 §9.3: these may hold options too. What a relay adds stands in the first field only.
+        let overload = said.overload.unwrap_or_default();
+        for (bit, place) in [(1, field::FILE), (2, field::SNAME)] {
+            if overload & bit != 0 {
+                said.read(&octets[place])?;
+            }
         }
-        Ok(Self { octets: octets.to_vec(), op, plain, agent: said.agent })
+        let kind = match said.kind.ok_or(Malformed)? {
+            4 => Kind::Decline,
+            5 => Kind::Ack,
+            7 => Kind::Release,
+            _ => Kind::Other,
+        };
+        let (lease_s, requested) = (said.lease_s, said.requested);
+        Ok(Self { octets: octets.to_vec(), op, kind, lease_s, requested, plain, agent })
     }
 
     /// Relays that it went through.
@@ -214,7 +250,10 @@ impl Message {
 /// What options say.
 #[derive(Debug, Default)]
 struct Said {
-    has_type: bool,
+    kind: Option<u8>,
+    lease_s: Option<u32>,
+    requested: Option<Ipv4Addr>,
+    overload: Option<u8>,
     agent: Option<Vec<u8>>,
 }
 
@@ -229,8 +268,16 @@ impl Said {
                 [kind, length, rest @ ..] => {
                     let (value, rest) = rest.split_at_checked(usize::from(*length)).ok_or(Malformed)?;
                     match (*kind, value) {
-                        (code::TYPE, [_]) => self.has_type = true,
-                        (code::TYPE, _) => return Err(Malformed),
+                        (code::TYPE, [kind]) => self.kind = Some(*kind),
+                        (code::OVERLOAD, [overload]) => self.overload = Some(*overload),
+                        (code::REQUESTED, value) => {
+                            let octets: [u8; 4] = value.try_into().map_err(|_| Malformed)?;
+                            self.requested = Some(Ipv4Addr::from(octets));
+                        }
+                        (code::LEASE_TIME, value) => {
+                            self.lease_s = Some(u32::from_be_bytes(value.try_into().map_err(|_| Malformed)?));
+                        }
+                        (code::TYPE | code::OVERLOAD, _) => return Err(Malformed),
                         (code::AGENT, value) => self.agent.get_or_insert_default().extend(value),
                         _ => {}
                     }

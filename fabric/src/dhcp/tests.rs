@@ -15,7 +15,14 @@ const NOW: Instant = Instant::ZERO;
 
 fn config() -> RelayConfig {
     let gateway = "10.69.1.1/26".parse().unwrap();
-    RelayConfig { servers: vec![SERVER], ports: vec!["eth*".to_owned()], gateway, giaddr: GIADDR }
+    RelayConfig {
+        servers: vec![SERVER],
+        ports: vec!["eth*".to_owned()],
+        gateway,
+        giaddr: GIADDR,
+        unnumbered: true,
+        file: "leases.json".into(),
+    }
 }
 
 fn ports() -> Vec<Port> {
@@ -70,7 +77,7 @@ fn reply(kind: u8, circuit: &str, options: &[u8]) -> Vec<u8> {
 }
 
 fn tell(relay: &mut Relay, from: Ipv4Addr, datagram: &[u8]) -> Vec<Output> {
-    relay.on_datagram(from, datagram);
+    relay.on_datagram(NOW, from, datagram);
     std::iter::from_fn(|| relay.poll()).collect()
 }
 
@@ -248,6 +255,117 @@ fn a_port_that_asks_too_much_is_not_heard_for_a_while_and_others_are() {
     assert!(relay.poll().is_some());
     relay.on_frame(NOW + Duration::from_secs(2), LINK, &frame_of(Ipv4Addr::BROADCAST, &discover()));
     assert!(relay.poll().is_some());
+}
+
+/// An acknowledgement of an hour.
+fn ack(circuit: &str) -> Vec<u8> {
+    reply(5, circuit, &[51, 4, 0, 0, 14, 16])
+}
+
+fn lent(relay: &Relay) -> Vec<(Ipv4Addr, String, u64)> {
+    relay.leases().map(|lease| (lease.address, lease.port.clone(), lease.until.as_secs())).collect()
+}
+
+#[test]
+fn an_acknowledged_lease_is_known_until_it_ends() {
+    let mut relay = relay();
+    // RFC 2131 §3.1: an offer is none yet.
+    tell(&mut relay, SERVER, &reply(2, "eth4", &[51, 4, 0, 0, 14, 16]));
+    assert_eq!((lent(&relay), relay.take_changed()), (vec![], false));
+    tell(&mut relay, SERVER, &ack("eth4"));
+    assert_eq!((lent(&relay), relay.take_changed()), (vec![(LENT, "eth4".to_owned(), 3_600)], true));
+    assert!(!relay.tick(NOW) && relay.tick(NOW + Duration::from_secs(1)), "kept a second later");
+    let later = NOW + Duration::from_secs(1_800);
+    relay.on_datagram(later, SERVER, &ack("eth4"));
+    assert_eq!(
+        (lent(&relay), relay.take_changed()),
+        (vec![(LENT, "eth4".to_owned(), 5_400)], false),
+        "lent for longer"
+    );
+    assert!(relay.tick(later + Duration::from_secs(1)), "and kept again");
+    assert_eq!(relay.next_timeout().unwrap().0, NOW + Duration::from_secs(5_400));
+    relay.tick(NOW + Duration::from_secs(5_400));
+    assert_eq!((lent(&relay), relay.take_changed()), (vec![], true));
+}
+
+#[test]
+fn a_machine_that_is_plugged_in_elsewhere_is_there_alone() {
+    let mut relay = relay();
+    tell(&mut relay, SERVER, &ack("eth4"));
+    relay.take_changed();
+    tell(&mut relay, SERVER, &ack("eth5"));
+    assert_eq!((lent(&relay), relay.take_changed()), (vec![(LENT, "eth5".to_owned(), 3_600)], true));
+}
+
+#[test]
+fn only_who_has_an_address_gives_it_back() {
+    // RFC 2131 §4.4.6: a release names it in ciaddr; §4.3.3: who declines, in option 50.
+    let mut release = message(1, 7, &[]);
+    release[12..16].copy_from_slice(&LENT.octets());
+    let decline = message(1, 4, &[&[50, 4][..], &LENT.octets()].concat());
+    for given_up in [release, decline] {
+        let mut foreign = given_up.clone();
+        foreign[33] = 9;
+        let mut relay = relay();
+        tell(&mut relay, SERVER, &ack("eth4"));
+        assert_eq!(ask(&mut relay, &foreign).len(), 1, "the server decides on its own");
+        relay.on_frame(NOW, IfIndex(5), &frame_of(GIADDR, &given_up));
+        assert!(relay.poll().is_some());
+        assert_eq!(lent(&relay).len(), 1, "neither another machine, nor the same one on another port");
+        assert_eq!((ask(&mut relay, &given_up).len(), lent(&relay)), (1, vec![]));
+    }
+}
+
+#[test]
+fn what_informs_itself_has_no_lease_and_what_is_not_of_the_network_gets_none() {
+    // RFC 2131 §4.3.5
+    let mut informed = reply(5, "eth4", &[]);
+    informed[16..20].fill(0);
+    let mut relay = relay();
+    assert_eq!((tell(&mut relay, SERVER, &informed).len(), lent(&relay)), (1, vec![]));
+    for octets in [[10, 69, 1, 1], [10, 69, 1, 0], [10, 69, 1, 63], [10, 69, 1, 64], [127, 0, 0, 1]] {
+        let mut outside = ack("eth4");
+        outside[16..20].copy_from_slice(&octets);
+        assert_eq!((tell(&mut relay, SERVER, &outside), lent(&relay)), (vec![], vec![]), "{octets:?}");
+    }
+    assert_eq!(dropped(&relay), [(Dropped::Outside, 5)]);
+}
+
+#[test]
+fn a_port_has_no_more_leases_than_it_may() {
+    let mut relay = Relay::default();
+    let gateway = "10.69.0.1/16".parse().unwrap();
+    relay.configure(NOW, Some(&RelayConfig { gateway, ..config() }), ports());
+    let mut told = 0;
+    for last in 2..=u8::try_from(PORT_MAX).unwrap() + 5 {
+        let mut one = ack("eth4");
+        one[16..20].copy_from_slice(&[10, 69, 3, last]);
+        told += tell(&mut relay, SERVER, &one).len();
+    }
+    assert_eq!((told, lent(&relay).len(), dropped(&relay)), (PORT_MAX, PORT_MAX, vec![(Dropped::Full, 4)]));
+    let mut renewed = ack("eth4");
+    renewed[16..20].copy_from_slice(&[10, 69, 3, 2]);
+    assert_eq!(tell(&mut relay, SERVER, &renewed).len(), 1, "one of them");
+}
+
+#[test]
+fn leases_are_kept_by_the_time_of_day() {
+    let mut before = relay();
+    tell(&mut before, SERVER, &ack("eth4"));
+    let kept = before.keep(NOW + Duration::from_secs(600), Duration::from_secs(1_000_600));
+    assert_eq!(kept, [Kept { address: LENT, mac: MAC, port: "eth4".to_owned(), until_s: 1_003_600 }]);
+    let after = |wall: u64, kept: Vec<Kept>| {
+        let mut relay = relay();
+        relay.restore(NOW, Duration::from_secs(wall), kept);
+        lent(&relay)
+    };
+    assert_eq!(after(1_001_600, kept.clone()), [(LENT, "eth4".to_owned(), 2_000)]);
+    assert_eq!(after(1_003_600, kept.clone()), [], "it ended meanwhile");
+    let elsewhere = Kept { address: Ipv4Addr::new(10, 69, 2, 7), ..kept[0].clone() };
+    assert_eq!(after(1_001_600, vec![elsewhere]), [], "another network");
+    let mut moved = before;
+    moved.configure(NOW, Some(&RelayConfig { gateway: "10.69.9.1/26".parse().unwrap(), ..config() }), ports());
+    assert_eq!(lent(&moved), [], "the rack has another network now");
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub struct NhId(pub u32);
 pub struct Member {
     /// The interface.
     pub link: IfIndex,
-    /// The neighbour's address on it; an IPv6 one serves IPv4 routes too.
+    /// The neighbour's address on it; an IPv6 one serves IPv4 routes too. `0.0.0.0`: whoever is meant is on the link itself.
     pub gateway: IpAddr,
 }
 

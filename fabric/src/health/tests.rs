@@ -1,6 +1,7 @@
 //! Each check in every state, from a picture in which all is well.
 
 use super::*;
+use crate::api::Dhcp;
 use serde_json::{Value, json};
 
 /// All of a node whose things are as `changes` says: lists of the API's answers by their names.
@@ -39,6 +40,7 @@ fn lines(changes: Value) -> Vec<Check> {
         imports: imports.as_deref(),
         bfd: &bfd,
         vips: &list(read("vips")),
+        dhcp: &read("dhcp").map_or_else(Dhcp::default, |value| serde_json::from_value(value).unwrap()),
         drains: &list(read("drains")),
         rpki: &list(read("rpki")),
         observers: &list(read("observers")),
@@ -271,4 +273,36 @@ fn every_check_says_what_is_wrong_and_what_to_do() {
         }
     }
     insta::assert_snapshot!("checks", text);
+}
+
+#[test]
+fn a_relay_whose_machines_get_no_address_is_told() {
+    let of = |port: Value, of_servers: Value| {
+        let base = json!({"name": "eth4", "to_servers": 2, "to_clients": 2, "leases": 1, "dropped": {}});
+        let relay = json!({"servers": ["10.72.0.1"], "giaddr": "10.69.255.1", "gateway": "10.69.1.1/26", "unnumbered": true,
+            "ports": [with(base, port)], "dropped": of_servers});
+        let all = lines(json!({"dhcp": {"relay": relay, "leases": []}}));
+        let check = all.into_iter().find(|check| check.name == "dhcp").unwrap();
+        format!("{} {}", check.state, check.fact)
+    };
+    let none = json!({});
+    assert_eq!(of(none.clone(), none.clone()), "ok 1 server port, 0 leases");
+    for (port, of_servers, fact) in [
+        (json!({"dropped": {"rogue": 3}}), none.clone(), "warn a DHCP server speaks on eth4 (3)"),
+        (json!({"dropped": {"full": 1}}), none.clone(), "warn there are as many leases as there may be on eth4 (1)"),
+        (
+            json!({"dropped": {"outside": 1}}),
+            none.clone(),
+            "warn servers lend what is not of `gateway`'s network on eth4 (1)",
+        ),
+        (
+            none.clone(),
+            json!({"circuit": 4}),
+            "warn 4 replies named no port: their server does not echo option 82 (RFC 3046 §2.2)",
+        ),
+        (json!({"to_clients": 0}), none.clone(), "warn no server has ever answered machines on eth4"),
+        (json!({"dropped": {"rate": 9}}), none, "ok 1 server port, 0 leases"),
+    ] {
+        assert_eq!(of(port, of_servers), fact);
+    }
 }

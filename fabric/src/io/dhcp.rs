@@ -2,13 +2,14 @@
 //! hears; a flood waits in the kernel, which drops the rest.
 
 use super::raw;
-use crate::dhcp::Output;
 use crate::dhcp::frame::{ETHERTYPE, FRAME_MAX, SERVER_PORT};
-use crate::node::Input;
+use crate::dhcp::{ALL_MAX, Kept, Output};
+use crate::node::{Input, RelayWants};
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
-use std::collections::BTreeMap;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::UdpSocket;
@@ -21,6 +22,11 @@ const HEARD: usize = 64;
 
 /// How often port 67 is asked for again while somebody else has it.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// What the kernel has unless it is told (neighbour.c): hundredths of a second.
+const PROXY_DELAY: &str = "80";
+/// More octets than so many leases need.
+const FILE_MAX: u64 = 256 * ALL_MAX as u64;
 
 /// A socket, once there is one, and who listens.
 #[derive(Debug)]
@@ -40,6 +46,8 @@ impl Drop for Watched {
 pub struct Sockets {
     ports: BTreeMap<IfIndex, Watched>,
     servers: Option<(Ipv4Addr, Watched)>,
+    /// Ports on which the kernel answers for others because of us.
+    proxies: BTreeSet<String>,
     hear: mpsc::Sender<Input>,
     /// What is heard.
     pub heard: mpsc::Receiver<Input>,
@@ -56,15 +64,16 @@ impl Sockets {
     #[must_use]
     pub fn new() -> Self {
         let (hear, heard) = mpsc::channel(HEARD);
-        Self { ports: BTreeMap::new(), servers: None, hear, heard }
+        Self { ports: BTreeMap::new(), servers: None, proxies: BTreeSet::new(), hear, heard }
     }
 
     /// Exactly these from now on: our address to the servers, and the server ports.
-    pub fn watch(&mut self, wanted: Option<&(Ipv4Addr, Vec<IfIndex>)>) {
-        let none = Vec::new();
-        let (giaddr, links) = wanted.map_or((None, &none), |(giaddr, links)| (Some(*giaddr), links));
+    pub fn watch(&mut self, wanted: Option<&RelayWants>) {
+        let links: Vec<IfIndex> = wanted.iter().flat_map(|wanted| wanted.ports.iter().map(|port| port.link)).collect();
+        let giaddr = wanted.map(|wanted| wanted.giaddr);
+        self.answer_for_others(wanted);
         self.ports.retain(|link, _| links.contains(link));
-        for link in links {
+        for link in &links {
             if self.ports.contains_key(link) {
                 continue;
             }
@@ -91,6 +100,35 @@ impl Sockets {
         });
     }
 
+    /// Has the kernel answer on ports without addresses for machines on others, at once: by itself it waits up to 0.8 s with that.
+    fn answer_for_others(&mut self, wanted: Option<&RelayWants>) {
+        let ports = wanted.filter(|wanted| wanted.proxy_arp).into_iter().flat_map(|wanted| &wanted.ports);
+        let names: BTreeSet<String> = ports.map(|port| port.name.clone()).collect();
+        for (name, value) in names
+            .difference(&self.proxies)
+            .map(|name| (name, "1"))
+            .chain(self.proxies.difference(&names).map(|name| (name, "0")))
+        {
+            let delay = if value == "1" { "0" } else { PROXY_DELAY };
+            for (setting, value) in
+                [(format!("conf/{name}/proxy_arp"), value), (format!("neigh/{name}/proxy_delay"), delay)]
+            {
+                match std::fs::write(Path::new("/proc/sys/net/ipv4").join(&setting), value) {
+                    Ok(()) => {}
+                    // The interface went.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => tracing::error!(setting, %error, "machines on server ports do not reach each other"),
+                }
+            }
+        }
+        self.proxies = names;
+    }
+
+    /// Leaves nothing behind.
+    pub fn finish(&mut self) {
+        self.watch(None);
+    }
+
     /// Sends; a failure shows in the log only, for clients ask again.
     pub fn send(&self, output: &Output) {
         let sent = match output {
@@ -108,6 +146,21 @@ impl Sockets {
             tracing::debug!(%error, "a message of DHCP is not sent");
         }
     }
+}
+
+/// Leases of an earlier run; none if there was none.
+///
+/// # Errors
+/// When the file cannot be read, or is not ours.
+pub fn load(path: &Path) -> io::Result<Vec<Kept>> {
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut text = String::new();
+    file.take(FILE_MAX).read_to_string(&mut text)?;
+    serde_json::from_str(&text).map_err(io::Error::other)
 }
 
 fn packet_socket(link: IfIndex) -> io::Result<UdpSocket> {

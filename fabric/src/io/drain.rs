@@ -3,6 +3,7 @@
 use crate::config::NodeConfig;
 use crate::drain::traffic::{self, Traffic};
 use crate::drain::{Kept, SCOPES_MAX};
+use serde::Serialize;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -37,7 +38,7 @@ pub fn load(path: &Path) -> io::Result<Kept> {
 ///
 /// # Errors
 /// What the system says: a full disk, a folder that is not there.
-pub fn save(path: &Path, kept: &Kept) -> io::Result<()> {
+pub fn save(path: &Path, kept: &impl Serialize) -> io::Result<()> {
     let beside = path.with_extension("new");
     let written = std::fs::write(&beside, serde_json::to_vec(kept)?).and_then(|()| std::fs::rename(&beside, path));
     if written.is_err() {

@@ -13,6 +13,7 @@ mod aloud;
 mod ask;
 mod drain;
 mod foresee;
+mod leases;
 mod life;
 mod start;
 mod tell;
@@ -297,6 +298,7 @@ impl Daemon {
                 Output::RaLinks(links) => self.discovery.watch(&links, self.node.links()),
                 Output::LldpLinks(links) => self.ears.watch(&links, self.node.links()),
                 Output::DhcpSockets(wanted) => self.relay.watch(wanted.as_ref()),
+                Output::KeepLeases => self.keep_leases(),
                 Output::Dhcp(output) => self.relay.send(&output),
                 Output::Bfd(sessions) => self.detector.want(sessions),
                 Output::AddAddress(net) => self.kernel.add_address(net),

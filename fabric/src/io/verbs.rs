@@ -67,6 +67,8 @@ pub enum Verb {
     Bfd,
     /// Service addresses.
     Vips,
+    /// The relay of DHCP.
+    Dhcp(Dhcp),
     /// What we originate.
     Originated,
     /// One of FRR's documents.
@@ -97,6 +99,15 @@ pub enum Verb {
     Stop,
     /// Refresh or reset a peer.
     Clear(String, bool),
+}
+
+/// What of the relay of DHCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dhcp {
+    /// Who was lent what.
+    Leases,
+    /// Ports and counters.
+    Relay,
 }
 
 /// A route for `weft route add`.
@@ -260,6 +271,10 @@ pub fn run(verb: &Verb, target: &Target, form: Form, out: &mut impl Write) -> Re
         Verb::Health(verdict) => health(&client, *verdict, form, out),
         Verb::Rpki => simple(&client, "/v1/rpki", form, out, |_, answer: &Rpki| show::rpki::table_of(answer)),
         Verb::Vips => simple(&client, "/v1/vips", form, out, |_, answer: &Vips| show::vips::table_of(answer)),
+        Verb::Dhcp(what) => simple(&client, "/v1/dhcp", form, out, |_, answer| match what {
+            Dhcp::Leases => show::dhcp::leases(answer),
+            Dhcp::Relay => show::dhcp::relay(answer),
+        }),
         Verb::Originated => {
             simple(&client, "/v1/originated", form, out, |_, answer: &Originated| show::originated::table_of(answer))
         }

@@ -11,15 +11,19 @@ use weft_bgp::types::{IfIndex, IpNet, PeerId};
 
 impl Node {
     /// Runs discovery on the usable links of interface peers, and only there: an advertisement on a link that faces containers
-    /// or strangers would make us their router.
+    /// or strangers would make us their router. On server ports too, whose machines would wait many seconds for an answer before they
+    /// boot (iPXE); the lifetime of 0 and no prefix say that there is nothing to wait for.
     pub(super) fn watch(&mut self, now: Instant) {
         let macs = self.links.iter().map(|link| link.mac).filter(|mac| *mac != [0; 6]);
         let own_macs: Vec<_> = macs.collect();
-        let wanted = self.config.peers.iter().filter(|peer| peer.shutdown.is_none()).filter_map(|peer| {
-            let Endpoint::Interface(name) = &peer.endpoint else {
-                return None;
-            };
-            let link = self.links.iter().find(|link| link.name == *name && link.is_usable())?;
+        let peers = self.config.peers.iter().filter(|peer| peer.shutdown.is_none());
+        let of_peers = peers.filter_map(|peer| interface_of(&peer.endpoint));
+        let mut links: Vec<&LinkInfo> =
+            of_peers.filter_map(|name| self.links.iter().find(|link| link.name == name)).collect();
+        let is_port = |link: &LinkInfo| self.config.relay.as_ref().is_some_and(|relay| relay.is_port(&link.name));
+        let ports = self.links.iter().filter(|link| is_port(link) && !links.contains(link));
+        links.extend(ports.collect::<Vec<_>>());
+        let wanted = links.into_iter().filter(|link| link.is_usable()).filter_map(|link| {
             let own = ready_link_locals(link);
             (!own.is_empty()).then(|| ra::RaLink { link: link.index, own, own_macs: own_macs.clone() })
         });

@@ -17,6 +17,8 @@ pub enum Source {
     Vip,
     /// A program that asked for it by the API.
     Api,
+    /// A machine on a server port, by its lease of DHCP.
+    Lease,
     /// Other software, in a kernel table.
     Kernel,
     /// The network of an interface.
@@ -29,6 +31,7 @@ impl fmt::Display for Source {
             Self::Configured => "configured",
             Self::Vip => "vip",
             Self::Api => "api",
+            Self::Lease => "lease",
             Self::Kernel => "kernel",
             Self::Connected => "connected",
         })
@@ -83,6 +86,12 @@ impl Node {
     /// What we originate, and for whom: by prefix, the one that others hear first.
     pub fn originated(&self) -> impl Iterator<Item = (Source, &Originate)> {
         self.sources.by_prefix.values().flat_map(|wanted| wanted.iter().map(|(source, route)| (*source, route)))
+    }
+
+    /// What others hear of a prefix that we originate.
+    #[must_use]
+    pub fn originated_as(&self, prefix: &IpNet) -> Option<&Originate> {
+        self.sources.first(prefix)
     }
 
     /// The owner of a program's route, and the end of its lease.

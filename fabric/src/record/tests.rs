@@ -79,6 +79,15 @@ fn whatever_the_daemon_may_hand_in_has_a_form() {
         Input::Vip(vip::Input::Set { name: "a".to_owned(), up: false }),
         Input::Imported(crate::node::Imported { run: 1, all: true, changes: Vec::new(), left_out: Vec::new() }),
         Input::Lldp { link: IfIndex(2), heard },
+        Input::DhcpLeases {
+            wall: Duration::from_secs(1_000),
+            kept: vec![crate::dhcp::Kept {
+                address: [10, 69, 1, 7].into(),
+                mac: [2; 6],
+                port: "eth4".to_owned(),
+                until_s: 2_000,
+            }],
+        },
         Input::DhcpFrame { link: IfIndex(2), frame: vec![0; 20] },
         Input::DhcpDatagram { from: [10, 0, 0, 9].into(), datagram: vec![1; 20] },
         Input::ForeignRoutes(Vec::new()),
@@ -104,9 +113,9 @@ fn whatever_the_daemon_may_hand_in_has_a_form() {
     assert!(node.release(Instant(9), "other", &"10.9.0.0/24".parse().unwrap()).is_err());
     assert_eq!(node.release_all(Instant(9), &owner()), 1);
     let all = lines(&node);
-    assert_eq!(all.len(), 1 + 17 + 3);
+    assert_eq!(all.len(), 1 + 18 + 3);
     let entries: Vec<Entry> = all.iter().map(|line| read(line).unwrap()).collect();
-    let [Entry::Did(_, taken), Entry::Did(_, refused), Entry::Did(_, count)] = &entries[18..] else { panic!() };
+    let [Entry::Did(_, taken), Entry::Did(_, refused), Entry::Did(_, count)] = &entries[19..] else { panic!() };
     assert_eq!([&**taken, &**refused, &**count], [&Answer::Done(true), &Answer::Done(false), &Answer::Count(1)]);
     let Entry::Begin(first) = &entries[0] else { panic!("{entries:?}") };
     let mut second: Node = begin(first).unwrap();

@@ -2,7 +2,7 @@
 //! since when, which paths are used, why the others are not, what the kernel holds, who was told and who was not and why.
 
 use super::{NONE, count, duration, render, table};
-use crate::api::{BgpPath, Explanation, Refused, Route, Told, ToldPath};
+use crate::api::{BgpPath, Explanation, NO_ROUTE, Refused, Route, Told, ToldPath};
 use comfy_table::Table;
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ pub fn text(answer: &Explanation) -> String {
     let mut facts = table(&[]);
     match &answer.kernel {
         // The addresses themselves are on `lo`.
-        Some(_) if route.kernel == "none" && route.kind == "local" => {
+        Some(kernel) if route.kind == "local" && kernel == NO_ROUTE => {
             facts.add_row(["kernel", "needs no route of ours"]);
         }
         Some(kernel) => {

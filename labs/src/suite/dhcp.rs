@@ -1,6 +1,8 @@
 //! A machine without an address, a relay, and three boot servers with one service address: lab `dhcp`, with real clients and relays.
 #![expect(clippy::disallowed_methods, reason = "polls a lab with a deadline; the suite has no event loop")]
 
+mod last_hop;
+
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -112,7 +114,8 @@ fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
         outcome.add(&Outcome::check(good, format!("{server} lists of {address}: {listed}")));
     }
     renewal(lab, outcome, &address)?;
-    formula(lab, outcome)
+    formula(lab, outcome)?;
+    last_hop::scenario(lab, outcome)
 }
 
 /// The server that lent the address is cut off: the client's renewal goes to the same address, and another server answers it.
@@ -180,8 +183,17 @@ fn lease(lab: &Lab<'_>, server: &str, address: &str) -> io::Result<Value> {
     Ok(all.into_iter().find(|lease| lease["address"] == address).unwrap_or_default())
 }
 
-fn until(outcome: &mut Outcome, what: &str, mut holds: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
-    let deadline = Instant::now() + LIMIT;
+fn until(outcome: &mut Outcome, what: &str, holds: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+    until_within(outcome, LIMIT, what, holds)
+}
+
+fn until_within(
+    outcome: &mut Outcome,
+    limit: Duration,
+    what: &str,
+    mut holds: impl FnMut() -> io::Result<bool>,
+) -> io::Result<()> {
+    let deadline = Instant::now() + limit;
     while !holds().unwrap_or(false) {
         if Instant::now() > deadline {
             return Err(io::Error::other(what.to_owned()));

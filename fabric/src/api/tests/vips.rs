@@ -55,6 +55,7 @@ impl Lone {
                 | Output::RaLinks(_)
                 | Output::LldpLinks(_)
                 | Output::DhcpSockets(_)
+                | Output::KeepLeases
                 | Output::Dhcp(_)
                 | Output::FibReady
                 | Output::Event(_)

@@ -203,6 +203,7 @@ impl Daemon {
     /// Ends as told. Peers have a second to take what is said to them.
     pub(super) async fn end(mut self, ending: Ending) {
         self.ending = Some(ending);
+        self.keep_leases();
         let cease = ending == Ending::Stop;
         // Before the connections close: peers are to know by then that this is no failure.
         self.detector.finish().await;
@@ -211,6 +212,9 @@ impl Daemon {
         self.observers.finish(self.clock.now(), &mut self.node).await;
         self.conns.closed().await;
         let keep = !cease && self.node.config().fib.keep_on_exit;
+        if !keep {
+            self.relay.finish();
+        }
         self.kernel.finish(keep).await;
         self.server.finish().await;
         tracing::info!(cease, routes_kept = keep, "weft ends");

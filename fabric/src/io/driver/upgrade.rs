@@ -1,7 +1,7 @@
 //! One daemon after the other in the same process: the new program tries first whether it could, as a child; then this process becomes it, with
 //! listening sockets, sessions and BFD. Up to that moment nothing here has changed, and if it fails nothing has.
 
-use super::Daemon;
+use super::{Daemon, leases};
 use crate::api::{Answer, Refusal};
 use crate::config::SandboxConfig;
 use crate::handover::{FORM, Handover, KeptCache, Leased};
@@ -143,6 +143,7 @@ impl Daemon {
         let Some((_, program)) = self.upgrade.due.take() else {
             return;
         };
+        self.keep_leases();
         let bfd = self.detector.kept().await;
         let all = Handover { bfd, ..self.all_but_bfd() };
         let mut sockets: Vec<BorrowedFd<'_>> = self.listeners.standing().map(|(_, socket)| socket).collect();
@@ -200,8 +201,9 @@ impl Daemon {
         }
     }
 
-    /// What is there before links, peers and routes: checks go on with what they have said, and routes are validated from the first on.
+    /// What is there before links, peers and routes: leases of DHCP, checks go on with what they have said, and routes are validated from the first on.
     pub(super) fn prepare(taken: Option<&mut Taken>, now: Instant, node: &mut Recorder, caches: &mut Caches) {
+        leases::restore(node, now);
         caches.start(now, node);
         let Some(Taken { handover, data, .. }) = taken else {
             return;

@@ -45,6 +45,7 @@ pub(super) fn render(path: &str, answer: &Answer) -> Response<Full<Bytes>> {
         | Body::Health(_)
         | Body::Dump(_)
         | Body::Vips(_)
+        | Body::Dhcp(_)
         | Body::Originated(_)
         | Body::Fib(_)
         | Body::Observers(_)

@@ -2,7 +2,7 @@
 
 use super::wire;
 use crate::fib::{HeldNexthop, HeldShape, Member, NhId, Op, Spread};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use weft_bgp::types::IfIndex;
 
 pub(super) const RTM_NEWNEXTHOP: u16 = 104;
@@ -40,7 +40,10 @@ pub(super) fn push(buffer: &mut Vec<u8>, op: &Op, protocol: u8, sequence: u32) -
             header(buffer, family, protocol);
             wire::attribute(buffer, NHA_ID, &id.0.to_ne_bytes());
             wire::attribute(buffer, NHA_OIF, &member.link.0.to_ne_bytes());
-            wire::attribute(buffer, NHA_GATEWAY, &gateway);
+            // Without one, who is meant is asked for on the link itself.
+            if !member.gateway.is_unspecified() {
+                wire::attribute(buffer, NHA_GATEWAY, &gateway);
+            }
             start
         }
         Op::SetGroup { id, members, spread, replace } => {
@@ -95,6 +98,9 @@ pub(super) fn parse(payload: &[u8], protocol: u8) -> Option<HeldNexthop> {
     }
     let shape = match (link, gateway, group) {
         (Some(link), Some(gateway), None) => HeldShape::Member(Member { link: IfIndex(link), gateway }),
+        (Some(link), None, None) if i32::from(*payload.first()?) == libc::AF_INET => {
+            HeldShape::Member(Member { link: IfIndex(link), gateway: Ipv4Addr::UNSPECIFIED.into() })
+        }
         (_, None, Some(group)) => HeldShape::Group(spread, group),
         _ => HeldShape::Other,
     };
