@@ -15,6 +15,7 @@ use crate::frr_keys;
 use crate::interop;
 use crate::labs;
 use crate::netboot;
+use crate::recorded;
 use crate::reload;
 use crate::restart;
 use crate::run::{Context, find_program};
@@ -115,6 +116,11 @@ pub(crate) const STAGES: &[Stage] = &[
         name: "reload",
         about: "changed configurations beside BIRD: planned, refused, tried, undone",
         run: reload::reload,
+    },
+    Stage {
+        name: "recorded",
+        about: "recordings of daemons through links that break, a reload and an upgrade, done again; plans from a live lab",
+        run: recorded::recorded,
     },
     Stage {
         name: "drain",
