@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::process::Output;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 use weft_fabric::io::files::lab_root;
@@ -81,9 +82,9 @@ pub(crate) fn remote(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     ours.client(lab, "worker", "operator")?;
     others.client(lab, "stranger", "admin")?;
     let remote = format!(
-        "api: {{remote: {{listen: [\"{PLACE}\"], cert: {FOLDER}/server.pem, key: {FOLDER}/server.key, client_ca: {FOLDER}/ca.pem}}}}"
+        "api: {{remote: {{listen: [\"{PLACE}\"], cert: {FOLDER}/server.pem, key: {FOLDER}/server.key, client_ca: {FOLDER}/ca.pem}}}}\nrecord: {{memory_mb: 4}}"
     );
-    lab.shell("tor", &format!("(cat /etc/weft/weft.yaml; echo '{remote}') > /run/weft/now.yaml"))?;
+    lab.shell("tor", &format!("(cat /etc/weft/weft.yaml; printf '{remote}\\n') > /run/weft/now.yaml"))?;
     lab.shell("tor", "mount --bind /run/weft/now.yaml /etc/weft/weft.yaml && weft check --config /etc/weft/weft.yaml")?;
     lab.node("kill", "tor")?;
     lab.node("start", "tor")?;
@@ -92,6 +93,7 @@ pub(crate) fn remote(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
         Ok(reader("show neighbors")?.contains("1 of 1 neighbor"))
     })?;
     roles(lab, outcome)?;
+    far_tools(lab, outcome)?;
     strangers(lab, outcome)?;
     renewal(lab, outcome, &ours)
 }
@@ -122,6 +124,28 @@ fn roles(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     let holds = held["missing"].is_null() && held["landlock"] == true && held["seccomp"] == true;
     outcome.add(&Outcome::check(holds || !rustix::process::geteuid().is_root(), format!("the sandbox: {held}")));
     Ok(())
+}
+
+/// What takes more of the API than a verb: a recording, and a plan from what the daemon says.
+fn far_tools(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
+    let taken = said(lab, "reader", &format!("record {FOLDER}/tor.rec"))?;
+    let file = lab_root().join(&lab.name).join("host/tls/tor.rec");
+    let again = lab.lab_command(&["replay", &file.to_string_lossy()]).output()?;
+    check(outcome, &format!("recorded from elsewhere: {taken}"), &words(&again), &["tor: replayed", ": the same"]);
+    let list = format!("{{ca: ca.pem, cert: reader.pem, key: reader.key, nodes: {{tor: {{remote: \"{PLACE}\"}}}}}}");
+    write(lab, "host", "fabric.yml", &list)?;
+    // the node sees nothing of the folder where the stage's programs are
+    let program = lab_root().join(&lab.name).join("host/tls/weft-lab");
+    fs::copy(lab.folder.join("weft-lab"), &program)?;
+    write(lab, "host", "tor.yaml", &lab.shell("tor", "cat /run/weft/now.yaml")?)?;
+    let plan = format!("{FOLDER}/weft-lab plan --live {FOLDER}/fabric.yml --config tor={FOLDER}/tor.yaml 2>&1 || true");
+    check(outcome, "planned from elsewhere", &lab.shell("host", &plan)?, &[" 0 lost, 0 new, 0 moved"]);
+    fs::remove_file(program)
+}
+
+/// What a program said, on both streams.
+fn words(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned()).concat()
 }
 
 fn strangers(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
