@@ -4,6 +4,7 @@
 pub mod ipxe;
 pub mod range;
 pub mod rules;
+pub mod uki;
 
 use crate::error::{Kind, Refusal};
 use crate::inventory::Inventory;

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Gets what the machine boots, once: Debian's kernel for clouds, unpacked and not installed. Says which packages it is made of are not there.
 set -e
-for file in /usr/bin/qemu-system-x86_64 /usr/lib/ipxe/qemu/pxe-virtio.rom /usr/lib/ipxe/snponly.efi /usr/share/OVMF/OVMF_CODE_4M.fd /usr/bin/etcd; do
-    [ -e $file ] || { echo "no $file: apt-get install qemu-system-x86 ipxe-qemu ipxe ovmf etcd-server busybox-static dnsmasq-base"; exit 1; }
+for file in /usr/bin/qemu-system-x86_64 /usr/lib/ipxe/qemu/pxe-virtio.rom /usr/lib/ipxe/snponly.efi /usr/share/OVMF/OVMF_CODE_4M.fd /usr/lib/systemd/boot/efi/linuxx64.efi.stub \
+    /usr/bin/etcd; do
+    [ -e $file ] || { echo "no $file: apt-get install qemu-system-x86 ipxe-qemu ipxe ovmf systemd-boot-efi etcd-server busybox-static dnsmasq-base"; exit 1; }
 done
 into=${WEFT_BOOT_FILES:-/var/cache/weft-lab/boot}
 [ -s "$into/vmlinuz" ] && [ -s "$into/virtio_net.ko" ] && { echo "$into is there"; exit 0; }

@@ -25,8 +25,20 @@ pub struct Rules {
     /// What firmware loads first, as iPXE: names, and the files that they mean. They are read at the start, and served by HTTP and TFTP.
     #[serde(default)]
     pub loaders: BTreeMap<String, PathBuf>,
+    /// Makes one file of an image, for UEFI on x64; nobody does unless set.
+    pub uki: Option<Uki>,
     /// Where loaders are served by TFTP; nowhere unless set. Its port is 69, if not for tests.
     pub tftp: Option<SocketAddr>,
+}
+
+/// What one file of an image is made with.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Uki {
+    /// The program that finds kernel and initial file system in itself: `linuxx64.efi.stub` of systemd-boot.
+    pub stub: PathBuf,
+    /// The loader, one of `loaders`, that a machine gets which has no image, or whose disk it is to boot: an iPXE, whose script says so.
+    pub otherwise: String,
 }
 
 impl Rules {
@@ -50,6 +62,10 @@ impl Rules {
             if !file.is_absolute() {
                 return Err(format!("boot.loaders.{name}: `{}`: write the whole path of a file", file.display()));
             }
+        }
+        if let Some(Uki { otherwise, .. }) = self.uki.as_ref().filter(|uki| !self.loaders.contains_key(&uki.otherwise))
+        {
+            return Err(format!("boot.uki.otherwise: `{otherwise}`: write a name of `boot.loaders`"));
         }
         match self.images.is_absolute() {
             true => Ok(()),

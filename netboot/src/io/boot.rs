@@ -6,6 +6,7 @@
 pub mod blobs;
 mod patience;
 pub mod tftp;
+mod uki;
 
 use super::server::places::Places;
 use super::service::Service;
@@ -47,6 +48,8 @@ const HEAD_MAX: usize = 8 * 1024;
 const READ_WITHIN: Duration = Duration::from_secs(30);
 /// Octets of a file that are read at a time. The next ones are read while these are sent.
 const CHUNK: usize = 512 * 1024;
+/// The image of the machine that asks, as one file.
+const UKI: &str = "/boot/uki.efi";
 /// Octets of a loader: iPXE has 0.2 to 1.1 MB, with everything.
 const LOADER_MAX: u64 = 16 * 1024 * 1024;
 /// Wait after the system refused a connection.
@@ -60,6 +63,8 @@ pub struct Booter {
     pub blobs: Arc<Blobs>,
     /// What firmware loads first, by name.
     loaders: BTreeMap<String, Loader>,
+    /// Makes one file of an image.
+    maker: Option<uki::Maker>,
     /// Since the start.
     pub counts: Counts,
 }
@@ -103,8 +108,9 @@ impl Booter {
         rules.check().map_err(anyhow::Error::msg)?;
         let loaders = rules.loaders.iter().map(|(name, file)| Ok((name.clone(), load(name, file)?)));
         let loaders = loaders.collect::<anyhow::Result<_>>()?;
+        let maker = rules.uki.as_ref().map(uki::Maker::new).transpose()?;
         let blobs = Blobs::open(&rules.images)?;
-        let booter = Arc::new(Self { service, blobs, loaders, counts: Counts::default() });
+        let booter = Arc::new(Self { service, blobs, loaders, maker, counts: Counts::default() });
         let places = Places::new(CONNECTIONS_MAX, OF_SOURCE_MAX);
         for address in &rules.listen {
             let listener = open(*address).with_context(|| format!("boot.listen: {address}"))?;
@@ -173,15 +179,11 @@ impl Booter {
             self.counts.scripts.fetch_add(1, Ordering::Relaxed);
             return text(StatusCode::OK, &[], &self.script(request.uri().query().unwrap_or_default(), from));
         }
-        if let Some(loader) = path.strip_prefix('/').and_then(|name| self.loaders.get(name)) {
-            self.counts.files.fetch_add(1, Ordering::Relaxed);
-            let octets = loader.octets.clone();
-            let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
-            return part_answer(request, &loader.tag, length, |from, to| {
-                let at = |octet: u64| usize::try_from(octet).unwrap_or(octets.len()).min(octets.len());
-                self.counts.octets.fetch_add(to - from, Ordering::Relaxed);
-                Body::from(octets.slice(at(from)..at(to)))
-            });
+        if let Some(name) = path.strip_prefix('/').filter(|name| self.loaders.contains_key(*name)) {
+            return self.loader(name, request);
+        }
+        if let Some(maker) = self.maker.as_ref().filter(|_| path == UKI) {
+            return self.uki(maker, request, from).await;
         }
         let name = path.strip_prefix(ipxe::BLOBS).and_then(|rest| rest.split('/').next());
         match name.and_then(|name| Digest::try_from(name.to_owned()).ok()) {
@@ -191,6 +193,20 @@ impl Booter {
                 text(StatusCode::NOT_FOUND, &[], "here are the scripts and files of images\n")
             }
         }
+    }
+
+    fn loader(&self, name: &str, request: &Request<hyper::body::Incoming>) -> Answer {
+        let Some(loader) = self.loaders.get(name) else {
+            return text(StatusCode::NOT_FOUND, &[], "there is no such loader\n");
+        };
+        self.counts.files.fetch_add(1, Ordering::Relaxed);
+        let octets = loader.octets.clone();
+        let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
+        part_answer(request, &loader.tag, length, |from, to| {
+            let at = |octet: u64| usize::try_from(octet).unwrap_or(octets.len()).min(octets.len());
+            self.counts.octets.fetch_add(to - from, Ordering::Relaxed);
+            Body::from(octets.slice(at(from)..at(to)))
+        })
     }
 
     fn script(&self, query: &str, from: IpAddr) -> String {

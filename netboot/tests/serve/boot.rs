@@ -262,3 +262,53 @@ async fn a_loader_comes_by_tftp_and_by_http() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
+
+/// The stub is the least that is a program of UEFI; real ones are in stage `boot`, where real firmware starts what comes of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_comes_as_one_file_and_who_has_none_gets_a_loader() {
+    let mut server = Server::new("uki");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut stub = vec![0; 0x400];
+    for (at, octets) in [
+        (0, &b"MZ"[..]),
+        (0x3c, &[0x80]),
+        (0x80, b"PE\0\0"),
+        (0x94, &[240]),
+        (0x98, &[0x0b, 2]),
+        (0xb9, &[0x10]),
+        (0xbd, &[2]),
+        (0xd5, &[4]),
+    ] {
+        stub[at..at + octets.len()].copy_from_slice(octets);
+    }
+    std::fs::write(server.path("stub"), &stub).unwrap();
+    std::fs::write(server.path("loader"), b"loader").unwrap();
+    let config = std::fs::read_to_string(server.path("netboot.yaml")).unwrap();
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    config["boot"] = serde_json::json!({
+        "listen": [format!("127.0.0.1:{port}")], "images": server.path("images"), "loaders": { "snponly.efi": server.path("loader") },
+        "uki": { "stub": server.path("stub"), "otherwise": "snponly.efi" }
+    });
+    std::fs::write(server.path("netboot.yaml"), config.to_string()).unwrap();
+    server.start().await;
+    let get = "GET /boot/uki.efi?serial=m0";
+    assert_eq!(http(port, get, "").await.text(), "loader", "nobody said yet what it boots");
+    let digest = with_image(&server);
+    ok(&server, &["image", "pin", "a", "--rest"]);
+    let whole = http(port, get, "").await;
+    let head = http(port, "HEAD /boot/uki.efi", "").await;
+    assert_eq!(
+        (head.header("content-length"), head.header("etag")),
+        (whole.body.len().to_string().as_str(), whole.header("etag"))
+    );
+    let sections: Vec<_> = whole.body[0x188..0x188 + 160].chunks(40).map(|header| header[..8].to_vec()).collect();
+    assert_eq!(sections, [b".osrel\0\0", b".cmdline", b".initrd\0", b".linux\0\0"]);
+    // The kernel is the last section, behind it are zeros up to the file's alignment.
+    let end = whole.body.len() - (512 - KERNEL % 512);
+    assert!(whole.body[end - KERNEL..end] == kernel() && whole.body.windows(14).any(|part| part == b"quiet panic=5\0"));
+    let range = format!("Range: bytes={}-{}\r\n", end - KERNEL - 700, end - 5);
+    assert!(http(port, get, &range).await.body == whole.body[end - KERNEL - 700..end - 4]);
+    // Its disk, or a file that is not here: the loader, whose script says so, and asks again.
+    std::fs::remove_file(server.path("images").join(&digest)).unwrap();
+    assert_eq!(http(port, get, "").await.text(), "loader");
+}

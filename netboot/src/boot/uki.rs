@@ -1,0 +1,348 @@
+//! One file that UEFI starts, made of parts: a kernel with its initial file systems and command line (a unified kernel image), by appending
+//! sections to a stub, a PE program that finds them in itself (Microsoft PE format, systemd-stub(7)). Nothing of the large parts is read here.
+//!
+//! ```text
+//!   stub, with four more section headers │ .osrel │ .cmdline │ .initrd │ .linux      each at a multiple of the file alignment
+//! ```
+
+use super::{Digest, Image};
+use ring::digest::{Context, SHA256};
+use std::ops::Range;
+
+/// Octets of a stub: systemd's has some ten thousand.
+pub const STUB_MAX: u64 = 4 * 1024 * 1024;
+/// Octets of a section header (PE format, "Section Table").
+const HEADER: usize = 40;
+/// What a section of data says of itself: initialised data, readable.
+const DATA: u32 = 0x4000_0040;
+/// Offsets in the optional header of PE32+ from where it begins.
+const SECTION_ALIGNMENT: usize = 32;
+const FILE_ALIGNMENT: usize = 36;
+const SIZE_OF_IMAGE: usize = 56;
+const SIZE_OF_HEADERS: usize = 60;
+/// Most octets of an alignment: the format has 64 KiB for files, and sections are aligned to pages.
+const ALIGNMENT_MAX: u32 = 2 * 1024 * 1024;
+/// Archives behind each other begin at multiples of this (Linux, buffer-format of initramfs).
+const ARCHIVE_ALIGNMENT: u64 = 4;
+
+/// A stub that sections can be appended to.
+#[derive(Clone, Debug)]
+pub struct Stub {
+    octets: Vec<u8>,
+    /// Where the next section header goes.
+    table_end: usize,
+    sections: u16,
+    optional: usize,
+    section_alignment: u32,
+    file_alignment: u32,
+    /// The first free address behind the last section.
+    next_address: u32,
+    count_at: usize,
+}
+
+/// A part of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// These octets.
+    Octets(Vec<u8>),
+    /// A file of the image.
+    File {
+        /// Its name.
+        digest: Digest,
+        /// Its octets.
+        bytes: u64,
+    },
+}
+
+impl Piece {
+    /// How many octets it has.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Octets(octets) => u64::try_from(octets.len()).unwrap_or(u64::MAX),
+            Self::File { bytes, .. } => *bytes,
+        }
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The file, part by part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uki {
+    /// In their order.
+    pub pieces: Vec<Piece>,
+    /// Octets of all of them.
+    pub length: u64,
+    /// What changes with any octet of it.
+    pub tag: Digest,
+}
+
+impl Stub {
+    /// Reads the headers.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(octets: Vec<u8>) -> Result<Self, String> {
+        let missing = || "it ends within its headers".to_owned();
+        let u16_at = |at: usize| u16_in(&octets, at).ok_or_else(missing);
+        let u32_at = |at: usize| u32_in(&octets, at).ok_or_else(missing);
+        let pe = usize::try_from(u32_at(0x3c)?).map_err(|_| missing())?;
+        let signature = pe.checked_add(4).and_then(|end| octets.get(pe..end));
+        if !octets.starts_with(b"MZ") || signature != Some(b"PE\0\0") {
+            return Err("it is no PE program: name the stub of systemd-boot, linuxx64.efi.stub".to_owned());
+        }
+        let optional = pe + 24;
+        if u16_at(optional)? != 0x20b {
+            return Err("it is no program of 64 bits (PE32+)".to_owned());
+        }
+        let (sections, count_at) = (u16_at(pe + 6)?, pe + 6);
+        let table = optional + usize::from(u16_at(pe + 20)?);
+        let (section_alignment, file_alignment) =
+            (u32_at(optional + SECTION_ALIGNMENT)?, u32_at(optional + FILE_ALIGNMENT)?);
+        let is_good = |alignment: u32, most: u32| alignment.is_power_of_two() && alignment <= most;
+        if !is_good(section_alignment, ALIGNMENT_MAX) || !is_good(file_alignment, ALIGNMENT_MAX) {
+            return Err(format!("its alignments are no powers of two up to {ALIGNMENT_MAX}"));
+        }
+        let (mut next_address, mut first_data) = (0, u32_at(optional + SIZE_OF_HEADERS)?);
+        for at in (0..usize::from(sections)).map(|section| table + section * HEADER) {
+            let (size, address, raw, from) = (u32_at(at + 8)?, u32_at(at + 12)?, u32_at(at + 16)?, u32_at(at + 20)?);
+            let end = address.checked_add(size).ok_or_else(missing)?;
+            next_address = next_address.max(align(end, section_alignment).ok_or_else(missing)?);
+            if raw != 0 {
+                first_data = first_data.min(from);
+            }
+        }
+        let table_end = table + usize::from(sections) * HEADER;
+        let room = usize::try_from(first_data).unwrap_or(0).saturating_sub(table_end) / HEADER;
+        if room < 4 {
+            return Err(format!("it has room for {room} more sections, and four are needed"));
+        }
+        Ok(Self { octets, table_end, sections, optional, section_alignment, file_alignment, next_address, count_at })
+    }
+
+    /// The file of an image.
+    ///
+    /// # Errors
+    /// When it would be larger than such a program can be (4 GiB).
+    pub fn build(&self, name: &str, image: &Image) -> Result<Uki, String> {
+        let release = format!("ID=weft\nNAME=weft\nVERSION_ID={name}\nPRETTY_NAME=\"weft {name}\"\n");
+        let mut initrds = Vec::new();
+        for blob in &image.initrds {
+            pad(&mut initrds, ARCHIVE_ALIGNMENT);
+            initrds.push(Piece::File { digest: blob.sha256.clone(), bytes: blob.bytes });
+        }
+        let kernel = Piece::File { digest: image.kernel.sha256.clone(), bytes: image.kernel.bytes };
+        let sections = [
+            (b".osrel\0\0", vec![Piece::Octets(release.into_bytes())]),
+            (b".cmdline", vec![Piece::Octets(format!("{}\0", image.cmdline).into_bytes())]),
+            (b".initrd\0", initrds),
+            (b".linux\0\0", vec![kernel]),
+        ];
+        self.append(&sections).ok_or_else(|| format!("{name}: its files are larger than 4 GiB together"))
+    }
+
+    fn append(&self, sections: &[(&[u8; 8], Vec<Piece>)]) -> Option<Uki> {
+        let mut head = self.octets.clone();
+        let mut body = Vec::new();
+        let stub = u64::try_from(head.len()).ok()?;
+        let mut from = u32::try_from(stub.next_multiple_of(self.file_alignment.into())).ok()?;
+        head.resize(usize::try_from(from).ok()?, 0);
+        let (mut address, mut at, mut count) = (self.next_address, self.table_end, self.sections);
+        for (name, pieces) in sections {
+            let size = u32::try_from(pieces.iter().map(Piece::len).sum::<u64>()).ok()?;
+            let raw = align(size, self.file_alignment)?;
+            let header = [size, address, raw, from].map(u32::to_le_bytes).concat();
+            let header = [&name[..], &header, &[0; 12], &DATA.to_le_bytes()].concat();
+            head.get_mut(at..at + HEADER)?.copy_from_slice(&header);
+            body.extend(pieces.iter().filter(|piece| !piece.is_empty()).cloned());
+            if raw > size {
+                body.push(Piece::Octets(vec![0; usize::try_from(raw - size).ok()?]));
+            }
+            (from, at, count) = (from.checked_add(raw)?, at + HEADER, count + 1);
+            address = align(address.checked_add(size.max(1))?, self.section_alignment)?;
+        }
+        head.get_mut(self.count_at..self.count_at + 2)?.copy_from_slice(&count.to_le_bytes());
+        let size_at = self.optional + SIZE_OF_IMAGE;
+        head.get_mut(size_at..size_at + 4)?.copy_from_slice(&address.to_le_bytes());
+        let pieces: Vec<Piece> = std::iter::once(Piece::Octets(head)).chain(body).collect();
+        let mut sum = Context::new(&SHA256);
+        for piece in &pieces {
+            match piece {
+                Piece::Octets(octets) => sum.update(octets),
+                Piece::File { digest, .. } => sum.update(digest.as_str().as_bytes()),
+            }
+        }
+        Some(Uki { length: from.into(), pieces, tag: Digest::of(sum.finish().as_ref()) })
+    }
+}
+
+impl Uki {
+    /// What of each piece is in a part of the file, in order.
+    pub fn parts(self, from: u64, to: u64) -> impl Iterator<Item = (Piece, Range<u64>)> {
+        let mut begin = 0;
+        self.pieces.into_iter().filter_map(move |piece| {
+            let (first, length) = (begin, piece.len());
+            begin += length;
+            let part = from.clamp(first, begin) - first..to.clamp(first, begin) - first;
+            (part.start < part.end).then_some((piece, part))
+        })
+    }
+}
+
+/// Zeros up to a multiple.
+fn pad(pieces: &mut Vec<Piece>, multiple: u64) {
+    let length: u64 = pieces.iter().map(Piece::len).sum();
+    let zeros = usize::try_from(length.next_multiple_of(multiple) - length).unwrap_or(0);
+    if zeros > 0 {
+        pieces.push(Piece::Octets(vec![0; zeros]));
+    }
+}
+
+fn align(value: u32, to: u32) -> Option<u32> {
+    value.checked_next_multiple_of(to)
+}
+
+fn u16_in(octets: &[u8], at: usize) -> Option<u16> {
+    octets.get(at..)?.first_chunk::<2>().map(|two| u16::from_le_bytes(*two))
+}
+
+fn u32_in(octets: &[u8], at: usize) -> Option<u32> {
+    octets.get(at..)?.first_chunk::<4>().map(|four| u32::from_le_bytes(*four))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Blob;
+    use super::*;
+
+    /// A stub with one section, headers of 1,024 octets, and room for more sections.
+    fn stub(sections: u16, headers: u32) -> Vec<u8> {
+        let mut octets = vec![0; 0x600];
+        let mut put = |at: usize, value: &[u8]| octets[at..at + value.len()].copy_from_slice(value);
+        put(0, b"MZ");
+        put(0x3c, &0x80_u32.to_le_bytes());
+        put(0x80, b"PE\0\0");
+        put(0x86, &sections.to_le_bytes());
+        put(0x94, &240_u16.to_le_bytes());
+        put(0x98, &0x20b_u16.to_le_bytes());
+        put(0x98 + SECTION_ALIGNMENT, &0x1000_u32.to_le_bytes());
+        put(0x98 + FILE_ALIGNMENT, &0x200_u32.to_le_bytes());
+        put(0x98 + SIZE_OF_HEADERS, &headers.to_le_bytes());
+        for section in 0..usize::from(sections) {
+            let words = [0x123_u32, 0x1000, 0x200, 0x400].map(u32::to_le_bytes).concat();
+            put(0x188 + section * HEADER + 8, &words);
+        }
+        octets
+    }
+
+    fn image(kernel: &[u8], initrds: &[&[u8]]) -> Image {
+        let blob = |octets: &[u8]| Blob {
+            sha256: Digest::of(ring::digest::digest(&SHA256, octets).as_ref()),
+            bytes: u64::try_from(octets.len()).unwrap(),
+        };
+        let initrds = initrds.iter().map(|octets| blob(octets)).collect();
+        Image { kernel: blob(kernel), initrds, cmdline: "quiet panic=5".to_owned() }
+    }
+
+    /// The file, where every file of the image has its length in this octet.
+    fn whole(uki: &Uki) -> Vec<u8> {
+        let octets = |piece: &Piece| match piece {
+            Piece::Octets(octets) => octets.clone(),
+            Piece::File { bytes, .. } => vec![u8::try_from(*bytes % 251).unwrap(); usize::try_from(*bytes).unwrap()],
+        };
+        uki.pieces.iter().flat_map(octets).collect()
+    }
+
+    /// As a loader reads it: section headers say where what is, aligned, one behind the other.
+    #[test]
+    fn sections_are_where_the_headers_say() {
+        let before = stub(1, 0x400);
+        let image = image(&[7; 5_000], &[&[1; 3], &[2; 600]]);
+        let uki = Stub::read(before.clone()).unwrap().build("a", &image).unwrap();
+        let file = whole(&uki);
+        assert_eq!(u64::try_from(file.len()).unwrap(), uki.length);
+        assert_eq!(u16_in(&file, 0x86), Some(5));
+        assert_eq!(file[0x188..0x188 + HEADER], before[0x188..0x188 + HEADER], "the stub's own section is as it was");
+        let (mut address_end, mut file_end) = (0x2000, 0x600);
+        let mut found = Vec::new();
+        for section in 1..5 {
+            let at = 0x188 + section * HEADER;
+            let [size, address, raw, from] = [8, 12, 16, 20].map(|field| u32_in(&file, at + field).unwrap());
+            assert_eq!((address, from, raw % 0x200), (address_end, file_end, 0), "section {section}");
+            assert_eq!(u32_in(&file, at + 36), Some(DATA));
+            address_end = (address + size).next_multiple_of(0x1000);
+            file_end = from + raw;
+            let (from, size) = (usize::try_from(from).unwrap(), usize::try_from(size).unwrap());
+            found.push((String::from_utf8_lossy(&file[at..at + 8]).into_owned(), file[from..from + size].to_vec()));
+        }
+        assert_eq!(
+            (u32_in(&file, 0x98 + SIZE_OF_IMAGE), usize::try_from(file_end).unwrap()),
+            (Some(address_end), file.len())
+        );
+        assert_eq!(found[1], (".cmdline".to_owned(), b"quiet panic=5\0".to_vec()));
+        // Two archives, the second at a multiple of four.
+        assert_eq!(found[2], (".initrd\0".to_owned(), [vec![3; 3], vec![0], vec![98; 600]].concat()));
+        assert_eq!(found[3].1.len(), 5_000);
+    }
+
+    #[test]
+    fn any_part_is_that_of_the_whole() {
+        let uki = Stub::read(stub(1, 0x400)).unwrap().build("a", &image(&[7; 1_000], &[&[1; 700]])).unwrap();
+        let file = whole(&uki);
+        for (from, to) in
+            [(0, uki.length), (0, 1), (0x5ff, 0x601), (uki.length - 1, uki.length), (0x700, 0xa00), (5, 5)]
+        {
+            let mut got = Vec::new();
+            for (piece, part) in uki.clone().parts(from, to) {
+                let octets = whole(&Uki { pieces: vec![piece], length: 0, tag: uki.tag.clone() });
+                got.extend_from_slice(
+                    &octets[usize::try_from(part.start).unwrap()..usize::try_from(part.end).unwrap()],
+                );
+            }
+            assert!(got == file[usize::try_from(from).unwrap()..usize::try_from(to).unwrap()], "{from} to {to}");
+        }
+    }
+
+    #[test]
+    fn another_command_line_is_another_file() {
+        let stub = Stub::read(stub(1, 0x400)).unwrap();
+        let one = image(&[7; 10], &[]);
+        let other = Image { cmdline: "single".to_owned(), ..one.clone() };
+        let tag = |image: &Image| stub.build("a", image).unwrap().tag;
+        assert_eq!(tag(&one), tag(&one));
+        assert_ne!(tag(&one), tag(&other));
+        let huge = Image { kernel: Blob { bytes: u64::from(u32::MAX), ..one.kernel.clone() }, ..one };
+        assert!(stub.build("a", &huge).unwrap_err().contains("4 GiB"));
+    }
+
+    #[test]
+    fn what_is_no_stub_says_why() {
+        for (octets, why) in [
+            (Vec::new(), "ends within"),
+            (b"MZ".to_vec(), "ends within"),
+            (vec![0; 0x600], "no PE program"),
+            (stub(1, 0x400)[..0x190].to_vec(), "ends within"),
+            (stub(13, 0x400), "room for 2 more"),
+            (stub(1, 0x200), "room for 2 more"),
+        ] {
+            let error = Stub::read(octets).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+        let mut small = stub(1, 0x400);
+        small[0x98..0x9a].copy_from_slice(&0x10b_u16.to_le_bytes());
+        assert!(Stub::read(small).unwrap_err().contains("64 bits"));
+        // Any octets at all.
+        for at in 0..0x400 {
+            let mut wrong = stub(1, 0x400);
+            wrong[at] = 0xff;
+            if let Ok(stub) = Stub::read(wrong) {
+                let _ = stub.build("a", &image(&[7; 10], &[&[1; 3]]));
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The image of a machine as one file for UEFI, made while it is sent: only the stub is in memory.
+
+use super::{Booter, CHUNK, blocking, part_answer};
+use crate::boot::rules::Uki as Rules;
+use crate::boot::uki::{Piece, STUB_MAX, Stub, Uki};
+use crate::boot::{Choice, Digest, Said};
+use anyhow::Context as _;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What is needed to make one.
+#[derive(Debug)]
+pub(super) struct Maker {
+    stub: Stub,
+    /// What who cannot have one loads.
+    otherwise: String,
+}
+
+impl Maker {
+    pub(super) fn new(rules: &Rules) -> anyhow::Result<Self> {
+        let shown = || format!("boot.uki.stub: {}", rules.stub.display());
+        let length = std::fs::metadata(&rules.stub).with_context(shown)?.len();
+        anyhow::ensure!(length <= STUB_MAX, "{}: {length} octets: at most {STUB_MAX}", shown());
+        let stub = Stub::read(std::fs::read(&rules.stub).with_context(shown)?);
+        let stub = stub.map_err(|wrong| anyhow::anyhow!("{}: {wrong}", shown()))?;
+        Ok(Self { stub, otherwise: rules.otherwise.clone() })
+    }
+}
+
+/// An octet string, or a part of a file.
+enum Chunk {
+    Octets(Bytes),
+    File(Arc<File>, u64, usize),
+}
+
+impl Booter {
+    /// The image of the machine that asks; the loader `otherwise` when it has none, or boots from its disk: then its script says so.
+    pub(super) async fn uki(
+        &self,
+        maker: &Maker,
+        request: &Request<hyper::body::Incoming>,
+        from: IpAddr,
+    ) -> Response<Body> {
+        let uki = self.image(maker, request.uri().query().unwrap_or_default(), from);
+        let files = match &uki {
+            Some(uki) => self.open_all(uki).await,
+            None => None,
+        };
+        let (Some(uki), Some(files)) = (uki, files) else { return self.loader(&maker.otherwise, request) };
+        self.counts.files.fetch_add(1, Ordering::Relaxed);
+        let (tag, length) = (format!("\"{}\"", uki.tag), uki.length);
+        part_answer(request, &tag, length, |from, to| {
+            self.counts.octets.fetch_add(to - from, Ordering::Relaxed);
+            body(uki, &files, from, to)
+        })
+    }
+
+    fn image(&self, maker: &Maker, query: &str, from: IpAddr) -> Option<Uki> {
+        let inventory = self.service.inventory();
+        let machine = Said::of(query).machine(&inventory, from).map(Arc::as_ref);
+        let boots = inventory.boots()?;
+        let Some(Choice::Image(name)) = boots.choice(machine) else { return None };
+        let built = maker.stub.build(name, boots.images.get(name)?);
+        let serial = machine.map(|machine| machine.serial.as_str());
+        match &built {
+            Ok(uki) => tracing::info!(%from, serial, image = name, octets = uki.length, "makes one file of an image"),
+            Err(error) => tracing::warn!(%from, serial, %error, "cannot make one file of an image"),
+        }
+        built.ok()
+    }
+
+    /// Its files; `None` when one is not here.
+    async fn open_all(&self, uki: &Uki) -> Option<BTreeMap<Digest, Arc<File>>> {
+        let mut files = BTreeMap::new();
+        for piece in &uki.pieces {
+            let Piece::File { digest, bytes } = piece else { continue };
+            let (blobs, wanted) = (self.blobs.clone(), digest.clone());
+            let (file, length) = blocking(move || blobs.file(&wanted)).await.ok()?;
+            if length != *bytes {
+                return None;
+            }
+            files.insert(digest.clone(), Arc::new(file));
+        }
+        Some(files)
+    }
+}
+
+fn body(uki: Uki, files: &BTreeMap<Digest, Arc<File>>, from: u64, to: u64) -> Body {
+    let mut chunks = Vec::new();
+    for (piece, part) in uki.parts(from, to) {
+        match piece {
+            Piece::Octets(octets) => {
+                let at = |octet: u64| usize::try_from(octet).unwrap_or(octets.len());
+                chunks.push(Chunk::Octets(Bytes::copy_from_slice(
+                    octets.get(at(part.start)..at(part.end)).unwrap_or_default(),
+                )));
+            }
+            Piece::File { digest, .. } => {
+                let Some(file) = files.get(&digest) else { continue };
+                for at in part.clone().step_by(CHUNK) {
+                    let count = usize::try_from(part.end - at).map_or(CHUNK, |left| left.min(CHUNK));
+                    chunks.push(Chunk::File(file.clone(), at, count));
+                }
+            }
+        }
+    }
+    let read = |chunk: Chunk| async move {
+        match chunk {
+            Chunk::Octets(octets) => Ok(octets),
+            Chunk::File(file, at, count) => {
+                blocking(move || {
+                    let mut octets = vec![0; count];
+                    file.read_exact_at(&mut octets, at)?;
+                    Ok(Bytes::from(octets))
+                })
+                .await
+            }
+        }
+    };
+    Body::from_stream(stream::iter(chunks).map(read).buffered(2))
+}
