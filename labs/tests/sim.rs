@@ -14,6 +14,7 @@ use weft_bgp::time::Duration;
 use weft_fabric::config::NodeConfig;
 use weft_labs::sim::check::difference;
 use weft_labs::sim::fault::Fault;
+use weft_labs::sim::fib::Lookup;
 use weft_labs::sim::network::{CableId, NodeId};
 use weft_labs::sim::{Settings, Sim};
 use weft_labs::topology::Topology;
@@ -93,6 +94,15 @@ fn well(sim: &mut Sim) -> Result<(), String> {
     sim.no_loops()?;
     sim.settled()?;
     sim.all_reach(&[])
+}
+
+/// Over how many next hops a node sends packets for an address.
+fn ways(sim: &Sim, node: &str, address: &str) -> usize {
+    let machine = sim.machine(sim.id(node));
+    match machine.fib.lookup(address.parse().unwrap(), &machine.links) {
+        Lookup::Hops(hops) => hops.len(),
+        Lookup::Local | Lookup::Connected(_) | Lookup::Discard | Lookup::NoRoute => 0,
+    }
 }
 
 /// Likewise, but that one node is cut off.
@@ -310,6 +320,29 @@ fn a_stopped_daemon_takes_its_routes_with_it_at_once() {
             same(sim, &plant.fresh(&[Fault::Stop(node)])?)?;
             sim.inject(Fault::Start(node));
             well(sim)?;
+            same(sim, &cold)
+        });
+    }
+}
+
+#[test]
+fn a_spine_goes_out_of_service_and_back_and_no_packet_is_lost() {
+    for file in PLANTS {
+        Plant::load(file).seeds(|sim, _| {
+            let cold = at_rest(sim)?;
+            let node = sim.id("spine1");
+            let before = ways(sim, "tor1", "10.69.0.197");
+            sim.inject(Fault::Drain(node));
+            well(sim)?;
+            // it is reached itself, and nothing goes over it
+            let during = ways(sim, "tor1", "10.69.0.197");
+            if (before, during) != (2, 1) {
+                return Err(format!("{before} ways to the other rack, then {during}"));
+            }
+            lost_at_most(sim, 0).map_err(|error| format!("on the way out: {error}"))?;
+            sim.inject(Fault::Undrain(node));
+            well(sim)?;
+            lost_at_most(sim, 0).map_err(|error| format!("on the way back: {error}"))?;
             same(sim, &cold)
         });
     }

@@ -150,12 +150,13 @@ fn incidents(world: &World, rng: &mut Rng) -> Vec<Incident> {
         let mut add = |ms: u64, what: Deed, at: &str| all.push(Incident { ms, what, at: at.to_owned() });
         // What is broken is mended some time in half of the cases.
         let later = (pick(2) == 0).then(|| ms + pick(5_000) as u64);
-        let (breaks, mends, at) = match pick(7) {
+        let (breaks, mends, at) = match pick(8) {
             0 => (Deed::Crash, Some(Deed::Boot), node.as_str()),
             1 => (Deed::Kill, Some(Deed::Start), node.as_str()),
             2 => (Deed::Leave, Some(Deed::Start), node.as_str()),
             3 => (Deed::Stop, Some(Deed::Start), node.as_str()),
-            4 => (Deed::Deafen, Some(Deed::Hearken), cable.as_str()),
+            4 => (Deed::Drain, Some(Deed::Undrain), node.as_str()),
+            5 => (Deed::Deafen, Some(Deed::Hearken), cable.as_str()),
             _ => (Deed::Unplug, Some(Deed::Plug), cable.as_str()),
         };
         add(ms, breaks, at);

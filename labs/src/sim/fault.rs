@@ -3,6 +3,7 @@
 use super::network::{CableId, NodeId};
 use super::{Event, Sim};
 use weft_fabric::config::NodeConfig;
+use weft_fabric::drain::{By, Scope, State};
 use weft_fabric::node::Input;
 
 /// A fault or an operation.
@@ -28,6 +29,10 @@ pub enum Fault {
     Stop(NodeId),
     /// A daemon starts.
     Start(NodeId),
+    /// An operator takes a machine out of service: it passes nothing on any more, and is reached itself as before.
+    Drain(NodeId),
+    /// It is back in service.
+    Undrain(NodeId),
     /// A changed configuration.
     Reload(NodeId, Box<NodeConfig>),
 }
@@ -71,12 +76,28 @@ impl Sim {
                 self.machines[node.0].enabled = true;
                 self.start(node);
             }
+            Fault::Drain(node) => {
+                self.machines[node.0].drained = true;
+                self.set_service(node);
+            }
+            Fault::Undrain(node) => {
+                self.machines[node.0].drained = false;
+                self.set_service(node);
+            }
             Fault::Reload(node, config) => {
                 self.say(node, "configuration is reloaded");
                 self.machines[node.0].config = (*config).clone();
                 self.handle(node, Input::Reload(config));
             }
         }
+    }
+
+    /// Tells a daemon that runs how far it is to be in service, as `weft drain` does.
+    pub(super) fn set_service(&mut self, node: NodeId) {
+        let drained = self.machines[node.0].drained;
+        self.say(node, if drained { "is to be out of service" } else { "is to be in service" });
+        let target = if drained { State::Drained } else { State::Live };
+        self.handle(node, Input::Drain { scope: Scope::Node, target, by: By::Operator });
     }
 
     fn say(&mut self, node: NodeId, what: &str) {

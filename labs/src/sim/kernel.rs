@@ -22,6 +22,9 @@ impl Sim {
         self.last_activity = self.now;
         self.watch.everything_changed();
         self.drain(node);
+        if self.machines[node.0].drained {
+            self.set_service(node);
+        }
         self.notice_links(node);
     }
 

@@ -23,6 +23,8 @@ pub struct Machine {
     pub daemon: Option<Recorder>,
     /// The daemon shall run: false after it was stopped for good.
     pub(super) enabled: bool,
+    /// An operator wants it out of service; a daemon that starts again knows it still.
+    pub(super) drained: bool,
     /// Off: nothing of it answers or forwards.
     pub powered: bool,
     /// The interfaces as the kernel has them.
@@ -56,6 +58,7 @@ impl Machine {
             config,
             daemon: None,
             enabled: true,
+            drained: false,
             powered: true,
             at_boot: links.clone(),
             links,

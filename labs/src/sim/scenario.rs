@@ -83,6 +83,8 @@ pub enum Deed {
     Leave,
     Stop,
     Start,
+    Drain,
+    Undrain,
 }
 
 /// A network that scenarios can be run in.
@@ -108,6 +110,7 @@ pub struct Outcome {
 struct Standing {
     dead: BTreeSet<NodeId>,
     stopped: BTreeSet<NodeId>,
+    drained: BTreeSet<NodeId>,
     dark: BTreeSet<CableId>,
     deaf: BTreeSet<CableId>,
 }
@@ -224,6 +227,8 @@ impl World {
             Deed::Leave => Fault::Leave(node()?),
             Deed::Stop => Fault::Stop(node()?),
             Deed::Start => Fault::Start(node()?),
+            Deed::Drain => Fault::Drain(node()?),
+            Deed::Undrain => Fault::Undrain(node()?),
         })
     }
 
@@ -306,6 +311,8 @@ impl Standing {
                 self.stopped.remove(node);
                 !self.dead.contains(node)
             }
+            Fault::Drain(node) => self.drained.insert(*node),
+            Fault::Undrain(node) => self.drained.remove(node),
             Fault::Reload(..) => true,
         }
     }
@@ -317,9 +324,10 @@ impl Standing {
     fn faults(&self) -> Vec<Fault> {
         let dead = self.dead.iter().map(|node| Fault::Crash(*node));
         let stopped = self.stopped.iter().filter(|node| !self.dead.contains(node)).map(|node| Fault::Stop(*node));
+        let drained = self.drained.iter().map(|node| Fault::Drain(*node));
         let dark = self.dark.iter().map(|cable| Fault::Unplug(*cable));
         let deaf = self.deaf.iter().map(|cable| Fault::Deafen(*cable));
-        dead.chain(stopped).chain(dark).chain(deaf).collect()
+        dead.chain(stopped).chain(drained).chain(dark).chain(deaf).collect()
     }
 }
 

@@ -102,8 +102,8 @@ impl Sim {
             let mut next: BTreeMap<NodeId, bool> = BTreeMap::new();
             let mut by: BTreeMap<NodeId, BTreeSet<NodeId>> = BTreeMap::new();
             for (node, rises) in &front {
-                // A server tells of nobody else.
-                if level(node) == 0 && *node != origin {
+                // A server tells of nobody else, and neither does who is out of service.
+                if (level(node) == 0 || self.machine(*node).drained) && *node != origin {
                     continue;
                 }
                 for far in neighbors.get(node).unwrap_or(&none) {
