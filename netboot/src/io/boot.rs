@@ -240,16 +240,21 @@ impl Booter {
         self.counts.octets.fetch_add(to - from, Ordering::Relaxed);
         let file = Arc::new(file);
         let chunks = (from..to).step_by(CHUNK).map(move |at| {
-            let file = file.clone();
             let count = usize::try_from(to - at).map_or(CHUNK, |left| left.min(CHUNK));
-            blocking(move || {
-                let mut octets = vec![0; count];
-                file.read_exact_at(&mut octets, at)?;
-                Ok(Bytes::from(octets))
-            })
+            read(file.clone(), at, count)
         });
         Body::from_stream(stream::iter(chunks).buffered(2))
     }
+}
+
+/// So many octets of a file from there on, read away from those who wait for sockets.
+async fn read(file: Arc<File>, at: u64, count: usize) -> std::io::Result<Bytes> {
+    blocking(move || {
+        let mut octets = vec![0; count];
+        file.read_exact_at(&mut octets, at)?;
+        Ok(Bytes::from(octets))
+    })
+    .await
 }
 
 /// The file that is asked for, the part of it, or why not (RFC 9110 §13 and §14).

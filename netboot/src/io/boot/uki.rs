@@ -1,6 +1,6 @@
 //! The image of a machine as one file for UEFI, made while it is sent: only the stub is in memory.
 
-use super::{Booter, CHUNK, blocking, part_answer};
+use super::{Booter, CHUNK, blocking, part_answer, read};
 use crate::boot::rules::Uki as Rules;
 use crate::boot::uki::{Piece, STUB_MAX, Stub, Uki};
 use crate::boot::{Choice, Digest, Said};
@@ -12,7 +12,6 @@ use futures_util::stream::{self, StreamExt as _};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::IpAddr;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -112,18 +111,11 @@ fn body(uki: Uki, files: &BTreeMap<Digest, Arc<File>>, from: u64, to: u64) -> Bo
             }
         }
     }
-    let read = |chunk: Chunk| async move {
+    let octets = |chunk: Chunk| async move {
         match chunk {
             Chunk::Octets(octets) => Ok(octets),
-            Chunk::File(file, at, count) => {
-                blocking(move || {
-                    let mut octets = vec![0; count];
-                    file.read_exact_at(&mut octets, at)?;
-                    Ok(Bytes::from(octets))
-                })
-                .await
-            }
+            Chunk::File(file, at, count) => read(file, at, count).await,
         }
     };
-    Body::from_stream(stream::iter(chunks).map(read).buffered(2))
+    Body::from_stream(stream::iter(chunks).map(octets).buffered(2))
 }
