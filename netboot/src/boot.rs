@@ -2,6 +2,7 @@
 //! their digests. Pure: what a client is given follows from this document and the inventory.
 
 pub mod ipxe;
+pub mod pull;
 pub mod range;
 pub mod rules;
 pub mod uki;

@@ -15,7 +15,7 @@ pub fn text(
     inventory: &Inventory,
     watchers: usize,
     counts: &Counts,
-    (watched, dhcp, boot): (Option<&Watched>, Option<&Shown>, Option<&boot::Counts>),
+    (watched, dhcp, boot): (Option<&Watched>, Option<&Shown>, Option<(&boot::Counts, &boot::pull::Counts)>),
 ) -> String {
     let page = Page { registry: Registry::new() };
     page.gauge("build_info", "1; what runs here is in the label", "version", [(env!("CARGO_PKG_VERSION"), 1)]);
@@ -70,8 +70,9 @@ pub fn text(
     if let Some(shown) = dhcp {
         page.dhcp(shown);
     }
-    if let Some(counts) = boot {
+    if let Some((counts, pulls)) = boot {
         page.boot(counts);
+        page.pulls(pulls);
     }
     page.text()
 }
@@ -177,6 +178,14 @@ impl Page {
         self.counter("boot_octets_total", "Octets of files for machines that boot", "by", octets);
     }
 
+    fn pulls(&self, counts: &boot::pull::Counts) {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let ends = [("done", read(&counts.done)), ("broken", read(&counts.broken)), ("wrong", read(&counts.wrong))];
+        self.counter("boot_pulls_total", "Files from other servers: whole, ended early, or wrong octets", "end", ends);
+        let octets = [("octets", read(&counts.octets))];
+        self.counter("boot_pulled_octets_total", "Octets of files from other servers", "what", octets);
+    }
+
     fn text(&self) -> String {
         let mut out = Vec::new();
         // Writing to memory fails only for a metric without samples, and none of ours is.
@@ -200,8 +209,9 @@ mod tests {
         let watched = Watched { status, leads: false, marked, not_stored: 0 };
         let shown =
             Shown { holds: [("bound", 0), ("declined", 0), ("offered", 0), ("waiting", 0)], ..Shown::default() };
-        let boot = boot::Counts::default();
-        let text = text(&Inventory::default(), 3, &Counts::default(), (Some(&watched), Some(&shown), Some(&boot)));
+        let (boot, pulls) = (boot::Counts::default(), boot::pull::Counts::default());
+        let text =
+            text(&Inventory::default(), 3, &Counts::default(), (Some(&watched), Some(&shown), Some((&boot, &pulls))));
         let names: BTreeSet<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
         assert!(names.len() >= 9, "{text}");

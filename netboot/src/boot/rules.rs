@@ -1,6 +1,7 @@
 //! What people say of the boot service: the part `boot` of the configuration of `weft-netboot serve`.
 
 use super::ipxe::ENTRY;
+use super::pull::PEERS_MAX;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,6 +23,12 @@ pub struct Rules {
     pub listen: Vec<SocketAddr>,
     /// Folder of the files of images.
     pub images: PathBuf,
+    /// Boot services of other servers (addresses and ports of `listen`), from which this one gets the files that images have and it has not.
+    /// Those of its own are left out, so all servers may have the same list.
+    #[serde(default)]
+    pub peers: Vec<SocketAddr>,
+    /// How fast files come from them, all together, in megabits a second; as fast as they can unless set.
+    pub pull_mbit_s: Option<u32>,
     /// What firmware loads first, as iPXE: names, and the files that they mean. They are read at the start, and served by HTTP and TFTP.
     #[serde(default)]
     pub loaders: BTreeMap<String, PathBuf>,
@@ -50,6 +57,12 @@ impl Rules {
         if self.listen.is_empty() || self.listen.len() > LISTEN_MAX {
             let count = self.listen.len();
             return Err(format!("boot.listen: {count} addresses: write 1 to {LISTEN_MAX}, as [10.72.0.1:8080]"));
+        }
+        if self.peers.len() > PEERS_MAX {
+            return Err(format!("boot.peers: {} addresses: at most {PEERS_MAX}", self.peers.len()));
+        }
+        if self.pull_mbit_s == Some(0) {
+            return Err("boot.pull_mbit_s: 0: write 1 or more, or leave it out".to_owned());
         }
         if self.loaders.len() > LOADERS_MAX {
             return Err(format!("boot.loaders: {} files: at most {LOADERS_MAX}", self.loaders.len()));

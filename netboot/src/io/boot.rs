@@ -5,6 +5,7 @@
 
 pub mod blobs;
 mod patience;
+pub mod pull;
 pub mod tftp;
 mod uki;
 
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use patience::Patience;
+use pull::Puller;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -63,6 +65,8 @@ pub struct Booter {
     pub blobs: Arc<Blobs>,
     /// What firmware loads first, by name.
     loaders: BTreeMap<String, Loader>,
+    /// Gets files from other servers.
+    pub puller: Arc<Puller>,
     /// Makes one file of an image.
     maker: Option<uki::Maker>,
     /// Since the start.
@@ -110,7 +114,8 @@ impl Booter {
         let loaders = loaders.collect::<anyhow::Result<_>>()?;
         let maker = rules.uki.as_ref().map(uki::Maker::new).transpose()?;
         let blobs = Blobs::open(&rules.images)?;
-        let booter = Arc::new(Self { service, blobs, loaders, maker, counts: Counts::default() });
+        let puller = Puller::start(rules, service.clone(), blobs.clone());
+        let booter = Arc::new(Self { service, blobs, loaders, puller, maker, counts: Counts::default() });
         let places = Places::new(CONNECTIONS_MAX, OF_SOURCE_MAX);
         for address in &rules.listen {
             let listener = open(*address).with_context(|| format!("boot.listen: {address}"))?;
@@ -229,8 +234,12 @@ impl Booter {
             } else {
                 (&self.counts.refused, StatusCode::NOT_FOUND, "no image has this file\n")
             };
-            count.fetch_add(1, Ordering::Relaxed);
-            return text(status, &[(header::RETRY_AFTER, "2".to_owned())], why);
+            // Servers ask each other so what they have.
+            if request.method() == Method::GET {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            let has = (pull::HAS, self.puller.here(digest).to_string());
+            return text(status, &[(header::RETRY_AFTER, "2".to_owned()), has], why);
         };
         self.counts.files.fetch_add(1, Ordering::Relaxed);
         part_answer(request, &format!("\"{digest}\""), length, |from, to| self.body(file, from, to))

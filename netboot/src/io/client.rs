@@ -168,7 +168,8 @@ impl Target {
     }
 }
 
-async fn exchange<B>(
+/// Sends one request over a connection of its own.
+pub(in crate::io) async fn exchange<B>(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     request: Request<B>,
 ) -> anyhow::Result<Response<Incoming>>

@@ -129,6 +129,11 @@ impl Service {
         Err(unknown.map_or_else(|| NetbootError::Store("no answer".to_owned()), said))
     }
 
+    /// Waits until the copy knows more than this revision, or for a while.
+    pub async fn changed(&self, since: Revision) {
+        self.wait(|heard| heard > since).await;
+    }
+
     /// Waits until the copy has heard enough, or for a while: a store that answers but tells nothing must not hold requests.
     async fn wait(&self, enough: impl Fn(Revision) -> bool) {
         let mut heard = self.heard.subscribe();

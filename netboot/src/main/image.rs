@@ -7,7 +7,8 @@ use clap::Subcommand;
 use hyper::Method;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use weft_netboot::boot::{Blob, Boots, Choice, Whom};
+use weft_netboot::boot::pull::Spread;
+use weft_netboot::boot::{Blob, Boots, Choice, Image, Whom};
 use weft_netboot::io::client::Target;
 use weft_netboot::show;
 
@@ -16,7 +17,7 @@ pub(crate) enum Images {
     /// All of them, with who boots which
     #[command(alias = "ls")]
     List,
-    /// The files of one
+    /// The files of one, and which servers have them
     #[command(alias = "get")]
     Show {
         /// Its name
@@ -70,9 +71,10 @@ pub(crate) async fn run(target: &Target, verb: Images, output: Output) -> anyhow
             asker.show(&answer, |_| show::images(&boots))
         }
         Images::Show { name } => {
-            let boots: Boots = serde_json::from_value(asker.get("/v1/boot").await?)?;
-            let image = boots.images.get(&name).with_context(|| format!("there is no image `{name}`"))?;
-            asker.show(&json!(image), |_| show::image(image))
+            let answer = asker.get(&place(&name)).await?;
+            let image: Image = serde_json::from_value(answer["image"].clone())?;
+            let files: Vec<Spread> = serde_json::from_value(answer["files"].clone())?;
+            asker.show(&answer, |_| show::image(&image, &files))
         }
         Images::Add { name, kernel, initrd, cmdline } => {
             let has = asker.get("/v1/boot/files").await?;
@@ -83,8 +85,8 @@ pub(crate) async fn run(target: &Target, verb: Images, output: Output) -> anyhow
             }
             let body = json!({ "kernel": kernel, "initrds": initrds, "cmdline": cmdline });
             let image = asker.change(Method::PUT, &place(&name), &body).await?;
-            let image: weft_netboot::boot::Image = serde_json::from_value(image)?;
-            asker.show(&json!(image), |_| show::image(&image))
+            let image: Image = serde_json::from_value(image)?;
+            asker.show(&json!(image), |_| show::image(&image, &[]))
         }
         Images::Remove { name } => {
             asker.change(Method::DELETE, &place(&name), &Value::Null).await?;

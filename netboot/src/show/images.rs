@@ -1,6 +1,7 @@
 //! The tables of images.
 
 use super::{NONE, render, table};
+use crate::boot::pull::Spread;
 use crate::boot::{Boots, Image};
 
 /// Images, a line for each, with who boots it.
@@ -24,13 +25,21 @@ pub fn images(boots: &Boots) -> String {
     render(&lines)
 }
 
-/// One image, a line for each of its files.
+/// One image, a line for each of its files, with the servers that have them as far as that is known.
 #[must_use]
-pub fn image(image: &Image) -> String {
-    let mut lines = table(&["File", "Size", "SHA-256"]);
+pub fn image(image: &Image, files: &[Spread]) -> String {
+    let servers = files.first().map_or(&[][..], |file| &file.servers);
+    let names = servers.iter().map(|holds| holds.server.as_str());
+    let mut lines = table(&["File", "Size", "SHA-256"].into_iter().chain(names).collect::<Vec<_>>());
     for (at, blob) in image.blobs().enumerate() {
         let name = if at == 0 { "kernel".to_owned() } else { format!("initrd{}", at - 1) };
-        lines.add_row([name, megabytes(blob.bytes), blob.sha256.to_string()]);
+        let has = files.get(at).map_or(&[][..], |file| &file.servers);
+        let has = has.iter().map(|holds| match holds.octets {
+            Some(octets) if octets == blob.bytes => "whole".to_owned(),
+            Some(octets) => format!("{} %", (octets.saturating_mul(100)).checked_div(blob.bytes).unwrap_or(0)),
+            None => "no answer".to_owned(),
+        });
+        lines.add_row([name, megabytes(blob.bytes), blob.sha256.to_string()].into_iter().chain(has));
     }
     let cmdline = if image.cmdline.is_empty() { String::new() } else { format!("command line: {}\n", image.cmdline) };
     format!("{}{cmdline}", render(&lines))
@@ -62,7 +71,7 @@ mod tests {
         let line: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(line, ["a", "9.5", "MB", "1", "cs", "1", "no", "quiet"]);
         assert_eq!(images(&Boots::default()), "there is no image\n");
-        let text = image(&one);
+        let text = image(&one, &[]);
         assert!(text.contains("kernel") && text.contains("0202") && text.ends_with("command line: quiet\n"), "{text}");
     }
 }

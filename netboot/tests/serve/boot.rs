@@ -10,10 +10,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// More than is read at a time.
-const KERNEL: usize = 1_300_000;
+pub(super) const KERNEL: usize = 1_300_000;
 
 /// A server with a boot service.
-async fn with_boot(name: &str) -> (Server, u16) {
+pub(super) async fn with_boot(name: &str) -> (Server, u16) {
     let mut server = Server::new(name);
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let config = std::fs::read_to_string(server.path("netboot.yaml")).unwrap();
@@ -24,24 +24,24 @@ async fn with_boot(name: &str) -> (Server, u16) {
     (server, port)
 }
 
-struct Answer {
-    status: u16,
-    headers: BTreeMap<String, String>,
-    body: Vec<u8>,
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
 /// One request on a connection of its own, whose answer is everything until its end.
-async fn http(port: u16, request: &str, headers: &str) -> Answer {
+pub(super) async fn http(port: u16, request: &str, headers: &str) -> Answer {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     // Without a port in `Host`, as EDK2 has it.
     let head = format!("{request} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{headers}\r\n");
@@ -57,18 +57,18 @@ async fn http(port: u16, request: &str, headers: &str) -> Answer {
     Answer { status, headers: headers.collect(), body: all[end + 4..].to_vec() }
 }
 
-fn ok(server: &Server, words: &[&str]) -> String {
+pub(super) fn ok(server: &Server, words: &[&str]) -> String {
     let (code, out, error) = server.run(words);
     assert_eq!(code, 0, "{words:?}: {error}");
     out
 }
 
-fn kernel() -> Vec<u8> {
+pub(super) fn kernel() -> Vec<u8> {
     (0..KERNEL).map(|at| u8::try_from(at * 7 % 251).unwrap()).collect()
 }
 
 /// An image `a`; its kernel's digest.
-fn with_image(server: &Server) -> String {
+pub(super) fn with_image(server: &Server) -> String {
     std::fs::write(server.path("vmlinuz"), kernel()).unwrap();
     std::fs::write(server.path("initrd"), b"initrd").unwrap();
     let path = |name: &str| server.path(name).display().to_string();
@@ -76,7 +76,7 @@ fn with_image(server: &Server) -> String {
     let shown = ok(server, &[&["image", "add", "a"], &add[..]].concat());
     assert!(shown.contains("kernel") && shown.contains("command line: quiet panic=5"), "{shown}");
     let boots: Value = serde_json::from_str(&ok(server, &["--output", "json", "image", "show", "a"])).unwrap();
-    boots["kernel"]["sha256"].as_str().unwrap().to_owned()
+    boots["image"]["kernel"]["sha256"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

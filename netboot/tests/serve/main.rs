@@ -4,8 +4,9 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_types,
+    clippy::disallowed_methods,
     clippy::print_stdout,
-    reason = "a test helper fails by panicking, waits with a deadline, and prints figures"
+    reason = "a test helper fails by panicking, waits with a deadline, plays servers on threads, and prints figures"
 )]
 
 mod boot;
@@ -18,6 +19,7 @@ mod handshakes;
 mod liveness;
 mod migration;
 mod openapi;
+mod pull;
 mod requests;
 mod roles;
 mod web;

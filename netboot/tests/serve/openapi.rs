@@ -128,6 +128,11 @@ async fn filled(name: &str) -> Server {
     });
     let (status, answer) = server.ask(Method::PUT, "/v1/plan", &plan).await;
     assert_eq!(status, 200, "{answer}");
+    let file = json!("kernel");
+    let sha256 = super::pull::digest_of(file.to_string().as_bytes());
+    assert_eq!(server.ask(Method::PUT, &format!("/v1/boot/files/{sha256}"), &file).await.0, 200);
+    let image = json!({ "kernel": { "sha256": sha256, "bytes": file.to_string().len() } });
+    assert_eq!(server.ask(Method::PUT, "/v1/boot/images/tor1", &image).await.0, 200);
     assert_eq!(server.ask(Method::PUT, "/v1/dhcp", &json!({ "dns_servers": ["10.0.0.53"] })).await.0, 200);
     server
 }

@@ -5,9 +5,9 @@ use crate::boot::{Blob, Digest};
 use anyhow::Context as _;
 use bytes::Bytes;
 use ring::digest::{Context, SHA256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,8 +22,10 @@ const INCOMING_MAX: usize = 4;
 const YOUNG: Duration = Duration::from_secs(3_600);
 /// Octets that are read at a time.
 pub(in crate::io) const PART: usize = 512 * 1024;
-/// Below it are files that are not whole.
+/// Below it are files that come from people and are not whole; they come again from their beginning.
 const INCOMING: &str = "incoming";
+/// Below it are files that come from other servers and are not whole, by digest: at most those that images have, each no longer than it is.
+const HALVES: &str = "halves";
 
 /// The folder.
 #[derive(Debug)]
@@ -60,6 +62,7 @@ impl Blobs {
         let shown = || format!("boot.images: {}", folder.display());
         let incoming = folder.join(INCOMING);
         std::fs::create_dir_all(&incoming).with_context(shown)?;
+        std::fs::create_dir_all(folder.join(HALVES)).with_context(shown)?;
         for entry in std::fs::read_dir(&incoming).with_context(shown)? {
             std::fs::remove_file(entry.with_context(shown)?.path()).with_context(shown)?;
         }
@@ -113,15 +116,55 @@ impl Blobs {
         if found != *digest {
             return Err(NotTaken::Other(found));
         }
-        let (from, folder) = (path.to_owned(), self.folder.clone());
-        let to = folder.join(digest.as_str());
-        blocking(move || {
-            file.sync_all()?;
-            std::fs::rename(from, to)?;
-            File::open(folder)?.sync_all()
-        })
-        .await?;
+        let (from, folder, digest) = (path.to_owned(), self.folder.clone(), digest.clone());
+        blocking(move || give_name(&file, &from, &folder, &digest)).await?;
         Ok(length)
+    }
+
+    /// Whether a file is there.
+    #[must_use]
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.folder.join(digest.as_str()).exists()
+    }
+
+    /// What is here of a file that is not whole, of which `most` octets can be right. Nobody else may have it open.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub(super) fn half(&self, digest: &Digest, most: u64) -> std::io::Result<Half> {
+        let path = self.folder.join(HALVES).join(digest.as_str());
+        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let octets = file.metadata()?.len();
+        if octets > most {
+            file.set_len(0)?;
+        }
+        let (sum, octets) = sum(&mut file, Context::new(&SHA256))?;
+        Ok(Half { file, sum, octets })
+    }
+
+    /// A file that is whole and right gets its name.
+    pub(super) fn keep(&self, half: Half, digest: &Digest) -> std::io::Result<()> {
+        give_name(&half.file, &self.folder.join(HALVES).join(digest.as_str()), &self.folder, digest)
+    }
+
+    /// Forgets what is here of a file that is not whole.
+    pub(super) fn forget(&self, digest: &Digest) -> std::io::Result<()> {
+        match std::fs::remove_file(self.folder.join(HALVES).join(digest.as_str())) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            Err(_) | Ok(()) => Ok(()),
+        }
+    }
+
+    /// Forgets what is here of files that are not wanted any more.
+    pub(super) fn forget_halves(&self, wanted: &BTreeSet<Digest>) -> std::io::Result<()> {
+        for entry in std::fs::read_dir(self.folder.join(HALVES))? {
+            let entry = entry?;
+            let name = entry.file_name().to_str().and_then(|name| Digest::try_from(name.to_owned()).ok());
+            if !name.is_some_and(|digest| wanted.contains(&digest)) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// All files, by digest, each with its octets and whether it is young.
@@ -155,15 +198,58 @@ impl Blobs {
 /// # Errors
 /// When it cannot be read.
 pub fn digest(path: &Path) -> std::io::Result<Blob> {
-    let (mut file, mut sum, mut bytes) = (File::open(path)?, Context::new(&SHA256), 0);
-    let mut buffer = vec![0; PART];
+    let (sum, bytes) = sum(&mut File::open(path)?, Context::new(&SHA256))?;
+    Ok(Blob { sha256: Digest::of(sum.finish().as_ref()), bytes })
+}
+
+/// Reads a file from where it is to its end.
+fn sum(file: &mut File, mut sum: Context) -> std::io::Result<(Context, u64)> {
+    let (mut buffer, mut bytes) = (vec![0; PART], 0);
     loop {
         let count = file.read(&mut buffer)?;
         if count == 0 {
-            return Ok(Blob { sha256: Digest::of(sum.finish().as_ref()), bytes });
+            return Ok((sum, bytes));
         }
         sum.update(buffer.get(..count).unwrap_or_default());
         bytes += u64::try_from(count).unwrap_or(u64::MAX);
+    }
+}
+
+/// It is on the disk before it has its name, and the name is before this returns.
+fn give_name(file: &File, from: &Path, folder: &Path, digest: &Digest) -> std::io::Result<()> {
+    file.sync_all()?;
+    std::fs::rename(from, folder.join(digest.as_str()))?;
+    File::open(folder)?.sync_all()
+}
+
+/// A file that is not whole, open at its end.
+pub(super) struct Half {
+    file: File,
+    sum: Context,
+    /// What is here of it.
+    pub(super) octets: u64,
+}
+
+impl Half {
+    /// Further octets.
+    pub(super) fn add(mut self, octets: &[u8]) -> std::io::Result<Self> {
+        self.file.write_all(octets)?;
+        self.sum.update(octets);
+        self.octets += u64::try_from(octets.len()).unwrap_or(u64::MAX);
+        Ok(self)
+    }
+
+    /// Without what is behind so many octets.
+    pub(super) fn cut(mut self, octets: u64) -> std::io::Result<Self> {
+        self.file.set_len(octets)?;
+        self.file.rewind()?;
+        (self.sum, self.octets) = sum(&mut self.file, Context::new(&SHA256))?;
+        Ok(self)
+    }
+
+    /// Whether it is this file.
+    pub(super) fn is(&self, digest: &Digest) -> bool {
+        Digest::of(self.sum.clone().finish().as_ref()) == *digest
     }
 }
 

@@ -3,7 +3,8 @@
 use super::Api;
 use super::answer::{Failure, Input, Path, Reply, Who, json};
 use super::openapi::{Operation, on};
-use crate::boot::{Boots, Change, Choice, Digest, Image, Whom};
+use crate::boot::pull::{Holds, Spread};
+use crate::boot::{Blob, Boots, Change, Choice, Digest, Image, Whom};
 use crate::error::{Kind, NetbootError, Refusal};
 use crate::inventory::access::{Access, Actor};
 use crate::inventory::command::Command;
@@ -28,6 +29,9 @@ const PART_WITHIN: Duration = Duration::from_secs(20);
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         on(Method::GET, "/v1/boot", get(boots), "Images, and who boots which").needs(Access::Read).gives::<Boots>(),
+        on(Method::GET, "/v1/boot/images/{name}", get(image), "An image, and which servers have its files")
+            .needs(Access::Read)
+            .gives::<Shown>(),
         on(Method::PUT, "/v1/boot/images/{name}", put(add), "Add an image, whose files are here, or change it")
             .needs(Access::Admin)
             .takes::<Image>()
@@ -58,6 +62,14 @@ struct Pin {
     whom: Whom,
     /// The name of an image, or `disk`; null = as those do that have nothing of their own.
     to: Option<Choice>,
+}
+
+/// An image as this server sees it.
+#[derive(Serialize, JsonSchema)]
+struct Shown {
+    image: Image,
+    /// Its files, in their order; empty, when this server has no images.
+    files: Vec<Spread>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -92,6 +104,32 @@ async fn boots(Shared(api): Shared<Arc<Api>>, Who(actor): Who) -> Reply {
     actor.may_read(None)?;
     let boots = api.service.inventory().boots().cloned().unwrap_or_default();
     Ok(json(StatusCode::OK, &*boots))
+}
+
+async fn image(Shared(api): Shared<Arc<Api>>, Who(actor): Who, Path(name): Path<String>) -> Reply {
+    actor.may_read(None)?;
+    let image = api.service.inventory().boots().and_then(|boots| boots.images.get(&name).cloned());
+    let image = image.ok_or_else(|| Refusal::not_found("image", &name))?;
+    let files = match &api.boot {
+        Some(booter) => spread(booter, &image).await.map_err(|error| broken(&error))?,
+        None => Vec::new(),
+    };
+    Ok(json(StatusCode::OK, &Shown { image, files }))
+}
+
+/// Who has the files of an image: this server, and those of its configuration.
+async fn spread(booter: &Booter, image: &Image) -> std::io::Result<Vec<Spread>> {
+    let has = booter.blobs.list()?;
+    let blobs: Vec<_> = image.blobs().cloned().collect();
+    let peers = booter.puller.ask_peers(&blobs).await;
+    let one = |(at, blob): (usize, Blob)| {
+        let octets = has.get(&blob.sha256).map_or_else(|| booter.puller.here(&blob.sha256), |(found, _)| found.bytes);
+        let here = Holds { server: "here".to_owned(), octets: Some(octets), error: None };
+        // Who does not answer says it once.
+        let others = peers.iter().filter_map(|held| held.get(at).or_else(|| held.last()).cloned());
+        Spread { sha256: blob.sha256, bytes: blob.bytes, servers: std::iter::once(here).chain(others).collect() }
+    };
+    Ok(blobs.into_iter().enumerate().map(one).collect())
 }
 
 async fn change(api: &Api, actor: &Actor, change: Change) -> Result<(), Failure> {
@@ -129,7 +167,7 @@ fn listed(api: &Api) -> Result<Vec<(HasFile, bool)>, Failure> {
     let has = booter(api)?.blobs.list().map_err(|error| broken(&error))?;
     let boots = api.service.inventory().boots().cloned().unwrap_or_default();
     let used = boots.blobs();
-    let shown = |(digest, (blob, young)): (Digest, (crate::boot::Blob, bool))| {
+    let shown = |(digest, (blob, young)): (Digest, (Blob, bool))| {
         (HasFile { used: used.contains(&digest), sha256: digest, bytes: blob.bytes }, young)
     };
     Ok(has.into_iter().map(shown).collect())
