@@ -10,6 +10,7 @@ pub mod error;
 pub mod inventory;
 pub mod io;
 pub mod ipam;
+pub mod keys;
 pub mod liveness;
 pub mod metrics;
 pub mod plan;
