@@ -4,6 +4,7 @@
 pub mod ipxe;
 pub mod pull;
 pub mod range;
+pub mod rollout;
 pub mod rules;
 pub mod uki;
 
@@ -11,6 +12,7 @@ use crate::error::{Kind, Refusal};
 use crate::inventory::Inventory;
 use crate::inventory::machine::Machine;
 use crate::ipam::Meaning;
+use rollout::{Canary, Past};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -195,9 +197,46 @@ pub enum Change {
         /// What; `None` = as those do that have nothing of their own.
         to: Option<Choice>,
     },
+    /// Some machines of a role try something, or more of them do.
+    Canary {
+        /// Which role.
+        role: String,
+        /// What, and how many.
+        canary: Canary,
+        /// Also when a machine failed with it.
+        force: bool,
+    },
+    /// What some try, all machines of the role boot.
+    Promote {
+        /// Which role.
+        role: String,
+        /// Also when a machine failed with it.
+        force: bool,
+    },
+    /// The last change of what a role boots is undone: its canary ends, or its machines boot what they booted before.
+    Rollback {
+        /// Which role.
+        role: String,
+        /// What it is that is undone ([`Boots::undone`]); something else is left alone.
+        of: Option<Choice>,
+    },
 }
 
 impl Change {
+    /// The role whose canary goes on by this, if that is not to be forced.
+    #[must_use]
+    pub fn goes_on(&self) -> Option<&str> {
+        match self {
+            Self::Canary { role, force: false, .. } | Self::Promote { role, force: false } => Some(role),
+            Self::Add { .. }
+            | Self::Remove { .. }
+            | Self::Pin { .. }
+            | Self::Canary { .. }
+            | Self::Promote { .. }
+            | Self::Rollback { .. } => None,
+        }
+    }
+
     /// What it does, for the audit log.
     #[must_use]
     pub fn action(&self) -> String {
@@ -205,6 +244,9 @@ impl Change {
             Self::Add { name, .. } => format!("add image {name}"),
             Self::Remove { name } => format!("remove image {name}"),
             Self::Pin { .. } => "pin image".to_owned(),
+            Self::Canary { role, canary, .. } => format!("canary {} for {} % of {role}", canary.to, canary.percent),
+            Self::Promote { role, .. } => format!("promote canary of {role}"),
+            Self::Rollback { role, .. } => format!("roll back {role}"),
         }
     }
 }
@@ -224,6 +266,12 @@ pub struct Boots {
     pub roles: BTreeMap<String, Choice>,
     /// What everybody else boots.
     pub rest: Option<Choice>,
+    /// What some machines of a role try.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub canaries: BTreeMap<String, Canary>,
+    /// What roles booted before, the last at the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Past>,
 }
 
 impl Boots {
@@ -251,35 +299,41 @@ impl Boots {
                     let message = format!("{whom} boots `{name}`");
                     return Err(Refusal::conflict("name", message, "pin another image first"));
                 }
+                let is = |past: &Past| matches!(&past.to, Some(Choice::Image(image)) if image == name);
+                after.history.retain(|past| !is(past));
             }
             Change::Pin { whom, to } => after.pin(whom, to.as_ref())?,
+            Change::Canary { role, canary, .. } => after.begin_canary(role, canary)?,
+            Change::Promote { role, .. } => after.promote(role)?,
+            Change::Rollback { role, of } => after.roll_back(role, of.as_ref())?,
         }
         Ok(after)
     }
 
     fn pin(&mut self, whom: &Whom, to: Option<&Choice>) -> Result<(), Refusal> {
-        if let Some(Choice::Image(name)) = to
-            && !self.images.contains_key(name)
-        {
-            return Err(Refusal::not_found("image", name).within("to"));
+        if let Some(choice) = to {
+            self.is_there(choice)?;
         }
-        let (map, key) = match whom {
-            Whom::Machine(serial) => (&mut self.machines, serial),
-            Whom::Role(role) => (&mut self.roles, role),
-            Whom::Rest => {
-                self.rest = to.cloned();
-                return Ok(());
-            }
-        };
-        match to {
-            Some(choice) => drop(map.insert(key.clone(), choice.clone())),
-            None => drop(map.remove(key)),
+        match (whom, to) {
+            (Whom::Machine(serial), Some(choice)) => drop(self.machines.insert(serial.clone(), choice.clone())),
+            (Whom::Machine(serial), None) => drop(self.machines.remove(serial)),
+            (Whom::Role(role), to) => self.set_role(role, to)?,
+            (Whom::Rest, to) => self.rest = to.cloned(),
         }
-        if map.len() > PINS_MAX {
+        if self.machines.len() > PINS_MAX {
             let rule = format!("at most {PINS_MAX}: say it of roles");
             return Err(Refusal::conflict("whom", "one pin too many", rule).of(Kind::TooMuch));
         }
         Ok(())
+    }
+
+    fn is_there(&self, choice: &Choice) -> Result<(), Refusal> {
+        match choice {
+            Choice::Image(name) if !self.images.contains_key(name) => {
+                Err(Refusal::not_found("image", name).within("to"))
+            }
+            Choice::Image(_) | Choice::Disk => Ok(()),
+        }
     }
 
     /// Somebody who boots an image.
@@ -287,15 +341,18 @@ impl Boots {
         let is = |choice: &Choice| matches!(choice, Choice::Image(image) if image == name);
         let of = |map: &BTreeMap<String, Choice>| map.iter().find(|(_, choice)| is(choice)).map(|(key, _)| key.clone());
         let role = || of(&self.roles).map(|role| format!("the role {role}"));
+        let canary = || {
+            let mut canaries = self.canaries.iter();
+            canaries.find(|(_, canary)| is(&canary.to)).map(|(role, _)| format!("some of the role {role}"))
+        };
         let rest = || self.rest.as_ref().filter(|choice| is(choice)).map(|_| "everybody else".to_owned());
-        of(&self.machines).or_else(role).or_else(rest)
+        of(&self.machines).or_else(role).or_else(canary).or_else(rest)
     }
 
     /// What a machine boots, or one that nobody knows.
     #[must_use]
     pub fn choice(&self, machine: Option<&Machine>) -> Option<&Choice> {
-        let own = machine.and_then(|machine| self.machines.get(&machine.serial));
-        own.or_else(|| machine.and_then(|machine| self.roles.get(&machine.role))).or(self.rest.as_ref())
+        self.choice_and_why(machine).map(|(choice, _)| choice)
     }
 
     /// Digests of all files that some image has.

@@ -1,17 +1,20 @@
 //! What Prometheus reads at `/metrics`. The names are in this crate's README, and a test holds the two together.
 
+use crate::boot::rollout::{Trial, rollouts};
 use crate::inventory::Inventory;
 use crate::inventory::state::State;
 use crate::io::boot;
 use crate::io::dhcp::Shown;
 use crate::io::server::counts::{Counts, Reported};
 use crate::liveness::Status;
+use jiff::Timestamp;
 use prometheus::{Encoder as _, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// All of them, in Prometheus' text format.
 #[must_use]
 pub fn text(
+    now: Timestamp,
     inventory: &Inventory,
     watchers: usize,
     counts: &Counts,
@@ -70,6 +73,18 @@ pub fn text(
     if let Some(shown) = dhcp {
         page.dhcp(shown);
     }
+    let boots = inventory.boots().cloned().unwrap_or_default();
+    let mut canary = Trial::ALL.map(|trial| (trial.name(), 0));
+    for tried in rollouts(&boots, inventory.machines(), now)
+        .iter()
+        .filter_map(|one| one.canary.as_ref())
+        .flat_map(|one| &one.machines)
+    {
+        if let Some((_, count)) = canary.iter_mut().find(|(name, _)| *name == tried.trial.name()) {
+            *count += 1;
+        }
+    }
+    page.gauge("canary_machines", "Machines that try another image, by how they fare", "trial", canary);
     if let Some((counts, pulls)) = boot {
         page.boot(counts);
         page.pulls(pulls);
@@ -210,8 +225,13 @@ mod tests {
         let shown =
             Shown { holds: [("bound", 0), ("declined", 0), ("offered", 0), ("waiting", 0)], ..Shown::default() };
         let (boot, pulls) = (boot::Counts::default(), boot::pull::Counts::default());
-        let text =
-            text(&Inventory::default(), 3, &Counts::default(), (Some(&watched), Some(&shown), Some((&boot, &pulls))));
+        let text = text(
+            Timestamp::UNIX_EPOCH,
+            &Inventory::default(),
+            3,
+            &Counts::default(),
+            (Some(&watched), Some(&shown), Some((&boot, &pulls))),
+        );
         let names: BTreeSet<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
         assert!(names.len() >= 9, "{text}");

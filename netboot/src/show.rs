@@ -2,9 +2,11 @@
 
 mod images;
 mod leases;
+mod rollouts;
 
 pub use images::{image, images};
 pub use leases::leases;
+pub use rollouts::{held, pins, rolled};
 
 use crate::inventory::audit::AuditLine;
 use crate::inventory::machine::Machine;

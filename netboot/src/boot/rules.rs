@@ -29,6 +29,9 @@ pub struct Rules {
     pub peers: Vec<SocketAddr>,
     /// How fast files come from them, all together, in megabits a second; as fast as they can unless set.
     pub pull_mbit_s: Option<u32>,
+    /// Ends a canary by itself when a machine failed with it.
+    #[serde(default)]
+    pub auto_rollback: bool,
     /// What firmware loads first, as iPXE: names, and the files that they mean. They are read at the start, and served by HTTP and TFTP.
     #[serde(default)]
     pub loaders: BTreeMap<String, PathBuf>,

@@ -11,6 +11,7 @@ use super::state::{self, State, Status, Wish};
 use super::{
     AUDIT, BOOTS, DHCP, Decision, FLEET, Fleet, Held, IPAM, Inventory, MACHINES, MIGRATION, PLAN, RULES, identifiers,
 };
+use crate::boot::rollout;
 use crate::error::{Kind, Refusal};
 use crate::ipam::{self, Ipam, Place, passes};
 use crate::plan::Plan;
@@ -60,6 +61,9 @@ impl Inventory {
             }
             (Command::Boot { change }, _) => {
                 let before = self.boots.as_ref();
+                if let (Some(held), Some(role)) = (before, change.goes_on()) {
+                    rollout::may_go_on(&held.value, role, self.machines(), stamp.now)?;
+                }
                 let after = before.map(|held| held.value.as_ref().clone()).unwrap_or_default().after(change)?;
                 draft.settings(BOOTS, before, &after);
                 Ok(draft.done(Vec::new()))

@@ -6,6 +6,7 @@
 pub mod blobs;
 mod patience;
 pub mod pull;
+mod rollback;
 pub mod tftp;
 mod uki;
 
@@ -114,6 +115,9 @@ impl Booter {
         let loaders = loaders.collect::<anyhow::Result<_>>()?;
         let maker = rules.uki.as_ref().map(uki::Maker::new).transpose()?;
         let blobs = Blobs::open(&rules.images)?;
+        if rules.auto_rollback {
+            tokio::spawn(rollback::watch(service.clone()));
+        }
         let puller = Puller::start(rules, service.clone(), blobs.clone());
         let booter = Arc::new(Self { service, blobs, loaders, puller, maker, counts: Counts::default() });
         let places = Places::new(CONNECTIONS_MAX, OF_SOURCE_MAX);

@@ -13,6 +13,7 @@ mod migration;
 mod openapi;
 mod page;
 mod plans;
+mod rollouts;
 mod sabakan;
 mod watch;
 
@@ -73,6 +74,7 @@ pub fn router(
     all.extend(liveness::operations());
     all.extend(leases::operations());
     all.extend(boot::operations());
+    all.extend(rollouts::operations());
     all.extend(watch::operations());
     all.extend(plans::operations());
     all.extend(migration::operations());

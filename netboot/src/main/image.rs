@@ -8,8 +8,10 @@ use hyper::Method;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use weft_netboot::boot::pull::Spread;
+use weft_netboot::boot::rollout;
 use weft_netboot::boot::{Blob, Boots, Choice, Image, Whom};
 use weft_netboot::io::client::Target;
+use weft_netboot::io::service::now;
 use weft_netboot::show;
 
 #[derive(Debug, Subcommand)]
@@ -56,6 +58,32 @@ pub(crate) enum Images {
         /// Everybody else: machines that nobody registered too
         #[arg(long)]
         rest: bool,
+        /// Of the role only so many of a hundred machines, as `10%`; who is chosen stays chosen when it grows
+        #[arg(long, value_name = "PERCENT", requires = "role")]
+        canary: Option<String>,
+        /// How long a machine of the canary may take to become healthy again
+        #[arg(long, value_name = "SECONDS", requires = "canary", default_value_t = rollout::WITHIN_S)]
+        within: u32,
+        /// Also when a machine failed with the canary
+        #[arg(long, requires = "canary")]
+        force: bool,
+    },
+    /// Who boots what and why, and how the machines of canaries fare
+    Pins,
+    /// What some machines of a role try, all of them boot
+    Promote {
+        /// Which role
+        #[arg(long)]
+        role: String,
+        /// Also when a machine failed with it
+        #[arg(long)]
+        force: bool,
+    },
+    /// Undo the last change of what a role boots: its canary ends, or its machines boot what they booted before
+    Rollback {
+        /// Which role
+        #[arg(long)]
+        role: String,
     },
     /// Delete the files that no image has, and that are older than an hour, from the server that is asked
     Gc,
@@ -68,7 +96,8 @@ pub(crate) async fn run(target: &Target, verb: Images, output: Output) -> anyhow
         Images::List => {
             let answer = asker.get("/v1/boot").await?;
             let boots: Boots = serde_json::from_value(answer.clone())?;
-            asker.show(&answer, |_| show::images(&boots))
+            let pins = asker.get("/v1/boot/pins").await?;
+            asker.show(&answer, |_| show::images(&boots) + &show::held(&pins))
         }
         Images::Show { name } => {
             let answer = asker.get(&place(&name)).await?;
@@ -92,7 +121,23 @@ pub(crate) async fn run(target: &Target, verb: Images, output: Output) -> anyhow
             asker.change(Method::DELETE, &place(&name), &Value::Null).await?;
             asker.show(&json!({ "removed": name }), |_| format!("image {name} is removed\n"))
         }
-        Images::Pin { to, machine, role, rest } => {
+        Images::Pin { to, role: Some(role), canary: Some(percent), within, force, .. } => {
+            let percent: u8 = percent.trim_end_matches('%').parse().context("--canary: write a percentage, as 10%")?;
+            let wish = json!({ "role": role, "to": to, "percent": percent, "within_s": within, "force": force });
+            let answer = asker.change(Method::PUT, "/v1/boot/canary", &wish).await?;
+            asker.show(&answer, |answer| show::pins(answer, now()))
+        }
+        Images::Pins => asker.show(&asker.get("/v1/boot/pins").await?, |answer| show::pins(answer, now())),
+        Images::Promote { role, force } => {
+            let wish = json!({ "role": role, "force": force });
+            let answer = asker.change(Method::POST, "/v1/boot/promote", &wish).await?;
+            asker.show(&answer, show::rolled)
+        }
+        Images::Rollback { role } => {
+            let answer = asker.change(Method::POST, "/v1/boot/rollback", &json!({ "role": role })).await?;
+            asker.show(&answer, show::rolled)
+        }
+        Images::Pin { to, machine, role, rest, .. } => {
             let whom = match (machine, role) {
                 (Some(serial), _) => Whom::Machine(serial),
                 (None, Some(role)) => Whom::Role(role),

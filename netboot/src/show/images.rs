@@ -14,9 +14,12 @@ pub fn images(boots: &Boots) -> String {
     for (name, image) in &boots.images {
         let is = |choice: &crate::boot::Choice| choice.to_string() == *name;
         let roles: Vec<&str> = boots.roles.iter().filter(|(_, to)| is(to)).map(|(role, _)| role.as_str()).collect();
+        let tries = boots.canaries.iter().filter(|(_, canary)| is(&canary.to));
+        let tries: Vec<String> = tries.map(|(role, canary)| format!("{role} {} %", canary.percent)).collect();
+        let roles: Vec<&str> = roles.into_iter().chain(tries.iter().map(String::as_str)).collect();
         let machines = boots.machines.values().filter(|to| is(to)).count();
         let rest = if boots.rest.as_ref().is_some_and(is) { "yes" } else { "no" };
-        let roles = if roles.is_empty() { NONE.to_owned() } else { roles.join(" ") };
+        let roles = if roles.is_empty() { NONE.to_owned() } else { roles.join(", ") };
         let size: u64 = image.blobs().map(|blob| blob.bytes).sum();
         let cmdline = if image.cmdline.is_empty() { NONE } else { &image.cmdline };
         let initrds = image.initrds.len().to_string();

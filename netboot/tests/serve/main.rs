@@ -22,6 +22,7 @@ mod openapi;
 mod pull;
 mod requests;
 mod roles;
+mod rollout;
 mod web;
 
 use hyper::Method;

@@ -3,11 +3,13 @@
 use super::Api;
 use super::answer::{Input, Pairs, Path, Reply, Who, json};
 use super::openapi::{Operation, on};
+use crate::boot::rollout;
 use crate::error::Refusal;
 use crate::inventory::access::Access;
 use crate::inventory::audit::{AuditLine, AuditQuery};
 use crate::inventory::command::{Command, Dhcp};
 use crate::inventory::state::State;
+use crate::io::service::now;
 use crate::ipam::{Ipam, Meaning, all};
 use crate::plan::{Plan, generate};
 use axum::extract::State as Shared;
@@ -71,6 +73,8 @@ struct Health {
     revision: u64,
     /// How many there are.
     machines: usize,
+    /// What somebody should look at: canaries that are held.
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -110,7 +114,7 @@ pub(super) async fn metrics(Shared(api): Shared<Arc<Api>>, Who(actor): Who) -> R
     let dhcp = api.dhcp.as_ref().map(|dhcp| dhcp.shown());
     let boot = api.boot.as_ref().map(|booter| (&booter.counts, &booter.puller.counts));
     let others = (watched.as_ref(), dhcp.as_ref(), boot);
-    let text = crate::metrics::text(&api.service.inventory(), watchers, &api.counts, others);
+    let text = crate::metrics::text(now(), &api.service.inventory(), watchers, &api.counts, others);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }
 
@@ -118,7 +122,9 @@ pub(super) async fn metrics(Shared(api): Shared<Arc<Api>>, Who(actor): Who) -> R
 pub(super) async fn health(Shared(api): Shared<Arc<Api>>) -> Reply {
     let inventory = api.service.inventory();
     let (revision, machines) = (inventory.revision().0, inventory.machines().len());
-    Ok(json(StatusCode::OK, &Health { health: "healthy", revision, machines }))
+    let boots = inventory.boots().cloned().unwrap_or_default();
+    let warnings = rollout::held(&boots, inventory.machines(), now());
+    Ok(json(StatusCode::OK, &Health { health: "healthy", revision, machines, warnings }))
 }
 
 pub(super) async fn version(Shared(api): Shared<Arc<Api>>) -> Reply {
