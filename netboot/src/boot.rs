@@ -1,9 +1,10 @@
 //! What machines boot: images, and who boots which. An image is named files of a content-addressed store (`io/boot/blobs`); here are only
 //! their digests. Pure: what a client is given follows from this document and the inventory.
 
-pub mod authenticode;
-mod der;
+pub mod cpio;
 pub mod ipxe;
+pub mod modules;
+pub mod own;
 pub mod pull;
 pub mod range;
 pub mod rollout;
@@ -101,12 +102,37 @@ pub struct Image {
     /// Its command line.
     #[serde(default)]
     pub cmdline: String,
+    /// What `weft-init` does in it; then each machine gets an archive of its own behind the initial file systems ([`own`]). Absent for an
+    /// image that is not weft's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
+}
+
+/// What `weft-init` does once the machine is routed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum Start {
+    /// The initial file system is the system.
+    Run,
+    /// It loads this root file system into memory, and runs what is in it.
+    Load(Blob),
+    /// It runs the system that is installed on this device, as `/dev/vda2`.
+    Disk(String),
 }
 
 impl Image {
     /// All of its files.
     pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
-        std::iter::once(&self.kernel).chain(&self.initrds)
+        std::iter::once(&self.kernel).chain(&self.initrds).chain(self.root())
+    }
+
+    /// The root file system that is loaded later.
+    #[must_use]
+    pub const fn root(&self) -> Option<&Blob> {
+        match &self.start {
+            Some(Start::Load(root)) => Some(root),
+            Some(Start::Run | Start::Disk(_)) | None => None,
+        }
     }
 
     fn check(&self) -> Result<(), Refusal> {
@@ -117,6 +143,13 @@ impl Image {
         if self.cmdline.len() > CMDLINE_MAX {
             let message = format!("{} octets", self.cmdline.len());
             return Err(Refusal::invalid("cmdline", message, format!("at most {CMDLINE_MAX}")).of(Kind::TooMuch));
+        }
+        if let Some(Start::Disk(device)) = &self.start {
+            let sign = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.' | b'/');
+            if !device.starts_with("/dev/") || device.len() > NAME_MAX || !device.bytes().all(sign) {
+                let message = format!("`{}`", device.escape_debug());
+                return Err(Refusal::invalid("start.disk", message, "a device, as /dev/vda2"));
+            }
         }
         // iPXE would take these for the end of the line, another command, or a setting of its own.
         let strange = |word: &str| {
@@ -427,7 +460,7 @@ mod tests {
     }
 
     fn image(cmdline: &str) -> Image {
-        Image { kernel: blob(1), initrds: vec![blob(2)], cmdline: cmdline.to_owned() }
+        Image { kernel: blob(1), initrds: vec![blob(2)], cmdline: cmdline.to_owned(), start: None }
     }
 
     fn done(boots: &Boots, change: Change) -> Boots {

@@ -7,6 +7,8 @@ mod agent;
 mod arguments;
 #[path = "main/ask.rs"]
 mod ask;
+#[path = "main/build.rs"]
+mod build;
 #[path = "main/image.rs"]
 mod image;
 #[path = "main/store.rs"]

@@ -4,7 +4,7 @@ mod images;
 mod leases;
 mod rollouts;
 
-pub use images::{image, images};
+pub use images::{image, images, parts};
 pub use leases::leases;
 pub use rollouts::{held, pins, rolled};
 

@@ -50,6 +50,8 @@ mod reload;
 mod remote;
 #[path = "../suite/restart.rs"]
 mod restart;
+#[path = "../suite/routed.rs"]
+mod routed;
 #[path = "../suite/run.rs"]
 mod run;
 #[path = "../suite/sandbox.rs"]

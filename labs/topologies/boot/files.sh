@@ -6,6 +6,11 @@ for file in /usr/bin/qemu-system-x86_64 /usr/lib/ipxe/qemu/pxe-virtio.rom /usr/l
     [ -e $file ] || { echo "no $file: apt-get install qemu-system-x86 ipxe-qemu ipxe ovmf systemd-boot-efi etcd-server busybox-static dnsmasq-base"; exit 1; }
 done
 into=${WEFT_BOOT_FILES:-/var/cache/weft-lab/boot}
+# What `cargo static` built, for lab `routed`.
+for name in weft weft-init; do
+    built=${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/release/$name
+    [ ! -s "$built" ] || { mkdir -p "$into" && cp "$built" "$into/$name"; }
+done
 [ -s "$into/vmlinuz" ] && [ -s "$into/virtio_net.ko" ] && { echo "$into is there"; exit 0; }
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

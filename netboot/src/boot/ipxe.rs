@@ -23,9 +23,14 @@ pub const BLOBS: &str = "/blobs/";
 /// Longest wait between two tries, in seconds; they begin with one.
 pub const WAIT_MAX_S: u32 = 32;
 
+/// The archive of one machine; the query says which.
+pub const OWN: &str = "/boot/machine.img";
+
 /// How iPXE asks for the script of its machine; `netX` is the card from which it boots. Without a colon: versions before 2020 would take
 /// what stands before one for a scheme, wherever it is.
 const ASK: &str = "/boot/script?serial=${serial:uristring}&uuid=${uuid}&mac=${netX/mac:hexhyp}";
+/// The archive, likewise.
+const ASK_OWN: &str = "/boot/machine.img?serial=${serial:uristring}&uuid=${uuid}&mac=${netX/mac:hexhyp}";
 
 /// The script that all machines load first.
 #[must_use]
@@ -70,6 +75,10 @@ fn load(image: &Image) -> String {
         let _ = writeln!(script, "initrd --name initrd{at} {BLOBS}{}/initrd{at} || goto failed", initrd.sha256);
         let _ = write!(names, " initrd=initrd{at}");
     }
+    if image.start.is_some() {
+        let _ = writeln!(script, "initrd --name machine {ASK_OWN} || goto failed");
+        names.push_str(" initrd=machine");
+    }
     let cmdline = if image.cmdline.is_empty() { String::new() } else { format!(" {}", image.cmdline) };
     let _ = writeln!(script, "kernel {BLOBS}{}/vmlinuz{names}{cmdline} || goto failed", image.kernel.sha256);
     script.push_str("boot || goto failed\n");
@@ -92,7 +101,12 @@ mod tests {
     }
 
     fn boots(to: Option<Choice>) -> Boots {
-        let image = Image { kernel: blob(1), initrds: vec![blob(2), blob(3)], cmdline: "quiet panic=5".to_owned() };
+        let image = Image {
+            kernel: blob(1),
+            initrds: vec![blob(2), blob(3)],
+            cmdline: "quiet panic=5".to_owned(),
+            start: None,
+        };
         let added = Boots::default().after(&Change::Add { name: "a".to_owned(), image }).unwrap();
         added.after(&Change::Pin { whom: Whom::Rest, to }).unwrap()
     }

@@ -366,7 +366,7 @@ mod tests {
 
     fn boots() -> Boots {
         let kernel = Blob { sha256: Digest::of(&[1; 32]), bytes: 1 };
-        let image = Image { kernel, initrds: Vec::new(), cmdline: String::new() };
+        let image = Image { kernel, initrds: Vec::new(), cmdline: String::new(), start: None };
         let mut boots = Boots::default();
         for name in ["a", "b", "c"] {
             boots = boots.after(&Change::Add { name: name.to_owned(), image: image.clone() }).unwrap();

@@ -5,7 +5,6 @@
 //!   stub, with four more section headers │ .osrel │ .cmdline │ .initrd │ .linux      each at a multiple of the file alignment
 //! ```
 
-use super::authenticode::Layout;
 use super::{Digest, Image};
 use ring::digest::{Context, SHA256};
 use std::ops::Range;
@@ -14,8 +13,6 @@ use std::ops::Range;
 pub const STUB_MAX: u64 = 4 * 1024 * 1024;
 /// Octets of a section header (PE format, "Section Table").
 const HEADER: usize = 40;
-/// Octets of the name in it.
-const NAME: usize = 8;
 /// What a section of data says of itself: initialised data, readable.
 const DATA: u32 = 0x4000_0040;
 /// Offsets in the optional header of PE32+ from where it begins.
@@ -23,7 +20,6 @@ const SECTION_ALIGNMENT: usize = 32;
 const FILE_ALIGNMENT: usize = 36;
 const SIZE_OF_IMAGE: usize = 56;
 const SIZE_OF_HEADERS: usize = 60;
-const CHECKSUM: usize = 64;
 /// Most octets of an alignment: the format has 64 KiB for files, and sections are aligned to pages.
 const ALIGNMENT_MAX: u32 = 2 * 1024 * 1024;
 /// Archives behind each other begin at multiples of this (Linux, buffer-format of initramfs).
@@ -75,15 +71,6 @@ impl Piece {
     }
 }
 
-/// What was appended to the stub.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Section {
-    /// Its name, as `.linux`.
-    pub name: &'static str,
-    /// Where it is in the file, without the zeros behind it.
-    pub octets: Range<u64>,
-}
-
 /// The file, part by part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uki {
@@ -91,8 +78,6 @@ pub struct Uki {
     pub pieces: Vec<Piece>,
     /// Octets of all of them.
     pub length: u64,
-    /// What was appended to the stub, in its order.
-    pub sections: Vec<Section>,
     /// What changes with any octet of it.
     pub tag: Digest,
 }
@@ -102,7 +87,7 @@ impl Stub {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn read(mut octets: Vec<u8>) -> Result<Self, String> {
+    pub fn read(octets: Vec<u8>) -> Result<Self, String> {
         let missing = || "it ends within its headers".to_owned();
         let u16_at = |at: usize| u16_in(&octets, at).ok_or_else(missing);
         let u32_at = |at: usize| u32_in(&octets, at).ok_or_else(missing);
@@ -123,15 +108,13 @@ impl Stub {
         if !is_good(section_alignment, ALIGNMENT_MAX) || !is_good(file_alignment, ALIGNMENT_MAX) {
             return Err(format!("its alignments are no powers of two up to {ALIGNMENT_MAX}"));
         }
-        let mut first_data = u32_at(optional + SIZE_OF_HEADERS)?;
-        let (mut next_address, mut end) = (0, first_data);
+        let (mut next_address, mut first_data) = (0, u32_at(optional + SIZE_OF_HEADERS)?);
         for at in (0..usize::from(sections)).map(|section| table + section * HEADER) {
             let (size, address, raw, from) = (u32_at(at + 8)?, u32_at(at + 12)?, u32_at(at + 16)?, u32_at(at + 20)?);
-            let last = address.checked_add(size).and_then(|end| align(end, section_alignment)).ok_or_else(missing)?;
-            next_address = next_address.max(last);
+            let end = address.checked_add(size).ok_or_else(missing)?;
+            next_address = next_address.max(align(end, section_alignment).ok_or_else(missing)?);
             if raw != 0 {
                 first_data = first_data.min(from);
-                end = end.max(from.checked_add(raw).ok_or_else(missing)?);
             }
         }
         let table_end = table + usize::from(sections) * HEADER;
@@ -139,42 +122,37 @@ impl Stub {
         if room < 4 {
             return Err(format!("it has room for {room} more sections, and four are needed"));
         }
-        let end = usize::try_from(end).map_err(|_| missing())?;
-        if end > octets.len() {
-            return Err("it ends before its sections do".to_owned());
-        }
-        // Names for debuggers are behind the sections, and no section: a digest of the file could not have them in their place. Nor is a
-        // checksum, which nobody reads, one of the file that it becomes.
-        octets.truncate(end);
-        octets.get_mut(pe + 12..pe + 20).ok_or_else(missing)?.fill(0);
-        octets.get_mut(optional + CHECKSUM..optional + CHECKSUM + 4).ok_or_else(missing)?.fill(0);
         Ok(Self { octets, table_end, sections, optional, section_alignment, file_alignment, next_address, count_at })
     }
 
-    /// The file of an image.
+    /// The file of an image, with what the machine has of its own behind the initial file systems of all.
     ///
     /// # Errors
     /// When it would be larger than such a program can be (4 GiB).
-    pub fn build(&self, name: &str, image: &Image) -> Result<Uki, String> {
+    pub fn build(&self, name: &str, image: &Image, own: Option<Vec<u8>>) -> Result<Uki, String> {
         let release = format!("ID=weft\nNAME=weft\nVERSION_ID={name}\nPRETTY_NAME=\"weft {name}\"\n");
         let mut initrds = Vec::new();
         for blob in &image.initrds {
             pad(&mut initrds, ARCHIVE_ALIGNMENT);
             initrds.push(Piece::File { digest: blob.sha256.clone(), bytes: blob.bytes });
         }
+        if let Some(own) = own {
+            pad(&mut initrds, ARCHIVE_ALIGNMENT);
+            initrds.push(Piece::Octets(own));
+        }
         let kernel = Piece::File { digest: image.kernel.sha256.clone(), bytes: image.kernel.bytes };
         let sections = [
-            (".osrel", vec![Piece::Octets(release.into_bytes())]),
-            (".cmdline", vec![Piece::Octets(format!("{}\0", image.cmdline).into_bytes())]),
-            (".initrd", initrds),
-            (".linux", vec![kernel]),
+            (b".osrel\0\0", vec![Piece::Octets(release.into_bytes())]),
+            (b".cmdline", vec![Piece::Octets(format!("{}\0", image.cmdline).into_bytes())]),
+            (b".initrd\0", initrds),
+            (b".linux\0\0", vec![kernel]),
         ];
         self.append(&sections).ok_or_else(|| format!("{name}: its files are larger than 4 GiB together"))
     }
 
-    fn append(&self, sections: &[(&'static str, Vec<Piece>)]) -> Option<Uki> {
+    fn append(&self, sections: &[(&[u8; 8], Vec<Piece>)]) -> Option<Uki> {
         let mut head = self.octets.clone();
-        let (mut body, mut appended) = (Vec::new(), Vec::new());
+        let mut body = Vec::new();
         let stub = u64::try_from(head.len()).ok()?;
         let mut from = u32::try_from(stub.next_multiple_of(self.file_alignment.into())).ok()?;
         head.resize(usize::try_from(from).ok()?, 0);
@@ -183,11 +161,8 @@ impl Stub {
             let size = u32::try_from(pieces.iter().map(Piece::len).sum::<u64>()).ok()?;
             let raw = align(size, self.file_alignment)?;
             let header = [size, address, raw, from].map(u32::to_le_bytes).concat();
-            let header = [&header, &[0; 12][..], &DATA.to_le_bytes()].concat();
-            head.get_mut(at..at + name.len())?.copy_from_slice(name.as_bytes());
-            head.get_mut(at + name.len()..at + NAME)?.fill(0);
-            head.get_mut(at + NAME..at + HEADER)?.copy_from_slice(&header);
-            appended.push(Section { name, octets: from.into()..u64::from(from) + u64::from(size) });
+            let header = [&name[..], &header, &[0; 12], &DATA.to_le_bytes()].concat();
+            head.get_mut(at..at + HEADER)?.copy_from_slice(&header);
             body.extend(pieces.iter().filter(|piece| !piece.is_empty()).cloned());
             if raw > size {
                 body.push(Piece::Octets(vec![0; usize::try_from(raw - size).ok()?]));
@@ -199,56 +174,28 @@ impl Stub {
         let size_at = self.optional + SIZE_OF_IMAGE;
         head.get_mut(size_at..size_at + 4)?.copy_from_slice(&address.to_le_bytes());
         let pieces: Vec<Piece> = std::iter::once(Piece::Octets(head)).chain(body).collect();
-        let tag = tag(&pieces);
-        Some(Uki { length: from.into(), pieces, sections: appended, tag })
+        let mut sum = Context::new(&SHA256);
+        for piece in &pieces {
+            match piece {
+                Piece::Octets(octets) => sum.update(octets),
+                Piece::File { digest, .. } => sum.update(digest.as_str().as_bytes()),
+            }
+        }
+        Some(Uki { length: from.into(), pieces, tag: Digest::of(sum.finish().as_ref()) })
     }
 }
 
 impl Uki {
-    /// Where what its digest leaves out is.
-    ///
-    /// # Errors
-    /// Why it cannot be signed.
-    pub fn layout(&self) -> Result<Layout, String> {
-        match self.pieces.first() {
-            Some(Piece::Octets(head)) => Layout::read(head, self.length),
-            Some(Piece::File { .. }) | None => Err("it has no headers".to_owned()),
-        }
-    }
-
-    /// The same with a certificate table behind it.
-    #[must_use]
-    pub fn with_table(mut self, layout: &Layout, table: Vec<u8>) -> Option<Self> {
-        let Some(Piece::Octets(head)) = self.pieces.first_mut() else { return None };
-        layout.point(head, table.len())?;
-        self.pieces.push(Piece::Octets(table));
-        self.length = self.pieces.iter().map(Piece::len).sum();
-        self.tag = tag(&self.pieces);
-        Some(self)
-    }
-
     /// What of each piece is in a part of the file, in order.
-    pub fn parts(&self, from: u64, to: u64) -> impl Iterator<Item = (&Piece, Range<u64>)> {
+    pub fn parts(self, from: u64, to: u64) -> impl Iterator<Item = (Piece, Range<u64>)> {
         let mut begin = 0;
-        self.pieces.iter().filter_map(move |piece| {
+        self.pieces.into_iter().filter_map(move |piece| {
             let (first, length) = (begin, piece.len());
             begin += length;
             let part = from.clamp(first, begin) - first..to.clamp(first, begin) - first;
             (part.start < part.end).then_some((piece, part))
         })
     }
-}
-
-/// What changes with any octet of them.
-fn tag(pieces: &[Piece]) -> Digest {
-    let mut sum = Context::new(&SHA256);
-    for piece in pieces {
-        match piece {
-            Piece::Octets(octets) => sum.update(octets),
-            Piece::File { digest, .. } => sum.update(digest.as_str().as_bytes()),
-        }
-    }
-    Digest::of(sum.finish().as_ref())
 }
 
 /// Zeros up to a multiple.
@@ -264,11 +211,11 @@ fn align(value: u32, to: u32) -> Option<u32> {
     value.checked_next_multiple_of(to)
 }
 
-pub(super) fn u16_in(octets: &[u8], at: usize) -> Option<u16> {
+fn u16_in(octets: &[u8], at: usize) -> Option<u16> {
     octets.get(at..)?.first_chunk::<2>().map(|two| u16::from_le_bytes(*two))
 }
 
-pub(super) fn u32_in(octets: &[u8], at: usize) -> Option<u32> {
+fn u32_in(octets: &[u8], at: usize) -> Option<u32> {
     octets.get(at..)?.first_chunk::<4>().map(|four| u32::from_le_bytes(*four))
 }
 
@@ -303,7 +250,7 @@ mod tests {
             bytes: u64::try_from(octets.len()).unwrap(),
         };
         let initrds = initrds.iter().map(|octets| blob(octets)).collect();
-        Image { kernel: blob(kernel), initrds, cmdline: "quiet panic=5".to_owned() }
+        Image { kernel: blob(kernel), initrds, cmdline: "quiet panic=5".to_owned(), start: None }
     }
 
     /// The file, where every file of the image has its length in this octet.
@@ -320,7 +267,7 @@ mod tests {
     fn sections_are_where_the_headers_say() {
         let before = stub(1, 0x400);
         let image = image(&[7; 5_000], &[&[1; 3], &[2; 600]]);
-        let uki = Stub::read(before.clone()).unwrap().build("a", &image).unwrap();
+        let uki = Stub::read(before.clone()).unwrap().build("a", &image, None).unwrap();
         let file = whole(&uki);
         assert_eq!(u64::try_from(file.len()).unwrap(), uki.length);
         assert_eq!(u16_in(&file, 0x86), Some(5));
@@ -349,14 +296,14 @@ mod tests {
 
     #[test]
     fn any_part_is_that_of_the_whole() {
-        let uki = Stub::read(stub(1, 0x400)).unwrap().build("a", &image(&[7; 1_000], &[&[1; 700]])).unwrap();
+        let uki = Stub::read(stub(1, 0x400)).unwrap().build("a", &image(&[7; 1_000], &[&[1; 700]]), None).unwrap();
         let file = whole(&uki);
         for (from, to) in
             [(0, uki.length), (0, 1), (0x5ff, 0x601), (uki.length - 1, uki.length), (0x700, 0xa00), (5, 5)]
         {
             let mut got = Vec::new();
-            for (piece, part) in uki.parts(from, to) {
-                let octets = whole(&Uki { pieces: vec![piece.clone()], ..uki.clone() });
+            for (piece, part) in uki.clone().parts(from, to) {
+                let octets = whole(&Uki { pieces: vec![piece], length: 0, tag: uki.tag.clone() });
                 got.extend_from_slice(
                     &octets[usize::try_from(part.start).unwrap()..usize::try_from(part.end).unwrap()],
                 );
@@ -370,11 +317,13 @@ mod tests {
         let stub = Stub::read(stub(1, 0x400)).unwrap();
         let one = image(&[7; 10], &[]);
         let other = Image { cmdline: "single".to_owned(), ..one.clone() };
-        let tag = |image: &Image| stub.build("a", image).unwrap().tag;
+        let tag = |image: &Image| stub.build("a", image, None).unwrap().tag;
         assert_eq!(tag(&one), tag(&one));
         assert_ne!(tag(&one), tag(&other));
+        let own = |octets: &[u8]| stub.build("a", &one, Some(octets.to_vec())).unwrap();
+        assert_ne!(own(b"a").tag, own(b"b").tag, "so is another archive of the machine");
         let huge = Image { kernel: Blob { bytes: u64::from(u32::MAX), ..one.kernel.clone() }, ..one };
-        assert!(stub.build("a", &huge).unwrap_err().contains("4 GiB"));
+        assert!(stub.build("a", &huge, None).unwrap_err().contains("4 GiB"));
     }
 
     #[test]
@@ -398,7 +347,7 @@ mod tests {
             let mut wrong = stub(1, 0x400);
             wrong[at] = 0xff;
             if let Ok(stub) = Stub::read(wrong) {
-                let _ = stub.build("a", &image(&[7; 10], &[&[1; 3]]));
+                let _ = stub.build("a", &image(&[7; 10], &[&[1; 3]]), None);
             }
         }
     }

@@ -120,6 +120,14 @@ pub(crate) fn with_machines() -> Inventory {
     server.inventory
 }
 
+/// The same, with the plan of the fabric `two-racks`.
+pub(crate) fn with_fabric() -> Inventory {
+    let (mut store, mut server) = with_plan();
+    server.run(&mut store, &register(&[spec("N1", 0, "cs")])).unwrap();
+    server.run(&mut store, &Command::SetPlan { plan: crate::plan::tests::two_racks() }).unwrap();
+    server.inventory
+}
+
 pub(super) fn spec(serial: &str, rack: u32, role: &str) -> Spec {
     Spec { serial: serial.to_owned(), rack, role: role.to_owned(), ..Spec::default() }
 }

@@ -4,16 +4,16 @@
 //! Whoever asks may be hostile: places are few of one source, heads are short and come soon, and who stops reading ends (`patience`).
 
 pub mod blobs;
-mod known;
+mod own;
 mod patience;
 pub mod pull;
 mod rollback;
-mod sign;
 pub mod tftp;
 mod uki;
 
 use super::server::places::Places;
 use super::service::Service;
+use crate::boot::own::Door;
 use crate::boot::range::{self, Part};
 use crate::boot::rules::Rules;
 use crate::boot::{Boots, Digest, Said, ipxe};
@@ -72,6 +72,8 @@ pub struct Booter {
     pub puller: Arc<Puller>,
     /// Makes one file of an image.
     maker: Option<uki::Maker>,
+    /// Where machines find boot servers.
+    door: Door,
     /// Since the start.
     pub counts: Counts,
 }
@@ -111,19 +113,18 @@ impl Booter {
     ///
     /// # Errors
     /// When the rules are wrong, or a folder or address cannot be used; says which.
-    pub fn start(rules: &Rules, service: Arc<Service>) -> anyhow::Result<Arc<Self>> {
+    pub fn start(rules: &Rules, enrol: Option<SocketAddr>, service: Arc<Service>) -> anyhow::Result<Arc<Self>> {
         rules.check().map_err(anyhow::Error::msg)?;
-        let signer = rules.uki.as_ref().and_then(|uki| uki.sign.as_ref()).map(sign::Signer::open).transpose()?;
-        let signer = signer.map(Arc::new);
-        let loaders = rules.loaders.iter().map(|(name, file)| Ok((name.clone(), load(name, file, signer.as_deref())?)));
+        let loaders = rules.loaders.iter().map(|(name, file)| Ok((name.clone(), load(name, file)?)));
         let loaders = loaders.collect::<anyhow::Result<_>>()?;
-        let maker = rules.uki.as_ref().map(|uki| uki::Maker::new(uki, signer)).transpose()?;
+        let maker = rules.uki.as_ref().map(uki::Maker::new).transpose()?;
         let blobs = Blobs::open(&rules.images)?;
         if rules.auto_rollback {
             tokio::spawn(rollback::watch(service.clone()));
         }
         let puller = Puller::start(rules, service.clone(), blobs.clone());
-        let booter = Arc::new(Self { service, blobs, loaders, puller, maker, counts: Counts::default() });
+        let door = Door::new(&rules.listen, enrol);
+        let booter = Arc::new(Self { service, blobs, loaders, puller, maker, door, counts: Counts::default() });
         let places = Places::new(CONNECTIONS_MAX, OF_SOURCE_MAX);
         for address in &rules.listen {
             let listener = open(*address).with_context(|| format!("boot.listen: {address}"))?;
@@ -191,6 +192,9 @@ impl Booter {
         if path == ipxe::SCRIPT {
             self.counts.scripts.fetch_add(1, Ordering::Relaxed);
             return text(StatusCode::OK, &[], &self.script(request.uri().query().unwrap_or_default(), from));
+        }
+        if path == ipxe::OWN {
+            return self.archive(request, from);
         }
         if let Some(name) = path.strip_prefix('/').filter(|name| self.loaders.contains_key(*name)) {
             return self.loader(name, request);
@@ -297,12 +301,11 @@ fn part_answer<T>(request: &Request<T>, tag: &str, length: u64, body: impl FnOnc
     }
 }
 
-fn load(name: &str, file: &Path, signer: Option<&sign::Signer>) -> anyhow::Result<Loader> {
+fn load(name: &str, file: &Path) -> anyhow::Result<Loader> {
     let shown = || format!("boot.loaders.{name}: {}", file.display());
     let length = std::fs::metadata(file).with_context(shown)?.len();
     anyhow::ensure!(length <= LOADER_MAX, "{}: {length} octets: at most {LOADER_MAX}", shown());
     let octets = Bytes::from(std::fs::read(file).with_context(shown)?);
-    let octets = signer.map_or_else(|| Ok(octets.clone()), |signer| signer.loader(name, octets.clone()))?;
     let digest = Digest::of(ring::digest::digest(&ring::digest::SHA256, &octets).as_ref());
     Ok(Loader { octets, tag: format!("\"{digest}\"") })
 }

@@ -72,7 +72,7 @@ impl Server {
         };
         let dhcp = config.dhcp.as_ref().map(|rules| Dhcp::start(rules, service.clone())).transpose()?;
         let counts = Arc::new(Counts::default());
-        let boot = config.boot.as_ref().map(|rules| Booter::start(rules, service.clone())).transpose()?;
+        let boot = config.boot.as_ref().map(|rules| Booter::start(rules, config.enrol, service.clone())).transpose()?;
         let router = rest::router(service.clone(), counts.clone(), liveness, (dhcp, boot));
         let local = listen_local(&config.socket).await?;
         tokio::spawn(serve_local(local, router.clone(), counts.clone()));

@@ -2,6 +2,7 @@
 
 use crate::arguments::Output;
 use crate::ask::{Asker, escaped};
+use crate::build::Build;
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use hyper::Method;
@@ -39,6 +40,9 @@ pub(crate) enum Images {
         #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
         cmdline: String,
     },
+    /// Make weft's initial file system from a kernel and static programs, and add it: a machine that boots it is a routed host
+    /// before it has a root file system
+    Build(Box<Build>),
     /// Remove one that nobody boots; its files stay until `gc`
     #[command(alias = "rm")]
     Remove {
@@ -117,6 +121,7 @@ pub(crate) async fn run(target: &Target, verb: Images, output: Output) -> anyhow
             let image: Image = serde_json::from_value(image)?;
             asker.show(&json!(image), |_| show::image(&image, &[]))
         }
+        Images::Build(build) => make(&asker, *build).await,
         Images::Remove { name } => {
             asker.change(Method::DELETE, &place(&name), &Value::Null).await?;
             asker.show(&json!({ "removed": name }), |_| format!("image {name} is removed\n"))
@@ -157,6 +162,29 @@ pub(crate) async fn run(target: &Target, verb: Images, output: Output) -> anyhow
             asker.show(&answer, |_| format!("{files} files are deleted, {octets} octets\n"))
         }
     }
+}
+
+/// Builds an image, and brings it to the server.
+async fn make(asker: &Asker<'_>, build: Build) -> anyhow::Result<()> {
+    let built = crate::build::build(&build)?;
+    let target = asker.target;
+    let has = asker.get("/v1/boot/files").await?;
+    let kernel = bring(target, &has, &build.kernel).await.context("--kernel")?;
+    let scratch = std::env::temp_dir().join(format!("weft-netboot-{}.initrd", std::process::id()));
+    let at = build.out.as_ref().unwrap_or(&scratch);
+    std::fs::write(at, &built.octets).with_context(|| at.display().to_string())?;
+    let initrd = bring(target, &has, at).await;
+    let _ = std::fs::remove_file(&scratch);
+    let start = match (&build.root, &build.disk) {
+        (Some(root), _) => json!({ "load": bring(target, &has, root).await.context("--root")? }),
+        (None, Some(device)) => json!({ "disk": device }),
+        (None, None) => json!("run"),
+    };
+    let body = json!({ "kernel": kernel, "initrds": [initrd?], "cmdline": build.cmdline, "start": start });
+    let path = format!("/v1/boot/images/{}", escaped(&build.name));
+    let image = asker.change(Method::PUT, &path, &body).await?;
+    let image: Image = serde_json::from_value(image)?;
+    asker.show(&json!(image), |_| format!("{}{}", show::image(&image, &[]), show::parts(&built.parts)))
 }
 
 /// A file of this machine, which the server has afterwards.

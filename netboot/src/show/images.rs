@@ -2,7 +2,7 @@
 
 use super::{NONE, render, table};
 use crate::boot::pull::Spread;
-use crate::boot::{Boots, Image};
+use crate::boot::{Boots, Image, Start};
 
 /// Images, a line for each, with who boots it.
 #[must_use]
@@ -35,7 +35,11 @@ pub fn image(image: &Image, files: &[Spread]) -> String {
     let names = servers.iter().map(|holds| holds.server.as_str());
     let mut lines = table(&["File", "Size", "SHA-256"].into_iter().chain(names).collect::<Vec<_>>());
     for (at, blob) in image.blobs().enumerate() {
-        let name = if at == 0 { "kernel".to_owned() } else { format!("initrd{}", at - 1) };
+        let name = match at {
+            0 => "kernel".to_owned(),
+            _ if at > image.initrds.len() => "root".to_owned(),
+            _ => format!("initrd{}", at - 1),
+        };
         let has = files.get(at).map_or(&[][..], |file| &file.servers);
         let has = has.iter().map(|holds| match holds.octets {
             Some(octets) if octets == blob.bytes => "whole".to_owned(),
@@ -45,7 +49,23 @@ pub fn image(image: &Image, files: &[Spread]) -> String {
         lines.add_row([name, megabytes(blob.bytes), blob.sha256.to_string()].into_iter().chain(has));
     }
     let cmdline = if image.cmdline.is_empty() { String::new() } else { format!("command line: {}\n", image.cmdline) };
-    format!("{}{cmdline}", render(&lines))
+    let start = match &image.start {
+        Some(Start::Run) => "start: runs as the system\n".to_owned(),
+        Some(Start::Load(_)) => "start: loads root into memory, and runs it\n".to_owned(),
+        Some(Start::Disk(device)) => format!("start: runs the system on {device}\n"),
+        None => String::new(),
+    };
+    format!("{}{cmdline}{start}", render(&lines))
+}
+
+/// What is in an initial file system, a line for each part.
+#[must_use]
+pub fn parts(parts: &[(String, usize)]) -> String {
+    let mut lines = table(&["In initrd0", "Size"]);
+    for (name, octets) in parts {
+        lines.add_row([name.clone(), megabytes(u64::try_from(*octets).unwrap_or(u64::MAX))]);
+    }
+    render(&lines)
 }
 
 fn megabytes(bytes: u64) -> String {
@@ -60,7 +80,12 @@ mod tests {
     #[test]
     fn an_image_says_who_boots_it() {
         let blob = |octet: u8, bytes| Blob { sha256: Digest::of(&[octet; 32]), bytes };
-        let one = Image { kernel: blob(1, 8_200_000), initrds: vec![blob(2, 1_350_000)], cmdline: "quiet".to_owned() };
+        let one = Image {
+            kernel: blob(1, 8_200_000),
+            initrds: vec![blob(2, 1_350_000)],
+            cmdline: "quiet".to_owned(),
+            start: None,
+        };
         let mut boots = Boots::default();
         let to = Some(Choice::Image("a".to_owned()));
         for change in [

@@ -19,11 +19,11 @@ mod handshakes;
 mod liveness;
 mod migration;
 mod openapi;
+mod own;
 mod pull;
 mod requests;
 mod roles;
 mod rollout;
-mod sign;
 mod web;
 
 use hyper::Method;

@@ -1,0 +1,110 @@
+//! Lab `routed`: a machine with two uplinks boots weft's initial file system, is a routed host before it has a root file system, and healthy
+//! by its route; timed from power-on.
+#![expect(clippy::disallowed_methods, reason = "polls a lab with a deadline; the suite has no event loop")]
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::count::Outcome;
+use crate::interop::Stage;
+use crate::run::{Context, Log};
+use crate::vip::Lab;
+
+/// For what has no figure of its own.
+const LIMIT: Duration = Duration::from_secs(240);
+/// Three times the time that netboot's README has for it.
+const ROUTED: Duration = Duration::from_secs(90);
+/// How often something is looked at.
+const POLL: Duration = Duration::from_millis(100);
+/// Where the lab looks for what the machine boots.
+const FILES: &str = "/var/cache/weft-lab/boot";
+/// The machine's programs.
+const PROGRAMS: [&str; 2] = ["weft", "weft-init"];
+
+/// Runs the lab.
+pub(crate) fn routed(context: &Context, log: &Log, stage: &Stage) -> io::Result<Outcome> {
+    if let Some(why) = provide(context, log)? {
+        return Ok(Outcome::failed(why));
+    }
+    let mut outcome = Outcome::default();
+    let lab = Lab { context, log, folder: stage.folder.clone(), name: format!("routed-{}", std::process::id()) };
+    if lab.up("routed")? {
+        outcome.add(&Outcome::passed());
+        if let Err(error) = scenario(&lab, &mut outcome) {
+            let console = lab.shell("machine", "sh /etc/lab/power.sh console").unwrap_or_default();
+            outcome.add(&Outcome::failed(format!("lab routed: {error}; the console of the machine:\n{console}")));
+        }
+    } else {
+        outcome.add(&Outcome::failed("lab routed does not come up as expected"));
+    }
+    lab.down()?;
+    Ok(outcome)
+}
+
+/// Builds the static programs, if nobody did, and puts them where the lab looks; why not.
+fn provide(context: &Context, log: &Log) -> io::Result<Option<String>> {
+    if !log.run(&mut context.cargo(&["static", "--locked"]))? {
+        return Ok(Some("`cargo static` does not build".to_owned()));
+    }
+    for name in PROGRAMS {
+        let built = context.target.join("x86_64-unknown-linux-gnu/release").join(name);
+        std::fs::copy(built, Path::new(FILES).join(name))?;
+    }
+    Ok(None)
+}
+
+fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
+    let said = lab.shell("machine", "sh /etc/lab/power.sh console")?;
+    let seconds = |what: &str| seconds(&said, what).ok_or_else(|| io::Error::other(format!("no `{what}`")));
+    let (started, routed) = (seconds(": this is N1")?, seconds(": routed: ")?);
+    let reported = seconds(": the boot server says")?;
+    outcome.notes.push(format!(
+        "weft-init begins {started:.1} s after its kernel, is routed by both uplinks at {routed:.1} s, has reported at {reported:.1} s"
+    ));
+    let took = power_on(lab)?;
+    outcome.add(&Outcome::passed());
+    outcome.notes.push(format!("bios: from power-on to healthy by its route {:.1} s", took.as_secs_f64()));
+    Ok(())
+}
+
+/// The seconds in front of a line of `weft-init`.
+fn seconds(console: &str, what: &str) -> Option<f64> {
+    let line = console.lines().find(|line| line.contains(what))?;
+    line.split_once("weft-init: ")?.1.split_once(" s:")?.0.parse().ok()
+}
+
+/// Cuts the power until the machine is missed, gives it back, and waits until the machine is healthy: by its address of the formula, told by BGP.
+fn power_on(lab: &Lab<'_>) -> io::Result<Duration> {
+    lab.shell("machine", "sh /etc/lab/power.sh off")?;
+    state(lab, "unreachable", LIMIT)?;
+    let began = Instant::now();
+    lab.shell("machine", "sh /etc/lab/power.sh on")?;
+    state(lab, "healthy", ROUTED)?;
+    Ok(began.elapsed())
+}
+
+/// Waits until boot servers say this of the machine.
+fn state(lab: &Lab<'_>, state: &str, limit: Duration) -> io::Result<()> {
+    let began = Instant::now();
+    let line = format!("weft-netboot machines list serial=N1 state={state}");
+    while !lab.shell("boot3", &line).is_ok_and(|said| said.contains("10.69.0.199")) {
+        if began.elapsed() > limit {
+            return Err(io::Error::other(format!("the machine is not {state} within {} s", limit.as_secs())));
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_console_says_when_it_was() {
+        let console = "boot\nweft-init: 2.93 s: this is N1 (node1)\nweft-init: 5.97 s: routed: eth0 to tor1 up\n";
+        assert_eq!(seconds(console, ": routed: "), Some(5.97));
+        assert_eq!(seconds(console, ": reported"), None);
+    }
+}

@@ -1,0 +1,59 @@
+# The machine's power and its cables: `cable` joins its two cards to the links, `on` powers it on (BIOS, iPXE in the card), `off` cuts the
+# power, `slow` makes its cables slow enough (60 Mbit/s) that something may break while it loads, `busy` says which cable carries most of what comes,
+# `console` shows what it wrote. QEMU without KVM: it is there everywhere.
+set -e
+pid=/run/machine.pid
+is_on() { [ -s $pid ] && kill -0 "$(cat $pid)" 2> /dev/null; }
+case $1 in
+cable)
+    for card in 0 1; do
+        ip link add br$card type bridge
+        ip tuntap add tap$card mode tap
+        for name in br$card tap$card eth$card; do
+            echo 1 > /proc/sys/net/ipv6/conf/$name/disable_ipv6
+            [ $name = br$card ] || ip link set $name master br$card
+            ip link set $name up
+        done
+    done
+    ;;
+on)
+    is_on || {
+        rm -f /run/console
+        set --
+        for card in 0 1; do
+            set -- "$@" -netdev tap,id=n$card,ifname=tap$card,script=no,downscript=no \
+                -device "virtio-net-pci,netdev=n$card,mac=52:54:00:69:01:0$((card + 1)),bootindex=$((card + 1))"
+        done
+        qemu-system-x86_64 -machine q35,accel=tcg,graphics=off -cpu qemu64 -smp 1 -m 512 -nodefaults -display none -monitor none \
+            -serial file:/run/console -daemonize -pidfile $pid -boot reboot-timeout=3000 \
+            -smbios type=1,manufacturer=weft,product=lab,serial=N1,uuid=00000000-0000-4000-8000-000000000001 "$@"
+    }
+    ;;
+off)
+    is_on && kill "$(cat $pid)"
+    while is_on; do sleep 0.05; done
+    rm -f $pid
+    ;;
+slow)
+    for card in 0 1; do
+        tc qdisc replace dev tap$card root tbf rate 60mbit burst 64kb limit 512kb
+    done
+    ;;
+busy)
+    octets() { cat "/sys/class/net/tap$1/statistics/tx_bytes"; }
+    first=$(octets 0)
+    second=$(octets 1)
+    sleep 0.3
+    [ $(($(octets 0) - first)) -ge $(($(octets 1) - second)) ] && echo eth0 || echo eth1
+    exit
+    ;;
+console)
+    cat /run/console
+    exit
+    ;;
+*)
+    echo "power.sh cable|on|off|slow|busy|console"
+    exit 2
+    ;;
+esac
+is_on && echo "the machine is on" || echo "the machine is off"

@@ -1,0 +1,3 @@
+//! What touches sockets.
+
+pub mod ask;
