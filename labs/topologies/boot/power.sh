@@ -1,14 +1,16 @@
-# The machine's power and its cable: `cable` joins its card to the link, `bios`, `pxe` and `http` power it on with this firmware, `off` cuts it,
-# `console` shows what it wrote. QEMU without KVM: it is there everywhere.
+# The machine's power and its cable: `cable` joins its card to the link, `bios`, `pxe` and `http` power it on with this firmware (`secure`: as `http`,
+# and firmware starts only what is signed by Debian's key for tests), `off` cuts it, `console` shows what it wrote. QEMU without KVM: it is there
+# everywhere.
 set -e
 pid=/run/machine.pid
 firmware=/usr/share/OVMF/OVMF_CODE_4M.fd
 variables=/usr/share/OVMF/OVMF_VARS_4M.fd
+machine=q35,accel=tcg,graphics=off
 is_on() { [ -s $pid ] && kill -0 "$(cat $pid)" 2> /dev/null; }
 on() {
     is_on && return
     rm -f /run/console
-    qemu-system-x86_64 -machine q35,accel=tcg,graphics=off -cpu qemu64 -smp 1 -nodefaults -display none -monitor none -serial file:/run/console \
+    qemu-system-x86_64 -machine $machine -cpu qemu64 -smp 1 -nodefaults -display none -monitor none -serial file:/run/console \
         -daemonize -pidfile $pid -boot reboot-timeout=3000 \
         -smbios type=1,manufacturer=weft,product=lab,serial=N1,uuid=00000000-0000-4000-8000-000000000001 \
         -netdev tap,id=n0,ifname=tap0,script=no,downscript=no "$@"
@@ -25,12 +27,18 @@ cable)
     done
     ;;
 bios) on -m 256 -device "$card" ;;
-pxe | http)
-    [ -s /run/variables.fd ] || cp $variables /run/variables.fd
-    set -- "$1" -m 512 -device "$card,romfile=" -drive if=pflash,format=raw,unit=0,readonly=on,file=$firmware \
-        -drive if=pflash,format=raw,unit=1,file=/run/variables.fd
+pxe | http | secure)
     way=$1
     shift
+    if [ "$way" = secure ]; then
+        firmware=/usr/share/OVMF/OVMF_CODE_4M.secboot.fd
+        variables=/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd
+        machine=$machine,smm=on
+        set -- -global driver=cfi.pflash01,property=secure,value=on -global ICH9-LPC.disable_s3=1
+    fi
+    [ -s /run/variables.fd ] || cp $variables /run/variables.fd
+    set -- "$@" -m 512 -device "$card,romfile=" -drive if=pflash,format=raw,unit=0,readonly=on,file=$firmware \
+        -drive if=pflash,format=raw,unit=1,file=/run/variables.fd
     [ "$way" = pxe ] || set -- "$@" -fw_cfg name=opt/org.tianocore/IPv4PXESupport,string=n \
         -fw_cfg name=opt/org.tianocore/IPv6PXESupport,string=n
     on "$@"
@@ -42,7 +50,7 @@ off)
     ;;
 console) cat /run/console ;;
 *)
-    echo "power.sh cable|bios|pxe|http|off|console"
+    echo "power.sh cable|bios|pxe|http|secure|off|console"
     exit 2
     ;;
 esac

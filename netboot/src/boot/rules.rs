@@ -49,6 +49,18 @@ pub struct Uki {
     pub stub: PathBuf,
     /// The loader, one of `loaders`, that a machine gets which has no image, or whose disk it is to boot: an iPXE, whose script says so.
     pub otherwise: String,
+    /// Signs what is made, and loaders that have no signature, for machines with Secure Boot; nobody does unless set.
+    pub sign: Option<Sign>,
+}
+
+/// Who signs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sign {
+    /// PEM file with a key of RSA, 2,048 to 4,096 bits, which nobody else may read.
+    pub key: PathBuf,
+    /// PEM file with its certificate, which firmware knows (`db`), or its authority, and then those between them.
+    pub certificate: PathBuf,
 }
 
 impl Rules {

@@ -5,6 +5,7 @@
 //!   stub, with four more section headers │ .osrel │ .cmdline │ .initrd │ .linux      each at a multiple of the file alignment
 //! ```
 
+use super::authenticode::Layout;
 use super::{Digest, Image};
 use ring::digest::{Context, SHA256};
 use std::ops::Range;
@@ -13,6 +14,8 @@ use std::ops::Range;
 pub const STUB_MAX: u64 = 4 * 1024 * 1024;
 /// Octets of a section header (PE format, "Section Table").
 const HEADER: usize = 40;
+/// Octets of the name in it.
+const NAME: usize = 8;
 /// What a section of data says of itself: initialised data, readable.
 const DATA: u32 = 0x4000_0040;
 /// Offsets in the optional header of PE32+ from where it begins.
@@ -20,6 +23,7 @@ const SECTION_ALIGNMENT: usize = 32;
 const FILE_ALIGNMENT: usize = 36;
 const SIZE_OF_IMAGE: usize = 56;
 const SIZE_OF_HEADERS: usize = 60;
+const CHECKSUM: usize = 64;
 /// Most octets of an alignment: the format has 64 KiB for files, and sections are aligned to pages.
 const ALIGNMENT_MAX: u32 = 2 * 1024 * 1024;
 /// Archives behind each other begin at multiples of this (Linux, buffer-format of initramfs).
@@ -71,6 +75,15 @@ impl Piece {
     }
 }
 
+/// What was appended to the stub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// Its name, as `.linux`.
+    pub name: &'static str,
+    /// Where it is in the file, without the zeros behind it.
+    pub octets: Range<u64>,
+}
+
 /// The file, part by part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uki {
@@ -78,6 +91,8 @@ pub struct Uki {
     pub pieces: Vec<Piece>,
     /// Octets of all of them.
     pub length: u64,
+    /// What was appended to the stub, in its order.
+    pub sections: Vec<Section>,
     /// What changes with any octet of it.
     pub tag: Digest,
 }
@@ -87,7 +102,7 @@ impl Stub {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn read(octets: Vec<u8>) -> Result<Self, String> {
+    pub fn read(mut octets: Vec<u8>) -> Result<Self, String> {
         let missing = || "it ends within its headers".to_owned();
         let u16_at = |at: usize| u16_in(&octets, at).ok_or_else(missing);
         let u32_at = |at: usize| u32_in(&octets, at).ok_or_else(missing);
@@ -108,13 +123,15 @@ impl Stub {
         if !is_good(section_alignment, ALIGNMENT_MAX) || !is_good(file_alignment, ALIGNMENT_MAX) {
             return Err(format!("its alignments are no powers of two up to {ALIGNMENT_MAX}"));
         }
-        let (mut next_address, mut first_data) = (0, u32_at(optional + SIZE_OF_HEADERS)?);
+        let mut first_data = u32_at(optional + SIZE_OF_HEADERS)?;
+        let (mut next_address, mut end) = (0, first_data);
         for at in (0..usize::from(sections)).map(|section| table + section * HEADER) {
             let (size, address, raw, from) = (u32_at(at + 8)?, u32_at(at + 12)?, u32_at(at + 16)?, u32_at(at + 20)?);
-            let end = address.checked_add(size).ok_or_else(missing)?;
-            next_address = next_address.max(align(end, section_alignment).ok_or_else(missing)?);
+            let last = address.checked_add(size).and_then(|end| align(end, section_alignment)).ok_or_else(missing)?;
+            next_address = next_address.max(last);
             if raw != 0 {
                 first_data = first_data.min(from);
+                end = end.max(from.checked_add(raw).ok_or_else(missing)?);
             }
         }
         let table_end = table + usize::from(sections) * HEADER;
@@ -122,6 +139,15 @@ impl Stub {
         if room < 4 {
             return Err(format!("it has room for {room} more sections, and four are needed"));
         }
+        let end = usize::try_from(end).map_err(|_| missing())?;
+        if end > octets.len() {
+            return Err("it ends before its sections do".to_owned());
+        }
+        // Names for debuggers are behind the sections, and no section: a digest of the file could not have them in their place. Nor is a
+        // checksum, which nobody reads, one of the file that it becomes.
+        octets.truncate(end);
+        octets.get_mut(pe + 12..pe + 20).ok_or_else(missing)?.fill(0);
+        octets.get_mut(optional + CHECKSUM..optional + CHECKSUM + 4).ok_or_else(missing)?.fill(0);
         Ok(Self { octets, table_end, sections, optional, section_alignment, file_alignment, next_address, count_at })
     }
 
@@ -142,17 +168,17 @@ impl Stub {
         }
         let kernel = Piece::File { digest: image.kernel.sha256.clone(), bytes: image.kernel.bytes };
         let sections = [
-            (b".osrel\0\0", vec![Piece::Octets(release.into_bytes())]),
-            (b".cmdline", vec![Piece::Octets(format!("{}\0", image.cmdline).into_bytes())]),
-            (b".initrd\0", initrds),
-            (b".linux\0\0", vec![kernel]),
+            (".osrel", vec![Piece::Octets(release.into_bytes())]),
+            (".cmdline", vec![Piece::Octets(format!("{}\0", image.cmdline).into_bytes())]),
+            (".initrd", initrds),
+            (".linux", vec![kernel]),
         ];
         self.append(&sections).ok_or_else(|| format!("{name}: its files are larger than 4 GiB together"))
     }
 
-    fn append(&self, sections: &[(&[u8; 8], Vec<Piece>)]) -> Option<Uki> {
+    fn append(&self, sections: &[(&'static str, Vec<Piece>)]) -> Option<Uki> {
         let mut head = self.octets.clone();
-        let mut body = Vec::new();
+        let (mut body, mut appended) = (Vec::new(), Vec::new());
         let stub = u64::try_from(head.len()).ok()?;
         let mut from = u32::try_from(stub.next_multiple_of(self.file_alignment.into())).ok()?;
         head.resize(usize::try_from(from).ok()?, 0);
@@ -161,8 +187,11 @@ impl Stub {
             let size = u32::try_from(pieces.iter().map(Piece::len).sum::<u64>()).ok()?;
             let raw = align(size, self.file_alignment)?;
             let header = [size, address, raw, from].map(u32::to_le_bytes).concat();
-            let header = [&name[..], &header, &[0; 12], &DATA.to_le_bytes()].concat();
-            head.get_mut(at..at + HEADER)?.copy_from_slice(&header);
+            let header = [&header, &[0; 12][..], &DATA.to_le_bytes()].concat();
+            head.get_mut(at..at + name.len())?.copy_from_slice(name.as_bytes());
+            head.get_mut(at + name.len()..at + NAME)?.fill(0);
+            head.get_mut(at + NAME..at + HEADER)?.copy_from_slice(&header);
+            appended.push(Section { name, octets: from.into()..u64::from(from) + u64::from(size) });
             body.extend(pieces.iter().filter(|piece| !piece.is_empty()).cloned());
             if raw > size {
                 body.push(Piece::Octets(vec![0; usize::try_from(raw - size).ok()?]));
@@ -174,28 +203,56 @@ impl Stub {
         let size_at = self.optional + SIZE_OF_IMAGE;
         head.get_mut(size_at..size_at + 4)?.copy_from_slice(&address.to_le_bytes());
         let pieces: Vec<Piece> = std::iter::once(Piece::Octets(head)).chain(body).collect();
-        let mut sum = Context::new(&SHA256);
-        for piece in &pieces {
-            match piece {
-                Piece::Octets(octets) => sum.update(octets),
-                Piece::File { digest, .. } => sum.update(digest.as_str().as_bytes()),
-            }
-        }
-        Some(Uki { length: from.into(), pieces, tag: Digest::of(sum.finish().as_ref()) })
+        let tag = tag(&pieces);
+        Some(Uki { length: from.into(), pieces, sections: appended, tag })
     }
 }
 
 impl Uki {
+    /// Where what its digest leaves out is.
+    ///
+    /// # Errors
+    /// Why it cannot be signed.
+    pub fn layout(&self) -> Result<Layout, String> {
+        match self.pieces.first() {
+            Some(Piece::Octets(head)) => Layout::read(head, self.length),
+            Some(Piece::File { .. }) | None => Err("it has no headers".to_owned()),
+        }
+    }
+
+    /// The same with a certificate table behind it.
+    #[must_use]
+    pub fn with_table(mut self, layout: &Layout, table: Vec<u8>) -> Option<Self> {
+        let Some(Piece::Octets(head)) = self.pieces.first_mut() else { return None };
+        layout.point(head, table.len())?;
+        self.pieces.push(Piece::Octets(table));
+        self.length = self.pieces.iter().map(Piece::len).sum();
+        self.tag = tag(&self.pieces);
+        Some(self)
+    }
+
     /// What of each piece is in a part of the file, in order.
-    pub fn parts(self, from: u64, to: u64) -> impl Iterator<Item = (Piece, Range<u64>)> {
+    pub fn parts(&self, from: u64, to: u64) -> impl Iterator<Item = (&Piece, Range<u64>)> {
         let mut begin = 0;
-        self.pieces.into_iter().filter_map(move |piece| {
+        self.pieces.iter().filter_map(move |piece| {
             let (first, length) = (begin, piece.len());
             begin += length;
             let part = from.clamp(first, begin) - first..to.clamp(first, begin) - first;
             (part.start < part.end).then_some((piece, part))
         })
     }
+}
+
+/// What changes with any octet of them.
+fn tag(pieces: &[Piece]) -> Digest {
+    let mut sum = Context::new(&SHA256);
+    for piece in pieces {
+        match piece {
+            Piece::Octets(octets) => sum.update(octets),
+            Piece::File { digest, .. } => sum.update(digest.as_str().as_bytes()),
+        }
+    }
+    Digest::of(sum.finish().as_ref())
 }
 
 /// Zeros up to a multiple.
@@ -211,11 +268,11 @@ fn align(value: u32, to: u32) -> Option<u32> {
     value.checked_next_multiple_of(to)
 }
 
-fn u16_in(octets: &[u8], at: usize) -> Option<u16> {
+pub(super) fn u16_in(octets: &[u8], at: usize) -> Option<u16> {
     octets.get(at..)?.first_chunk::<2>().map(|two| u16::from_le_bytes(*two))
 }
 
-fn u32_in(octets: &[u8], at: usize) -> Option<u32> {
+pub(super) fn u32_in(octets: &[u8], at: usize) -> Option<u32> {
     octets.get(at..)?.first_chunk::<4>().map(|four| u32::from_le_bytes(*four))
 }
 
@@ -302,8 +359,8 @@ mod tests {
             [(0, uki.length), (0, 1), (0x5ff, 0x601), (uki.length - 1, uki.length), (0x700, 0xa00), (5, 5)]
         {
             let mut got = Vec::new();
-            for (piece, part) in uki.clone().parts(from, to) {
-                let octets = whole(&Uki { pieces: vec![piece], length: 0, tag: uki.tag.clone() });
+            for (piece, part) in uki.parts(from, to) {
+                let octets = whole(&Uki { pieces: vec![piece.clone()], ..uki.clone() });
                 got.extend_from_slice(
                     &octets[usize::try_from(part.start).unwrap()..usize::try_from(part.end).unwrap()],
                 );

@@ -4,10 +4,12 @@
 //! Whoever asks may be hostile: places are few of one source, heads are short and come soon, and who stops reading ends (`patience`).
 
 pub mod blobs;
+mod known;
 mod own;
 mod patience;
 pub mod pull;
 mod rollback;
+mod sign;
 pub mod tftp;
 mod uki;
 
@@ -115,9 +117,11 @@ impl Booter {
     /// When the rules are wrong, or a folder or address cannot be used; says which.
     pub fn start(rules: &Rules, enrol: Option<SocketAddr>, service: Arc<Service>) -> anyhow::Result<Arc<Self>> {
         rules.check().map_err(anyhow::Error::msg)?;
-        let loaders = rules.loaders.iter().map(|(name, file)| Ok((name.clone(), load(name, file)?)));
+        let signer = rules.uki.as_ref().and_then(|uki| uki.sign.as_ref()).map(sign::Signer::open).transpose()?;
+        let signer = signer.map(Arc::new);
+        let loaders = rules.loaders.iter().map(|(name, file)| Ok((name.clone(), load(name, file, signer.as_deref())?)));
         let loaders = loaders.collect::<anyhow::Result<_>>()?;
-        let maker = rules.uki.as_ref().map(uki::Maker::new).transpose()?;
+        let maker = rules.uki.as_ref().map(|uki| uki::Maker::new(uki, signer)).transpose()?;
         let blobs = Blobs::open(&rules.images)?;
         if rules.auto_rollback {
             tokio::spawn(rollback::watch(service.clone()));
@@ -301,11 +305,12 @@ fn part_answer<T>(request: &Request<T>, tag: &str, length: u64, body: impl FnOnc
     }
 }
 
-fn load(name: &str, file: &Path) -> anyhow::Result<Loader> {
+fn load(name: &str, file: &Path, signer: Option<&sign::Signer>) -> anyhow::Result<Loader> {
     let shown = || format!("boot.loaders.{name}: {}", file.display());
     let length = std::fs::metadata(file).with_context(shown)?.len();
     anyhow::ensure!(length <= LOADER_MAX, "{}: {length} octets: at most {LOADER_MAX}", shown());
     let octets = Bytes::from(std::fs::read(file).with_context(shown)?);
+    let octets = signer.map_or_else(|| Ok(octets.clone()), |signer| signer.loader(name, octets.clone()))?;
     let digest = Digest::of(ring::digest::digest(&ring::digest::SHA256, &octets).as_ref());
     Ok(Loader { octets, tag: format!("\"{digest}\"") })
 }

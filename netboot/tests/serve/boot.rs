@@ -263,25 +263,32 @@ async fn a_loader_comes_by_tftp_and_by_http() {
     }
 }
 
-/// The stub is the least that is a program of UEFI; real ones are in stage `boot`, where real firmware starts what comes of them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_image_comes_as_one_file_and_who_has_none_gets_a_loader() {
-    let mut server = Server::new("uki");
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+/// The least that is a program of UEFI: headers without a section.
+pub(super) fn stub() -> Vec<u8> {
     let mut stub = vec![0; 0x400];
     for (at, octets) in [
         (0, &b"MZ"[..]),
         (0x3c, &[0x80]),
         (0x80, b"PE\0\0"),
+        (0x84, &[0x64, 0x86]),
         (0x94, &[240]),
         (0x98, &[0x0b, 2]),
         (0xb9, &[0x10]),
         (0xbd, &[2]),
         (0xd5, &[4]),
+        (0x104, &[16]),
     ] {
         stub[at..at + octets.len()].copy_from_slice(octets);
     }
-    std::fs::write(server.path("stub"), &stub).unwrap();
+    stub
+}
+
+/// The stub is the least that is a program of UEFI; real ones are in stage `boot`, where real firmware starts what comes of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_comes_as_one_file_and_who_has_none_gets_a_loader() {
+    let mut server = Server::new("uki");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    std::fs::write(server.path("stub"), stub()).unwrap();
     std::fs::write(server.path("loader"), b"loader").unwrap();
     let config = std::fs::read_to_string(server.path("netboot.yaml")).unwrap();
     let mut config: Value = serde_json::from_str(&config).unwrap();

@@ -24,6 +24,7 @@ mod pull;
 mod requests;
 mod roles;
 mod rollout;
+mod sign;
 mod web;
 
 use hyper::Method;

@@ -1,15 +1,16 @@
 //! The image of a machine as one file for UEFI, made while it is sent: only the stub is in memory.
 
+use super::known::{Files, Known, sum};
+use super::sign::Signer;
 use super::{Booter, CHUNK, blocking, part_answer, read};
 use crate::boot::rules::Uki as Rules;
 use crate::boot::uki::{Piece, STUB_MAX, Stub, Uki};
-use crate::boot::{Choice, Digest, Said};
+use crate::boot::{Choice, Said};
 use anyhow::Context as _;
 use axum::body::Body;
 use axum::http::{Request, Response};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,16 +22,32 @@ pub(super) struct Maker {
     stub: Stub,
     /// What who cannot have one loads.
     otherwise: String,
+    signer: Option<Arc<Signer>>,
+    /// Certificate tables of what was signed.
+    signed: Known<Vec<u8>>,
 }
 
 impl Maker {
-    pub(super) fn new(rules: &Rules) -> anyhow::Result<Self> {
+    pub(super) fn new(rules: &Rules, signer: Option<Arc<Signer>>) -> anyhow::Result<Self> {
         let shown = || format!("boot.uki.stub: {}", rules.stub.display());
         let length = std::fs::metadata(&rules.stub).with_context(shown)?.len();
         anyhow::ensure!(length <= STUB_MAX, "{}: {length} octets: at most {STUB_MAX}", shown());
         let stub = Stub::read(std::fs::read(&rules.stub).with_context(shown)?);
         let stub = stub.map_err(|wrong| anyhow::anyhow!("{}: {wrong}", shown()))?;
-        Ok(Self { stub, otherwise: rules.otherwise.clone() })
+        Ok(Self { stub, otherwise: rules.otherwise.clone(), signer, signed: Known::new() })
+    }
+
+    /// The file with its signature, when somebody signs.
+    async fn signed(&self, uki: Uki, files: &Files) -> std::io::Result<Uki> {
+        let Some(signer) = self.signer.clone() else { return Ok(uki) };
+        let layout = uki.layout().map_err(std::io::Error::other)?;
+        let (unsigned, files, digested) = (uki.clone(), files.clone(), layout.digested());
+        let table = self.signed.of(&uki, move || {
+            let sum = sum(&unsigned, &files, &digested)?;
+            signer.table(&sum)
+        });
+        let table = table.await?.as_ref().clone();
+        uki.with_table(&layout, table).ok_or_else(|| std::io::Error::other("there is no place for a signature"))
     }
 }
 
@@ -49,16 +66,16 @@ impl Booter {
         from: IpAddr,
     ) -> Response<Body> {
         let uki = self.image(maker, request.uri().query().unwrap_or_default(), from);
-        let files = match &uki {
-            Some(uki) => self.open_all(uki).await,
+        let made = match uki {
+            Some(uki) => self.made(maker, uki).await,
             None => None,
         };
-        let (Some(uki), Some(files)) = (uki, files) else { return self.loader(&maker.otherwise, request) };
+        let Some((uki, files)) = made else { return self.loader(&maker.otherwise, request) };
         self.counts.files.fetch_add(1, Ordering::Relaxed);
         let (tag, length) = (format!("\"{}\"", uki.tag), uki.length);
         part_answer(request, &tag, length, |from, to| {
             self.counts.octets.fetch_add(to - from, Ordering::Relaxed);
-            body(uki, &files, from, to)
+            body(&uki, &files, from, to)
         })
     }
 
@@ -77,9 +94,21 @@ impl Booter {
         built.ok()
     }
 
+    /// The file as it is sent, and the files that it is made of; `None` when one is not here, or nobody can sign it.
+    async fn made(&self, maker: &Maker, uki: Uki) -> Option<(Uki, Files)> {
+        let files = self.open_all(&uki).await?;
+        match maker.signed(uki, &files).await {
+            Ok(uki) => Some((uki, files)),
+            Err(error) => {
+                tracing::error!(%error, "cannot sign what a machine is to boot");
+                None
+            }
+        }
+    }
+
     /// Its files; `None` when one is not here.
-    async fn open_all(&self, uki: &Uki) -> Option<BTreeMap<Digest, Arc<File>>> {
-        let mut files = BTreeMap::new();
+    async fn open_all(&self, uki: &Uki) -> Option<Files> {
+        let mut files = Files::new();
         for piece in &uki.pieces {
             let Piece::File { digest, bytes } = piece else { continue };
             let (blobs, wanted) = (self.blobs.clone(), digest.clone());
@@ -93,7 +122,7 @@ impl Booter {
     }
 }
 
-fn body(uki: Uki, files: &BTreeMap<Digest, Arc<File>>, from: u64, to: u64) -> Body {
+fn body(uki: &Uki, files: &Files, from: u64, to: u64) -> Body {
     let mut chunks = Vec::new();
     for (piece, part) in uki.parts(from, to) {
         match piece {
@@ -104,7 +133,7 @@ fn body(uki: Uki, files: &BTreeMap<Digest, Arc<File>>, from: u64, to: u64) -> Bo
                 )));
             }
             Piece::File { digest, .. } => {
-                let Some(file) = files.get(&digest) else { continue };
+                let Some(file) = files.get(digest) else { continue };
                 for at in part.clone().step_by(CHUNK) {
                     let count = usize::try_from(part.end - at).map_or(CHUNK, |left| left.min(CHUNK));
                     chunks.push(Chunk::File(file.clone(), at, count));
