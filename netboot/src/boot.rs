@@ -2,8 +2,8 @@
 //! their digests. Pure: what a client is given follows from this document and the inventory.
 
 pub mod authenticode;
-mod der;
 pub mod cpio;
+mod der;
 pub mod ipxe;
 pub mod modules;
 pub mod own;

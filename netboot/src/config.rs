@@ -26,6 +26,8 @@ pub struct Config {
     pub dhcp: Option<crate::dhcp::v4::rules::Rules>,
     /// Serves machines what they boot; nobody unless set.
     pub boot: Option<crate::boot::rules::Rules>,
+    /// Speaks to management controllers; nobody does unless set.
+    pub bmc: Option<crate::bmc::rules::Rules>,
 }
 
 fn loopback<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {

@@ -117,6 +117,9 @@ pub enum NetbootError {
     /// Others changed the same things again and again.
     #[error("others keep changing `{0}`: try again")]
     Busy(String),
+    /// A management controller did not do what it was asked.
+    #[error("{0}")]
+    Bmc(String),
 }
 
 impl From<Refusal> for NetbootError {

@@ -3,6 +3,7 @@
 //! Logic is pure and lives anywhere; effects live in [`io`] and `main.rs`. Persisted things carry wall-clock times, which are
 //! arguments everywhere.
 
+pub mod bmc;
 pub mod boot;
 pub mod config;
 pub mod dhcp;

@@ -7,6 +7,8 @@ mod agent;
 mod arguments;
 #[path = "main/ask.rs"]
 mod ask;
+#[path = "main/bmc.rs"]
+mod bmc;
 #[path = "main/build.rs"]
 mod build;
 #[path = "main/image.rs"]
@@ -74,6 +76,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             agent::run(&arguments.target.targets(&to)?, &serial, Duration::from_secs(every)).await
         }
         Verb::Image(verb) => image::run(&arguments.target.target()?, verb, arguments.output).await,
+        Verb::Bmc(verb) => bmc::run(&arguments.target.target()?, verb, arguments.output).await,
         verb @ (Verb::Machines(_)
         | Verb::Enrol(_)
         | Verb::Ipam(_)

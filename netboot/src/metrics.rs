@@ -3,23 +3,30 @@
 use crate::boot::rollout::{Trial, rollouts};
 use crate::inventory::Inventory;
 use crate::inventory::state::State;
-use crate::io::boot;
 use crate::io::dhcp::Shown;
 use crate::io::server::counts::{Counts, Reported};
+use crate::io::{bmc, boot};
 use crate::liveness::Status;
 use jiff::Timestamp;
 use prometheus::{Encoder as _, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// What has parts of its own, as far as this server does it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Others<'a> {
+    /// The watcher of the fabric.
+    pub watched: Option<&'a Watched>,
+    /// DHCP.
+    pub dhcp: Option<&'a Shown>,
+    /// What machines boot, and files from other servers.
+    pub boot: Option<(&'a boot::Counts, &'a boot::pull::Counts)>,
+    /// Management controllers.
+    pub bmcs: Option<&'a bmc::Counts>,
+}
+
 /// All of them, in Prometheus' text format.
 #[must_use]
-pub fn text(
-    now: Timestamp,
-    inventory: &Inventory,
-    watchers: usize,
-    counts: &Counts,
-    (watched, dhcp, boot): (Option<&Watched>, Option<&Shown>, Option<(&boot::Counts, &boot::pull::Counts)>),
-) -> String {
+pub fn text(now: Timestamp, inventory: &Inventory, watchers: usize, counts: &Counts, others: Others<'_>) -> String {
     let page = Page { registry: Registry::new() };
     page.gauge("build_info", "1; what runs here is in the label", "version", [(env!("CARGO_PKG_VERSION"), 1)]);
     let mut states = State::ALL.map(|state| (state.name(), 0));
@@ -67,28 +74,8 @@ pub fn text(
     let steps = [("waiting", late), ("through", through)];
     let steps = steps.map(|(name, count)| (name, u64::try_from(count).unwrap_or(u64::MAX)));
     page.gauge("migration_machines", "Machines while the address plan is changed", "state", steps);
-    if let Some(watched) = watched {
-        page.liveness(watched);
-    }
-    if let Some(shown) = dhcp {
-        page.dhcp(shown);
-    }
-    let boots = inventory.boots().cloned().unwrap_or_default();
-    let mut canary = Trial::ALL.map(|trial| (trial.name(), 0));
-    for tried in rollouts(&boots, inventory.machines(), now)
-        .iter()
-        .filter_map(|one| one.canary.as_ref())
-        .flat_map(|one| &one.machines)
-    {
-        if let Some((_, count)) = canary.iter_mut().find(|(name, _)| *name == tried.trial.name()) {
-            *count += 1;
-        }
-    }
-    page.gauge("canary_machines", "Machines that try another image, by how they fare", "trial", canary);
-    if let Some((counts, pulls)) = boot {
-        page.boot(counts);
-        page.pulls(pulls);
-    }
+    page.rollouts(now, inventory);
+    page.others(others);
     page.text()
 }
 
@@ -137,6 +124,37 @@ impl Page {
             }
         }
         let _ = self.registry.register(Box::new(family));
+    }
+
+    fn rollouts(&self, now: Timestamp, inventory: &Inventory) {
+        let boots = inventory.boots().cloned().unwrap_or_default();
+        let mut canary = Trial::ALL.map(|trial| (trial.name(), 0));
+        for tried in rollouts(&boots, inventory.machines(), now)
+            .iter()
+            .filter_map(|one| one.canary.as_ref())
+            .flat_map(|one| &one.machines)
+        {
+            if let Some((_, count)) = canary.iter_mut().find(|(name, _)| *name == tried.trial.name()) {
+                *count += 1;
+            }
+        }
+        self.gauge("canary_machines", "Machines that try another image, by how they fare", "trial", canary);
+    }
+
+    fn others(&self, Others { watched, dhcp, boot, bmcs }: Others<'_>) {
+        if let Some(watched) = watched {
+            self.liveness(watched);
+        }
+        if let Some(shown) = dhcp {
+            self.dhcp(shown);
+        }
+        if let Some((counts, pulls)) = boot {
+            self.boot(counts);
+            self.pulls(pulls);
+        }
+        if let Some(counts) = bmcs {
+            self.bmcs(counts);
+        }
     }
 
     fn liveness(&self, watched: &Watched) {
@@ -201,6 +219,23 @@ impl Page {
         self.counter("boot_pulled_octets_total", "Octets of files from other servers", "what", octets);
     }
 
+    fn bmcs(&self, counts: &bmc::Counts) {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let ends = [
+            ("answered", read(&counts.answered)),
+            ("refused", read(&counts.refused)),
+            ("silent", read(&counts.silent)),
+            ("untrusted", read(&counts.untrusted)),
+        ];
+        self.counter("bmc_dialogues_total", "Dialogues with management controllers by their end", "end", ends);
+        let sent = [("redfish", read(&counts.requests))];
+        self.counter("bmc_requests_total", "Requests to management controllers", "by", sent);
+        let wishes = [("done", read(&counts.done)), ("failed", read(&counts.failed))];
+        self.counter("bmc_wishes_total", "Wishes of power by their end", "end", wishes);
+        let now = read(&counts.under_way);
+        self.gauge("bmc_wishes_under_way", "Wishes of power under way", "", [("", now)]);
+    }
+
     fn text(&self) -> String {
         let mut out = Vec::new();
         // Writing to memory fails only for a metric without samples, and none of ours is.
@@ -225,13 +260,10 @@ mod tests {
         let shown =
             Shown { holds: [("bound", 0), ("declined", 0), ("offered", 0), ("waiting", 0)], ..Shown::default() };
         let (boot, pulls) = (boot::Counts::default(), boot::pull::Counts::default());
-        let text = text(
-            Timestamp::UNIX_EPOCH,
-            &Inventory::default(),
-            3,
-            &Counts::default(),
-            (Some(&watched), Some(&shown), Some((&boot, &pulls))),
-        );
+        let bmcs = bmc::Counts::default();
+        let others =
+            Others { watched: Some(&watched), dhcp: Some(&shown), boot: Some((&boot, &pulls)), bmcs: Some(&bmcs) };
+        let text = text(Timestamp::UNIX_EPOCH, &Inventory::default(), 3, &Counts::default(), others);
         let names: BTreeSet<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
         assert!(names.len() >= 9, "{text}");

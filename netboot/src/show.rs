@@ -1,9 +1,11 @@
 //! Tables for people, from the same answers that `--output json` prints. Pure: text out.
 
+mod bmc;
 mod images;
 mod leases;
 mod rollouts;
 
+pub use bmc::bmcs;
 pub use images::{image, images, parts};
 pub use leases::leases;
 pub use rollouts::{held, pins, rolled};

@@ -39,7 +39,7 @@ impl Server {
         };
         let machines = vec![machine("m0", 0, "cs"), machine("m1", 1, "ss")];
         service.run(&Command::Register { machines }, &admin()).await.unwrap();
-        let router = rest::router(service.clone(), Arc::default(), None, (None, None));
+        let router = rest::router(service.clone(), Arc::default(), rest::Parts::default());
         Self { store, service, router }
     }
 

@@ -99,6 +99,7 @@ impl Actor {
             | Command::Reject { .. }
             | Command::Forget { .. }
             | Command::Confirm { .. }
+            | Command::Bmc { .. }
             | Command::HoldKey { .. } => Access::Operator,
             Command::SetState { to, .. } => match from {
                 Some(from) if State::needs_admin(from, *to) => Access::Admin,

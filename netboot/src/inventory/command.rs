@@ -152,6 +152,13 @@ pub enum Command {
         /// How.
         change: crate::boot::Change,
     },
+    /// Tells the management controller of a machine something, which nothing but the audit log keeps.
+    Bmc {
+        /// Which machine.
+        serial: String,
+        /// What, in words.
+        what: String,
+    },
     /// Changes what DHCP says.
     SetDhcp {
         /// The new settings.
@@ -201,6 +208,7 @@ impl Command {
             Self::SetIpam { .. } => "set ipam".to_owned(),
             Self::SetPlan { .. } => "set plan".to_owned(),
             Self::Boot { change } => change.action(),
+            Self::Bmc { what, .. } => format!("bmc {what}"),
             Self::SetDhcp { .. } => "set dhcp".to_owned(),
         }
     }
@@ -217,6 +225,7 @@ impl Command {
             | Self::Report { serial, .. }
             | Self::HoldKey { serial, .. }
             | Self::DropKeys { serial }
+            | Self::Bmc { serial, .. }
             | Self::Remove { serial } => Some(serial),
             Self::Register { .. }
             | Self::Sight { .. }

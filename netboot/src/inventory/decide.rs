@@ -81,6 +81,10 @@ impl Inventory {
             (Command::Confirm { serials }, _) => self.confirm(draft, serials),
             (Command::AbortMigration, _) => self.abort(draft),
             (Command::FinishMigration, _) => self.finish(draft),
+            (Command::Bmc { serial, .. }, Some(held)) => {
+                draft.audit(serial, (None, None));
+                Ok(draft.done(vec![held.value.clone()]))
+            }
             (Command::Remove { .. }, Some(held)) => self.remove(draft, held),
             (_, Some(held)) => self.change(draft, held, command),
             // `serial` names a machine in every other command, and it was looked up above.
@@ -379,6 +383,7 @@ fn edit(machine: &mut Machine, command: &Command, actor: &Actor, stamp: &Stamp) 
         | Command::SetIpam { .. }
         | Command::SetPlan { .. }
         | Command::Boot { .. }
+        | Command::Bmc { .. }
         | Command::SetDhcp { .. } => {}
     }
     Ok(())

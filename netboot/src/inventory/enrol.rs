@@ -12,6 +12,8 @@
 mod rate;
 mod rules;
 
+pub(crate) use rules::glob;
+
 pub use rate::Rate;
 pub use rules::{Gives, Match, RULES_MAX, Rule, Rules, Then};
 

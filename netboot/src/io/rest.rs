@@ -3,6 +3,7 @@
 //! Who asks is decided before a request comes here (`server`): every request carries its actor.
 
 mod answer;
+mod bmc;
 mod boot;
 mod enrol;
 mod graphql;
@@ -19,6 +20,7 @@ mod watch;
 
 pub(in crate::io) use enrol::REPORT;
 
+use super::bmc::Bmcs;
 use super::boot::Booter;
 use super::dhcp::Dhcp;
 use super::liveness::Watcher;
@@ -57,15 +59,26 @@ struct Api {
     dhcp: Option<Arc<Dhcp>>,
     /// Serves images, if this server is to.
     boot: Option<Arc<Booter>>,
+    /// Speaks to management controllers, if this server is to.
+    bmcs: Option<Arc<Bmcs>>,
+}
+
+/// What a server does beside the inventory, each only if its configuration says so.
+#[derive(Clone, Debug, Default)]
+pub struct Parts {
+    /// Judges machines by their routes.
+    pub liveness: Option<Arc<Watcher>>,
+    /// Gives addresses.
+    pub dhcp: Option<Arc<Dhcp>>,
+    /// Serves images.
+    pub boot: Option<Arc<Booter>>,
+    /// Speaks to management controllers.
+    pub bmcs: Option<Arc<Bmcs>>,
 }
 
 /// All routes.
-pub fn router(
-    service: Arc<Service>,
-    counts: Arc<Counts>,
-    liveness: Option<Arc<Watcher>>,
-    (dhcp, boot): (Option<Arc<Dhcp>>, Option<Arc<Booter>>),
-) -> Router {
+pub fn router(service: Arc<Service>, counts: Arc<Counts>, parts: Parts) -> Router {
+    let Parts { liveness, dhcp, boot, bmcs } = parts;
     let about = "This document";
     let mut all = vec![openapi::on(Method::GET, "/v1/openapi.json", get(document), about).gives::<serde_json::Value>()];
     all.extend(page::operations());
@@ -75,6 +88,7 @@ pub fn router(
     all.extend(leases::operations());
     all.extend(boot::operations());
     all.extend(rollouts::operations());
+    all.extend(bmc::operations());
     all.extend(watch::operations());
     all.extend(plans::operations());
     all.extend(migration::operations());
@@ -92,6 +106,7 @@ pub fn router(
         liveness,
         dhcp,
         boot,
+        bmcs,
     };
     openapi::router(&all)
         .method_not_allowed_fallback(openapi::wrong_method)

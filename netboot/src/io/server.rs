@@ -11,10 +11,11 @@ mod reload;
 mod tls;
 mod web;
 
+use super::bmc::Bmcs;
 use super::boot::Booter;
 use super::dhcp::Dhcp;
 use super::liveness::Watcher;
-use super::rest;
+use super::rest::{self, Parts};
 use super::service::Service;
 use crate::config::Config;
 use crate::inventory::access::{Access, Actor};
@@ -73,7 +74,8 @@ impl Server {
         let dhcp = config.dhcp.as_ref().map(|rules| Dhcp::start(rules, service.clone())).transpose()?;
         let counts = Arc::new(Counts::default());
         let boot = config.boot.as_ref().map(|rules| Booter::start(rules, config.enrol, service.clone())).transpose()?;
-        let router = rest::router(service.clone(), counts.clone(), liveness, (dhcp, boot));
+        let bmcs = config.bmc.as_ref().map(|rules| Bmcs::start(rules, service.clone())).transpose()?;
+        let router = rest::router(service.clone(), counts.clone(), Parts { liveness, dhcp, boot, bmcs });
         let local = listen_local(&config.socket).await?;
         tokio::spawn(serve_local(local, router.clone(), counts.clone()));
         if let Some(address) = &config.web {

@@ -118,6 +118,9 @@ pub(crate) enum Verb {
     /// What machines boot: images, and who boots which
     #[command(subcommand, alias = "images")]
     Image(crate::image::Images),
+    /// Management controllers: power, and what firmware boots next
+    #[command(subcommand)]
+    Bmc(crate::bmc::Bmcs),
     /// Configurations that follow from inventory and plan
     #[command(subcommand)]
     Fabric(Fabric),

@@ -172,7 +172,7 @@ async fn lives(server: &Service, history: &History, actor: &Actor, number: u64) 
         Ok(machines) => format!("place {}", machines[0].index),
         // Whether it has a place, and which, nobody knows: it keeps it for the rest of this history, and is nobody else's.
         Err(NetbootError::Unknown(_) | NetbootError::Store(_) | NetbootError::Busy(_)) => return,
-        Err(NetbootError::Refused(refusal)) => panic!("{refusal}"),
+        Err(error @ (NetbootError::Refused(_) | NetbootError::Bmc(_))) => panic!("{error}"),
     };
     history.end(&place, began, Call::Swap { from: None, to: Some(number) });
     let began = history.begin();

@@ -9,6 +9,7 @@
     reason = "a test helper fails by panicking, waits with a deadline, plays servers on threads, and prints figures"
 )]
 
+mod bmc;
 mod boot;
 mod cli;
 mod crash;

@@ -102,7 +102,8 @@ async fn filled(name: &str) -> Server {
     // Its watcher sees nothing; what can be asked about it is there.
     let (store, daemon) = (server.path("inventory.redb"), server.path("weft.sock"));
     let config = json!({ "store": { "embedded": store }, "socket": server.path("s"), "liveness": { "daemon": daemon },
-            "boot": { "listen": ["127.0.0.1:0"], "images": server.path("images") } });
+            "boot": { "listen": ["127.0.0.1:0"], "images": server.path("images") },
+            "bmc": { "pins": server.path("pins"), "rules": [{ "credentials": server.path("secret"), "trust": "learn" }] } });
     std::fs::write(server.path("netboot.yaml"), config.to_string()).unwrap();
     server.start().await;
     assert_eq!(server.ask(Method::PUT, "/v1/ipam", &super::ipam()).await.0, 200);

@@ -177,7 +177,7 @@ impl Match {
 }
 
 /// Whether a text is as a pattern says. At most as many steps as both have characters multiplied, without recursion.
-fn glob(pattern: &str, text: &str) -> bool {
+pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().map(|c| c.to_ascii_lowercase()).collect();
     let text: Vec<char> = text.chars().map(|c| c.to_ascii_lowercase()).collect();
     let (mut at, mut here) = (0, 0);

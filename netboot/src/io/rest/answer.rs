@@ -32,6 +32,7 @@ impl From<NetbootError> for Failure {
             },
             NetbootError::Store(_) | NetbootError::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             NetbootError::Unknown(_) => StatusCode::GATEWAY_TIMEOUT,
+            NetbootError::Bmc(_) => StatusCode::BAD_GATEWAY,
         };
         Self(status, error)
     }
@@ -50,6 +51,7 @@ impl IntoResponse for Failure {
             NetbootError::Store(_) => said("store-unavailable", &self.1),
             NetbootError::Busy(_) => said("busy", &self.1),
             NetbootError::Unknown(_) => said("unknown-outcome", &self.1),
+            NetbootError::Bmc(_) => said("bmc", &self.1),
         };
         json(self.0, &body)
     }

@@ -105,7 +105,7 @@ struct Refused {
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "its form is what counts")]
 struct ErrorBody {
-    /// What is wrong: one of invalid, not-found, conflict, transition, forbidden, too-much, store-unavailable, busy, unknown-outcome.
+    /// What is wrong: one of invalid, not-found, conflict, transition, forbidden, too-much, store-unavailable, busy, unknown-outcome, bmc.
     kind: String,
     /// Path of the field, as the request writes it; empty = the whole request.
     field: String,

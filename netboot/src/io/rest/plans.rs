@@ -113,7 +113,8 @@ pub(super) async fn metrics(Shared(api): Shared<Arc<Api>>, Who(actor): Who) -> R
     let watchers = super::WATCHERS_MAX - api.watchers.available_permits();
     let dhcp = api.dhcp.as_ref().map(|dhcp| dhcp.shown());
     let boot = api.boot.as_ref().map(|booter| (&booter.counts, &booter.puller.counts));
-    let others = (watched.as_ref(), dhcp.as_ref(), boot);
+    let bmcs = api.bmcs.as_ref().map(|bmcs| bmcs.counts());
+    let others = crate::metrics::Others { watched: watched.as_ref(), dhcp: dhcp.as_ref(), boot, bmcs };
     let text = crate::metrics::text(now(), &api.service.inventory(), watchers, &api.counts, others);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }

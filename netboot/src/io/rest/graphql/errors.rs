@@ -64,6 +64,7 @@ pub(super) fn failed(error: &NetbootError, serial: Option<&str>, keys: bool) -> 
         NetbootError::Store(_) => said(Type::InternalServerError, None, "store-unavailable"),
         NetbootError::Busy(_) => said(Type::InternalServerError, None, "busy"),
         NetbootError::Unknown(_) => said(Type::InternalServerError, None, "unknown-outcome"),
+        NetbootError::Bmc(_) => said(Type::InternalServerError, None, "bmc"),
     }
 }
 
