@@ -1,6 +1,7 @@
 //! What machines boot: images, and who boots which. An image is named files of a content-addressed store (`io/boot/blobs`); here are only
 //! their digests. Pure: what a client is given follows from this document and the inventory.
 
+pub mod attempts;
 pub mod authenticode;
 pub mod cpio;
 mod der;

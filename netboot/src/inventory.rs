@@ -23,6 +23,7 @@ pub mod state;
 pub(crate) mod tests;
 
 use crate::boot::Boots;
+use crate::boot::attempts::{Attempts, Hold};
 use crate::error::{NetbootError, Refusal};
 use crate::ipam::{Addressing, Ipam, Migration};
 use crate::plan::Plan;
@@ -37,6 +38,8 @@ use std::sync::Arc;
 
 /// Where machines are.
 pub const MACHINES: &str = "machines/";
+/// Where boots of machines are counted.
+const ATTEMPTS: &str = "attempts/";
 /// Where the audit log is.
 pub const AUDIT: &str = "audit/";
 const IPAM: &str = "ipam";
@@ -86,6 +89,8 @@ pub struct Inventory {
     plan: Option<Held<Plan>>,
     dhcp: Option<Held<Dhcp>>,
     boots: Option<Held<Boots>>,
+    /// Boots of machines that did not become healthy yet, and who is held, by serial number.
+    attempts: BTreeMap<String, Held<Attempts>>,
     fleet: Option<Held<Fleet>>,
     candidates: BTreeMap<String, Held<Candidate>>,
     queue: Option<Held<Queue>>,
@@ -208,6 +213,26 @@ impl Inventory {
         self.boots.as_ref().map(|held| &held.value)
     }
 
+    /// Why a machine is held: it boots again and again.
+    #[must_use]
+    pub fn hold(&self, machine: &Machine) -> Option<&Hold> {
+        self.attempts.get(&machine.serial).and_then(|held| held.value.hold(machine))
+    }
+
+    /// Machines that are held, each with why.
+    pub fn holds(&self) -> impl Iterator<Item = (&Arc<Machine>, &Hold)> {
+        self.attempts.iter().filter_map(|(serial, held)| {
+            let machine = &self.machines.get(serial)?.value;
+            Some((machine, held.value.hold(machine)?))
+        })
+    }
+
+    /// Boots of a machine since it was healthy.
+    #[must_use]
+    pub fn attempts(&self, serial: &str) -> Option<&Arc<Attempts>> {
+        self.attempts.get(serial).map(|held| &held.value)
+    }
+
     /// Machines that wait, by serial number.
     pub fn candidates(&self) -> impl ExactSizeIterator<Item = &Arc<Candidate>> + Clone {
         self.candidates.values().map(|held| &held.value)
@@ -245,6 +270,13 @@ impl Inventory {
                 match held(key, value, modified)? {
                     Some(candidate) => self.candidates.insert(serial, candidate),
                     None => self.candidates.remove(&serial),
+                };
+            }
+            _ if key.starts_with(ATTEMPTS) => {
+                let serial = key[ATTEMPTS.len()..].to_owned();
+                match held(key, value, modified)? {
+                    Some(attempts) => self.attempts.insert(serial, attempts),
+                    None => self.attempts.remove(&serial),
                 };
             }
             _ if key.starts_with(MACHINES) => self.put_machine(key, value, modified)?,

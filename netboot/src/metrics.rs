@@ -19,7 +19,7 @@ pub struct Others<'a> {
     /// DHCP.
     pub dhcp: Option<&'a Shown>,
     /// What machines boot, and files from other servers.
-    pub boot: Option<(&'a boot::Counts, &'a boot::pull::Counts)>,
+    pub boot: Option<Booted<'a>>,
     /// Management controllers.
     pub bmcs: Option<&'a bmc::Counts>,
 }
@@ -77,6 +77,17 @@ pub fn text(now: Timestamp, inventory: &Inventory, watchers: usize, counts: &Cou
     page.rollouts(now, inventory);
     page.others(others);
     page.text()
+}
+
+/// What the boot service counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Booted<'a> {
+    /// What was asked for.
+    pub counts: &'a boot::Counts,
+    /// Files from other servers.
+    pub pulls: &'a boot::pull::Counts,
+    /// Machines that got their kernel whole.
+    pub boots: &'a AtomicU64,
 }
 
 /// What the watcher of the fabric counts.
@@ -139,6 +150,8 @@ impl Page {
             }
         }
         self.gauge("canary_machines", "Machines that try another image, by how they fare", "trial", canary);
+        let held = u64::try_from(inventory.holds().count()).unwrap_or(u64::MAX);
+        self.gauge("boot_held", "Machines that boot again and again and get nothing to boot", "", [("", held)]);
     }
 
     fn others(&self, Others { watched, dhcp, boot, bmcs }: Others<'_>) {
@@ -148,7 +161,9 @@ impl Page {
         if let Some(shown) = dhcp {
             self.dhcp(shown);
         }
-        if let Some((counts, pulls)) = boot {
+        if let Some(Booted { counts, pulls, boots }) = boot {
+            let boots = boots.load(Ordering::Relaxed);
+            self.counter("boots_total", "Machines that got their kernel whole", "what", [("whole", boots)]);
             self.boot(counts);
             self.pulls(pulls);
         }
@@ -261,8 +276,8 @@ mod tests {
             Shown { holds: [("bound", 0), ("declined", 0), ("offered", 0), ("waiting", 0)], ..Shown::default() };
         let (boot, pulls) = (boot::Counts::default(), boot::pull::Counts::default());
         let bmcs = bmc::Counts::default();
-        let others =
-            Others { watched: Some(&watched), dhcp: Some(&shown), boot: Some((&boot, &pulls)), bmcs: Some(&bmcs) };
+        let booted = Booted { counts: &boot, pulls: &pulls, boots: &AtomicU64::new(0) };
+        let others = Others { watched: Some(&watched), dhcp: Some(&shown), boot: Some(booted), bmcs: Some(&bmcs) };
         let text = text(Timestamp::UNIX_EPOCH, &Inventory::default(), 3, &Counts::default(), others);
         let names: BTreeSet<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();

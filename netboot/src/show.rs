@@ -1,10 +1,12 @@
 //! Tables for people, from the same answers that `--output json` prints. Pure: text out.
 
+mod attempts;
 mod bmc;
 mod images;
 mod leases;
 mod rollouts;
 
+pub use attempts::boots;
 pub use bmc::bmcs;
 pub use images::{image, images, parts};
 pub use leases::leases;

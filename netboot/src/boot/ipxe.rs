@@ -25,6 +25,8 @@ pub const WAIT_MAX_S: u32 = 32;
 
 /// The archive of one machine; the query says which.
 pub const OWN: &str = "/boot/machine.img";
+/// Wait of a machine that is held, in seconds.
+pub const HELD_WAIT_S: u32 = 60;
 
 /// How iPXE asks for the script of its machine; `netX` is the card from which it boots. Without a colon: versions before 2020 would take
 /// what stands before one for a scheme, wherever it is.
@@ -53,6 +55,14 @@ pub fn script(boots: &Boots, machine: Option<&Machine>) -> String {
     };
     let failed = later(&format!("{name} does not boot"));
     format!("#!ipxe\necho weft: {who} boots {name}\n{}:failed\n{failed}{}", load(image), ask())
+}
+
+/// What a machine gets that is held: it waits, and asks again whether it still is.
+#[must_use]
+pub fn held(machine: &Machine, why: &str) -> String {
+    let (who, why) = (plain(&machine.serial), plain(why));
+    let remedy = plain(&format!("weft-netboot machines release {}", machine.serial));
+    format!("#!ipxe\necho weft: {who} is held: {why}\necho weft: let it boot: {remedy}\nsleep {HELD_WAIT_S}\n{}", ask())
 }
 
 /// Asks for the machine's script until there is one, which then takes the place of this one.

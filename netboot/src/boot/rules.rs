@@ -1,5 +1,6 @@
 //! What people say of the boot service: the part `boot` of the configuration of `weft-netboot serve`.
 
+use super::attempts;
 use super::ipxe::ENTRY;
 use super::pull::PEERS_MAX;
 use serde::Deserialize;
@@ -29,6 +30,9 @@ pub struct Rules {
     pub peers: Vec<SocketAddr>,
     /// How fast files come from them, all together, in megabits a second; as fast as they can unless set.
     pub pull_mbit_s: Option<u32>,
+    /// When a machine that boots again and again is held.
+    #[serde(default)]
+    pub loops: attempts::Rules,
     /// Ends a canary by itself when a machine failed with it.
     #[serde(default)]
     pub auto_rollback: bool,
@@ -76,6 +80,7 @@ impl Rules {
         if self.peers.len() > PEERS_MAX {
             return Err(format!("boot.peers: {} addresses: at most {PEERS_MAX}", self.peers.len()));
         }
+        self.loops.check()?;
         if self.pull_mbit_s == Some(0) {
             return Err("boot.pull_mbit_s: 0: write 1 or more, or leave it out".to_owned());
         }

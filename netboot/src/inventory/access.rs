@@ -100,6 +100,8 @@ impl Actor {
             | Command::Forget { .. }
             | Command::Confirm { .. }
             | Command::Bmc { .. }
+            | Command::Booted { .. }
+            | Command::Release { .. }
             | Command::HoldKey { .. } => Access::Operator,
             Command::SetState { to, .. } => match from {
                 Some(from) if State::needs_admin(from, *to) => Access::Admin,

@@ -3,6 +3,7 @@
 use super::enrol::{Acceptance, Rules, Sighting};
 use super::machine::{Hardware, Ids, Spec};
 use super::state::State;
+use crate::boot::attempts::{self, Boot};
 use crate::ipam::Ipam;
 use crate::plan::{Plan, Range};
 use jiff::Timestamp;
@@ -159,6 +160,20 @@ pub enum Command {
         /// What, in words.
         what: String,
     },
+    /// A machine got what it boots whole.
+    Booted {
+        /// Which machine.
+        serial: String,
+        /// When, and what.
+        boot: Boot,
+        /// When it is held.
+        rules: attempts::Rules,
+    },
+    /// Lets a machine boot that was held.
+    Release {
+        /// Which machine.
+        serial: String,
+    },
     /// Changes what DHCP says.
     SetDhcp {
         /// The new settings.
@@ -209,6 +224,8 @@ impl Command {
             Self::SetPlan { .. } => "set plan".to_owned(),
             Self::Boot { change } => change.action(),
             Self::Bmc { what, .. } => format!("bmc {what}"),
+            Self::Booted { .. } => "count boot".to_owned(),
+            Self::Release { .. } => "release".to_owned(),
             Self::SetDhcp { .. } => "set dhcp".to_owned(),
         }
     }
@@ -226,6 +243,8 @@ impl Command {
             | Self::HoldKey { serial, .. }
             | Self::DropKeys { serial }
             | Self::Bmc { serial, .. }
+            | Self::Booted { serial, .. }
+            | Self::Release { serial }
             | Self::Remove { serial } => Some(serial),
             Self::Register { .. }
             | Self::Sight { .. }

@@ -1,5 +1,6 @@
 //! From a command to a transaction: who may, what the machine becomes, what must not have changed meanwhile, and the audit entry.
 
+mod boot;
 mod enrol;
 mod migrate;
 
@@ -9,7 +10,8 @@ use super::command::{Command, REGISTER_MAX};
 use super::machine::{ANNOUNCES_MAX, Bmc, Machine, Spec, check_labels, word};
 use super::state::{self, State, Status, Wish};
 use super::{
-    AUDIT, BOOTS, DHCP, Decision, FLEET, Fleet, Held, IPAM, Inventory, MACHINES, MIGRATION, PLAN, RULES, identifiers,
+    ATTEMPTS, AUDIT, BOOTS, DHCP, Decision, FLEET, Fleet, Held, IPAM, Inventory, MACHINES, MIGRATION, PLAN, RULES,
+    identifiers,
 };
 use crate::boot::rollout;
 use crate::error::{Kind, Refusal};
@@ -85,6 +87,8 @@ impl Inventory {
                 draft.audit(serial, (None, None));
                 Ok(draft.done(vec![held.value.clone()]))
             }
+            (Command::Booted { boot, rules, .. }, Some(held)) => Ok(self.booted(draft, &held.value, boot, *rules)),
+            (Command::Release { .. }, Some(held)) => self.release(draft, &held.value),
             (Command::Remove { .. }, Some(held)) => self.remove(draft, held),
             (_, Some(held)) => self.change(draft, held, command),
             // `serial` names a machine in every other command, and it was looked up above.
@@ -245,6 +249,9 @@ impl Inventory {
         draft.unchanged(&key, Some(held.modified));
         draft.write::<Machine>(&key, None);
         draft.audit(&machine.serial, (json(machine.as_ref()), None));
+        if self.attempts.contains_key(&machine.serial) {
+            draft.write::<Machine>(&format!("{ATTEMPTS}{}", machine.serial), None);
+        }
         self.count(&mut draft, self.machines.len().saturating_sub(1));
         Ok(draft.done(Vec::new()))
     }
@@ -384,6 +391,8 @@ fn edit(machine: &mut Machine, command: &Command, actor: &Actor, stamp: &Stamp) 
         | Command::SetPlan { .. }
         | Command::Boot { .. }
         | Command::Bmc { .. }
+        | Command::Booted { .. }
+        | Command::Release { .. }
         | Command::SetDhcp { .. } => {}
     }
     Ok(())

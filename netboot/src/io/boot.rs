@@ -9,12 +9,14 @@ mod own;
 mod patience;
 pub mod pull;
 mod rollback;
+pub mod seen;
 mod sign;
 pub mod tftp;
 mod uki;
 
 use super::server::places::Places;
 use super::service::Service;
+use crate::boot::attempts::What;
 use crate::boot::own::Door;
 use crate::boot::range::{self, Part};
 use crate::boot::rules::Rules;
@@ -29,6 +31,7 @@ use futures_util::stream::{self, StreamExt as _};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use patience::Patience;
 use pull::Puller;
+use seen::{Seen, seen_by};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -72,6 +75,8 @@ pub struct Booter {
     loaders: BTreeMap<String, Loader>,
     /// Gets files from other servers.
     pub puller: Arc<Puller>,
+    /// What is seen of machines that boot.
+    pub seen: Arc<Seen>,
     /// Makes one file of an image.
     maker: Option<uki::Maker>,
     /// Where machines find boot servers.
@@ -128,7 +133,8 @@ impl Booter {
         }
         let puller = Puller::start(rules, service.clone(), blobs.clone());
         let door = Door::new(&rules.listen, enrol);
-        let booter = Arc::new(Self { service, blobs, loaders, puller, maker, door, counts: Counts::default() });
+        let seen = Seen::new(service.clone(), rules.loops);
+        let booter = Arc::new(Self { service, blobs, loaders, puller, seen, maker, door, counts: Counts::default() });
         let places = Places::new(CONNECTIONS_MAX, OF_SOURCE_MAX);
         for address in &rules.listen {
             let listener = open(*address).with_context(|| format!("boot.listen: {address}"))?;
@@ -208,7 +214,7 @@ impl Booter {
         }
         let name = path.strip_prefix(ipxe::BLOBS).and_then(|rest| rest.split('/').next());
         match name.and_then(|name| Digest::try_from(name.to_owned()).ok()) {
-            Some(digest) => self.blob(&digest, request).await,
+            Some(digest) => self.blob(&digest, request, from).await,
             None => {
                 self.counts.refused.fetch_add(1, Ordering::Relaxed);
                 text(StatusCode::NOT_FOUND, &[], "here are the scripts and files of images\n")
@@ -236,11 +242,20 @@ impl Booter {
         let nothing = Boots::default();
         let boots = inventory.boots().map_or(&nothing, Arc::as_ref);
         let serial = machine.map(|machine| machine.serial.as_str());
-        tracing::info!(%from, serial, image = boots.choice(machine).map(ToString::to_string), "says what to boot");
+        if let Some((machine, hold)) = machine.and_then(|machine| Some((machine, inventory.hold(machine)?))) {
+            tracing::info!(%from, serial, why = hold.why, "holds a machine");
+            self.seen.told(machine, from, What::Held);
+            return ipxe::held(machine, &hold.why);
+        }
+        let choice = boots.choice(machine).map(ToString::to_string);
+        tracing::info!(%from, serial, image = choice, "says what to boot");
+        if let Some(machine) = machine {
+            self.seen.told(machine, from, What::Told { boots: choice });
+        }
         ipxe::script(boots, machine)
     }
 
-    async fn blob(&self, digest: &Digest, request: &Request<hyper::body::Incoming>) -> Answer {
+    async fn blob(&self, digest: &Digest, request: &Request<hyper::body::Incoming>, from: IpAddr) -> Answer {
         let (blobs, wanted) = (self.blobs.clone(), digest.clone());
         let Ok((file, length)) = blocking(move || blobs.file(&wanted)).await else {
             let is_known = self.service.inventory().boots().is_some_and(|boots| boots.blobs().contains(digest));
@@ -258,17 +273,22 @@ impl Booter {
             return text(status, &[(header::RETRY_AFTER, "2".to_owned()), has], why);
         };
         self.counts.files.fetch_add(1, Ordering::Relaxed);
-        part_answer(request, &format!("\"{digest}\""), length, |from, to| self.body(file, from, to))
+        part_answer(request, &format!("\"{digest}\""), length, |first, to| {
+            let kernel = self.seen.kernel(digest, from).filter(|_| to == length);
+            let whole = kernel.map(|(serial, image)| (serial, What::Kernel { image }));
+            let see = whole.map(|whole| self.seen.when_whole(to - first, whole, from));
+            self.body(file, first, to, see)
+        })
     }
 
-    fn body(&self, file: File, from: u64, to: u64) -> Body {
+    fn body(&self, file: File, from: u64, to: u64, see: Option<impl FnMut(&Bytes) + Send + 'static>) -> Body {
         self.counts.octets.fetch_add(to - from, Ordering::Relaxed);
         let file = Arc::new(file);
         let chunks = (from..to).step_by(CHUNK).map(move |at| {
             let count = usize::try_from(to - at).map_or(CHUNK, |left| left.min(CHUNK));
             read(file.clone(), at, count)
         });
-        Body::from_stream(stream::iter(chunks).buffered(2))
+        Body::from_stream(seen_by(stream::iter(chunks).buffered(2), see))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Who asks is decided before a request comes here (`server`): every request carries its actor.
 
 mod answer;
+mod attempts;
 mod bmc;
 mod boot;
 mod enrol;
@@ -89,6 +90,7 @@ pub fn router(service: Arc<Service>, counts: Arc<Counts>, parts: Parts) -> Route
     all.extend(boot::operations());
     all.extend(rollouts::operations());
     all.extend(bmc::operations());
+    all.extend(attempts::operations());
     all.extend(watch::operations());
     all.extend(plans::operations());
     all.extend(migration::operations());

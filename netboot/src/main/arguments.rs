@@ -231,6 +231,11 @@ pub(crate) enum Machines {
         /// The file; - reads standard input
         file: PathBuf,
     },
+    /// Let a machine boot that is held because it boots again and again
+    Release {
+        /// Its serial number
+        serial: String,
+    },
     /// Delete a retired machine
     #[command(alias = "rm")]
     Remove {

@@ -140,7 +140,16 @@ impl Asker<'_> {
         let place = |serial: &str, what: &str| format!("/v1/machines/{}{what}", escaped(serial));
         match verb {
             Machines::List { query } => self.list(&query).await,
-            Machines::Show { serial } => self.machine(&self.get(&place(&serial, "")).await?),
+            Machines::Show { serial } => {
+                let answer = self.get(&place(&serial, "")).await?;
+                let boots = self.get(&place(&serial, "/boots")).await?;
+                let machine: Machine = serde_json::from_value(answer.clone())?;
+                self.show(&answer, |_| show::machine(&machine, now()) + &show::boots(&boots, now()))
+            }
+            Machines::Release { serial } => {
+                let answer = self.change(Method::POST, &place(&serial, "/release"), &Value::Null).await?;
+                self.show(&answer, |_| format!("{serial} may boot\n"))
+            }
             Machines::Register { file } => {
                 let answer = self.change(Method::POST, "/v1/machines", &read(&file)?).await?;
                 let machines: Vec<Machine> = serde_json::from_value(answer["machines"].clone())?;

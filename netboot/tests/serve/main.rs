@@ -18,6 +18,7 @@ mod figures;
 mod graphql;
 mod handshakes;
 mod liveness;
+mod loops;
 mod migration;
 mod openapi;
 mod own;

@@ -1,8 +1,10 @@
 //! The image of a machine as one file for UEFI, made while it is sent: only the stub is in memory.
 
 use super::known::{Files, Known, sum};
+use super::seen::seen_by;
 use super::sign::Signer;
 use super::{Booter, CHUNK, blocking, part_answer, read};
+use crate::boot::attempts::What;
 use crate::boot::rules::Uki as Rules;
 use crate::boot::uki::{Piece, STUB_MAX, Stub, Uki};
 use crate::boot::{Choice, Said};
@@ -67,21 +69,26 @@ impl Booter {
     ) -> Response<Body> {
         let uki = self.image(maker, request.uri().query().unwrap_or_default(), from);
         let made = match uki {
-            Some(uki) => self.made(maker, uki).await,
+            Some((uki, who)) => self.made(maker, uki).await.map(|(uki, files)| (uki, files, who)),
             None => None,
         };
-        let Some((uki, files)) = made else { return self.loader(&maker.otherwise, request) };
+        let Some((uki, files, who)) = made else { return self.loader(&maker.otherwise, request) };
         self.counts.files.fetch_add(1, Ordering::Relaxed);
         let (tag, length) = (format!("\"{}\"", uki.tag), uki.length);
-        part_answer(request, &tag, length, |from, to| {
-            self.counts.octets.fetch_add(to - from, Ordering::Relaxed);
-            body(&uki, &files, from, to)
+        part_answer(request, &tag, length, |first, to| {
+            self.counts.octets.fetch_add(to - first, Ordering::Relaxed);
+            let see = who.filter(|_| to == length).map(|who| self.seen.when_whole(to - first, who, from));
+            body(&uki, &files, (first, to), see)
         })
     }
 
-    fn image(&self, maker: &Maker, query: &str, from: IpAddr) -> Option<Uki> {
+    /// The image, and who has it when it has come whole.
+    fn image(&self, maker: &Maker, query: &str, from: IpAddr) -> Option<(Uki, Option<(String, What)>)> {
         let inventory = self.service.inventory();
         let machine = Said::of(query).machine(&inventory, from).map(Arc::as_ref);
+        if machine.is_some_and(|machine| inventory.hold(machine).is_some()) {
+            return None;
+        }
         let boots = inventory.boots()?;
         let Some(Choice::Image(name)) = boots.choice(machine) else { return None };
         let image = boots.images.get(name)?;
@@ -91,7 +98,8 @@ impl Booter {
             Ok(uki) => tracing::info!(%from, serial, image = name, octets = uki.length, "makes one file of an image"),
             Err(error) => tracing::warn!(%from, serial, %error, "cannot make one file of an image"),
         }
-        built.ok()
+        let who = serial.map(|serial| (serial.to_owned(), What::OneFile { image: name.clone() }));
+        built.ok().map(|uki| (uki, who))
     }
 
     /// The file as it is sent, and the files that it is made of; `None` when one is not here, or nobody can sign it.
@@ -122,7 +130,7 @@ impl Booter {
     }
 }
 
-fn body(uki: &Uki, files: &Files, from: u64, to: u64) -> Body {
+fn body(uki: &Uki, files: &Files, (from, to): (u64, u64), see: Option<impl FnMut(&Bytes) + Send + 'static>) -> Body {
     let mut chunks = Vec::new();
     for (piece, part) in uki.parts(from, to) {
         match piece {
@@ -147,5 +155,5 @@ fn body(uki: &Uki, files: &Files, from: u64, to: u64) -> Body {
             Chunk::File(file, at, count) => read(file, at, count).await,
         }
     };
-    Body::from_stream(stream::iter(chunks).map(octets).buffered(2))
+    Body::from_stream(seen_by(stream::iter(chunks).map(octets).buffered(2), see))
 }

@@ -11,6 +11,7 @@ use crate::inventory::command::{Command, Dhcp};
 use crate::inventory::state::State;
 use crate::io::service::now;
 use crate::ipam::{Ipam, Meaning, all};
+use crate::metrics::Booted;
 use crate::plan::{Plan, generate};
 use axum::extract::State as Shared;
 use axum::http::{Method, StatusCode, header};
@@ -22,6 +23,8 @@ use serde::Serialize;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// Machines that are held and named in the answer about health.
+const WARNINGS_MAX: usize = 32;
 /// Audit entries of one answer.
 const AUDIT_MAX: usize = 1_000;
 
@@ -73,7 +76,7 @@ struct Health {
     revision: u64,
     /// How many there are.
     machines: usize,
-    /// What somebody should look at: canaries that are held.
+    /// What somebody should look at: canaries and machines that are held.
     warnings: Vec<String>,
 }
 
@@ -112,7 +115,11 @@ pub(super) async fn metrics(Shared(api): Shared<Arc<Api>>, Who(actor): Who) -> R
     let watched = api.liveness.as_ref().map(|watcher| watcher.watched());
     let watchers = super::WATCHERS_MAX - api.watchers.available_permits();
     let dhcp = api.dhcp.as_ref().map(|dhcp| dhcp.shown());
-    let boot = api.boot.as_ref().map(|booter| (&booter.counts, &booter.puller.counts));
+    let boot = api.boot.as_ref().map(|booter| Booted {
+        counts: &booter.counts,
+        pulls: &booter.puller.counts,
+        boots: &booter.seen.boots,
+    });
     let bmcs = api.bmcs.as_ref().map(|bmcs| bmcs.counts());
     let others = crate::metrics::Others { watched: watched.as_ref(), dhcp: dhcp.as_ref(), boot, bmcs };
     let text = crate::metrics::text(now(), &api.service.inventory(), watchers, &api.counts, others);
@@ -124,7 +131,9 @@ pub(super) async fn health(Shared(api): Shared<Arc<Api>>) -> Reply {
     let inventory = api.service.inventory();
     let (revision, machines) = (inventory.revision().0, inventory.machines().len());
     let boots = inventory.boots().cloned().unwrap_or_default();
-    let warnings = rollout::held(&boots, inventory.machines(), now());
+    let mut warnings = rollout::held(&boots, inventory.machines(), now());
+    let held = inventory.holds().map(|(machine, hold)| format!("{} is held: {}", machine.serial, hold.why));
+    warnings.extend(held.take(WARNINGS_MAX));
     Ok(json(StatusCode::OK, &Health { health: "healthy", revision, machines, warnings }))
 }
 
