@@ -125,7 +125,8 @@ fn ip_batch(commands: &str) -> Result<()> {
     Ok(())
 }
 
-fn ip(arguments: &str) -> Result<()> {
+/// One command of iproute2 in the namespace of the thread.
+pub(crate) fn ip(arguments: &str) -> Result<()> {
     let status = Command::new("ip").args(arguments.split(' ')).status().context("run ip (iproute2)")?;
     ensure!(status.success(), "ip {arguments}: {status}");
     Ok(())

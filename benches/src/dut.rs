@@ -178,6 +178,16 @@ fn put(dir: &Path, name: &str, text: &str) -> Result<()> {
 }
 
 impl Dut {
+    /// A program that is no BGP daemon, in the bed; it says what it has to say in `dir/log`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn of(bed: &Bed, dir: &Path, program: &str, arguments: &[&str]) -> Result<Self> {
+        let mut dut = Self { children: Vec::new() };
+        dut.spawn(bed, dir, program, arguments)?;
+        Ok(dut)
+    }
+
     fn spawn(&mut self, bed: &Bed, dir: &Path, program: &str, arguments: &[&str]) -> Result<()> {
         let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log"))?;
         let mut command = Command::new(program);

@@ -1,4 +1,4 @@
-//! The load generator and the test bed of the comparisons with other BGP daemons. It encodes BGP by hand: a fault in
+//! The load generator and the test bed of the comparisons with other BGP daemons and boot servers. It encodes BGP and DHCP by hand: a fault in
 //! weft's own codec cannot hide behind the same fault here.
 #![allow(
     clippy::disallowed_types,
@@ -9,6 +9,7 @@
 
 pub mod alone;
 pub mod bed;
+pub mod boot;
 pub mod case;
 pub mod ceiling;
 pub mod crowd;

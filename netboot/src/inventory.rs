@@ -26,7 +26,7 @@ use crate::boot::Boots;
 use crate::boot::attempts::{Attempts, Hold};
 use crate::error::{NetbootError, Refusal};
 use crate::ipam::{Addressing, Ipam, Migration};
-use crate::plan::Plan;
+use crate::plan::{Plan, Switch};
 use crate::store::{Change, Event, Revision, Snapshot, Transaction};
 use command::Dhcp;
 use enrol::{Candidate, Rules};
@@ -34,6 +34,7 @@ use machine::Machine;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Where machines are.
@@ -87,6 +88,8 @@ pub struct Inventory {
     machines: BTreeMap<String, Held<Machine>>,
     ipam: Option<Held<Ipam>>,
     plan: Option<Held<Plan>>,
+    /// Rack and network of each switch of the plan, by its addresses: asked for each question of DHCP.
+    switches: BTreeMap<IpAddr, (u32, u32)>,
     dhcp: Option<Held<Dhcp>>,
     boots: Option<Held<Boots>>,
     /// Boots of machines that did not become healthy yet, and who is held, by serial number.
@@ -201,6 +204,12 @@ impl Inventory {
         self.plan.as_ref().map(|held| &held.value)
     }
 
+    /// Rack and network of the switch with this address in the plan of the fabric.
+    #[must_use]
+    pub fn switch_at(&self, address: IpAddr) -> Option<(u32, u32)> {
+        self.switches.get(&address).copied()
+    }
+
     /// What DHCP says.
     #[must_use]
     pub fn dhcp(&self) -> Option<&Arc<Dhcp>> {
@@ -253,7 +262,15 @@ impl Inventory {
     fn put(&mut self, key: &str, value: Option<&[u8]>, modified: Revision) -> Result<(), NetbootError> {
         match key {
             IPAM => self.ipam = ruled(key, held(key, value, modified)?, Ipam::check)?,
-            PLAN => self.plan = ruled(key, held(key, value, modified)?, Plan::check)?,
+            PLAN => {
+                self.plan = ruled(key, held(key, value, modified)?, Plan::check)?;
+                let switches = self.plan.iter().flat_map(|held| held.value.switches.values().rev());
+                let addresses = |switch: &Switch| {
+                    let place = (switch.rack, switch.network);
+                    switch.addresses.iter().map(move |net| (net.addr(), place)).collect::<Vec<_>>()
+                };
+                self.switches = switches.flat_map(addresses).collect();
+            }
             DHCP => self.dhcp = held(key, value, modified)?,
             BOOTS => self.boots = held(key, value, modified)?,
             FLEET => self.fleet = held(key, value, modified)?,

@@ -31,13 +31,8 @@ impl Network {
     pub fn of(inventory: &Inventory, address: Ipv4Addr) -> Option<Self> {
         let mut plans = inventory.addressing()?.plans();
         plans.find_map(|plan| {
-            let switch = || {
-                let held = |net: &ipnet::IpNet| net.addr() == IpAddr::V4(address);
-                let switches = &inventory.plan()?.switches;
-                let switch = switches.values().find(|switch| switch.addresses.iter().any(held))?;
-                Some((switch.rack, switch.network))
-            };
-            let (rack, network) = switch().or_else(|| plan.network_of(IpAddr::V4(address)))?;
+            let asked = IpAddr::V4(address);
+            let (rack, network) = inventory.switch_at(asked).or_else(|| plan.network_of(asked))?;
             let interface = plan.network(rack, network, true)?;
             let (IpAddr::V4(base), IpAddr::V4(gateway)) = (interface.address, interface.gateway) else { return None };
             let leases = plan.lease_range(rack, network, true).and_then(|range| match (range.first, range.last) {

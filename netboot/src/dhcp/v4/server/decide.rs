@@ -120,7 +120,8 @@ impl Server {
     /// Whether an address can be offered to a client.
     fn is_usable(&self, now: Timestamp, address: Ipv4Addr, client: &str) -> bool {
         let is_offered = self.offers.get(&address).is_some_and(|offer| offer.until > now && offer.client != client);
-        !is_offered && self.table.is_free(address, now) && !self.asked.contains_key(&format!("{LEASES}{address}"))
+        let is_asked = || !self.asked.is_empty() && self.asked.contains_key(&format!("{LEASES}{address}"));
+        !is_offered && self.table.is_free(address, now) && !is_asked()
     }
 
     /// Claims the next block before the last one is used up, and those that it has before they are over.
