@@ -24,6 +24,8 @@ pub struct Config {
     pub liveness: Option<crate::liveness::Rules>,
     /// Gives machines addresses, and tells them what to boot; nobody unless set.
     pub dhcp: Option<crate::dhcp::v4::rules::Rules>,
+    /// The same by DHCPv6.
+    pub dhcp6: Option<crate::dhcp::v6::rules::Rules>,
     /// Serves machines what they boot; nobody unless set.
     pub boot: Option<crate::boot::rules::Rules>,
     /// Speaks to management controllers; nobody does unless set.

@@ -10,6 +10,7 @@ pub mod bmc;
 pub mod boot;
 pub mod client;
 pub mod dhcp;
+pub mod dhcp6;
 pub mod embedded;
 pub mod etcd;
 pub mod liveness;

@@ -4,6 +4,7 @@ use crate::boot::rollout::{Trial, rollouts};
 use crate::inventory::Inventory;
 use crate::inventory::state::State;
 use crate::io::dhcp::Shown;
+use crate::io::dhcp6::Shown as Shown6;
 use crate::io::server::counts::{Counts, Reported};
 use crate::io::{bmc, boot};
 use crate::liveness::Status;
@@ -18,6 +19,8 @@ pub struct Others<'a> {
     pub watched: Option<&'a Watched>,
     /// DHCP.
     pub dhcp: Option<&'a Shown>,
+    /// DHCPv6.
+    pub dhcp6: Option<&'a Shown6>,
     /// What machines boot, and files from other servers.
     pub boot: Option<Booted<'a>>,
     /// Management controllers.
@@ -154,12 +157,15 @@ impl Page {
         self.gauge("boot_held", "Machines that boot again and again and get nothing to boot", "", [("", held)]);
     }
 
-    fn others(&self, Others { watched, dhcp, boot, bmcs }: Others<'_>) {
+    fn others(&self, Others { watched, dhcp, dhcp6, boot, bmcs }: Others<'_>) {
         if let Some(watched) = watched {
             self.liveness(watched);
         }
         if let Some(shown) = dhcp {
             self.dhcp(shown);
+        }
+        if let Some(shown) = dhcp6 {
+            self.dhcp6(shown);
         }
         if let Some(Booted { counts, pulls, boots }) = boot {
             let boots = boots.load(Ordering::Relaxed);
@@ -200,6 +206,17 @@ impl Page {
         self.counter("dhcp_not_booted_total", "Answers to firmware for which the rules have nothing", "why", nothing);
         let holds = shown.holds.map(|(name, count)| (name, u64::try_from(count).unwrap_or(u64::MAX)));
         self.gauge("dhcp_leases", "Addresses lent, at rest, offered; clients that wait for the store", "state", holds);
+    }
+
+    fn dhcp6(&self, shown: &Shown6) {
+        let counts = &shown.counts;
+        self.counter("dhcp6_received_total", "Messages of DHCPv6 clients by kind", "kind", counts.received());
+        self.counter("dhcp6_sent_total", "Answers to DHCPv6 clients by kind", "kind", counts.sent());
+        self.counter("dhcp6_refused_total", "DHCPv6 messages without an answer by reason", "why", counts.refused());
+        let nothing = [("no_file", counts.nothing_to_boot)];
+        self.counter("dhcp6_not_booted_total", "Answers to firmware for which `dhcp6` has nothing", "why", nothing);
+        let holds = shown.holds.map(|(name, count)| (name, u64::try_from(count).unwrap_or(u64::MAX)));
+        self.gauge("dhcp6_leases", "The same of DHCPv6", "state", holds);
     }
 
     fn boot(&self, counts: &boot::Counts) {
@@ -274,10 +291,12 @@ mod tests {
         let watched = Watched { status, leads: false, marked, not_stored: 0 };
         let shown =
             Shown { holds: [("bound", 0), ("declined", 0), ("offered", 0), ("waiting", 0)], ..Shown::default() };
+        let shown6 = Shown6 { holds: shown.holds, ..Shown6::default() };
         let (boot, pulls) = (boot::Counts::default(), boot::pull::Counts::default());
         let bmcs = bmc::Counts::default();
         let booted = Booted { counts: &boot, pulls: &pulls, boots: &AtomicU64::new(0) };
-        let others = Others { watched: Some(&watched), dhcp: Some(&shown), boot: Some(booted), bmcs: Some(&bmcs) };
+        let (dhcp, dhcp6) = (Some(&shown), Some(&shown6));
+        let others = Others { watched: Some(&watched), dhcp, dhcp6, boot: Some(booted), bmcs: Some(&bmcs) };
         let text = text(Timestamp::UNIX_EPOCH, &Inventory::default(), 3, &Counts::default(), others);
         let names: BTreeSet<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();

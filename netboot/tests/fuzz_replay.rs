@@ -52,6 +52,16 @@ fn dhcp4_server() {
 }
 
 #[test]
+fn dhcp6() {
+    replay("dhcp6", harness::dhcp6::dhcp6);
+}
+
+#[test]
+fn dhcp6_server() {
+    replay("dhcp6_server", harness::dhcp6::dhcp6_server);
+}
+
+#[test]
 fn tftp() {
     replay("tftp", harness::tftp::tftp);
 }

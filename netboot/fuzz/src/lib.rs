@@ -9,6 +9,8 @@
 //! | [`api::rest`] | every refusal names its rule; what the server knows is what its store holds; each change has its audit entry |
 //! | [`dhcp::dhcp4`] | no panic; what is read is written and read the same, in as few octets as asked or not at all |
 //! | [`dhcp::dhcp4_server`] | no panic; every answer can be read and has room in a frame; nothing waits for a store that has answered |
+//! | [`dhcp6::dhcp6`] | no panic; what is read is written and read the same |
+//! | [`dhcp6::dhcp6_server`] | no panic; answers have room, and go to the port of who asked; nothing waits for a store that has answered |
 //! | [`api::graphql`] | an answer, or errors that each name their rule; a question changes nothing |
 #![expect(
     clippy::unwrap_used,
@@ -19,6 +21,7 @@
 
 pub mod api;
 pub mod dhcp;
+pub mod dhcp6;
 pub mod enrol;
 pub mod memory;
 pub mod tftp;

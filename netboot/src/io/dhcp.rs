@@ -10,8 +10,8 @@
 //! A socket of the service address hears no broadcasts, so a port with clients on it has a socket of its own, bound to the device.
 
 use super::service::{Service, now};
+use crate::dhcp::lease::WATCHED;
 use crate::dhcp::v4::counts::Counts;
-use crate::dhcp::v4::lease::WATCHED;
 use crate::dhcp::v4::message::MESSAGE_MAX;
 use crate::dhcp::v4::rules::Rules;
 use crate::dhcp::v4::server::{Input, Output, Said, Server, Via};
@@ -24,15 +24,15 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 
 /// Octets that the kernel keeps while the server is busy: some thousands of questions.
-const QUEUE: usize = 4 * 1024 * 1024;
+pub(super) const QUEUE: usize = 4 * 1024 * 1024;
 /// Wait for the answer to a transaction before it is looked for; each time twice as long. A client asks again after four seconds.
-const PATIENCE: Duration = Duration::from_millis(600);
+pub(super) const PATIENCE: Duration = Duration::from_millis(600);
 /// How often a transaction whose answer was lost is looked for and sent again.
 const TRIES_MAX: u32 = 3;
 /// Wait before something that failed is tried again.
-const AGAIN: Duration = Duration::from_millis(250);
+pub(super) const AGAIN: Duration = Duration::from_millis(250);
 /// Wait after a socket failed: the device is gone, or the system has no memory.
-const FAILED_WAIT: Duration = Duration::from_millis(50);
+pub(super) const FAILED_WAIT: Duration = Duration::from_millis(50);
 
 /// A DHCP server that runs.
 #[derive(Debug)]
@@ -197,14 +197,14 @@ fn open(at: SocketAddrV4, device: Option<&str>, many: bool) -> std::io::Result<U
 }
 
 /// This server among others, unless its configuration says another name.
-fn host() -> String {
+pub(super) fn host() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     host.trim().to_owned()
 }
 
 /// Writes one entry, or says what it is. When the answer is lost, the entry says whether it was written: its value is of this server and
 /// this moment.
-async fn commit(store: &dyn Store, transaction: Transaction) -> Said {
+pub(super) async fn commit(store: &dyn Store, transaction: Transaction) -> Said {
     let Some(wanted) = transaction.writes.first().cloned() else { return Said::Failed };
     for turn in 0..TRIES_MAX {
         let patience = PATIENCE * 2_u32.pow(turn);
@@ -228,7 +228,7 @@ async fn commit(store: &dyn Store, transaction: Transaction) -> Said {
 }
 
 /// One entry, as it is.
-async fn look(store: &dyn Store, key: &str, patience: Duration) -> Option<Said> {
+pub(super) async fn look(store: &dyn Store, key: &str, patience: Duration) -> Option<Said> {
     let found = tokio::time::timeout(patience, store.read(key)).await.ok()?.ok()?;
     // Others may begin with the same: 10.69.1.4 and 10.69.1.47.
     let entry = found.entries.into_iter().find(|entry| entry.key == key);

@@ -24,6 +24,7 @@ pub(in crate::io) use enrol::REPORT;
 use super::bmc::Bmcs;
 use super::boot::Booter;
 use super::dhcp::Dhcp;
+use super::dhcp6::Dhcp6;
 use super::liveness::Watcher;
 use super::server::counts::Counts;
 use super::service::Service;
@@ -58,6 +59,7 @@ struct Api {
     liveness: Option<Arc<Watcher>>,
     /// Gives addresses, if this server is to.
     dhcp: Option<Arc<Dhcp>>,
+    dhcp6: Option<Arc<Dhcp6>>,
     /// Serves images, if this server is to.
     boot: Option<Arc<Booter>>,
     /// Speaks to management controllers, if this server is to.
@@ -71,6 +73,8 @@ pub struct Parts {
     pub liveness: Option<Arc<Watcher>>,
     /// Gives addresses.
     pub dhcp: Option<Arc<Dhcp>>,
+    /// The same by DHCPv6.
+    pub dhcp6: Option<Arc<Dhcp6>>,
     /// Serves images.
     pub boot: Option<Arc<Booter>>,
     /// Speaks to management controllers.
@@ -79,7 +83,7 @@ pub struct Parts {
 
 /// All routes.
 pub fn router(service: Arc<Service>, counts: Arc<Counts>, parts: Parts) -> Router {
-    let Parts { liveness, dhcp, boot, bmcs } = parts;
+    let Parts { liveness, dhcp, dhcp6, boot, bmcs } = parts;
     let about = "This document";
     let mut all = vec![openapi::on(Method::GET, "/v1/openapi.json", get(document), about).gives::<serde_json::Value>()];
     all.extend(page::operations());
@@ -107,6 +111,7 @@ pub fn router(service: Arc<Service>, counts: Arc<Counts>, parts: Parts) -> Route
         started: Instant::now(),
         liveness,
         dhcp,
+        dhcp6,
         boot,
         bmcs,
     };

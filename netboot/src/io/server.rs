@@ -14,6 +14,7 @@ mod web;
 use super::bmc::Bmcs;
 use super::boot::Booter;
 use super::dhcp::Dhcp;
+use super::dhcp6::Dhcp6;
 use super::liveness::Watcher;
 use super::rest::{self, Parts};
 use super::service::Service;
@@ -72,10 +73,11 @@ impl Server {
             None => None,
         };
         let dhcp = config.dhcp.as_ref().map(|rules| Dhcp::start(rules, service.clone())).transpose()?;
+        let dhcp6 = config.dhcp6.as_ref().map(|rules| Dhcp6::start(rules, service.clone())).transpose()?;
         let counts = Arc::new(Counts::default());
         let boot = config.boot.as_ref().map(|rules| Booter::start(rules, config.enrol, service.clone())).transpose()?;
         let bmcs = config.bmc.as_ref().map(|rules| Bmcs::start(rules, service.clone())).transpose()?;
-        let router = rest::router(service.clone(), counts.clone(), Parts { liveness, dhcp, boot, bmcs });
+        let router = rest::router(service.clone(), counts.clone(), Parts { liveness, dhcp, dhcp6, boot, bmcs });
         let local = listen_local(&config.socket).await?;
         tokio::spawn(serve_local(local, router.clone(), counts.clone()));
         if let Some(address) = &config.web {
@@ -251,6 +253,9 @@ pub async fn run(config: &Config, service: Arc<Service>, until: impl Future<Outp
     }
     if let Some(rules) = &config.dhcp {
         tracing::info!(address = %rules.address, port = rules.port, devices = rules.devices.len(), "answers DHCP");
+    }
+    if let Some(rules) = &config.dhcp6 {
+        tracing::info!(address = %rules.address, port = rules.port, "answers DHCPv6");
     }
     if let Some(rules) = &config.boot {
         tracing::info!(listen = ?rules.listen, tftp = ?rules.tftp, images = %rules.images.display(), "serves what machines boot");

@@ -3,7 +3,7 @@
 use super::{NONE, render, span, table};
 use jiff::Timestamp;
 use serde_json::Value;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// Leases, a line for each, by address.
 #[must_use]
@@ -13,7 +13,7 @@ pub fn leases(answer: &Value, now: Timestamp) -> String {
         return "no address is lent\n".to_owned();
     }
     let text = |value: &Value| value.as_str().unwrap_or(NONE).to_owned();
-    all.sort_by_key(|lease| lease["address"].as_str().and_then(|address| address.parse::<Ipv4Addr>().ok()));
+    all.sort_by_key(|lease| lease["address"].as_str().and_then(|address| address.parse::<IpAddr>().ok()));
     let time = |value: &Value| value.as_str().and_then(|time| time.parse::<Timestamp>().ok());
     let apart = |from: Timestamp, to: Timestamp| span(u64::try_from(to.duration_since(from).as_secs()).unwrap_or(0));
     let mut lines = table(&["Address", "State", "MAC", "Machine", "Since", "Kept for", "Server", "Client"]);
@@ -23,7 +23,7 @@ pub fn leases(answer: &Value, now: Timestamp) -> String {
         lines.add_row([
             text(&lease["address"]),
             text(&lease["state"]),
-            text(&lease["mac"]),
+            Some(text(&lease["mac"])).filter(|mac| !mac.is_empty()).unwrap_or_else(|| NONE.to_owned()),
             text(&lease["machine"]),
             time(&lease["since"]).map_or_else(|| NONE.to_owned(), |since| apart(since, now)),
             time(&lease["until"]).map_or_else(|| NONE.to_owned(), |until| apart(now, until)),

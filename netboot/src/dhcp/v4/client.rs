@@ -52,7 +52,7 @@ pub enum Arch {
 
 impl Arch {
     /// By the number of option 93. 9 is what x64 was called before RFC 4578 had errata, and firmware says either.
-    const fn read(number: u16) -> Option<Self> {
+    pub(in crate::dhcp) const fn read(number: u16) -> Option<Self> {
         match number {
             0 | 20 => Some(Self::Bios),
             6 | 15 => Some(Self::Ia32),

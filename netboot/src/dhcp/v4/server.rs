@@ -13,23 +13,23 @@
 
 mod answer;
 mod decide;
-mod rate;
 
 use super::agent::Agent;
+use super::block::Blocks;
 use super::client::Client;
 use super::counts::{Counts, Refused};
-use super::lease::{LEASES, Table};
 use super::message::{Message, Op};
 use super::network::Network;
 use super::option::code;
 use super::rules::Rules;
+use crate::dhcp::lease::{Address as _, Leases};
+use crate::dhcp::rate::Rates;
 use crate::inventory::Inventory;
 use crate::store::{Compare, Entry, Revision, Transaction, Write};
 use bytes::BytesMut;
 use jiff::{SignedDuration, Timestamp};
-use rate::Rates;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 /// Questions to the store at a time: what a store answers in a second or two.
@@ -50,8 +50,8 @@ const KEPT: SignedDuration = SignedDuration::from_hours(24 * 7);
 const FORGOTTEN_MAX: usize = 16;
 
 /// Minutes of a lease unless `weft-netboot dhcp set` says others, and the most of them: a month.
-const DEFAULT_MINUTES: u32 = 60;
-const MINUTES_MAX: u32 = 60 * 24 * 31;
+pub(in crate::dhcp) const DEFAULT_MINUTES: u32 = 60;
+pub(in crate::dhcp) const MINUTES_MAX: u32 = 60 * 24 * 31;
 
 /// By which socket something came, or is to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,9 +179,10 @@ pub struct Server {
     rules: Rules,
     /// Its name among the servers of the store.
     name: String,
-    /// Whether `table` has been filled.
+    /// Whether `leases` has been filled.
     is_ready: bool,
-    table: Table,
+    leases: Leases<Ipv4Addr>,
+    blocks: Blocks,
     offers: BTreeMap<Ipv4Addr, Offer>,
     offered: BTreeMap<String, Ipv4Addr>,
     /// The address lent last, by network: the next one is behind it.
@@ -207,7 +208,8 @@ impl Server {
             rules,
             name,
             is_ready: false,
-            table: Table::default(),
+            leases: Leases::default(),
+            blocks: Blocks::default(),
             offers: BTreeMap::new(),
             offered: BTreeMap::new(),
             last: BTreeMap::new(),
@@ -229,10 +231,11 @@ impl Server {
                 Err(why) => self.counts.refuse(why),
             },
             Input::Whole(entries) => {
-                self.table.replace(&entries);
+                self.leases.replace(&entries);
+                self.blocks.replace(&entries);
                 self.is_ready = true;
             }
-            Input::Heard { key, value, modified } => self.table.hear(&key, value.as_deref(), modified),
+            Input::Heard { key, value, modified } => self.hear(&key, value.as_deref(), modified),
             Input::Done { id, said } => self.done(now, inventory, id, said),
             Input::Tick => self.sweep(now),
         }
@@ -258,7 +261,7 @@ impl Server {
     /// Leases that are lent, addresses that rest, questions that wait for the store.
     #[must_use]
     pub fn holds(&self, now: Timestamp) -> [(&'static str, usize); 4] {
-        let (bound, declined) = self.table.count(now);
+        let (bound, declined) = self.leases.count(now);
         [("bound", bound), ("declined", declined), ("offered", self.offers.len()), ("waiting", self.waiting.len())]
     }
 
@@ -290,7 +293,7 @@ impl Server {
             device.ok_or(Refused::NoRelay)?
         };
         let network = Network::of(inventory, link).ok_or(Refused::UnknownNetwork)?;
-        if !self.rates.take(now, network.part.network()) {
+        if !self.rates.take(now, IpAddr::V4(network.part.network())) {
             return Err(Refused::Limited);
         }
         // RFC 5107 §4.
@@ -298,6 +301,12 @@ impl Server {
         let server = agent.server.filter(|_| is_relayed).unwrap_or(own);
         let client = Client::of(&message).map_err(malformed)?;
         Ok(Question { via, message, client, network, server, tries: 0, looked: None })
+    }
+
+    /// What the store says of a key.
+    fn hear(&mut self, key: &str, value: Option<&[u8]>, modified: Revision) {
+        self.leases.hear(key, value, modified);
+        self.blocks.hear(key, value, modified);
     }
 
     /// Asks the store; who asks the same meanwhile waits with it.
@@ -335,12 +344,12 @@ impl Server {
         self.asked.remove(&key);
         let is = match said {
             Said::Committed(modified) => {
-                self.table.hear(&key, value.as_deref(), modified);
+                self.hear(&key, value.as_deref(), modified);
                 None
             }
             Said::Is { value, modified } => {
-                self.table.hear(&key, value.as_deref(), modified);
-                key.strip_prefix(LEASES).and_then(|address| address.parse().ok())
+                self.hear(&key, value.as_deref(), modified);
+                key.strip_prefix(Ipv4Addr::LEASES).and_then(|address| address.parse().ok())
             }
             Said::Failed => return questions.iter().for_each(|_| self.counts.refuse(Refused::Store)),
         };
@@ -363,7 +372,7 @@ impl Server {
         over.into_iter().for_each(|address| self.withdraw(address));
         self.resting.retain(|_, until| *until > now);
         let old = now.checked_sub(KEPT).unwrap_or(Timestamp::MIN);
-        for (key, modified) in self.table.older(old, FORGOTTEN_MAX) {
+        for (key, modified) in self.leases.older(old, FORGOTTEN_MAX) {
             let compares = vec![Compare { key: key.clone(), modified: Some(modified) }];
             self.ask(Ask::Commit(Transaction { compares, writes: vec![Write { key, value: None }] }), None);
         }

@@ -3,7 +3,7 @@
 use super::Api;
 use super::answer::{Pairs, Reply, Who, json};
 use super::openapi::{Operation, on};
-use crate::dhcp::v4::lease::{LEASES, Lease};
+use crate::dhcp::lease::{Address as _, Lease};
 use crate::error::NetbootError;
 use crate::inventory::access::Access;
 use crate::io::service::now;
@@ -13,7 +13,7 @@ use axum::http::{Method, StatusCode};
 use axum::routing::get;
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// Leases of one answer.
@@ -42,7 +42,7 @@ struct Page {
 
 #[derive(Serialize, JsonSchema)]
 struct Shown {
-    address: Ipv4Addr,
+    address: IpAddr,
     #[serde(flatten)]
     lease: Lease,
     /// The machine with this network card, if one is registered.
@@ -52,19 +52,26 @@ struct Shown {
 pub(super) async fn leases(Shared(api): Shared<Arc<Api>>, Who(actor): Who, mut pairs: Pairs) -> Reply {
     actor.may_read(None)?;
     let all = pairs.take::<bool>("all", "true or false")?.unwrap_or(false);
-    let after = pairs.take::<Ipv4Addr>("after", "an address")?;
+    let after = pairs.take::<IpAddr>("after", "an address")?;
     pairs.empty("all or after")?;
-    let from = after.map_or_else(|| LEASES.to_owned(), |after| format!("{LEASES}{after}\0"));
-    let span = Span { from, limit: PAGE, ..Span::below(LEASES) };
+    let from = match after {
+        None => Ipv4Addr::LEASES.to_owned(),
+        Some(IpAddr::V4(after)) => format!("{}{after}\0", Ipv4Addr::LEASES),
+        Some(IpAddr::V6(after)) => format!("{}{after}\0", Ipv6Addr::LEASES),
+    };
+    // Those of IPv6 are behind those of IPv4, and nothing is between.
+    let span = Span { from, limit: PAGE, ..Span::below(Ipv6Addr::LEASES) };
     let read = api.service.store().range(span).await.map_err(|error| NetbootError::Store(error.to_string()))?;
-    let next = read.entries.last().filter(|_| read.entries.len() == PAGE);
-    let next = next.and_then(|entry| entry.key.strip_prefix(LEASES)).map(str::to_owned);
+    let name = |key: &str| {
+        [Ipv4Addr::LEASES, Ipv6Addr::LEASES].iter().find_map(|begin| key.strip_prefix(begin)).map(str::to_owned)
+    };
+    let next = read.entries.last().filter(|_| read.entries.len() == PAGE).and_then(|entry| name(&entry.key));
     let inventory = api.service.inventory();
     let now = now();
     let leases = read.entries.iter().filter_map(|entry| {
         // One that a newer version wrote hides nothing else.
         let lease: Lease = serde_json::from_slice(&entry.value).ok()?;
-        let address = entry.key.strip_prefix(LEASES)?.parse().ok()?;
+        let address = name(&entry.key)?.parse().ok()?;
         let machine = inventory.owner(&format!("ids.macs {}", lease.mac)).map(|machine| machine.serial.clone());
         (all || lease.until > now).then_some(Shown { address, lease, machine })
     });

@@ -115,13 +115,15 @@ pub(super) async fn metrics(Shared(api): Shared<Arc<Api>>, Who(actor): Who) -> R
     let watched = api.liveness.as_ref().map(|watcher| watcher.watched());
     let watchers = super::WATCHERS_MAX - api.watchers.available_permits();
     let dhcp = api.dhcp.as_ref().map(|dhcp| dhcp.shown());
+    let dhcp6 = api.dhcp6.as_ref().map(|dhcp6| dhcp6.shown());
     let boot = api.boot.as_ref().map(|booter| Booted {
         counts: &booter.counts,
         pulls: &booter.puller.counts,
         boots: &booter.seen.boots,
     });
     let bmcs = api.bmcs.as_ref().map(|bmcs| bmcs.counts());
-    let others = crate::metrics::Others { watched: watched.as_ref(), dhcp: dhcp.as_ref(), boot, bmcs };
+    let (watched, dhcp, dhcp6) = (watched.as_ref(), dhcp.as_ref(), dhcp6.as_ref());
+    let others = crate::metrics::Others { watched, dhcp, dhcp6, boot, bmcs };
     let text = crate::metrics::text(now(), &api.service.inventory(), watchers, &api.counts, others);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }

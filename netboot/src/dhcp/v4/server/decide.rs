@@ -1,8 +1,8 @@
 //! What becomes of a question: RFC 2131 §4.3, message by message.
 
 use super::{Ask, OFFER_S, OFFERS_MAX, Offer, Question, Server};
+use crate::dhcp::lease::{Held, Lease, key, later};
 use crate::dhcp::v4::counts::Refused;
-use crate::dhcp::v4::lease::{Held, LEASES, Lease, later};
 use crate::dhcp::v4::message::Kind;
 use crate::dhcp::v4::option::code;
 use crate::inventory::Inventory;
@@ -56,7 +56,7 @@ impl Server {
         let network = question.network;
         let address = match self.choose(now, &question) {
             Some(address) => address,
-            None => match self.table.claim(&network, &self.name, now, true) {
+            None => match self.blocks.claim(&network, &self.name, now, true) {
                 Some(claim) => {
                     self.ask(Ask::Commit(claim), Some(question));
                     return Ok(());
@@ -84,7 +84,7 @@ impl Server {
     /// The client's own address, then what it was offered, what it asks for, and the next free one (RFC 2131 §4.3.1).
     fn choose(&mut self, now: Timestamp, question: &Question) -> Option<Ipv4Addr> {
         let (client, network) = (question.client.name.as_str(), &question.network);
-        if let Some((address, lease)) = self.table.of_client(client, network, now) {
+        if let Some((address, lease)) = self.leases.of_client(client, |address| network.lends(address), now) {
             let is_its_own = lease.state == Held::Bound && lease.until > now;
             if is_its_own || self.is_usable(now, address, client) {
                 return Some(address);
@@ -97,7 +97,7 @@ impl Server {
             return Some(address);
         }
         let usable = |address: &Ipv4Addr| self.is_usable(now, *address, client);
-        let own = || self.table.own(network, &self.name, now);
+        let own = || self.blocks.own(network, &self.name, now);
         if let Ok(Some(wanted)) = question.message.options.address(code::REQUESTED)
             && usable(&wanted)
             && own().any(|address| address == wanted)
@@ -120,18 +120,19 @@ impl Server {
     /// Whether an address can be offered to a client.
     fn is_usable(&self, now: Timestamp, address: Ipv4Addr, client: &str) -> bool {
         let is_offered = self.offers.get(&address).is_some_and(|offer| offer.until > now && offer.client != client);
-        let is_asked = || !self.asked.is_empty() && self.asked.contains_key(&format!("{LEASES}{address}"));
-        !is_offered && self.table.is_free(address, now) && !is_asked()
+        let is_asked = || !self.asked.is_empty() && self.asked.contains_key(&key(address));
+        !is_offered && self.leases.is_free(address, now) && !is_asked()
     }
 
     /// Claims the next block before the last one is used up, and those that it has before they are over.
     fn look_ahead(&mut self, now: Timestamp, question: &Question) {
         let network = &question.network;
-        let own = self.table.own(network, &self.name, now);
+        let own = self.blocks.own(network, &self.name, now);
         let left = own.filter(|address| self.is_usable(now, *address, "")).take(LOW + 1).count();
-        let more = if left <= LOW { self.table.claim(network, &self.name, now, true) } else { None };
-        let longer =
-            || self.table.is_aging(network, &self.name, now).then(|| self.table.claim(network, &self.name, now, false));
+        let more = if left <= LOW { self.blocks.claim(network, &self.name, now, true) } else { None };
+        let longer = || {
+            self.blocks.is_aging(network, &self.name, now).then(|| self.blocks.claim(network, &self.name, now, false))
+        };
         if let Some(claim) = more.or_else(|| longer().flatten()) {
             self.ask(Ask::Commit(claim), None);
         }
@@ -182,7 +183,7 @@ impl Server {
         let offer = self.offers.get(&address).filter(|offer| offer.until > now);
         let (is_offered, is_anothers) =
             (offer.is_some_and(|offer| offer.client == *client), offer.is_some_and(|offer| offer.client != *client));
-        let lease = self.table.lease(address);
+        let lease = self.leases.lease(address);
         let is_its_own = lease.is_some_and(|lease| lease.client == *client && lease.state != Held::Declined);
         if is_its_own {
             let told = later(now, self.lease_s(inventory));
@@ -198,11 +199,11 @@ impl Server {
             // The time kept in the store is two leases: it is renewed beside, when the client renews.
             if until < later(told, self.lease_s(inventory) / 4 * 3) {
                 let lease = self.bound(now, inventory, &question, address);
-                self.ask(Ask::Commit(self.table.set(address, &lease)), None);
+                self.ask(Ask::Commit(self.leases.set(address, &lease)), None);
             }
             return Ok(());
         }
-        let may_bind = wish == Wish::Selecting && !is_anothers && self.table.is_free(address, now);
+        let may_bind = wish == Wish::Selecting && !is_anothers && self.leases.is_free(address, now);
         if may_bind && (is_offered || has_looked) {
             // Offered by this server; or by another one, and the store knows nobody who has it.
             self.bind(now, inventory, question, address);
@@ -213,19 +214,19 @@ impl Server {
             // this network have one store, and that has been asked.
             return self.refuse(&question);
         }
-        self.ask(Ask::Look(format!("{LEASES}{address}")), Some(question));
+        self.ask(Ask::Look(key(address)), Some(question));
         Ok(())
     }
 
     /// Writes that a client has an address; it is told so when the store has it.
     fn bind(&mut self, now: Timestamp, inventory: &Inventory, question: Question, address: Ipv4Addr) {
         let lease = self.bound(now, inventory, &question, address);
-        self.ask(Ask::Commit(self.table.set(address, &lease)), Some(question));
+        self.ask(Ask::Commit(self.leases.set(address, &lease)), Some(question));
     }
 
     fn bound(&self, now: Timestamp, inventory: &Inventory, question: &Question, address: Ipv4Addr) -> Lease {
         let (client, mac) = (question.client.name.clone(), question.client.mac.clone());
-        let before = self.table.lease(address);
+        let before = self.leases.lease(address);
         let since = before.filter(|before| before.client == client && before.state == Held::Bound);
         Lease {
             since: since.map_or(now, |before| before.since),
@@ -250,7 +251,7 @@ impl Server {
         }
         let client = &question.client.name;
         let is_offered = self.offers.get(&address).is_some_and(|offer| offer.client == *client);
-        let lease = self.table.lease(address);
+        let lease = self.leases.lease(address);
         if lease.is_some_and(|lease| lease.client == *client && lease.state == Held::Declined) {
             return Ok(());
         }
@@ -262,7 +263,7 @@ impl Server {
         let rests =
             Lease { state: Held::Declined, until, since: now, ..self.bound(now, inventory, &question, address) };
         // decided again when another server was faster
-        self.ask(Ask::Commit(self.table.set(address, &rests)), Some(question));
+        self.ask(Ask::Commit(self.leases.set(address, &rests)), Some(question));
         Ok(())
     }
 
@@ -270,11 +271,11 @@ impl Server {
     fn release(&mut self, now: Timestamp, question: Question) -> Result<(), Refused> {
         let ciaddr = Some(question.message.ciaddr).filter(|address| !address.is_unspecified());
         let address = self.named(&question, ciaddr)?;
-        let lease = self.table.lease(address).filter(|lease| lease.client == question.client.name);
+        let lease = self.leases.lease(address).filter(|lease| lease.client == question.client.name);
         let lease = lease.ok_or(Refused::NotOwner)?;
         if lease.state == Held::Bound {
             let released = Lease { state: Held::Released, until: now, ..lease.clone() };
-            self.ask(Ask::Commit(self.table.set(address, &released)), Some(question));
+            self.ask(Ask::Commit(self.leases.set(address, &released)), Some(question));
         }
         Ok(())
     }

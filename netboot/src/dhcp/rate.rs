@@ -1,9 +1,9 @@
 //! How much of one network is answered: a rack that runs wild, or somebody who sends in its name, takes nothing from the others.
 
-use crate::dhcp::v4::rules::Rate;
+use super::v4::rules::Rate;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// Networks remembered: those of the address plan alone come here, and the one that was quiet for longest makes room.
 const NETWORKS_MAX: usize = 16_384;
@@ -12,7 +12,7 @@ const NETWORKS_MAX: usize = 16_384;
 #[derive(Clone, Debug)]
 pub(super) struct Rates {
     rate: Rate,
-    networks: BTreeMap<Ipv4Addr, Bucket>,
+    networks: BTreeMap<IpAddr, Bucket>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +28,7 @@ impl Rates {
     }
 
     /// Whether one more question of a network is answered now.
-    pub(super) fn take(&mut self, now: Timestamp, network: Ipv4Addr) -> bool {
+    pub(super) fn take(&mut self, now: Timestamp, network: IpAddr) -> bool {
         let most = u64::from(self.rate.burst) * 1_000;
         if self.networks.len() >= NETWORKS_MAX && !self.networks.contains_key(&network) {
             let quiet = self.networks.iter().min_by_key(|(_, bucket)| bucket.at).map(|(network, _)| *network);
