@@ -6,6 +6,7 @@ pub mod authenticode;
 pub mod cpio;
 mod der;
 pub mod ipxe;
+pub mod measure;
 pub mod modules;
 pub mod own;
 pub mod pull;
@@ -53,6 +54,17 @@ impl Digest {
             let _ = write!(text, "{octet:02x}");
             text
         }))
+    }
+
+    /// The 32 octets.
+    #[must_use]
+    pub fn octets(&self) -> [u8; 32] {
+        let digit = |sign: u8| if sign.is_ascii_digit() { sign - b'0' } else { sign.wrapping_sub(b'a' - 10) };
+        let mut octets = [0; 32];
+        for (octet, digits) in octets.iter_mut().zip(self.0.as_bytes().chunks_exact(2)) {
+            *octet = digits.iter().fold(0, |octet, sign| octet << 4 | digit(*sign) & 0xf);
+        }
+        octets
     }
 
     /// 64 hexadecimal digits in lower case: nothing else can be the name of a file.
@@ -523,6 +535,7 @@ mod tests {
         for wrong in ["", "disk", "a/b", "..\n"] {
             assert_eq!(add(wrong, "").unwrap_err().field, "name");
         }
+        assert_eq!(Digest::of(&[0xa9; 32]).octets(), [0xa9; 32]);
         for wrong in ["", "ABCD", "../../etc/passwd"] {
             assert!(Digest::try_from(wrong.to_owned()).is_err());
         }

@@ -8,7 +8,7 @@ mod rollouts;
 
 pub use attempts::boots;
 pub use bmc::bmcs;
-pub use images::{image, images, parts};
+pub use images::{image, images, parts, pcrs};
 pub use leases::leases;
 pub use rollouts::{held, pins, rolled};
 

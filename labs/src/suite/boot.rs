@@ -44,13 +44,14 @@ const SECURE: Way = Way {
     limit: Duration::from_secs(100),
 };
 /// Programs and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("etcd", "etcd-server"),
     ("busybox", "busybox-static"),
     ("dnsmasq", "dnsmasq-base"),
     ("openssl", "openssl"),
     ("sbverify", "sbsigntool"),
+    ("swtpm", "swtpm"),
 ];
 /// Firmware and the packages that have it.
 const FIRMWARE: [(&str, &str); 5] = [
@@ -120,6 +121,7 @@ fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     by_tftp(lab, outcome)?;
     without_image(lab, outcome)?;
     without_server(lab, outcome)?;
+    measured(lab, outcome)?;
     signed(lab, outcome)
 }
 
@@ -180,6 +182,37 @@ fn without_server(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     outcome
         .notes
         .push(format!("bios: the boot server is back: known there {took:.1} s later, nobody touched the machine"));
+    Ok(())
+}
+
+/// What the TPM of a machine says is what the boot server said before; with another command line it is something else.
+fn measured(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
+    let way = Way { name: "tpm", ..WAYS[2] };
+    let mut before = Vec::new();
+    for cmdline in ["console=ttyS0 quiet panic=5", "console=ttyS0 quiet panic=5 weft.other"] {
+        let line = format!(
+            "weft-netboot image add debian --kernel ${{WEFT_BOOT_FILES:-/var/cache/weft-lab/boot}}/vmlinuz --initrd /run/initrd.gz \
+             --cmdline '{cmdline}' > /dev/null && weft-netboot image pcrs --machine N1"
+        );
+        let said = lab.shell("boot1", &line)?;
+        let lines = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let wanted: Vec<String> = lines
+            .filter_map(|words| match words[..] {
+                [pcr @ ("4" | "11"), value] => Some(format!("machine: PCR {pcr} {value}")),
+                _ => None,
+            })
+            .collect();
+        power_on(lab, &way)?;
+        let console = lab.shell("machine", "sh /etc/lab/power.sh console")?;
+        let has: Vec<&str> = console.lines().map(str::trim).filter(|line| line.starts_with("machine: PCR ")).collect();
+        outcome.add(&Outcome::check(
+            wanted.len() == 2 && has == wanted,
+            format!("the TPM says {has:?}, and the boot server said {wanted:?} ({said})"),
+        ));
+        let differ = wanted.iter().all(|line| !before.contains(line));
+        outcome.add(&Outcome::check(differ, "another command line changes no PCR".to_owned()));
+        before = wanted;
+    }
     Ok(())
 }
 

@@ -12,6 +12,9 @@ done
 ip link set lo up
 ip link set eth0 up
 echo "machine: up after $(cut -d ' ' -f 1 /proc/uptime) s of its kernel"
+for pcr in 4 11; do
+    [ ! -e /sys/class/tpm/tpm0 ] || echo "machine: PCR $pcr $(tr A-F a-f < /sys/class/tpm/tpm0/pcr-sha256/$pcr)"
+done
 udhcpc -i eth0 -f -q -n -t 60 -T 1 -s /address.sh
 id=/sys/class/dmi/id
 body="{\"serial\": \"$(cat $id/product_serial)\", \"ids\": {\"macs\": [\"$(cat /sys/class/net/eth0/address)\"]}}"

@@ -1,6 +1,6 @@
 # The machine's power and its cable: `cable` joins its card to the link, `bios`, `pxe` and `http` power it on with this firmware (`secure`: as `http`,
-# and firmware starts only what is signed by Debian's key for tests), `off` cuts it, `console` shows what it wrote. QEMU without KVM: it is there
-# everywhere.
+# and firmware starts only what is signed by Debian's key for tests; `tpm`: as `http`, with a TPM), `off` cuts it, `console` shows what it wrote. QEMU
+# without KVM: it is there everywhere.
 set -e
 pid=/run/machine.pid
 firmware=/usr/share/OVMF/OVMF_CODE_4M.fd
@@ -27,7 +27,7 @@ cable)
     done
     ;;
 bios) on -m 256 -device "$card" ;;
-pxe | http | secure)
+pxe | http | secure | tpm)
     way=$1
     shift
     if [ "$way" = secure ]; then
@@ -35,6 +35,12 @@ pxe | http | secure)
         variables=/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd
         machine=$machine,smm=on
         set -- -global driver=cfi.pflash01,property=secure,value=on -global ICH9-LPC.disable_s3=1
+    fi
+    if [ "$way" = tpm ]; then
+        # It ends with the machine; what it keeps stays.
+        mkdir -p /run/tpm
+        swtpm socket --tpm2 --tpmstate dir=/run/tpm --ctrl type=unixio,path=/run/tpm/socket --daemon --terminate
+        set -- -chardev socket,id=c0,path=/run/tpm/socket -tpmdev emulator,id=t0,chardev=c0 -device tpm-tis,tpmdev=t0
     fi
     [ -s /run/variables.fd ] || cp $variables /run/variables.fd
     set -- "$@" -m 512 -device "$card,romfile=" -drive if=pflash,format=raw,unit=0,readonly=on,file=$firmware \
@@ -50,7 +56,7 @@ off)
     ;;
 console) cat /run/console ;;
 *)
-    echo "power.sh cable|bios|pxe|http|secure|off|console"
+    echo "power.sh cable|bios|pxe|http|secure|tpm|off|console"
     exit 2
     ;;
 esac

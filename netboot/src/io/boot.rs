@@ -5,6 +5,7 @@
 
 pub mod blobs;
 mod known;
+mod measured;
 mod own;
 mod patience;
 pub mod pull;

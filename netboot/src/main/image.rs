@@ -89,6 +89,15 @@ pub(crate) enum Images {
         #[arg(long)]
         role: String,
     },
+    /// What a TPM says after a machine loaded an image as one file by UEFI: PCR 4 (programs that firmware started) and 11 (what is in the file)
+    Pcrs {
+        /// An image; that which the machine boots, unless given
+        #[arg(required_unless_present = "machine")]
+        name: Option<String>,
+        /// With what this machine has of its own in it, by its serial number
+        #[arg(long, value_name = "SERIAL")]
+        machine: Option<String>,
+    },
     /// Delete the files that no image has, and that are older than an hour, from the server that is asked
     Gc,
 }
@@ -154,12 +163,12 @@ pub(crate) async fn run(target: &Target, verb: Images, output: Output) -> anyhow
             let boots: Boots = serde_json::from_value(answer.clone())?;
             asker.show(&answer, |_| show::images(&boots))
         }
+        Images::Pcrs { name, machine } => predicted(&asker, name.as_deref(), machine.as_deref()).await,
         Images::Gc => {
             let answer = asker.change(Method::POST, "/v1/boot/gc", &Value::Null).await?;
-            let files = answer["files"].as_array().map_or(0, Vec::len);
-            let octets: u64 =
-                answer["files"].as_array().into_iter().flatten().filter_map(|file| file["bytes"].as_u64()).sum();
-            asker.show(&answer, |_| format!("{files} files are deleted, {octets} octets\n"))
+            let files = || answer["files"].as_array().into_iter().flatten();
+            let octets: u64 = files().filter_map(|file| file["bytes"].as_u64()).sum();
+            asker.show(&answer, |_| format!("{} files are deleted, {octets} octets\n", files().count()))
         }
     }
 }
@@ -185,6 +194,14 @@ async fn make(asker: &Asker<'_>, build: Build) -> anyhow::Result<()> {
     let image = asker.change(Method::PUT, &path, &body).await?;
     let image: Image = serde_json::from_value(image)?;
     asker.show(&json!(image), |_| format!("{}{}", show::image(&image, &[]), show::parts(&built.parts)))
+}
+
+/// The PCRs that a machine will have.
+async fn predicted(asker: &Asker<'_>, name: Option<&str>, machine: Option<&str>) -> anyhow::Result<()> {
+    let said = [("image", name), ("machine", machine)];
+    let said = said.iter().filter_map(|(key, value)| value.map(|value| format!("{key}={}", escaped(value))));
+    let answer = asker.get(&format!("/v1/boot/pcrs?{}", said.collect::<Vec<_>>().join("&"))).await?;
+    asker.show(&answer, show::pcrs)
 }
 
 /// A file of this machine, which the server has afterwards.

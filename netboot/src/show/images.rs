@@ -68,6 +68,19 @@ pub fn parts(parts: &[(String, usize)]) -> String {
     render(&lines)
 }
 
+/// PCRs that are predicted, as the server answers them.
+#[must_use]
+pub fn pcrs(answer: &serde_json::Value) -> String {
+    let mut lines = table(&["PCR", "SHA-256"]);
+    let pcrs = answer["pcrs"].as_object().into_iter().flatten();
+    let mut pcrs: Vec<_> = pcrs.map(|(pcr, value)| (pcr.parse().unwrap_or(u8::MAX), value)).collect();
+    pcrs.sort_unstable_by_key(|(pcr, _)| *pcr);
+    for (pcr, value) in pcrs {
+        lines.add_row([&pcr.to_string(), value.as_str().unwrap_or(NONE)]);
+    }
+    format!("image {}\n{}", answer["image"].as_str().unwrap_or(NONE), render(&lines))
+}
+
 fn megabytes(bytes: u64) -> String {
     format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
 }

@@ -102,9 +102,13 @@ async fn filled(name: &str) -> Server {
     // Its watcher sees nothing; what can be asked about it is there.
     let (store, daemon) = (server.path("inventory.redb"), server.path("weft.sock"));
     let config = json!({ "store": { "embedded": store }, "socket": server.path("s"), "liveness": { "daemon": daemon },
-            "boot": { "listen": ["127.0.0.1:0"], "images": server.path("images") },
+            "boot": {
+                "listen": ["127.0.0.1:0"], "images": server.path("images"), "loaders": { "l": server.path("stub") },
+                "uki": { "stub": server.path("stub"), "otherwise": "l" }
+            },
             "bmc": { "pins": server.path("pins"), "rules": [{ "credentials": server.path("secret"), "trust": "learn" }] } });
     std::fs::write(server.path("netboot.yaml"), config.to_string()).unwrap();
+    std::fs::write(server.path("stub"), super::boot::stub()).unwrap();
     server.start().await;
     assert_eq!(server.ask(Method::PUT, "/v1/ipam", &super::ipam()).await.0, 200);
     let machine = json!([{
@@ -149,6 +153,7 @@ async fn answers_have_the_forms_of_the_document() {
         let Some(schema) = content.pointer("/application~1json/schema") else { continue };
         let real = path.replace("{serial}", "m0").replace("{address}", "10.69.0.4").replace("{name}", "tor1");
         let real = if path == "/graphql" { "/graphql?query=%7B__typename%7D".to_owned() } else { real };
+        let real = if path == "/v1/boot/pcrs" { format!("{path}?image=tor1") } else { real };
         let (status, answer) = server.get(&real).await;
         // Its answers are several documents.
         if path == "/api/v1/logs" {

@@ -111,7 +111,21 @@ async fn what_uefi_starts_is_signed() {
     let last = changed.len() - 20;
     changed[last] ^= 1;
     assert_eq!(check(&changed), Err("its signature is wrong".to_owned()));
-    // What is not signed is another file, with another tag.
+    // The stub has no kernel that is a program: what firmware measures of it is not known, what the stub does is.
+    let predicted = ok(&server, &["image", "pcrs", "a"]);
+    let rows: Vec<_> = predicted.lines().skip(2).map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    assert!(rows.len() == 1 && rows[0][0] == "11" && rows[0][1].len() == 64, "{predicted}");
+    let add = ["image", "add", "a", "--kernel", &server.path("vmlinuz").display().to_string(), "--cmdline", "single"];
+    ok(&server, &add);
+    assert_ne!(ok(&server, &["image", "pcrs", "a"]), predicted);
+    for (words, why) in [
+        (&["image", "pcrs", "b"][..], "no image `b`"),
+        (&["image", "pcrs", "--machine", "N9"], "no machine `N9`"),
+        (&["image", "pcrs"], "<NAME>"),
+    ] {
+        let (code, _, error) = server.run(words);
+        assert!(code != 0 && error.contains(why), "{words:?}: {error}");
+    }
     assert!(!server.log().contains("PRIVATE"), "{}", server.log());
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Answer, Booter, part_answer, text};
 use crate::boot::{Choice, Digest, Image, Said, own};
+use crate::inventory::Inventory;
 use crate::inventory::machine::Machine;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
@@ -13,9 +14,9 @@ use std::sync::atomic::Ordering;
 impl Booter {
     /// What a machine has of its own in this image; `None` when the image is not weft's, or the plan has no place for the machine, which the log
     /// says.
-    pub(super) fn own(&self, image: &Image, machine: Option<&Machine>) -> Option<Vec<u8>> {
+    pub(super) fn own(&self, inventory: &Inventory, image: &Image, machine: Option<&Machine>) -> Option<Vec<u8>> {
         image.start.as_ref()?;
-        let made = own::archive(&self.service.inventory(), machine, image, self.door);
+        let made = own::archive(inventory, machine, image, self.door);
         if let Err(refusal) = &made {
             let serial = machine.map(|machine| machine.serial.as_str());
             tracing::warn!(serial, error = %refusal, "a machine gets nothing of its own, and cannot be routed");
@@ -32,7 +33,7 @@ impl Booter {
             Choice::Image(name) => boots.images.get(name),
             Choice::Disk => None,
         });
-        let Some(octets) = image.and_then(|image| self.own(image, machine)) else {
+        let Some(octets) = image.and_then(|image| self.own(&inventory, image, machine)) else {
             self.counts.missing.fetch_add(1, Ordering::Relaxed);
             let why = "this machine has nothing of its own: its image is not weft's, or the plan does not say how it is routed\n";
             return text(StatusCode::SERVICE_UNAVAILABLE, &[(header::RETRY_AFTER, "2".to_owned())], why);

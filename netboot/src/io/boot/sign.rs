@@ -1,10 +1,10 @@
 //! Who signs programs for UEFI: reads key and certificate, and signs digests. The key is in no message.
 
 use crate::boot::authenticode::{ALIGNMENT, Certificate, Layout, Sum, to_be_signed};
+use crate::boot::measure::sum;
 use crate::boot::rules::Sign;
 use anyhow::{Context as _, anyhow, ensure};
 use bytes::Bytes;
-use ring::digest::{SHA256, digest};
 use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls::pki_types::pem::PemObject as _;
@@ -97,9 +97,7 @@ impl Signer {
             let at = usize::try_from(part.start)?..usize::try_from(part.end)?;
             digested.extend_from_slice(program.get(at).unwrap_or_default());
         }
-        let mut sum = [0; 32];
-        sum.copy_from_slice(digest(&SHA256, &digested).as_ref());
-        let table = self.table(&sum).with_context(|| format!("boot.loaders.{name}"))?;
+        let table = self.table(&sum(&digested)).with_context(|| format!("boot.loaders.{name}"))?;
         layout.point(&mut program, table.len()).ok_or_else(|| anyhow!("boot.loaders.{name}: it cannot be signed"))?;
         program.extend_from_slice(&table);
         Ok(Bytes::from(program))

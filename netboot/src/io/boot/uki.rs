@@ -1,6 +1,7 @@
 //! The image of a machine as one file for UEFI, made while it is sent: only the stub is in memory.
 
-use super::known::{Files, Known, sum};
+use super::known::{Files, Known};
+use super::measured::{Facts, find_out};
 use super::seen::seen_by;
 use super::sign::Signer;
 use super::{Booter, CHUNK, blocking, part_answer, read};
@@ -21,12 +22,11 @@ use std::sync::atomic::Ordering;
 /// What is needed to make one.
 #[derive(Debug)]
 pub(super) struct Maker {
-    stub: Stub,
+    pub(super) stub: Stub,
     /// What who cannot have one loads.
     otherwise: String,
     signer: Option<Arc<Signer>>,
-    /// Certificate tables of what was signed.
-    signed: Known<Vec<u8>>,
+    known: Known<Facts>,
 }
 
 impl Maker {
@@ -36,19 +36,23 @@ impl Maker {
         anyhow::ensure!(length <= STUB_MAX, "{}: {length} octets: at most {STUB_MAX}", shown());
         let stub = Stub::read(std::fs::read(&rules.stub).with_context(shown)?);
         let stub = stub.map_err(|wrong| anyhow::anyhow!("{}: {wrong}", shown()))?;
-        Ok(Self { stub, otherwise: rules.otherwise.clone(), signer, signed: Known::new() })
+        Ok(Self { stub, otherwise: rules.otherwise.clone(), signer, known: Known::new() })
+    }
+
+    /// What is known of a file of these files.
+    pub(super) async fn facts(&self, uki: &Uki, files: &Files) -> std::io::Result<Arc<Facts>> {
+        let layout = uki.layout().map_err(std::io::Error::other)?;
+        let (whole, files, signer) = (uki.clone(), files.clone(), self.signer.clone());
+        self.known.of(uki, move || find_out(&whole, &files, &layout, signer.as_deref())).await
     }
 
     /// The file with its signature, when somebody signs.
     async fn signed(&self, uki: Uki, files: &Files) -> std::io::Result<Uki> {
-        let Some(signer) = self.signer.clone() else { return Ok(uki) };
+        if self.signer.is_none() {
+            return Ok(uki);
+        }
+        let table = self.facts(&uki, files).await?.table.clone().unwrap_or_default();
         let layout = uki.layout().map_err(std::io::Error::other)?;
-        let (unsigned, files, digested) = (uki.clone(), files.clone(), layout.digested());
-        let table = self.signed.of(&uki, move || {
-            let sum = sum(&unsigned, &files, &digested)?;
-            signer.table(&sum)
-        });
-        let table = table.await?.as_ref().clone();
         uki.with_table(&layout, table).ok_or_else(|| std::io::Error::other("there is no place for a signature"))
     }
 }
@@ -92,7 +96,7 @@ impl Booter {
         let boots = inventory.boots()?;
         let Some(Choice::Image(name)) = boots.choice(machine) else { return None };
         let image = boots.images.get(name)?;
-        let built = maker.stub.build(name, image, self.own(image, machine));
+        let built = maker.stub.build(name, image, self.own(&inventory, image, machine));
         let serial = machine.map(|machine| machine.serial.as_str());
         match &built {
             Ok(uki) => tracing::info!(%from, serial, image = name, octets = uki.length, "makes one file of an image"),
@@ -115,7 +119,7 @@ impl Booter {
     }
 
     /// Its files; `None` when one is not here.
-    async fn open_all(&self, uki: &Uki) -> Option<Files> {
+    pub(super) async fn open_all(&self, uki: &Uki) -> Option<Files> {
         let mut files = Files::new();
         for piece in &uki.pieces {
             let Piece::File { digest, bytes } = piece else { continue };

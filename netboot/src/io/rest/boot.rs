@@ -1,7 +1,7 @@
 //! Images, who boots which, and their files.
 
 use super::Api;
-use super::answer::{Failure, Input, Path, Reply, Who, json};
+use super::answer::{Failure, Input, Pairs, Path, Reply, Who, json};
 use super::openapi::{Operation, on};
 use crate::boot::pull::{Holds, Spread};
 use crate::boot::{Blob, Boots, Change, Choice, Digest, Image, Whom};
@@ -19,6 +19,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,10 +50,33 @@ pub(super) fn operations() -> Vec<Operation> {
         on(Method::PUT, "/v1/boot/files/{sha256}", put(upload), "Bring a file, as octets; it is checked")
             .needs(Access::Admin)
             .gives::<HasFile>(),
+        on(
+            Method::GET,
+            "/v1/boot/pcrs",
+            get(pcrs),
+            "PCRs (SHA-256) of a machine after it loaded its image as one file",
+        )
+        .needs(Access::Read)
+        .asks(PCRS)
+        .gives::<Predicted>(),
         on(Method::POST, "/v1/boot/gc", post(collect), "Delete files of this server that no image has")
             .needs(Access::Admin)
             .gives::<Files>(),
     ]
+}
+
+const PCRS: &[(&str, &str)] = &[
+    ("image", "Its name; that which the machine boots, unless given"),
+    ("machine", "Its serial number: with what it has of its own"),
+];
+
+/// What a TPM will say.
+#[derive(Serialize, JsonSchema)]
+struct Predicted {
+    /// The image.
+    image: String,
+    /// By number: 4 (what firmware starts, when it tried nothing before) and 11 (what is in the file).
+    pcrs: BTreeMap<String, Digest>,
 }
 
 /// Who is to boot what.
@@ -94,6 +118,16 @@ fn booter(api: &Api) -> Result<&Arc<Booter>, Failure> {
     let rule = "write `boot: {listen: [ADDRESS:PORT], images: FOLDER}` in its configuration";
     let missing = || Refusal::conflict("", "this server has no images", rule).into();
     api.boot.as_ref().ok_or_else(missing)
+}
+
+async fn pcrs(Shared(api): Shared<Arc<Api>>, Who(actor): Who, mut pairs: Pairs) -> Reply {
+    actor.may_read(None)?;
+    let image = pairs.take::<String>("image", "a name")?;
+    let machine = pairs.take::<String>("machine", "a serial number")?;
+    pairs.empty("image or machine")?;
+    let (image, pcrs) = booter(&api)?.pcrs(image.as_deref(), machine.as_deref()).await?;
+    let pcrs = pcrs.iter().map(|(pcr, value)| (pcr.to_string(), Digest::of(value))).collect();
+    Ok(json(StatusCode::OK, &Predicted { image, pcrs }))
 }
 
 fn broken(error: &std::io::Error) -> Failure {
