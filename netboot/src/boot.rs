@@ -13,6 +13,7 @@ pub mod pull;
 pub mod range;
 pub mod rollout;
 pub mod rules;
+pub mod template;
 pub mod uki;
 
 use crate::error::{Kind, Refusal};

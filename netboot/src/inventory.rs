@@ -24,6 +24,7 @@ pub(crate) mod tests;
 
 use crate::boot::Boots;
 use crate::boot::attempts::{Attempts, Hold};
+use crate::boot::template::{Pins, Template, Templates};
 use crate::error::{NetbootError, Refusal};
 use crate::ipam::{Addressing, Ipam, Migration};
 use crate::plan::{Plan, Switch};
@@ -39,6 +40,9 @@ use std::sync::Arc;
 
 /// Where machines are.
 pub const MACHINES: &str = "machines/";
+/// Where templates are.
+const TEMPLATES: &str = "templates/";
+const TEMPLATE_PINS: &str = "template-pins";
 /// Where boots of machines are counted.
 const ATTEMPTS: &str = "attempts/";
 /// Where the audit log is.
@@ -94,6 +98,8 @@ pub struct Inventory {
     boots: Option<Held<Boots>>,
     /// Boots of machines that did not become healthy yet, and who is held, by serial number.
     attempts: BTreeMap<String, Held<Attempts>>,
+    templates: BTreeMap<String, Held<Template>>,
+    template_pins: Option<Held<Pins>>,
     fleet: Option<Held<Fleet>>,
     candidates: BTreeMap<String, Held<Candidate>>,
     queue: Option<Held<Queue>>,
@@ -222,6 +228,13 @@ impl Inventory {
         self.boots.as_ref().map(|held| &held.value)
     }
 
+    /// Templates, and who gets which.
+    #[must_use]
+    pub fn templates(&self) -> Templates {
+        let all = self.templates.iter().map(|(name, held)| (name.clone(), held.value.clone())).collect();
+        Templates { all, pins: self.template_pins.as_ref().map(|held| held.value.clone()).unwrap_or_default() }
+    }
+
     /// Why a machine is held: it boots again and again.
     #[must_use]
     pub fn hold(&self, machine: &Machine) -> Option<&Hold> {
@@ -273,6 +286,7 @@ impl Inventory {
             }
             DHCP => self.dhcp = held(key, value, modified)?,
             BOOTS => self.boots = held(key, value, modified)?,
+            TEMPLATE_PINS => self.template_pins = held(key, value, modified)?,
             FLEET => self.fleet = held(key, value, modified)?,
             QUEUE => self.queue = held(key, value, modified)?,
             MIGRATION => {
@@ -287,6 +301,13 @@ impl Inventory {
                 match held(key, value, modified)? {
                     Some(candidate) => self.candidates.insert(serial, candidate),
                     None => self.candidates.remove(&serial),
+                };
+            }
+            _ if key.starts_with(TEMPLATES) => {
+                let name = key[TEMPLATES.len()..].to_owned();
+                match held(key, value, modified)? {
+                    Some(template) => self.templates.insert(name, template),
+                    None => self.templates.remove(&name),
                 };
             }
             _ if key.starts_with(ATTEMPTS) => {

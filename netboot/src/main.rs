@@ -15,6 +15,8 @@ mod build;
 mod image;
 #[path = "main/store.rs"]
 mod store;
+#[path = "main/template.rs"]
+mod template;
 
 use arguments::{Arguments, Verb};
 use clap::{CommandFactory as _, Parser as _};
@@ -77,6 +79,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Verb::Image(verb) => image::run(&arguments.target.target()?, verb, arguments.output).await,
         Verb::Bmc(verb) => bmc::run(&arguments.target.target()?, verb, arguments.output).await,
+        Verb::Template(verb) => template::run(&arguments.target.target()?, verb, arguments.output).await,
         verb @ (Verb::Machines(_)
         | Verb::Enrol(_)
         | Verb::Ipam(_)

@@ -224,6 +224,7 @@ impl Page {
         let requests = [
             ("entry", read(&counts.entries)),
             ("script", read(&counts.scripts)),
+            ("config", read(&counts.configs)),
             ("file", read(&counts.files)),
             ("missing", read(&counts.missing)),
             ("refused", read(&counts.refused)),

@@ -5,12 +5,14 @@ mod bmc;
 mod images;
 mod leases;
 mod rollouts;
+mod templates;
 
 pub use attempts::boots;
 pub use bmc::bmcs;
 pub use images::{image, images, parts, pcrs};
 pub use leases::leases;
 pub use rollouts::{held, pins, rolled};
+pub use templates::{checked, templates};
 
 use crate::inventory::audit::AuditLine;
 use crate::inventory::machine::Machine;

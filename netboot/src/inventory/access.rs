@@ -116,6 +116,7 @@ impl Actor {
             | Command::AbortMigration
             | Command::FinishMigration
             | Command::Boot { .. }
+            | Command::Template { .. }
             | Command::SetDhcp { .. } => Access::Admin,
         };
         if self.access >= needs {

@@ -4,6 +4,7 @@ use super::enrol::{Acceptance, Rules, Sighting};
 use super::machine::{Hardware, Ids, Spec};
 use super::state::State;
 use crate::boot::attempts::{self, Boot};
+use crate::boot::template;
 use crate::ipam::Ipam;
 use crate::plan::{Plan, Range};
 use jiff::Timestamp;
@@ -174,6 +175,11 @@ pub enum Command {
         /// Which machine.
         serial: String,
     },
+    /// Changes templates, and who gets which.
+    Template {
+        /// How.
+        change: template::Change,
+    },
     /// Changes what DHCP says.
     SetDhcp {
         /// The new settings.
@@ -224,6 +230,7 @@ impl Command {
             Self::SetPlan { .. } => "set plan".to_owned(),
             Self::Boot { change } => change.action(),
             Self::Bmc { what, .. } => format!("bmc {what}"),
+            Self::Template { change } => change.action(),
             Self::Booted { .. } => "count boot".to_owned(),
             Self::Release { .. } => "release".to_owned(),
             Self::SetDhcp { .. } => "set dhcp".to_owned(),
@@ -259,6 +266,7 @@ impl Command {
             | Self::SetIpam { .. }
             | Self::SetPlan { .. }
             | Self::Boot { .. }
+            | Self::Template { .. }
             | Self::SetDhcp { .. } => None,
         }
     }

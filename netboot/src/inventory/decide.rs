@@ -70,6 +70,7 @@ impl Inventory {
                 draft.settings(BOOTS, before, &after);
                 Ok(draft.done(Vec::new()))
             }
+            (Command::Template { change }, _) => self.template(draft, change),
             (Command::SetRules { rules }, _) => {
                 rules.check()?;
                 draft.settings(RULES, self.rules.as_ref(), rules);
@@ -390,6 +391,7 @@ fn edit(machine: &mut Machine, command: &Command, actor: &Actor, stamp: &Stamp) 
         | Command::SetIpam { .. }
         | Command::SetPlan { .. }
         | Command::Boot { .. }
+        | Command::Template { .. }
         | Command::Bmc { .. }
         | Command::Booted { .. }
         | Command::Release { .. }

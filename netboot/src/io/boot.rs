@@ -4,6 +4,7 @@
 //! Whoever asks may be hostile: places are few of one source, heads are short and come soon, and who stops reading ends (`patience`).
 
 pub mod blobs;
+mod config;
 mod known;
 mod measured;
 mod own;
@@ -100,6 +101,8 @@ pub struct Counts {
     pub entries: AtomicU64,
     /// Scripts of machines.
     pub scripts: AtomicU64,
+    /// Configurations of machines, or why there is none.
+    pub configs: AtomicU64,
     /// Files, or parts of them.
     pub files: AtomicU64,
     /// Files that an image has and this server has not.
@@ -212,6 +215,10 @@ impl Booter {
         }
         if let Some(maker) = self.maker.as_ref().filter(|_| path == UKI) {
             return self.uki(maker, request, from).await;
+        }
+        if let Some(answer) = self.config(path, request.uri().query().unwrap_or_default(), from) {
+            self.counts.configs.fetch_add(1, Ordering::Relaxed);
+            return answer;
         }
         let name = path.strip_prefix(ipxe::BLOBS).and_then(|rest| rest.split('/').next());
         match name.and_then(|name| Digest::try_from(name.to_owned()).ok()) {

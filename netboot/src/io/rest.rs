@@ -17,6 +17,7 @@ mod page;
 mod plans;
 mod rollouts;
 mod sabakan;
+mod templates;
 mod watch;
 
 pub(in crate::io) use enrol::REPORT;
@@ -95,6 +96,7 @@ pub fn router(service: Arc<Service>, counts: Arc<Counts>, parts: Parts) -> Route
     all.extend(rollouts::operations());
     all.extend(bmc::operations());
     all.extend(attempts::operations());
+    all.extend(templates::operations());
     all.extend(watch::operations());
     all.extend(plans::operations());
     all.extend(migration::operations());

@@ -118,6 +118,9 @@ pub(crate) enum Verb {
     /// What machines boot: images, and who boots which
     #[command(subcommand, alias = "images")]
     Image(crate::image::Images),
+    /// Configuration templates: Ignition and cloud-init for each machine
+    #[command(subcommand)]
+    Template(crate::template::Templates),
     /// Management controllers: power, and what firmware boots next
     #[command(subcommand)]
     Bmc(crate::bmc::Bmcs),

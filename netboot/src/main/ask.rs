@@ -81,6 +81,7 @@ pub(crate) async fn run(target: &Target, verb: Verb, output: Output) -> anyhow::
         }
         // `main` has taken these.
         Verb::Image(_)
+        | Verb::Template(_)
         | Verb::Bmc(_)
         | Verb::Serve { .. }
         | Verb::Check { .. }

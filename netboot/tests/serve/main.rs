@@ -27,6 +27,7 @@ mod requests;
 mod roles;
 mod rollout;
 mod sign;
+mod templates;
 mod web;
 
 use hyper::Method;

@@ -138,6 +138,10 @@ async fn filled(name: &str) -> Server {
     assert_eq!(server.ask(Method::PUT, &format!("/v1/boot/files/{sha256}"), &file).await.0, 200);
     let image = json!({ "kernel": { "sha256": sha256, "bytes": file.to_string().len() } });
     assert_eq!(server.ask(Method::PUT, "/v1/boot/images/tor1", &image).await.0, 200);
+    let template = json!({ "kind": "user-data", "text": "#!/bin/sh\n" });
+    assert_eq!(server.ask(Method::PUT, "/v1/templates/tor1", &template).await.0, 200);
+    let pin = json!({ "whom": { "role": "cs" }, "kind": "user-data", "to": "tor1" });
+    assert_eq!(server.ask(Method::PUT, "/v1/template-pins", &pin).await.0, 200);
     assert_eq!(server.ask(Method::PUT, "/v1/dhcp", &json!({ "dns_servers": ["10.0.0.53"] })).await.0, 200);
     server
 }

@@ -1,8 +1,9 @@
-//! Boots of machines: each is counted, and one that boots again and again is held until somebody releases it.
+//! Boots of machines: each is counted, and one that boots again and again is held until somebody releases it. And templates of what they read.
 
-use super::super::{ATTEMPTS, Decision, Inventory};
+use super::super::{ATTEMPTS, Decision, Inventory, TEMPLATE_PINS, TEMPLATES};
 use super::{Draft, json};
 use crate::boot::attempts::{Attempts, Boot, Rules};
+use crate::boot::template::{Change, Templates};
 use crate::error::Refusal;
 use crate::inventory::machine::Machine;
 
@@ -23,6 +24,34 @@ impl Inventory {
             draft.audit(&machine.serial, (None, json(&after)));
         }
         draft.done(Vec::new())
+    }
+
+    /// Templates, or who gets which. What they say is not in the audit log, but which version is there: the entry has room for one of them.
+    pub(super) fn template(&self, mut draft: Draft<'_>, change: &Change) -> Result<Decision, Refusal> {
+        let before = self.templates();
+        let after = before.after(change)?;
+        if after == before {
+            return Ok(draft.done(Vec::new()));
+        }
+        let pins = self.template_pins.as_ref();
+        let Some(name) = change.name() else {
+            // Nobody removes it meanwhile.
+            if let Change::Pin { to: Some(name), .. } = change {
+                draft.unchanged(&format!("{TEMPLATES}{name}"), self.templates.get(name).map(|held| held.modified));
+            }
+            draft.settings(TEMPLATE_PINS, pins, after.pins.as_ref());
+            return Ok(draft.done(Vec::new()));
+        };
+        let key = format!("{TEMPLATES}{name}");
+        draft.unchanged(&key, self.templates.get(name).map(|held| held.modified));
+        draft.unchanged(TEMPLATE_PINS, pins.map(|held| held.modified));
+        draft.write(&key, after.all.get(name).map(AsRef::as_ref));
+        let said = |all: &Templates| {
+            let last = all.all.get(name)?.versions.last()?;
+            Some(serde_json::json!({ "version": last.number, "by": last.by, "octets": last.text.len() }))
+        };
+        draft.audit(&key, (said(&before), said(&after)));
+        Ok(draft.done(Vec::new()))
     }
 
     /// A machine that is held boots again.
