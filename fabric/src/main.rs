@@ -143,7 +143,8 @@ fn daemon(config: &Path, resume: Option<Resume>) -> ExitCode {
         Err(error) => (Targets::new().with_default(LevelFilter::INFO), Some(error)),
     };
     let log = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr);
-    let log = log.with_ansi(std::io::stderr().is_terminal());
+    let log =
+        log.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()));
     tracing_subscriber::registry().with(log.with_filter(filter)).init();
     if let Some(error) = slip {
         tracing::warn!("WEFT_LOG=`{wanted}`: {error}; logging `info`: write `debug`, or `info,weft_fabric=debug`");

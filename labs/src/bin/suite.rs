@@ -52,6 +52,8 @@ mod remote;
 mod restart;
 #[path = "../suite/routed.rs"]
 mod routed;
+#[path = "../suite/routed_faults.rs"]
+mod routed_faults;
 #[path = "../suite/run.rs"]
 mod run;
 #[path = "../suite/sandbox.rs"]

@@ -62,10 +62,13 @@ fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     outcome.notes.push(format!(
         "weft-init begins {started:.1} s after its kernel, is routed by both uplinks at {routed:.1} s, has reported at {reported:.1} s"
     ));
-    let took = power_on(lab)?;
-    outcome.add(&Outcome::passed());
-    outcome.notes.push(format!("bios: from power-on to healthy by its route {:.1} s", took.as_secs_f64()));
-    Ok(())
+    for (way, name) in [("on", "bios"), ("http", "http, one file")] {
+        let took = power_on(lab, way)?.as_secs_f64();
+        outcome.add(&Outcome::passed());
+        outcome.notes.push(format!("{name}: from power-on to healthy by its route {took:.1} s"));
+    }
+    crate::routed_faults::faults(lab, outcome)?;
+    crate::routed_faults::stranger(lab, outcome)
 }
 
 /// The seconds in front of a line of `weft-init`.
@@ -75,11 +78,11 @@ fn seconds(console: &str, what: &str) -> Option<f64> {
 }
 
 /// Cuts the power until the machine is missed, gives it back, and waits until the machine is healthy: by its address of the formula, told by BGP.
-fn power_on(lab: &Lab<'_>) -> io::Result<Duration> {
+fn power_on(lab: &Lab<'_>, way: &str) -> io::Result<Duration> {
     lab.shell("machine", "sh /etc/lab/power.sh off")?;
     state(lab, "unreachable", LIMIT)?;
     let began = Instant::now();
-    lab.shell("machine", "sh /etc/lab/power.sh on")?;
+    lab.shell("machine", &format!("sh /etc/lab/power.sh {way}"))?;
     state(lab, "healthy", ROUTED)?;
     Ok(began.elapsed())
 }

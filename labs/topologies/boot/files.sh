@@ -3,7 +3,7 @@
 set -e
 for file in /usr/bin/qemu-system-x86_64 /usr/lib/ipxe/qemu/pxe-virtio.rom /usr/lib/ipxe/snponly.efi /usr/share/OVMF/OVMF_CODE_4M.fd /usr/lib/systemd/boot/efi/linuxx64.efi.stub \
     /usr/bin/etcd; do
-    [ -e $file ] || { echo "no $file: apt-get install qemu-system-x86 ipxe-qemu ipxe ovmf systemd-boot-efi etcd-server busybox-static dnsmasq-base"; exit 1; }
+    [ -e $file ] || { echo "no $file: apt-get install qemu-system-x86 ipxe-qemu ipxe ovmf systemd-boot-efi etcd-server busybox-static"; exit 1; }
 done
 into=${WEFT_BOOT_FILES:-/var/cache/weft-lab/boot}
 # What `cargo static` built, for lab `routed`.

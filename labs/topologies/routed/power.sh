@@ -1,4 +1,4 @@
-# The machine's power and its cables: `cable` joins its two cards to the links, `on` powers it on (BIOS, iPXE in the card), `off` cuts the
+# The machine's power and its cables: `cable` joins its two cards to the links, `on` powers it on (BIOS, iPXE in the card), `http` by UEFI HTTP, `stranger` as a machine that nobody registered, `off` cuts the
 # power, `slow` makes its cables slow enough (60 Mbit/s) that something may break while it loads, `busy` says which cable carries most of what comes,
 # `console` shows what it wrote. QEMU without KVM: it is there everywhere.
 set -e
@@ -16,17 +16,29 @@ cable)
         done
     done
     ;;
-on)
+on | http | stranger)
+    serial=N1
+    base=1
+    [ "$1" != stranger ] || { serial=X9 base=9; }
     is_on || {
         rm -f /run/console
+        rom=
+        way=$1
         set --
+        if [ "$way" = http ]; then
+            rom=,romfile=
+            cp /usr/share/OVMF/OVMF_VARS_4M.fd /run/variables.fd
+            set -- -drive if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd \
+                -drive if=pflash,format=raw,unit=1,file=/run/variables.fd \
+                -fw_cfg name=opt/org.tianocore/IPv4PXESupport,string=n -fw_cfg name=opt/org.tianocore/IPv6PXESupport,string=n
+        fi
         for card in 0 1; do
             set -- "$@" -netdev tap,id=n$card,ifname=tap$card,script=no,downscript=no \
-                -device "virtio-net-pci,netdev=n$card,mac=52:54:00:69:01:0$((card + 1)),bootindex=$((card + 1))"
+                -device "virtio-net-pci,netdev=n$card,mac=52:54:00:69:0$base:0$((card + 1)),bootindex=$((card + 1))$rom"
         done
-        qemu-system-x86_64 -machine q35,accel=tcg,graphics=off -cpu qemu64 -smp 1 -m 512 -nodefaults -display none -monitor none \
+        qemu-system-x86_64 -machine q35,accel=tcg,graphics=off -cpu qemu64 -smp 1 -m 768 -nodefaults -display none -monitor none \
             -serial file:/run/console -daemonize -pidfile $pid -boot reboot-timeout=3000 \
-            -smbios type=1,manufacturer=weft,product=lab,serial=N1,uuid=00000000-0000-4000-8000-000000000001 "$@"
+            -smbios type=1,manufacturer=weft,product=lab,serial=$serial,uuid=00000000-0000-4000-8000-00000000000$base "$@"
     }
     ;;
 off)
@@ -52,7 +64,7 @@ console)
     exit
     ;;
 *)
-    echo "power.sh cable|on|off|slow|busy|console"
+    echo "power.sh cable|on|http|stranger|off|slow|busy|console"
     exit 2
     ;;
 esac

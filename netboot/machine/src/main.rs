@@ -15,6 +15,8 @@
 
 #[path = "main/facts.rs"]
 mod facts;
+#[path = "main/lease.rs"]
+mod lease;
 #[path = "main/links.rs"]
 mod links;
 #[path = "main/root.rs"]
@@ -98,10 +100,10 @@ fn boot() -> Result<Infallible, String> {
     let services = Services::start(Path::new(CONFIG).exists());
     if Path::new(CONFIG).exists() {
         routed()?;
+        report(&card);
     }
-    report(&card);
     match &card.orders {
-        Orders::Wait => wait(&card),
+        Orders::Wait => wait(&card, &cards),
         Orders::Run => {
             say("this is the system");
             services.hold()
@@ -153,12 +155,17 @@ fn report(card: &Card) {
     say("goes on without a report");
 }
 
-/// Reports until somebody accepts the machine.
-fn wait(card: &Card) -> Result<Infallible, String> {
+/// Reports until somebody accepts the machine, from an address that it is lent.
+fn wait(card: &Card, cards: &[(String, String)]) -> Result<Infallible, String> {
     let server = card.report.ok_or("nobody registered this machine, and boot servers hear no reports (`enrol:`)")?;
-    let document = facts::document(card).to_string();
+    let mut again = Instant::now();
     loop {
-        match ask::post(server, None, "/v1/enrol", &document) {
+        if Instant::now() >= again {
+            let seconds = lease::get(cards).map_or(0, |lease| lease.seconds);
+            // At half of it as every client; without one at the next report.
+            again = Instant::now() + Duration::from_secs(u64::from(seconds / 2));
+        }
+        match ask::post(server, None, "/v1/enrol", &facts::document(card).to_string()) {
             Ok(answer) if answer.contains("\"registered\"") || answer.contains("\"accepted\"") => {
                 return Err("somebody accepted this machine".to_owned());
             }

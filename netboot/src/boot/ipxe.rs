@@ -28,6 +28,9 @@ pub const OWN: &str = "/boot/machine.img";
 /// Wait of a machine that is held, in seconds.
 pub const HELD_WAIT_S: u32 = 60;
 
+/// Milliseconds without an octet after which iPXE gives a file up: by itself it waits for ever for what was sent over a cable that is dead.
+const SILENT_MS: u32 = 10_000;
+
 /// How iPXE asks for the script of its machine; `netX` is the card from which it boots. Without a colon: versions before 2020 would take
 /// what stands before one for a scheme, wherever it is.
 const ASK: &str = "/boot/script?serial=${serial:uristring}&uuid=${uuid}&mac=${netX/mac:hexhyp}";
@@ -65,9 +68,13 @@ pub fn held(machine: &Machine, why: &str) -> String {
     format!("#!ipxe\necho weft: {who} is held: {why}\necho weft: let it boot: {remedy}\nsleep {HELD_WAIT_S}\n{}", ask())
 }
 
-/// Asks for the machine's script until there is one, which then takes the place of this one.
+/// Asks for the machine's script until there is one, which then takes the place of this one. Without an answer the way there may be dead:
+/// all cards are asked for a lease again, from the first one on, and `netX` is then the one that got it.
 fn ask() -> String {
-    format!(":again\nchain --replace --autofree {ASK} ||\n{}goto again\n", later("no boot server answers"))
+    let waits = later("no boot server answers");
+    format!(
+        ":again\nchain --timeout {SILENT_MS} --replace --autofree {ASK} ||\n{waits}ifclose ||\ndhcp ||\ngoto again\n"
+    )
 }
 
 /// Waits. `wait` lives longer than a script: who fails again and again waits longer.
@@ -82,15 +89,23 @@ fn load(image: &Image) -> String {
     let mut script = String::from("imgfree\n");
     let mut names = String::new();
     for (at, initrd) in image.initrds.iter().enumerate() {
-        let _ = writeln!(script, "initrd --name initrd{at} {BLOBS}{}/initrd{at} || goto failed", initrd.sha256);
+        let _ = writeln!(
+            script,
+            "initrd --timeout {SILENT_MS} --name initrd{at} {BLOBS}{}/initrd{at} || goto failed",
+            initrd.sha256
+        );
         let _ = write!(names, " initrd=initrd{at}");
     }
     if image.start.is_some() {
-        let _ = writeln!(script, "initrd --name machine {ASK_OWN} || goto failed");
+        let _ = writeln!(script, "initrd --timeout {SILENT_MS} --name machine {ASK_OWN} || goto failed");
         names.push_str(" initrd=machine");
     }
     let cmdline = if image.cmdline.is_empty() { String::new() } else { format!(" {}", image.cmdline) };
-    let _ = writeln!(script, "kernel {BLOBS}{}/vmlinuz{names}{cmdline} || goto failed", image.kernel.sha256);
+    let _ = writeln!(
+        script,
+        "kernel --timeout {SILENT_MS} {BLOBS}{}/vmlinuz{names}{cmdline} || goto failed",
+        image.kernel.sha256
+    );
     script.push_str("boot || goto failed\n");
     script
 }
@@ -143,7 +158,9 @@ mod tests {
         // Every line that can fail says where it goes on; iPXE ends a script at the first one that does not.
         let image = boots(Some(Choice::Image("a".to_owned())));
         for line in [entry(), script(&image, None)].concat().lines() {
-            let can_fail = ["chain", "kernel", "initrd", "boot", "iseq"].iter().any(|verb| line.starts_with(verb));
+            let can_fail = ["chain", "kernel", "initrd", "boot", "iseq", "ifclose", "dhcp"]
+                .iter()
+                .any(|verb| line.starts_with(verb));
             assert_eq!(can_fail, line.contains("||"), "{line}");
         }
     }

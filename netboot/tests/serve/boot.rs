@@ -94,9 +94,13 @@ async fn from_a_file_to_the_script_of_a_machine() {
     ok(&server, &["image", "pin", "a", "--role", "cs"]);
     ok(&server, &["image", "pin", "disk", "--machine", "m1"]);
     let entry = http(port, "GET /boot.ipxe", "").await;
-    assert!(entry.text().starts_with("#!ipxe\n") && entry.text().contains("chain --replace"), "{}", entry.text());
+    assert!(
+        entry.text().starts_with("#!ipxe\n") && entry.text().contains("chain --timeout 10000 --replace"),
+        "{}",
+        entry.text()
+    );
     let script = http(port, "GET /boot/script?serial=m0", "").await.text();
-    let line = format!("kernel /blobs/{digest}/vmlinuz initrd=initrd0 quiet panic=5 || goto failed\n");
+    let line = format!("kernel --timeout 10000 /blobs/{digest}/vmlinuz initrd=initrd0 quiet panic=5 || goto failed\n");
     assert!(script.contains(&line), "{script}");
     let disk = http(port, "GET /boot/script?serial=m1", "").await.text();
     assert!(disk.ends_with("boots from its disk\nexit\n"), "{disk}");

@@ -72,7 +72,10 @@ async fn an_image_is_built_and_each_machine_has_an_archive_of_its_own() {
     let unknown = unzipped(&own("X9").await.body);
     assert!(unknown.contains("\"orders\":\"wait\"") && !unknown.contains("uplinks"), "{unknown}");
     let script = String::from_utf8(http(port, "GET /boot/script?serial=N1", "").await.body).unwrap();
-    assert!(script.contains("initrd --name machine /boot/machine.img?serial=${serial:uristring}"), "{script}");
+    assert!(
+        script.contains("initrd --timeout 10000 --name machine /boot/machine.img?serial=${serial:uristring}"),
+        "{script}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

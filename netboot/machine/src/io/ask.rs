@@ -10,8 +10,8 @@ use std::time::Duration;
 
 /// Longest wait for a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// Longest wait for the next octets. While an uplink dies unnoticed (9 s without BFD), what comes by it is missing, and comes by another one then.
-const READ_WITHIN: Duration = Duration::from_secs(20);
+/// Longest wait for the next octets. An uplink that dies unnoticed is left after 9 s (hold time); what is asked for again begins where it broke.
+const READ_WITHIN: Duration = Duration::from_secs(10);
 /// Octets of a file that are read at a time.
 const PART: usize = 128 * 1024;
 /// Octets of an answer that is kept as a whole.

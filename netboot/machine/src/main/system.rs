@@ -83,6 +83,6 @@ pub(super) fn reboot() {
 /// The routing daemon, as a command.
 pub(super) fn daemon() -> Command {
     let mut command = Command::new("/usr/bin/weft");
-    command.args(["daemon", "--config", weft_machine::orders::CONFIG]);
+    command.args(["daemon", "--config", weft_machine::orders::CONFIG]).env("NO_COLOR", "1");
     command
 }
