@@ -1,6 +1,7 @@
 //! The verbs of `weft-lab`, one file for each group; they talk to a person, the library does the work.
 
 pub mod act;
+pub mod bmc;
 pub mod capture;
 mod data;
 pub mod deploy;

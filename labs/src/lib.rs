@@ -1,5 +1,6 @@
 //! Virtual datacenters: what is in a lab, what must be true in it, and how that is measured.
 
+pub mod bmc;
 pub mod command;
 pub mod draw;
 pub mod expect;

@@ -4,7 +4,7 @@
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
 use weft_labs::command::{
-    act, capture, deploy, down, events, exec, fault, generate, graph, inspect, plan, save, sim, up, validate,
+    act, bmc, capture, deploy, down, events, exec, fault, generate, graph, inspect, plan, save, sim, up, validate,
 };
 use weft_labs::lab::init;
 
@@ -72,6 +72,8 @@ enum Verb {
     Replay(sim::Replay),
     /// Say what a change of a topology or of configurations does to every flow; the exit code says whether one is lost
     Plan(plan::Options),
+    /// Play the management controller of a machine: Redfish in front of a script that has the power, with faults
+    Bmc(bmc::Bmc),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -110,6 +112,7 @@ fn main() -> ExitCode {
         Verb::Explore(options) => sim::explore(&options),
         Verb::Replay(options) => sim::replay(&options),
         Verb::Plan(options) => plan::plan(&options),
+        Verb::Bmc(options) => done(bmc::bmc(&options)),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "weft-lab", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -42,6 +42,8 @@ mod labs;
 mod netboot;
 #[path = "../suite/packages.rs"]
 mod packages;
+#[path = "../suite/power.rs"]
+mod power;
 #[path = "../suite/recorded.rs"]
 mod recorded;
 #[path = "../suite/reload.rs"]

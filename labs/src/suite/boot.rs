@@ -13,7 +13,7 @@ use crate::run::{Context, Log, find_program};
 use crate::vip::Lab;
 
 /// For what has no figure of its own.
-const LIMIT: Duration = Duration::from_secs(240);
+pub(crate) const LIMIT: Duration = Duration::from_secs(240);
 /// How often the machine's console is looked at.
 const POLL: Duration = Duration::from_millis(100);
 /// A way to boot.
@@ -35,7 +35,7 @@ const WAYS: [Way; 3] = [
     Way { name: "http", says: ">>Start HTTP Boot over IPv4", lacks: "iPXE", limit: Duration::from_secs(100) },
 ];
 /// The last word of a machine that is up.
-const UP: &str = "machine: the boot server says registered";
+pub(crate) const UP: &str = "machine: the boot server says registered";
 /// Secure Boot; three times the time that netboot's README has for it.
 const SECURE: Way = Way {
     name: "secure",
@@ -121,7 +121,8 @@ fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     without_image(lab, outcome)?;
     without_server(lab, outcome)?;
     measured(lab, outcome)?;
-    signed(lab, outcome)
+    signed(lab, outcome)?;
+    crate::power::scenario(lab, outcome)
 }
 
 /// Cuts the power, gives it back, and waits until the boot server has heard of the machine.
@@ -238,7 +239,7 @@ fn signed(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
 }
 
 /// Waits until the console says something.
-fn says(lab: &Lab<'_>, what: &str, began: Instant, limit: Duration) -> io::Result<()> {
+pub(crate) fn says(lab: &Lab<'_>, what: &str, began: Instant, limit: Duration) -> io::Result<()> {
     while !lab.shell("machine", "sh /etc/lab/power.sh console").is_ok_and(|console| console.contains(what)) {
         if began.elapsed() > limit {
             return Err(io::Error::other(format!("the console does not say `{what}` within {} s", limit.as_secs())));

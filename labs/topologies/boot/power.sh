@@ -1,5 +1,5 @@
 # The machine's power and its cable: `cable` joins its card to the link, `bios`, `pxe` and `http` power it on with this firmware (`secure`: as `http`,
-# and firmware starts only what is signed by Debian's key for tests; `tpm`: as `http`, with a TPM), `off` cuts it, `console` shows what it wrote. QEMU
+# and firmware starts only what is signed by Debian's key for tests; `tpm`: as `http`, with a TPM), `off` cuts it, `soft` presses its button, `console` shows what it wrote. QEMU
 # without KVM: it is there everywhere.
 set -e
 pid=/run/machine.pid
@@ -9,8 +9,9 @@ machine=q35,accel=tcg,graphics=off
 is_on() { [ -s $pid ] && kill -0 "$(cat $pid)" 2> /dev/null; }
 on() {
     is_on && return
-    rm -f /run/console
-    qemu-system-x86_64 -machine $machine -cpu qemu64 -smp 1 -nodefaults -display none -monitor none -serial file:/run/console \
+    rm -f /run/console /run/monitor.in /run/monitor.out
+    mkfifo /run/monitor.in /run/monitor.out
+    qemu-system-x86_64 -machine $machine -cpu qemu64 -smp 1 -nodefaults -display none -monitor pipe:/run/monitor -serial file:/run/console \
         -daemonize -pidfile $pid -boot reboot-timeout=3000 \
         -smbios type=1,manufacturer=weft,product=lab,serial=N1,uuid=00000000-0000-4000-8000-000000000001 \
         -netdev tap,id=n0,ifname=tap0,script=no,downscript=no "$@"
@@ -54,9 +55,11 @@ off)
     while is_on; do sleep 0.05; done
     rm -f $pid /run/variables.fd
     ;;
+# What its operating system does about it is its own affair.
+soft) is_on && echo system_powerdown > /run/monitor.in ;;
 console) cat /run/console ;;
 *)
-    echo "power.sh cable|bios|pxe|http|secure|tpm|off|console"
+    echo "power.sh cable|bios|pxe|http|secure|tpm|off|soft|console"
     exit 2
     ;;
 esac

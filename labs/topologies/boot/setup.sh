@@ -16,4 +16,5 @@ if ! weft-netboot image show debian > /dev/null 2>&1; then
     weft-netboot image add debian --kernel "$files/vmlinuz" --initrd /run/initrd.gz --cmdline "console=ttyS0 quiet panic=5"
     weft-netboot image pin debian --role cs
 fi
+(umask 077 && printf 'user: root\npassword: lab-bmc\n' > /run/bmc.secret)
 weft-netboot image list
