@@ -26,6 +26,8 @@ pub struct Config {
     pub dhcp: Option<crate::dhcp::v4::rules::Rules>,
     /// The same by DHCPv6.
     pub dhcp6: Option<crate::dhcp::v6::rules::Rules>,
+    /// Keeps halves of disk keys, for machines that show by their TPM what they booted; nobody does unless set.
+    pub disk_keys: Option<crate::keys::policy::Rules>,
     /// Serves machines what they boot; nobody unless set.
     pub boot: Option<crate::boot::rules::Rules>,
     /// Speaks to management controllers; nobody does unless set.

@@ -27,6 +27,7 @@ use crate::boot::attempts::{Attempts, Hold};
 use crate::boot::template::{Pins, Template, Templates};
 use crate::error::{NetbootError, Refusal};
 use crate::ipam::{Addressing, Ipam, Migration};
+use crate::keys::{KEYS, Record};
 use crate::plan::{Plan, Switch};
 use crate::store::{Change, Event, Revision, Snapshot, Transaction};
 use command::Dhcp;
@@ -104,6 +105,7 @@ pub struct Inventory {
     candidates: BTreeMap<String, Held<Candidate>>,
     queue: Option<Held<Queue>>,
     rules: Option<Held<Rules>>,
+    keys: BTreeMap<String, Held<Record>>,
     migration: Option<Held<Migration>>,
     /// The plan to which machines go, while they do.
     target: Option<Arc<Ipam>>,
@@ -272,6 +274,17 @@ impl Inventory {
         self.rules.as_ref().map(|held| &held.value)
     }
 
+    /// What is kept of a machine's disk keys.
+    #[must_use]
+    pub fn disk_keys(&self, serial: &str) -> Option<&Arc<Record>> {
+        self.keys.get(serial).map(|held| &held.value)
+    }
+
+    /// Machines whose disk keys are kept, by serial number.
+    pub fn all_disk_keys(&self) -> impl Iterator<Item = (&String, &Arc<Record>)> {
+        self.keys.iter().map(|(serial, held)| (serial, &held.value))
+    }
+
     fn put(&mut self, key: &str, value: Option<&[u8]>, modified: Revision) -> Result<(), NetbootError> {
         match key {
             IPAM => self.ipam = ruled(key, held(key, value, modified)?, Ipam::check)?,
@@ -315,6 +328,13 @@ impl Inventory {
                 match held(key, value, modified)? {
                     Some(attempts) => self.attempts.insert(serial, attempts),
                     None => self.attempts.remove(&serial),
+                };
+            }
+            _ if key.starts_with(KEYS) => {
+                let serial = key[KEYS.len()..].to_owned();
+                match held(key, value, modified)? {
+                    Some(record) => self.keys.insert(serial, record),
+                    None => self.keys.remove(&serial),
                 };
             }
             _ if key.starts_with(MACHINES) => self.put_machine(key, value, modified)?,

@@ -13,6 +13,8 @@ mod bmc;
 mod build;
 #[path = "main/image.rs"]
 mod image;
+#[path = "main/keys.rs"]
+mod keys;
 #[path = "main/store.rs"]
 mod store;
 #[path = "main/template.rs"]
@@ -80,6 +82,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Verb::Image(verb) => image::run(&arguments.target.target()?, verb, arguments.output).await,
         Verb::Bmc(verb) => bmc::run(&arguments.target.target()?, verb, arguments.output).await,
         Verb::Template(verb) => template::run(&arguments.target.target()?, verb, arguments.output).await,
+        Verb::Keys(verb) => keys::run(&arguments.target.target()?, verb, arguments.output).await,
         verb @ (Verb::Machines(_)
         | Verb::Enrol(_)
         | Verb::Ipam(_)

@@ -5,7 +5,7 @@ use crate::inventory::Inventory;
 use crate::inventory::state::State;
 use crate::io::dhcp::Shown;
 use crate::io::dhcp6::Shown as Shown6;
-use crate::io::server::counts::{Counts, Reported};
+use crate::io::server::counts::{Counts, Keyed, Reported};
 use crate::io::{bmc, boot};
 use crate::liveness::Status;
 use jiff::Timestamp;
@@ -67,10 +67,8 @@ pub fn text(now: Timestamp, inventory: &Inventory, watchers: usize, counts: &Cou
     let reports: Vec<_> =
         Reported::ALL.iter().zip(&counts.reports).map(|((_, name), count)| (*name, read(count))).collect();
     page.counter("enrol_reports_total", "Reports of machines by what became of them", "result", reports);
-    let rejected = inventory.candidates().filter(|candidate| candidate.rejected.is_some()).count();
-    let candidates = [("waiting", inventory.candidates().len() - rejected), ("rejected", rejected)];
-    let candidates = candidates.map(|(name, count)| (name, u64::try_from(count).unwrap_or(u64::MAX)));
-    page.gauge("candidates", "Machines that nobody registered", "state", candidates);
+    page.disk_keys(counts);
+    page.candidates(inventory);
     let migration = inventory.migration();
     let late = inventory.machines().filter(|machine| migration.is_some_and(|m| m.beside(machine).is_some())).count();
     let through = if migration.is_some() { inventory.machines().len() - late } else { 0 };
@@ -113,6 +111,19 @@ struct Page {
 impl Page {
     fn options(name: &str, help: &str) -> Opts {
         Opts::new(format!("weft_netboot_{name}"), help)
+    }
+
+    fn candidates(&self, inventory: &Inventory) {
+        let rejected = inventory.candidates().filter(|candidate| candidate.rejected.is_some()).count();
+        let candidates = [("waiting", inventory.candidates().len() - rejected), ("rejected", rejected)];
+        let candidates = candidates.map(|(name, count)| (name, u64::try_from(count).unwrap_or(u64::MAX)));
+        self.gauge("candidates", "Machines that nobody registered", "state", candidates);
+    }
+
+    fn disk_keys(&self, counts: &Counts) {
+        let all = Keyed::ALL.iter().zip(&counts.keys);
+        let keys = all.map(|((_, name), count)| (*name, count.load(Ordering::Relaxed)));
+        self.counter("disk_keys_total", "Questions for disk keys by what became of them", "result", keys);
     }
 
     /// A metric and its samples, each with the value of its label; no label when that is empty.

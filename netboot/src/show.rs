@@ -3,6 +3,7 @@
 mod attempts;
 mod bmc;
 mod images;
+pub mod keys;
 mod leases;
 mod rollouts;
 mod templates;

@@ -62,6 +62,11 @@ fn dhcp6_server() {
 }
 
 #[test]
+fn keys() {
+    replay("keys", harness::keys::keys);
+}
+
+#[test]
 fn tftp() {
     replay("tftp", harness::tftp::tftp);
 }

@@ -14,7 +14,8 @@ pub const RELEASE: &str = "/v1/keys/release";
 const VALUE_MAX: usize = 1_024;
 
 /// Octets that are hexadecimal digits in JSON.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default, PartialOrd, Ord)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
 pub struct Hex(pub Vec<u8>);
 
 impl fmt::Display for Hex {
@@ -60,6 +61,7 @@ impl<'de> Deserialize<'de> for Hex {
 
 /// What only one TPM can open, and only while it has the attestation key that it was made for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Sealed {
     /// `TPMS_ID_OBJECT`: an HMAC, and what is sealed, encrypted.
@@ -70,6 +72,7 @@ pub struct Sealed {
 
 /// A machine says who it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Hello {
     /// Its serial number.
@@ -82,6 +85,7 @@ pub struct Hello {
 
 /// What it must answer with a quote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Challenge {
     /// Which one.
@@ -94,6 +98,7 @@ pub struct Challenge {
 
 /// A quote, and what for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Proof {
     /// Which challenge it answers.
@@ -107,11 +112,13 @@ pub struct Proof {
     /// `TPMT_SIGNATURE`.
     pub signature: Hex,
     /// Values of the PCRs, of which the quote has only a digest.
+    #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, Hex>"))]
     pub pcrs: BTreeMap<u8, Hex>,
 }
 
 /// The server's half of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Released {
     /// 32 octets.

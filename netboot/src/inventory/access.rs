@@ -4,6 +4,7 @@
 use super::command::Command;
 use super::state::State;
 use crate::error::{Kind, Refusal};
+use crate::keys::Change;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -87,6 +88,10 @@ impl Actor {
             let own = serials.iter().all(|serial| *serial == self.name);
             return if own { Ok(()) } else { Err(self.refused("confirm for others", "a machine confirms for itself")) };
         }
+        if let Command::Key { serial, change: Change::Release { .. } | Change::Refuse { .. } } = command {
+            let own = self.access == Access::Machine && *serial == self.name;
+            return if own { Ok(()) } else { Err(self.refused(&command.action(), "a machine asks for its own keys")) };
+        }
         let needs = match command {
             Command::Register { .. }
             | Command::Observe { .. }
@@ -102,7 +107,8 @@ impl Actor {
             | Command::Bmc { .. }
             | Command::Booted { .. }
             | Command::Release { .. }
-            | Command::HoldKey { .. } => Access::Operator,
+            | Command::HoldKey { .. }
+            | Command::Key { .. } => Access::Operator,
             Command::SetState { to, .. } => match from {
                 Some(from) if State::needs_admin(from, *to) => Access::Admin,
                 Some(_) | None => Access::Operator,

@@ -86,6 +86,13 @@ pub enum Command {
         /// Which disk.
         disk: String,
     },
+    /// Changes what is kept of the disk keys of a machine.
+    Key {
+        /// Which machine.
+        serial: String,
+        /// How.
+        change: crate::keys::Change,
+    },
     /// Says that no key of a machine is held any more.
     DropKeys {
         /// Which machine.
@@ -215,6 +222,7 @@ impl Command {
             Self::Announce { .. } => "set announcements".to_owned(),
             Self::Report { .. } => "report".to_owned(),
             Self::HoldKey { .. } => "hold disk key".to_owned(),
+            Self::Key { change, .. } => change.action().to_owned(),
             Self::DropKeys { .. } => "drop disk keys".to_owned(),
             Self::Remove { .. } => "remove".to_owned(),
             Self::Sight { .. } => "report itself".to_owned(),
@@ -248,6 +256,7 @@ impl Command {
             | Self::Announce { serial, .. }
             | Self::Report { serial, .. }
             | Self::HoldKey { serial, .. }
+            | Self::Key { serial, .. }
             | Self::DropKeys { serial }
             | Self::Bmc { serial, .. }
             | Self::Booted { serial, .. }

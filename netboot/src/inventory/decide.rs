@@ -2,6 +2,7 @@
 
 mod boot;
 mod enrol;
+mod keys;
 mod migrate;
 
 use super::access::Actor;
@@ -90,6 +91,7 @@ impl Inventory {
             }
             (Command::Booted { boot, rules, .. }, Some(held)) => Ok(self.booted(draft, &held.value, boot, *rules)),
             (Command::Release { .. }, Some(held)) => self.release(draft, &held.value),
+            (Command::Key { change, .. }, Some(held)) => self.change_key(draft, held, change),
             (Command::Remove { .. }, Some(held)) => self.remove(draft, held),
             (_, Some(held)) => self.change(draft, held, command),
             // `serial` names a machine in every other command, and it was looked up above.
@@ -249,6 +251,7 @@ impl Inventory {
         let key = format!("{MACHINES}{}", machine.serial);
         draft.unchanged(&key, Some(held.modified));
         draft.write::<Machine>(&key, None);
+        self.drop_record(&mut draft, &machine.serial);
         draft.audit(&machine.serial, (json(machine.as_ref()), None));
         if self.attempts.contains_key(&machine.serial) {
             draft.write::<Machine>(&format!("{ATTEMPTS}{}", machine.serial), None);
@@ -265,7 +268,10 @@ impl Inventory {
         if after.state.name == State::Uninitialized && before.state.name != State::Uninitialized {
             self.renew(&mut draft, &mut after);
         }
-        if after == *before {
+        if matches!(command, Command::DropKeys { .. }) {
+            self.drop_record(&mut draft, &before.serial);
+        }
+        if after == *before && draft.transaction.writes.is_empty() {
             return Ok(draft.done(vec![held.value.clone()]));
         }
         self.write_changed(&mut draft, held, &after);
@@ -383,6 +389,7 @@ fn edit(machine: &mut Machine, command: &Command, actor: &Actor, stamp: &Stamp) 
         | Command::Reject { .. }
         | Command::Forget { .. }
         | Command::SetRules { .. }
+        | Command::Key { .. }
         | Command::BeginMigration { .. }
         | Command::Confirm { .. }
         | Command::AbortMigration

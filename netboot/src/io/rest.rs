@@ -8,6 +8,7 @@ mod bmc;
 mod boot;
 mod enrol;
 mod graphql;
+mod keys;
 mod leases;
 mod liveness;
 mod machines;
@@ -21,6 +22,7 @@ mod templates;
 mod watch;
 
 pub(in crate::io) use enrol::REPORT;
+pub use keys::Keyring;
 
 use super::bmc::Bmcs;
 use super::boot::Booter;
@@ -65,6 +67,8 @@ struct Api {
     boot: Option<Arc<Booter>>,
     /// Speaks to management controllers, if this server is to.
     bmcs: Option<Arc<Bmcs>>,
+    /// Gives disk keys out, if this server is to.
+    keyring: Option<Arc<Keyring>>,
 }
 
 /// What a server does beside the inventory, each only if its configuration says so.
@@ -80,11 +84,13 @@ pub struct Parts {
     pub boot: Option<Arc<Booter>>,
     /// Speaks to management controllers.
     pub bmcs: Option<Arc<Bmcs>>,
+    /// Gives disk keys out.
+    pub keyring: Option<Arc<Keyring>>,
 }
 
 /// All routes.
 pub fn router(service: Arc<Service>, counts: Arc<Counts>, parts: Parts) -> Router {
-    let Parts { liveness, dhcp, dhcp6, boot, bmcs } = parts;
+    let Parts { liveness, dhcp, dhcp6, boot, bmcs, keyring } = parts;
     let about = "This document";
     let mut all = vec![openapi::on(Method::GET, "/v1/openapi.json", get(document), about).gives::<serde_json::Value>()];
     all.extend(page::operations());
@@ -92,6 +98,7 @@ pub fn router(service: Arc<Service>, counts: Arc<Counts>, parts: Parts) -> Route
     all.extend(enrol::operations());
     all.extend(liveness::operations());
     all.extend(leases::operations());
+    all.extend(keys::operations());
     all.extend(boot::operations());
     all.extend(rollouts::operations());
     all.extend(bmc::operations());
@@ -116,6 +123,7 @@ pub fn router(service: Arc<Service>, counts: Arc<Counts>, parts: Parts) -> Route
         dhcp6,
         boot,
         bmcs,
+        keyring,
     };
     openapi::router(&all)
         .method_not_allowed_fallback(openapi::wrong_method)

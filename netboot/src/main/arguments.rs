@@ -115,6 +115,9 @@ pub(crate) enum Verb {
         #[arg(long)]
         all: bool,
     },
+    /// Disk keys: who has some, what machines show for them, what opens a disk without its machine
+    #[command(subcommand, alias = "key")]
+    Keys(crate::keys::Keys),
     /// What machines boot: images, and who boots which
     #[command(subcommand, alias = "images")]
     Image(crate::image::Images),

@@ -83,6 +83,7 @@ pub(crate) async fn run(target: &Target, verb: Verb, output: Output) -> anyhow::
         Verb::Image(_)
         | Verb::Template(_)
         | Verb::Bmc(_)
+        | Verb::Keys(_)
         | Verb::Serve { .. }
         | Verb::Check { .. }
         | Verb::Agent { .. }
@@ -145,7 +146,8 @@ impl Asker<'_> {
                 let answer = self.get(&place(&serial, "")).await?;
                 let boots = self.get(&place(&serial, "/boots")).await?;
                 let machine: Machine = serde_json::from_value(answer.clone())?;
-                self.show(&answer, |_| show::machine(&machine, now()) + &show::boots(&boots, now()))
+                self.show(&answer, |_| show::machine(&machine, now()) + &show::boots(&boots, now()))?;
+                self.disk_keys(&serial).await
             }
             Machines::Release { serial } => {
                 let answer = self.change(Method::POST, &place(&serial, "/release"), &Value::Null).await?;
@@ -251,6 +253,20 @@ impl Asker<'_> {
                 return self.show(&document, |answer| show::machines(&machines, &answer["evidence"], now()));
             }
         }
+    }
+
+    /// How a machine's disk keys are given out, for people: by a TPM, or in a weaker way.
+    async fn disk_keys(&self, serial: &str) -> anyhow::Result<()> {
+        if self.output != Output::Table {
+            return Ok(());
+        }
+        let path = format!("/v1/keys/machines/{}", escaped(serial));
+        let answer = self.target.ask(Method::GET, &path, None).await?;
+        let Ok(shown) = serde_json::from_slice::<weft_netboot::keys::Shown>(&answer.body) else { return Ok(()) };
+        if shown.disks.is_empty() {
+            return Ok(());
+        }
+        Ok(write!(std::io::stdout(), "\n{}", show::keys::keys(&[shown], now()))?)
     }
 
     fn machine(&self, answer: &Value) -> anyhow::Result<()> {

@@ -25,6 +25,8 @@ pub struct Counts {
     pub(crate) reload_broken: AtomicU64,
     /// Reports of machines by what became of them.
     pub(crate) reports: [AtomicU64; Reported::ALL.len()],
+    /// Questions for disk keys by what became of them.
+    pub(crate) keys: [AtomicU64; Keyed::ALL.len()],
     /// Answers by the first digit of their status, from 1.
     pub(crate) answers: [AtomicU64; 5],
 }
@@ -58,7 +60,42 @@ impl Reported {
     ];
 }
 
+/// What became of a question for a disk key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keyed {
+    /// A nonce was given.
+    Challenged,
+    /// The half was given.
+    Released,
+    /// What the machine booted is not what it should.
+    Refused,
+    /// Who asked did not prove which machine it is.
+    Unproven,
+    /// It came too often.
+    Limited,
+}
+
+impl Keyed {
+    /// All of them, with their names.
+    pub(crate) const ALL: [(Self, &'static str); 5] = [
+        (Self::Challenged, "challenged"),
+        (Self::Released, "released"),
+        (Self::Refused, "refused"),
+        (Self::Unproven, "unproven"),
+        (Self::Limited, "limited"),
+    ];
+}
+
 impl Counts {
+    /// Somebody asked for a disk key.
+    pub(crate) fn keyed(&self, what: Keyed) {
+        for ((one, _), count) in Keyed::ALL.iter().zip(&self.keys) {
+            if *one == what {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// A machine reported itself.
     pub(crate) fn reported(&self, what: Reported) {
         for ((one, _), count) in Reported::ALL.iter().zip(&self.reports) {

@@ -1,4 +1,5 @@
-//! The listener for machines that have no certificate yet: they may say that they are there, and nothing else. What they cost is bounded
+//! The listener for machines that have no certificate yet: they may say that they are there, and prove by their TPM
+//! what they booted, and nothing else. What they cost is bounded
 //! before it is read: few connections, fewer of one source, none for long; the API bounds how often they report (`Rate`).
 
 use super::counts::Counts;
@@ -14,6 +15,7 @@ use axum::response::{IntoResponse as _, Response};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use weft_machine::keys::{CHALLENGE, RELEASE};
 
 /// Connections at a time.
 const CONNECTIONS_MAX: usize = 256;
@@ -47,10 +49,10 @@ pub(super) async fn listen(listener: TcpListener, router: Router, counts: Arc<Co
 }
 
 async fn only_reports(request: Request, next: Next) -> Response {
-    if request.method() == Method::POST && request.uri().path() == REPORT {
+    if request.method() == Method::POST && matches!(request.uri().path(), REPORT | CHALLENGE | RELEASE) {
         return next.run(request).await;
     }
-    let rule = "here is only `POST /v1/enrol`; everything else needs a certificate";
+    let rule = "here is only `POST` to /v1/enrol, /v1/keys/challenge and /v1/keys/release; everything else needs a certificate";
     let error = serde_json::json!({ "kind": "forbidden", "field": "", "message": "nobody knows you", "rule": rule });
     let body = serde_json::json!({ "error": error }).to_string();
     (StatusCode::FORBIDDEN, [(header::CONTENT_TYPE, "application/json")], body).into_response()

@@ -1,0 +1,234 @@
+//! Disk keys, with a software TPM for the machine's: from a machine that nobody accepted to the key, and all that must not give one.
+
+#[path = "../keys/software.rs"]
+mod software;
+
+use super::enrol::open_door;
+use super::handshakes::figure;
+use super::roles::with_tls;
+use super::{LIMIT, Server, ask};
+use hyper::Method;
+use serde_json::{Value, json};
+use software::Software;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use weft_machine::claim::{Claim, Failed, Key, claim};
+use weft_machine::keys::{RELEASE, recovery_text};
+use weft_machine::tpm::key::Kind;
+
+/// A connection that remembers what was said on it.
+struct Heard(TcpStream, Vec<u8>);
+
+impl Read for Heard {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(into)
+    }
+}
+
+impl Write for Heard {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        self.1.extend(octets);
+        self.0.write(octets)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// The local socket of a server is there before its ports.
+fn connected(port: u16) -> TcpStream {
+    let began = std::time::Instant::now();
+    loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => return stream,
+            Err(error) => assert!(began.elapsed() < LIMIT, "{error}"),
+        }
+    }
+}
+
+/// What a machine gets, and what it said.
+fn asks(door: u16, software: &Software, serial: &str, format: bool) -> (Result<Key, Failed>, Vec<u8>) {
+    tokio::task::block_in_place(|| {
+        let stream = connected(door);
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut heard = Heard(stream, Vec::new());
+        let wanted = Claim { host: "127.0.0.1", serial, disk: "data", format };
+        let got = claim(&wanted, &mut software.tpm(), &mut heard);
+        (got, heard.1)
+    })
+}
+
+fn key(door: u16, software: &Software, format: bool) -> Key {
+    asks(door, software, "m0", format).0.unwrap()
+}
+
+fn why(door: u16, software: &Software, format: bool) -> String {
+    match asks(door, software, "m0", format).0 {
+        Err(Failed::Refused(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ok(server: &Server, words: &[&str]) -> String {
+    let (code, out, error) = server.run(words);
+    assert_eq!(code, 0, "{words:?}: {error}");
+    out
+}
+
+/// A server that keeps disk keys, with machine `m0`; its open address, and the operators' private key.
+async fn keeper(name: &str) -> (Server, u16, String) {
+    let mut server = Server::new(name);
+    let door = open_door(&server);
+    let private = server.path("operators").display().to_string();
+    let said = ok(&server, &["-o", "json", "keys", "operator", &private]);
+    let public: Value = serde_json::from_str(&said).unwrap();
+    let config = std::fs::read_to_string(server.path("netboot.yaml")).unwrap();
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    config["disk_keys"] = public;
+    std::fs::write(server.path("netboot.yaml"), config.to_string()).unwrap();
+    server.start().await;
+    assert_eq!(server.ask(Method::PUT, "/v1/ipam", &super::ipam()).await.0, 200);
+    server.register(2).await;
+    (server, door, private)
+}
+
+/// The inventory learns which TPM is in a machine.
+async fn has_tpm(server: &Server, serial: &str, software: &Software) {
+    let mut tpm = software.tpm();
+    let (handle, ek) = tpm.primary(Kind::Endorsement).unwrap();
+    tpm.flush(handle).unwrap();
+    let ids = json!({ "ids": { "tpm_ek": ek.fingerprint() } });
+    let (status, answer) = server.ask(Method::PUT, &format!("/v1/machines/{serial}/report"), &ids).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+/// Issue: released only after a fresh-nonce quote whose PCRs match; recovery key; deletion at retirement.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_for_the_machine_that_booted_what_was_accepted() {
+    let Some(mut software) = Software::start("serve-keys") else { return };
+    let (mut server, door, private) = keeper("keys").await;
+    assert!(why(door, &software, true).contains("the inventory knows none of m0"));
+    has_tpm(&server, "m0", &software).await;
+    assert!(why(door, &software, true).contains("PCR 4 is 0000000000000000…, and nobody accepted that"));
+    assert!(ok(&server, &["keys", "list"]).lines().nth(1).unwrap().ends_with("refused"));
+    ok(&server, &["keys", "accept", "m0"]);
+    let first = key(door, &software, true);
+    let again = key(door, &software, false);
+    assert_eq!((first.key, again.recovery), (again.key, None));
+    let recovery = recovery_text(first.recovery.as_ref().unwrap());
+    assert_eq!(ok(&server, &["keys", "recover", "m0", "data", "--private", &private]).trim(), recovery);
+    let line = ok(&server, &["keys", "list"]);
+    let line: Vec<&str> = line.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!((&line[..3], line[4], line[6]), (&["m0", "data", "TPM"][..], "yes", "released"));
+    // Something else was started: the PCR is named, for the machine, for people, and in the audit log.
+    software.tpm().extend(11, &[1; 32]).unwrap();
+    let refused = why(door, &software, false);
+    assert!(refused.starts_with("PCR 11 is ") && refused.contains(", not 0000000000000000…"), "{refused}");
+    assert!(ok(&server, &["keys", "show", "m0"]).contains("refused: PCR 11 is "));
+    let (_, audit) = server.get("/v1/audit?subject=m0&limit=1").await;
+    let entry = &audit["entries"][0];
+    assert_eq!((entry["action"].as_str(), entry["who"].as_str()), (Some("refuse disk key"), Some("m0")));
+    assert!(entry["after"]["why"].as_str().unwrap().starts_with("PCR 11 is "), "{entry}");
+    // Power cycles of both.
+    software.power_cycle();
+    assert_eq!(key(door, &software, false).key, first.key);
+    server.kill();
+    server.start().await;
+    assert_eq!(key(door, &software, false).key, first.key);
+    assert_eq!(figure(&server, "weft_netboot_disk_keys_total{result=\"released\"}").await, 1);
+    // It leaves.
+    ok(&server, &["machines", "set-state", "m0", "retiring"]);
+    assert!(why(door, &software, false).contains("m0 is retiring"));
+    assert_eq!(server.run(&["machines", "set-state", "m0", "retired"]).0, 1, "not while its keys are there");
+    ok(&server, &["keys", "delete", "m0"]);
+    assert_eq!(ok(&server, &["keys", "list"]), "no machine asked for a disk key yet\n");
+    ok(&server, &["machines", "set-state", "m0", "retired"]);
+    assert!(!server.log().contains(&weft_machine::keys::Hex(first.key.to_vec()).to_string()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn neither_another_tpm_nor_what_was_heard_gets_a_key() {
+    let Some(software) = Software::start("serve-strangers") else { return };
+    let (server, door, _) = keeper("strangers").await;
+    has_tpm(&server, "m0", &software).await;
+    assert!(why(door, &software, true).contains("nobody accepted"));
+    ok(&server, &["keys", "accept", "m0"]);
+    let (got, heard) = asks(door, &software, "m0", true);
+    let first = got.unwrap();
+    // What the machine said, once more: a nonce is used once.
+    let at = heard.windows(RELEASE.len()).position(|part| part == RELEASE.as_bytes()).unwrap() - "POST ".len();
+    let mut stream = connected(door);
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.write_all(&heard[at..]).unwrap();
+    let mut answer = String::new();
+    while !answer.contains("there is no such challenge") {
+        let mut part = [0; 512];
+        let read = stream.read(&mut part).unwrap();
+        assert!(read > 0, "{answer}");
+        answer.push_str(&String::from_utf8_lossy(&part[..read]));
+    }
+    assert!(answer.starts_with("HTTP/1.1 409"), "{answer}");
+    // Another TPM, first as itself, then where somebody changed the inventory: the key stays with the TPM that has the other half.
+    let other = Software::start("serve-other").unwrap();
+    assert!(why(door, &other, true).contains("and m0 has"));
+    has_tpm(&server, "m0", &other).await;
+    assert!(why(door, &other, true).contains("and m0 has"));
+    assert!(why(door, &software, true).contains("and m0 has"));
+    has_tpm(&server, "m0", &software).await;
+    assert_eq!(key(door, &software, false).key, first.key);
+    let unproven = figure(&server, "weft_netboot_disk_keys_total{result=\"unproven\"}").await;
+    assert_eq!(unproven, 3);
+    assert!(server.log().contains("proves nothing"));
+    // Nothing but these two routes is at the open address.
+    let target = weft_netboot::io::client::Target::Open(format!("127.0.0.1:{door}"));
+    for path in ["/v1/keys", "/v1/keys/machines/m0", "/v1/keys/certificate"] {
+        for method in [Method::GET, Method::POST, Method::DELETE] {
+            assert_eq!(ask(&target, method, path, &Value::Null).await.0, 403, "{path}");
+        }
+    }
+    // Asks too often.
+    let hello = json!({ "serial": "m0", "ek": "00", "ak": "00" });
+    let mut statuses = Vec::new();
+    for _ in 0..20 {
+        statuses.push(ask(&target, Method::POST, "/v1/keys/challenge", &hello).await.0);
+    }
+    assert!(statuses.contains(&400) && statuses.contains(&429), "{statuses:?}");
+}
+
+/// Issue: without TPM an explicit weaker policy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_without_a_tpm_gets_what_the_configuration_says() {
+    let (mut server, ours, port) = with_tls("weaker").await;
+    ours.client("machine", &["spiffe://weft/weft/machine/m0"]);
+    ours.client("operator", &["spiffe://weft/weft/operator/somebody"]);
+    let wanted = json!({ "disk": "data", "format": true });
+    let path = "/v1/keys/certificate";
+    let text = std::fs::read_to_string(server.path("netboot.yaml")).unwrap();
+    let mut half = Value::Null;
+    for (keys, status) in [(Value::Null, 403), (json!({}), 403), (json!({ "without_tpm": "certificate" }), 200)] {
+        let mut config: Value = serde_json::from_str(&text).unwrap();
+        if !keys.is_null() {
+            config["disk_keys"] = keys;
+        }
+        std::fs::write(server.path("netboot.yaml"), config.to_string()).unwrap();
+        server.kill();
+        server.start().await;
+        // The local socket is there before the port.
+        drop(connected(port));
+        let (found, answer) = ask(&ours.target("machine", port, &ours), Method::POST, path, &wanted).await;
+        assert_eq!(found, status, "{answer}");
+        half = answer["half"].clone();
+    }
+    assert_eq!(half.as_str().unwrap().len(), 64);
+    let (_, again) = ask(&ours.target("machine", port, &ours), Method::POST, path, &wanted).await;
+    assert_eq!(again["half"], half);
+    assert_eq!(ask(&ours.target("operator", port, &ours), Method::POST, path, &wanted).await.0, 403);
+    assert!(ok(&server, &["keys", "list"]).contains("certificate (weaker)"));
+    assert!(ok(&server, &["machines", "show", "m0"]).contains("certificate (weaker)"));
+    // A machine with a TPM has no way around it.
+    let ids = json!({ "ids": { "tpm_ek": "ab".repeat(32) } });
+    assert_eq!(server.ask(Method::PUT, "/v1/machines/m0/report", &ids).await.0, 200);
+    let (status, answer) = ask(&ours.target("machine", port, &ours), Method::POST, path, &wanted).await;
+    assert!(status == 403 && answer["error"]["message"].as_str().unwrap().contains("has a TPM"), "{answer}");
+}
