@@ -1,6 +1,7 @@
 //! The one test command, `cargo suite`: which stages there are, in which order they run, and what the last line says.
 //!
-//! A stage is a name, a sentence and a function that answers with an [`Outcome`]. Stages never stop each other: every
+//! A stage is a name, a sentence and a function that answers with an [`Outcome`]. Most run alone, and those that wait more than they
+//! compute in two rows beside each other. Stages never stop each other: every
 //! one runs, and the closing line `N passed, N failed, N skipped` counts tests and checks over all of them. What a
 //! stage printed is in `target/suite/STAGE.log`; its tail is shown when something failed. Nothing is skipped silently.
 #![expect(clippy::print_stdout, reason = "a test command talks to a person or a CI log")]
@@ -69,13 +70,15 @@ mod web;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Instant;
 
 use clap::Parser;
 
 use crate::count::Outcome;
 use crate::run::Context;
-use crate::stages::STAGES;
+use crate::stages::{LANES, STAGES, Stage};
 
 /// Runs every check of the project; exit code 0 only when nothing failed.
 #[derive(Parser, Debug)]
@@ -119,37 +122,66 @@ fn main() -> ExitCode {
     report(&run_stages(&arguments, &context))
 }
 
-/// Name, result and seconds of every stage that was asked for.
-fn run_stages(arguments: &Arguments, context: &Context) -> Vec<(&'static str, Outcome, f64)> {
-    let mut results = Vec::new();
-    for stage in STAGES {
-        if !arguments.stages.is_empty() && !arguments.stages.iter().any(|name| name == stage.name) {
+/// A stage that ended: name, result, seconds.
+type Ended = (&'static str, Outcome, f64);
+
+/// Runs every stage that was asked for, in the order of the table; those of [`LANES`] beside each other.
+fn run_stages(arguments: &Arguments, context: &Context) -> Vec<Ended> {
+    let is_wanted =
+        |stage: &&Stage| arguments.stages.is_empty() || arguments.stages.iter().any(|name| name == stage.name);
+    let wanted: Vec<&Stage> = STAGES.iter().filter(is_wanted).collect();
+    let results = Mutex::new(Vec::new());
+    let run = |stage: &Stage, is_beside: bool| {
+        let ended = run_stage(arguments, context, stage, is_beside);
+        results.lock().unwrap_or_else(PoisonError::into_inner).push(ended);
+    };
+    let has_lane = |stage: &Stage| LANES.iter().any(|lane| lane.contains(&stage.name));
+    for group in wanted.chunk_by(|a, b| has_lane(a) && has_lane(b)) {
+        if let [stage] = group {
+            run(stage, false);
             continue;
         }
-        println!("==> {}: {}", stage.name, stage.about);
-        let begin = Instant::now();
-        let outcome = if arguments.skip.iter().any(|name| name == stage.name) {
-            Outcome::skipped("asked for with --skip")
-        } else {
-            (stage.run)(context).unwrap_or_else(|error| Outcome::failed(error.to_string()))
-        };
-        let seconds = begin.elapsed().as_secs_f64();
-        for note in &outcome.notes {
-            println!("    {note}");
-        }
-        if outcome.failed > 0 {
-            println!("    --- tail of {} ---", context.log_path(stage.name).display());
-            for line in context.tail(stage.name) {
-                println!("    {line}");
+        thread::scope(|scope| {
+            for lane in LANES {
+                let run = &run;
+                scope.spawn(move || {
+                    group.iter().filter(|stage| lane.contains(&stage.name)).for_each(|stage| run(stage, true))
+                });
             }
-        }
-        results.push((stage.name, outcome, seconds));
+        });
     }
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(name, ..)| STAGES.iter().position(|stage| stage.name == *name));
     results
 }
 
+/// Runs a stage and prints what it has to say, with its name again where another one may have spoken meanwhile.
+fn run_stage(arguments: &Arguments, context: &Context, stage: &Stage, is_beside: bool) -> Ended {
+    println!("==> {}: {}", stage.name, stage.about);
+    let begin = Instant::now();
+    let outcome = if arguments.skip.iter().any(|name| name == stage.name) {
+        Outcome::skipped("asked for with --skip")
+    } else {
+        (stage.run)(context).unwrap_or_else(|error| Outcome::failed(error.to_string()))
+    };
+    let seconds = begin.elapsed().as_secs_f64();
+    let mut lines = Vec::new();
+    if is_beside {
+        lines.push(format!("<== {}", stage.name));
+    }
+    lines.extend(outcome.notes.iter().map(|note| format!("    {note}")));
+    if outcome.failed > 0 {
+        lines.push(format!("    --- tail of {} ---", context.log_path(stage.name).display()));
+        lines.extend(context.tail(stage.name).iter().map(|line| format!("    {line}")));
+    }
+    if !lines.is_empty() {
+        println!("{}", lines.join("\n"));
+    }
+    (stage.name, outcome, seconds)
+}
+
 /// Prints the table and the closing line.
-fn report(results: &[(&'static str, Outcome, f64)]) -> ExitCode {
+fn report(results: &[Ended]) -> ExitCode {
     println!();
     println!("{:<10} {:>7} {:>7} {:>8} {:>9}", "stage", "passed", "failed", "skipped", "seconds");
     let mut total = Outcome::default();

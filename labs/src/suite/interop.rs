@@ -7,6 +7,7 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::count::{Outcome, verify_report};
 use crate::packages;
@@ -159,7 +160,10 @@ impl Stage {
         if !log.run(&mut context.cargo(&words))? {
             return Ok(None);
         }
-        let folder = std::env::temp_dir().join(format!("weft-suite-{}", std::process::id()));
+        // Two stages may have one at the same time, and who ends first removes its own.
+        static FOLDERS: AtomicU32 = AtomicU32::new(0);
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("weft-suite-{}-{number}", std::process::id()));
         let stage = Self { folder };
         std::fs::create_dir_all(stage.folder.join("reports"))?;
         std::fs::set_permissions(stage.folder.join("reports"), std::fs::Permissions::from_mode(0o1777))?;

@@ -3,14 +3,17 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Mutex;
 
 use crate::run::{Context, Log};
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs packages with apt: all at once, and when that does not work each for itself, because one that this distribution does not have
-/// is no reason to go without the others. The log says which failed.
+/// is no reason to go without the others. The log says which failed. Stages that run beside each other wait here for each other.
 pub(crate) fn install_each(context: &Context, log: &Log, packages: &[&str]) -> io::Result<()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().map_err(|_| io::Error::other("another stage died while it installed packages"))?;
     if packages.is_empty() || install(context, log, packages)? || packages.len() == 1 {
         return Ok(());
     }

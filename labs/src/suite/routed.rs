@@ -3,12 +3,12 @@
 #![expect(clippy::disallowed_methods, reason = "polls a lab with a deadline; the suite has no event loop")]
 
 use std::io;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::boot::missing;
 use crate::count::Outcome;
 use crate::interop::Stage;
-use crate::run::{Context, Log};
+use crate::run::Context;
 use crate::vip::Lab;
 
 /// For what has no figure of its own.
@@ -17,18 +17,22 @@ const LIMIT: Duration = Duration::from_secs(240);
 const ROUTED: Duration = Duration::from_secs(90);
 /// How often something is looked at.
 const POLL: Duration = Duration::from_millis(100);
-/// Where the lab looks for what the machine boots.
-const FILES: &str = "/var/cache/weft-lab/boot";
-/// The machine's programs.
-const PROGRAMS: [&str; 2] = ["weft", "weft-init"];
 
 /// Runs the lab.
-pub(crate) fn routed(context: &Context, log: &Log, stage: &Stage) -> io::Result<Outcome> {
-    if let Some(why) = provide(context, log)? {
-        return Ok(Outcome::failed(why));
+pub(crate) fn routed(context: &Context) -> io::Result<Outcome> {
+    let log = context.log("routed")?;
+    // Before `missing`: its script puts the static programs where the lab looks for them.
+    if !log.run(&mut context.cargo(&["static", "--locked"]))? {
+        return Ok(Outcome::failed("`cargo static` does not build"));
     }
+    if let Some(missing) = missing(context, &log)? {
+        return Ok(Outcome::skipped(format!("a machine with two uplinks: {missing}")));
+    }
+    let Some(stage) = Stage::prepare(context, &log)? else {
+        return Ok(Outcome::failed("the lab's binaries do not build"));
+    };
     let mut outcome = Outcome::default();
-    let lab = Lab { context, log, folder: stage.folder.clone(), name: format!("routed-{}", std::process::id()) };
+    let lab = Lab { context, log: &log, folder: stage.folder.clone(), name: format!("routed-{}", std::process::id()) };
     if lab.up("routed")? {
         outcome.add(&Outcome::passed());
         if let Err(error) = scenario(&lab, &mut outcome) {
@@ -40,18 +44,6 @@ pub(crate) fn routed(context: &Context, log: &Log, stage: &Stage) -> io::Result<
     }
     lab.down()?;
     Ok(outcome)
-}
-
-/// Builds the static programs, if nobody did, and puts them where the lab looks; why not.
-fn provide(context: &Context, log: &Log) -> io::Result<Option<String>> {
-    if !log.run(&mut context.cargo(&["static", "--locked"]))? {
-        return Ok(Some("`cargo static` does not build".to_owned()));
-    }
-    for name in PROGRAMS {
-        let built = context.target.join("x86_64-unknown-linux-gnu/release").join(name);
-        std::fs::copy(built, Path::new(FILES).join(name))?;
-    }
-    Ok(None)
 }
 
 fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {

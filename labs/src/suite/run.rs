@@ -76,6 +76,12 @@ impl Context {
         self.command(Path::new(&cargo), arguments)
     }
 
+    /// A cargo command that takes the processor only when no other stage wants it: labs beside it keep their times.
+    pub(crate) fn patient_cargo(&self, arguments: &[&str]) -> Command {
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+        self.command(Path::new("nice"), &[&["-n", "19", &cargo], arguments].concat())
+    }
+
     /// Any command at the workspace root.
     pub(crate) fn command(&self, program: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);

@@ -18,6 +18,7 @@ use crate::netboot;
 use crate::recorded;
 use crate::reload;
 use crate::restart;
+use crate::routed;
 use crate::run::{Context, find_program};
 use crate::sandbox;
 use crate::vip;
@@ -72,8 +73,13 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage { name: "static", about: "the daemon and `weft-init` link into static files that run", run: static_binary },
     Stage {
         name: "boot",
-        about: "a machine in QEMU, from power-on to a host that others reach: BIOS and iPXE, UEFI by TFTP, UEFI by HTTP in one file; without a boot server for a while; weft's initial file system, routed by two uplinks",
+        about: "a machine in QEMU, from power-on to a host that others reach: BIOS and iPXE, UEFI by TFTP, UEFI by HTTP in one file; without a boot server for a while",
         run: boot::boot,
+    },
+    Stage {
+        name: "routed",
+        about: "weft's initial file system in QEMU: routed by two uplinks, which break while it loads, as boot servers do",
+        run: routed::routed,
     },
     Stage {
         name: "deploy",
@@ -138,6 +144,11 @@ pub(crate) const STAGES: &[Stage] = &[
         run: interop::interop,
     },
 ];
+
+/// Stages that wait for machines, or for one compiler, more than they compute: while those of one row run one after the other, those of the
+/// other row do. All of them stand side by side in [`STAGES`].
+pub(crate) const LANES: [&[&str]; 2] =
+    [&["inventory", "netboot", "store", "web", "boot"], &["deny", "static", "routed"]];
 
 /// Pinned: the same checks everywhere.
 const CARGO_DENY: &str = "cargo-deny@0.20.2";
@@ -233,7 +244,7 @@ fn deny(context: &Context) -> io::Result<Outcome> {
     } else {
         let root = tools.display().to_string();
         // Its own target directory, so that its dependencies and ours do not rebuild each other.
-        let mut install = context.cargo(&["install", "--locked", "--debug", CARGO_DENY, "--root", &root]);
+        let mut install = context.patient_cargo(&["install", "--locked", "--debug", CARGO_DENY, "--root", &root]);
         install.env("CARGO_TARGET_DIR", tools.join("build"));
         if !log.run(&mut install)? {
             return Ok(Outcome::skipped(format!("{CARGO_DENY} could not be installed: see deny.log")));
@@ -257,7 +268,7 @@ fn deny(context: &Context) -> io::Result<Outcome> {
 fn static_binary(context: &Context) -> io::Result<Outcome> {
     let log = context.log("static")?;
     let mut outcome = Outcome::default();
-    if !log.run(&mut context.cargo(&["static", "--locked"]))? {
+    if !log.run(&mut context.patient_cargo(&["static", "--locked"]))? {
         return Ok(Outcome::failed("`cargo static` does not build"));
     }
     // What each prints to who only asks; `weft-init` says that it is of no use here.

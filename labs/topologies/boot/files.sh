@@ -9,7 +9,7 @@ into=${WEFT_BOOT_FILES:-/var/cache/weft-lab/boot}
 # What `cargo static` built, for lab `routed`.
 for name in weft weft-init; do
     built=${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/release/$name
-    [ ! -s "$built" ] || { mkdir -p "$into" && cp "$built" "$into/$name"; }
+    [ ! -s "$built" ] || cmp -s "$built" "$into/$name" || { mkdir -p "$into" && cp "$built" "$into/$name.new" && mv "$into/$name.new" "$into/$name"; }
 done
 [ -s "$into/vmlinuz" ] && [ -s "$into/virtio_net.ko" ] && { echo "$into is there"; exit 0; }
 folder=$(mktemp -d)
