@@ -29,11 +29,27 @@ enum Fault {
 /// When it does: once the console says this.
 struct Moment {
     name: &'static str,
+    /// The word of `power.sh`.
+    way: &'static str,
     says: &'static str,
+    /// What the console says once for every attempt to boot.
+    attempt: &'static str,
 }
 
-const FIRMWARE: Moment = Moment { name: "while iPXE loads the initial file system", says: "boots load" };
-const DOWNLOAD: Moment = Moment { name: "while the root file system comes", says: "root: 10 %" };
+const DOWNLOAD: Moment =
+    Moment { name: "while the root file system comes", way: "on", says: "root: 10 %", attempt: "SeaBIOS (version" };
+const IPXE: Moment = Moment {
+    name: "while iPXE loads the initial file system",
+    way: "on",
+    says: "boots load",
+    attempt: "SeaBIOS (version",
+};
+const UEFI: Moment = Moment {
+    name: "while UEFI loads the image in one file",
+    way: "http",
+    says: "Downloading...",
+    attempt: ">>Start HTTP Boot",
+};
 
 /// Another image, whose root file system is loaded; then all faults at all moments.
 pub(crate) fn faults(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
@@ -42,7 +58,7 @@ pub(crate) fn faults(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
         Ok(lab.shell("boot2", "weft-netboot image show load")?.matches("whole").count() == 6)
     })?;
     lab.shell("machine", "sh /etc/lab/power.sh slow")?;
-    let began = on(lab)?;
+    let began = on(lab, "on")?;
     says(lab, UP)?;
     let console = console(lab)?;
     let loaded = console.lines().find_map(|line| line.split_once("root: all is there after ")).map(|(_, rest)| rest);
@@ -52,7 +68,7 @@ pub(crate) fn faults(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     outcome.notes.push(format!(
         "bios, uplinks of 60 Mbit/s: a root of 70 MB came within {loaded}; from power-on to the system {took:.1} s"
     ));
-    for moment in [&DOWNLOAD, &FIRMWARE] {
+    for moment in [&DOWNLOAD, &IPXE, &UEFI] {
         for fault in [Fault::Uplink, Fault::Server] {
             broken(lab, outcome, fault, moment)?;
         }
@@ -86,7 +102,7 @@ pub(crate) fn stranger(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
 }
 
 fn broken(lab: &Lab<'_>, outcome: &mut Outcome, fault: Fault, moment: &Moment) -> io::Result<()> {
-    let began = on(lab)?;
+    let began = on(lab, moment.way)?;
     says(lab, moment.says)?;
     let (what, mend): (String, Vec<(&str, String)>) = match fault {
         Fault::Uplink => {
@@ -118,7 +134,7 @@ fn broken(lab: &Lab<'_>, outcome: &mut Outcome, fault: Fault, moment: &Moment) -
     let held = says(lab, UP);
     let took = fell.elapsed().as_secs_f64();
     let console = console(lab)?;
-    let resets = console.matches("SeaBIOS (version").count().saturating_sub(1);
+    let attempts = console.matches(moment.attempt).count();
     if let Err(error) = held {
         return Err(io::Error::other(format!("{what} fails {}: {error}", moment.name)));
     }
@@ -128,7 +144,7 @@ fn broken(lab: &Lab<'_>, outcome: &mut Outcome, fault: Fault, moment: &Moment) -
         "the machine loads from its own address",
     ));
     outcome.notes.push(format!(
-        "{what} fails {}: the system runs {took:.1} s later ({:.1} s after power-on), {resumed} times resumed, {resets} times reset",
+        "{what} fails {}: the system runs {took:.1} s later ({:.1} s after power-on), {resumed} times resumed, {attempts} attempts to boot",
         moment.name,
         began.elapsed().as_secs_f64()
     ));
@@ -158,10 +174,10 @@ fn broken(lab: &Lab<'_>, outcome: &mut Outcome, fault: Fault, moment: &Moment) -
     Ok(())
 }
 
-fn on(lab: &Lab<'_>) -> io::Result<Instant> {
+fn on(lab: &Lab<'_>, way: &str) -> io::Result<Instant> {
     lab.shell("machine", "sh /etc/lab/power.sh off")?;
     let began = Instant::now();
-    lab.shell("machine", "sh /etc/lab/power.sh on")?;
+    lab.shell("machine", &format!("sh /etc/lab/power.sh {way}"))?;
     Ok(began)
 }
 
