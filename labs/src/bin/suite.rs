@@ -61,6 +61,8 @@ mod routed_faults;
 mod run;
 #[path = "../suite/sandbox.rs"]
 mod sandbox;
+#[path = "../suite/sealed.rs"]
+mod sealed;
 #[path = "../suite/stages.rs"]
 mod stages;
 #[path = "../suite/vip.rs"]

@@ -21,6 +21,7 @@ use crate::restart;
 use crate::routed;
 use crate::run::{Context, find_program};
 use crate::sandbox;
+use crate::sealed;
 use crate::vip;
 use crate::web;
 
@@ -62,6 +63,11 @@ pub(crate) const STAGES: &[Stage] = &[
         name: "netboot",
         about: "DHCP for a machine without an address, behind three kinds of relays, from three boot servers with one address",
         run: dhcp::netboot,
+    },
+    Stage {
+        name: "keys",
+        about: "a machine with a TPM in QEMU: its disk opens when it booted what was accepted, and not with another command line",
+        run: sealed::keys,
     },
     Stage { name: "store", about: "one contract on the embedded store and on a real etcd", run: netboot::store },
     Stage {

@@ -1,0 +1,154 @@
+//! Disk keys on a machine with a TPM: lab `sealed`, in QEMU under UEFI. Its key comes when an operator accepted what it booted, again after a power
+//! cycle, and not with another command line.
+#![expect(clippy::disallowed_methods, reason = "polls a lab with a deadline; the suite has no event loop")]
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::count::Outcome;
+use crate::interop::Stage;
+use crate::packages;
+use crate::run::{Context, Log, find_program};
+use crate::vip::Lab;
+
+/// Three times the time that netboot's README has for power-on to the open disk.
+const LIMIT: Duration = Duration::from_secs(120);
+/// How often the machine's console is looked at.
+const POLL: Duration = Duration::from_millis(200);
+/// Programs and the Debian packages that have them.
+const PROGRAMS: [(&str, &str); 5] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("swtpm", "swtpm"),
+    ("cryptsetup", "cryptsetup-bin"),
+    ("busybox", "busybox-static"),
+    ("etcd", "etcd-server"),
+];
+/// Firmware and the packages that have it.
+const FIRMWARE: [(&str, &str); 3] = [
+    ("/usr/lib/ipxe/snponly.efi", "ipxe"),
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
+    ("/usr/lib/systemd/boot/efi/linuxx64.efi.stub", "systemd-boot-efi"),
+];
+
+/// Runs the lab.
+pub(crate) fn keys(context: &Context) -> io::Result<Outcome> {
+    let log = context.log("keys")?;
+    if let Some(missing) = missing(context, &log)? {
+        return Ok(Outcome::skipped(format!("disk keys by TPM: {missing}")));
+    }
+    let Some(stage) = Stage::prepare(context, &log)? else {
+        return Ok(Outcome::failed("the lab's binaries do not build"));
+    };
+    let mut outcome = Outcome::default();
+    if let Err(error) = files(context, &log) {
+        return Ok(Outcome::failed(format!("{error}: see keys.log")));
+    }
+    let lab = Lab { context, log: &log, folder: stage.folder.clone(), name: format!("sealed-{}", std::process::id()) };
+    if lab.up("sealed")? {
+        outcome.add(&Outcome::passed());
+        if let Err(error) = scenario(&lab, &mut outcome) {
+            let console = lab.shell("machine", "sh /etc/lab/power.sh console").unwrap_or_default();
+            outcome.add(&Outcome::failed(format!("lab sealed: {error}; the console of the machine:\n{console}")));
+        }
+    } else {
+        outcome.add(&Outcome::failed("lab sealed does not come up as expected"));
+    }
+    lab.shell("machine", "sh /etc/lab/power.sh off")?;
+    lab.down()?;
+    Ok(outcome)
+}
+
+/// What is not there and cannot be had.
+fn missing(context: &Context, log: &Log) -> io::Result<Option<String>> {
+    let programs = || PROGRAMS.iter().filter(|(program, _)| find_program(program).is_none());
+    let firmware = || FIRMWARE.iter().filter(|(file, _)| !Path::new(file).is_file());
+    if !rustix::process::geteuid().is_root() {
+        return Ok(Some("only root gives a machine its card (TAP)".to_owned()));
+    }
+    if find_program("apt-get").is_some() {
+        let packages: Vec<&str> = programs().chain(firmware()).map(|(_, package)| *package).collect();
+        packages::install_each(context, log, &packages)?;
+    }
+    let what = programs().chain(firmware()).next();
+    Ok(what.map(|(what, package)| format!("no `{what}` (Debian: {package}), and it could not be installed")))
+}
+
+/// What the machine boots.
+fn files(context: &Context, log: &Log) -> io::Result<()> {
+    let built = log.run(&mut context.cargo(&["build", "-p", "weft-machine", "--bin", "weft-key"]))?;
+    let script = context.root.join("labs/topologies/sealed/files.sh").display().to_string();
+    let key = context.target.join("debug/weft-key").display().to_string();
+    match built && log.run(&mut context.command(Path::new("sh"), &[&script, &key]))? {
+        true => Ok(()),
+        false => Err(io::Error::other("what the machine boots cannot be had")),
+    }
+}
+
+fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
+    let mut step = |what: &str, held: bool, said: &str| {
+        outcome.add(&Outcome::check(held, format!("{what}: {said}")));
+    };
+    // The lab leaves it as a stranger that is refused.
+    lab.shell("boot1", "weft-netboot enrol accept N1 --role cs --rack 1 --index 7 --name node1")?;
+    says(lab, "and nobody accepted that")?;
+    lab.shell("boot1", "weft-netboot keys accept N1")?;
+    says(lab, "/dev/vda is formatted, with a recovery key")?;
+    let first = written(lab)?;
+    says(lab, "machine: no key any more in this boot")?;
+    let line = "weft-netboot keys recover N1 data --private /etc/lab/operators";
+    let recovery = lab.shell("boot1", line)?;
+    let test = "cryptsetup open --test-passphrase --key-file=- /run/disk && echo opens";
+    let said = lab.shell("machine", &format!("printf %s '{}' | {test}", recovery.trim()))?;
+    step("the recovery key opens the disk", said.contains("opens"), &said);
+    // The same image after a power cycle, by itself.
+    let began = power_cycle(lab)?;
+    says(lab, &format!("machine: the disk says: written in boot {first}"))?;
+    let took = began.elapsed().as_secs_f64();
+    step("a power cycle leaves key and content", true, "");
+    // Another command line: the PCRs of the program and of what is in it.
+    lab.shell("boot1", "sh /etc/lab/setup.sh init=/other")?;
+    power_cycle(lab)?;
+    says(lab, "weft-key: PCR 4 is ")?;
+    let shown = lab.shell("boot1", "weft-netboot keys show N1")?;
+    let names = |pcr: &str| shown.lines().any(|line| line.starts_with("refused: ") && line.contains(pcr));
+    step("the PCRs that differ are named", names("PCR 4 is ") && names("PCR 11 is ") && !names("PCR 7 is "), &shown);
+    let audit = lab.shell("boot1", "weft-netboot audit --subject N1 --limit 1")?;
+    step("the refusal is in the audit log", audit.contains("refuse disk key"), &audit);
+    let console = lab.shell("machine", "sh /etc/lab/power.sh console")?;
+    step("nothing of the disk is seen", !console.contains("the disk says"), &console);
+    lab.shell("boot1", "sh /etc/lab/setup.sh")?;
+    power_cycle(lab)?;
+    says(lab, "machine: the disk says: written in boot")?;
+    step("the accepted image opens it again", true, "");
+    outcome.notes.push(format!("UEFI, TPM in software: from power-on to the open disk {took:.1} s"));
+    Ok(())
+}
+
+/// What the machine says it wrote.
+fn written(lab: &Lab<'_>) -> io::Result<String> {
+    let sentence = "machine: it was written in boot ";
+    says(lab, sentence)?;
+    let console = lab.shell("machine", "sh /etc/lab/power.sh console")?;
+    let line = console.lines().find_map(|line| line.split_once(sentence)).map(|(_, boot)| boot.trim().to_owned());
+    line.ok_or_else(|| io::Error::other("the console does not say which boot it is"))
+}
+
+fn power_cycle(lab: &Lab<'_>) -> io::Result<Instant> {
+    lab.shell("machine", "sh /etc/lab/power.sh off")?;
+    let began = Instant::now();
+    lab.shell("machine", "sh /etc/lab/power.sh on")?;
+    Ok(began)
+}
+
+/// Waits until the console says something.
+fn says(lab: &Lab<'_>, what: &str) -> io::Result<()> {
+    let began = Instant::now();
+    while !lab.shell("machine", "sh /etc/lab/power.sh console").is_ok_and(|console| console.contains(what)) {
+        if began.elapsed() > LIMIT {
+            return Err(io::Error::other(format!("the console does not say `{what}` within {} s", LIMIT.as_secs())));
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
