@@ -77,7 +77,9 @@ impl Server {
         let counts = Arc::new(Counts::default());
         let boot = config.boot.as_ref().map(|rules| Booter::start(rules, config.enrol, service.clone())).transpose()?;
         let bmcs = config.bmc.as_ref().map(|rules| Bmcs::start(rules, service.clone())).transpose()?;
-        let keyring = config.disk_keys.as_ref().map(rest::Keyring::new).transpose()?.map(Arc::new);
+        let keyring = config.disk_keys.as_ref();
+        let makes_files = config.boot.as_ref().is_some_and(|rules| rules.uki.is_some());
+        let keyring = keyring.map(|rules| rest::Keyring::new(rules, makes_files)).transpose()?.map(Arc::new);
         let parts = Parts { liveness, dhcp, dhcp6, boot, bmcs, keyring };
         let router = rest::router(service.clone(), counts.clone(), parts);
         let local = listen_local(&config.socket).await?;

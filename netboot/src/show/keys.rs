@@ -42,6 +42,7 @@ pub fn of_machine(one: &Shown, now: Timestamp) -> String {
             let accepted = one.accepted.get(pcr).map_or(&[][..], Vec::as_slice);
             let said = match accepted.last() {
                 _ if accepted.contains(value) => "yes",
+                _ if seen.refused.is_none() => "as the configuration says",
                 Some(newest) => newest,
                 None => NONE,
             };
@@ -80,5 +81,11 @@ mod tests {
         assert_eq!(words[1], ["N1", "data", "certificate", "(weaker)", "0s", "yes", "0s", "refused"]);
         assert_eq!((&words[4][..], &words[5][..]), (&["4", "aa", "yes"][..], &["11", "bb", "cc"][..]));
         assert!(text.ends_with("refused: PCR 11 is bb…\n"), "{text}");
+        let seen = one.seen.map(|seen| Seen { refused: None, ..seen });
+        let text = of_machine(&Shown { seen, ..one }, at);
+        assert!(
+            text.lines().any(|line| line.starts_with("11 ") && line.ends_with("as the configuration says")),
+            "{text}"
+        );
     }
 }

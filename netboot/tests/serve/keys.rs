@@ -3,6 +3,7 @@
 #[path = "../keys/software.rs"]
 mod software;
 
+use super::boot::{http, stub, with_image};
 use super::enrol::open_door;
 use super::handshakes::figure;
 use super::roles::with_tls;
@@ -231,4 +232,83 @@ async fn a_machine_without_a_tpm_gets_what_the_configuration_says() {
     assert_eq!(server.ask(Method::PUT, "/v1/machines/m0/report", &ids).await.0, 200);
     let (status, answer) = ask(&ours.target("machine", port, &ours), Method::POST, path, &wanted).await;
     assert!(status == 403 && answer["error"]["message"].as_str().unwrap().contains("has a TPM"), "{answer}");
+}
+
+/// What is in a section of a program (PE format: the table of sections stands after the optional header).
+fn section<'a>(program: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let number =
+        |at: usize, octets: usize| program[at..at + octets].iter().rfold(0, |sum, one| sum << 8 | usize::from(*one));
+    let pe = number(0x3c, 4);
+    let table = pe + 24 + number(pe + 20, 2);
+    let mut entries = (0..number(pe + 6, 2)).map(|at| table + at * 40);
+    let entry = entries.find(|at| program[*at..at + 8].iter().copied().eq(name.bytes().chain([0; 8]).take(8)))?;
+    let (size, at) = (number(entry + 8, 4), number(entry + 20, 4));
+    Some(&program[at..at + size])
+}
+
+/// The machine boots this file: what the stub says to the TPM, by systemd-stub(7).
+fn boots(software: &mut Software, program: &[u8]) {
+    software.power_cycle();
+    for name in [".linux", ".osrel", ".cmdline", ".initrd"] {
+        let content = section(program, name).unwrap();
+        for event in [&[name.as_bytes(), &[0]].concat()[..], content] {
+            let sum = ring::digest::digest(&ring::digest::SHA256, event);
+            software.tpm().extend(11, sum.as_ref().try_into().unwrap()).unwrap();
+        }
+    }
+}
+
+/// Issue: PCRs match what the server gave that machine to boot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_image_needs_nobody_and_another_command_line_is_refused() {
+    let Some(mut software) = Software::start("serve-image") else { return };
+    let mut server = Server::new("keys-image");
+    let door = open_door(&server);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    std::fs::write(server.path("stub"), stub()).unwrap();
+    let config = std::fs::read_to_string(server.path("netboot.yaml")).unwrap();
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    config["disk_keys"] = json!({ "pcrs": { "11": "image" } });
+    config["boot"] = json!({
+        "listen": [format!("127.0.0.1:{port}")], "images": server.path("images"),
+        "loaders": { "snponly.efi": server.path("stub") },
+        "uki": { "stub": server.path("stub"), "otherwise": "snponly.efi" }
+    });
+    std::fs::write(server.path("netboot.yaml"), config.to_string()).unwrap();
+    server.start().await;
+    assert_eq!(server.ask(Method::PUT, "/v1/ipam", &super::ipam()).await.0, 200);
+    server.register(2).await;
+    has_tpm(&server, "m0", &software).await;
+    assert!(why(door, &software, true).contains("nobody can say what it should be: it boots no image"));
+    with_image(&server);
+    ok(&server, &["image", "pin", "a", "--rest"]);
+    let given = async || http(port, "GET /boot/uki.efi?serial=m0", "").await.body;
+    let file = given().await;
+    boots(&mut software, &file);
+    let first = key(door, &software, true).key;
+    assert!(ok(&server, &["keys", "show", "m0"]).contains("as the configuration says"));
+    // Another image: refused until the machine has booted it, and then nobody has to say anything.
+    ok(
+        &server,
+        &[
+            "image",
+            "add",
+            "a",
+            "--kernel",
+            &server.path("vmlinuz").display().to_string(),
+            "--initrd",
+            &server.path("initrd").display().to_string(),
+            "--cmdline",
+            "single",
+        ],
+    );
+    let refused = why(door, &software, false);
+    assert!(refused.starts_with("PCR 11 is ") && refused.contains(" of image `a`: boot m0 again, "), "{refused}");
+    let mut file = given().await;
+    boots(&mut software, &file);
+    assert_eq!(key(door, &software, false).key, first);
+    let at = file.windows(6).position(|six| six == b"single").unwrap();
+    file[at] = b'S';
+    boots(&mut software, &file);
+    assert!(why(door, &software, false).starts_with("PCR 11 is "));
 }

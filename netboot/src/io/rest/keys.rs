@@ -10,7 +10,7 @@ use crate::inventory::command::Command;
 use crate::inventory::enrol::{Origin, Rate};
 use crate::inventory::machine::word;
 use crate::io::server::counts::Keyed;
-use crate::keys::policy::{Rules, WithoutTpm};
+use crate::keys::policy::{Given, Rules, WithoutTpm};
 use crate::keys::turns::{TURNS_MAX, Turn, Turns};
 use crate::keys::verify::{Pcrs, verify};
 use crate::keys::{Asked, By, Change, Record, Secret, Shown, credential, recovery};
@@ -39,12 +39,12 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// By the rules of the configuration.
+    /// By the rules of the configuration, at a server that makes files for UEFI or does not.
     ///
     /// # Errors
     /// When they say what cannot be.
-    pub fn new(rules: &Rules) -> anyhow::Result<Self> {
-        rules.check().map_err(anyhow::Error::msg)?;
+    pub fn new(rules: &Rules, makes_files: bool) -> anyhow::Result<Self> {
+        rules.check(makes_files).map_err(anyhow::Error::msg)?;
         let (turns, rate) = (Mutex::default(), Mutex::default());
         Ok(Self { rules: rules.clone(), turns, rate, random: SystemRandom::new() })
     }
@@ -145,6 +145,16 @@ impl Api {
         }
     }
 
+    /// What this server gives the machine to boot, where a rule asks for it.
+    async fn given(&self, keyring: &Keyring, serial: &str) -> Given {
+        match &self.boot {
+            Some(booter) if keyring.rules.needs_image() => {
+                booter.pcrs(None, Some(serial)).await.map_err(|refusal| refusal.message)
+            }
+            Some(_) | None => Err("no rule asks for it".to_owned()),
+        }
+    }
+
     /// Stores that a half is given out, and gives it; or stores why not.
     async fn give(&self, serial: &str, via: &str, asked: Asked, format: bool) -> Result<(Hex, Option<Hex>), Failure> {
         let keyring = self.keyring()?;
@@ -154,8 +164,9 @@ impl Api {
         let verdict = match asked.by {
             By::Certificate => Ok(()),
             By::Tpm => {
+                let given = self.given(keyring, serial).await;
                 let record = self.service.inventory().disk_keys(serial).cloned();
-                keyring.rules.judge(serial, record.as_deref(), &asked.pcrs)
+                keyring.rules.judge(serial, record.as_deref(), &given, &asked.pcrs)
             }
         };
         let done = match verdict {
