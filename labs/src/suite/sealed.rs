@@ -12,8 +12,8 @@ use crate::packages;
 use crate::run::{Context, Log, find_program};
 use crate::vip::Lab;
 
-/// Three times the time that netboot's README has for power-on to the open disk.
-const LIMIT: Duration = Duration::from_secs(120);
+/// Three times what netboot's README has from power-on to the open disk.
+const LIMIT: Duration = Duration::from_secs(60);
 /// How often the machine's console is looked at.
 const POLL: Duration = Duration::from_millis(200);
 /// Programs and the Debian packages that have them.
@@ -103,16 +103,13 @@ fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     let test = "cryptsetup open --test-passphrase --key-file=- /run/disk && echo opens";
     let said = lab.shell("machine", &format!("printf %s '{}' | {test}", recovery.trim()))?;
     step("the recovery key opens the disk", said.contains("opens"), &said);
-    // The same image after a power cycle, then another one: nobody accepts anything.
+    // After a power cycle, with another image: nobody accepts anything.
+    lab.shell("boot1", "sh /etc/lab/setup.sh weft.other")?;
     let began = power_cycle(lab)?;
     says(lab, &format!("machine: the disk says: written in boot {first}"))?;
     let took = began.elapsed().as_secs_f64();
-    step("a power cycle leaves key and content", true, "");
+    step("after a power cycle another image that the server gives finds the content", true, "");
     let second = written(lab)?;
-    lab.shell("boot1", "sh /etc/lab/setup.sh weft.other")?;
-    power_cycle(lab)?;
-    says(lab, &format!("machine: the disk says: written in boot {second}"))?;
-    step("another image that the server gives opens it", true, "");
     // The same with another command line, from a stick: the PCRs of the program and of what is in it.
     lab.shell("machine", "sh /etc/lab/power.sh stick")?;
     power_cycle(lab)?;
@@ -125,7 +122,7 @@ fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     step("nothing of the disk is seen", !console.contains("the disk says"), &console);
     lab.shell("machine", "sh /etc/lab/power.sh unplug")?;
     power_cycle(lab)?;
-    says(lab, "machine: the disk says: written in boot")?;
+    says(lab, &format!("machine: the disk says: written in boot {second}"))?;
     step("what it is given opens it again", true, "");
     outcome.notes.push(format!("UEFI, TPM in software: from power-on to the open disk {took:.1} s"));
     Ok(())

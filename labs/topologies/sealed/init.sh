@@ -20,7 +20,7 @@ until said=$(wget -q -O - --header "Content-Type: application/json" --post-data 
 done
 echo "machine: the boot server says $said" | tr -d '"{}' | sed 's/says .*is:/says /'
 until weft-key open /dev/vda --name data --server 10.72.0.1:10480 --serial "$serial" --format --close; do
-    sleep 3
+    sleep 1
 done
 echo "machine: the disk says: $(head -c 64 /dev/mapper/data | tr -d '\0')"
 echo "written in boot $(cat /proc/sys/kernel/random/boot_id)" | dd of=/dev/mapper/data conv=notrunc 2> /dev/null
