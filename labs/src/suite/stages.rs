@@ -64,11 +64,6 @@ pub(crate) const STAGES: &[Stage] = &[
         about: "DHCP for a machine without an address, behind three kinds of relays, from three boot servers with one address",
         run: dhcp::netboot,
     },
-    Stage {
-        name: "keys",
-        about: "a machine with a TPM in QEMU: its disk opens when it booted what was accepted, and not with another command line",
-        run: sealed::keys,
-    },
     Stage { name: "store", about: "one contract on the embedded store and on a real etcd", run: netboot::store },
     Stage {
         name: "web",
@@ -77,6 +72,11 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage { name: "deny", about: "licences, bans, sources and advisories of all dependencies", run: deny },
     Stage { name: "static", about: "the daemon and `weft-init` link into static files that run", run: static_binary },
+    Stage {
+        name: "keys",
+        about: "a machine with a TPM in QEMU: its disk opens when it booted what was accepted, and not with another command line",
+        run: sealed::keys,
+    },
     Stage {
         name: "boot",
         about: "a machine in QEMU, from power-on to a host that others reach: BIOS and iPXE, UEFI by TFTP, UEFI by HTTP in one file; without a boot server for a while",
@@ -154,7 +154,7 @@ pub(crate) const STAGES: &[Stage] = &[
 /// Stages that wait for machines, or for one compiler, more than they compute: while those of one row run one after the other, those of the
 /// other row do. All of them stand side by side in [`STAGES`].
 pub(crate) const LANES: [&[&str]; 2] =
-    [&["inventory", "netboot", "store", "web", "boot"], &["deny", "static", "routed"]];
+    [&["inventory", "netboot", "store", "web", "boot"], &["deny", "static", "keys", "routed"]];
 
 /// Pinned: the same checks everywhere.
 const CARGO_DENY: &str = "cargo-deny@0.20.2";
