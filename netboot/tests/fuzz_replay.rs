@@ -70,3 +70,8 @@ fn keys() {
 fn tftp() {
     replay("tftp", harness::tftp::tftp);
 }
+
+#[test]
+fn redfish() {
+    replay("redfish", harness::redfish::redfish);
+}

@@ -26,6 +26,7 @@ pub mod dhcp6;
 pub mod enrol;
 pub mod keys;
 pub mod memory;
+pub mod redfish;
 pub mod tftp;
 
 use jiff::Timestamp;
