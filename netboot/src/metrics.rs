@@ -5,7 +5,7 @@ use crate::inventory::Inventory;
 use crate::inventory::state::State;
 use crate::io::dhcp::Shown;
 use crate::io::dhcp6::Shown as Shown6;
-use crate::io::server::counts::{Counts, Keyed, Reported};
+use crate::io::server::counts::{Counts, Keyed, Reported, Tls};
 use crate::io::{bmc, boot};
 use crate::liveness::Status;
 use jiff::Timestamp;
@@ -42,25 +42,8 @@ pub fn text(now: Timestamp, inventory: &Inventory, watchers: usize, counts: &Cou
     page.gauge("revision", "Revision of the store that this server knows", "", [("", inventory.revision().0)]);
     let watchers = u64::try_from(watchers).unwrap_or(u64::MAX);
     page.gauge("watchers", "Watch streams now", "", [("", watchers)]);
+    page.tls("", &counts.tls);
     let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-    page.gauge("tls_connections", "Connections with certificates now", "", [("", read(&counts.connections))]);
-    let handshakes = [
-        ("known", read(&counts.handshakes)),
-        ("refused", read(&counts.refused)),
-        ("late", read(&counts.late)),
-        ("displaced", read(&counts.displaced)),
-        ("full", read(&counts.full)),
-    ];
-    page.counter("tls_handshakes_total", "TLS handshakes by their end", "result", handshakes);
-    let reloads = [("done", read(&counts.reloads)), ("failed", read(&counts.reload_failures))];
-    page.counter("certificate_reloads_total", "Certificates read again, or tried to", "result", reloads);
-    let broken = read(&counts.reload_broken);
-    page.gauge(
-        "certificates_broken",
-        "1 while the files hold none that work, and those before serve",
-        "",
-        [("", broken)],
-    );
     let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
     let answers: Vec<_> = classes.into_iter().zip(counts.answers.iter().map(read)).collect();
     page.counter("answers_total", "Answers of the API by class of status", "class", answers);
@@ -230,7 +213,29 @@ impl Page {
         self.gauge("dhcp6_leases", "The same of DHCPv6", "state", holds);
     }
 
+    /// Of the API, or of another listener, whose name is before all others.
+    fn tls(&self, of: &str, counts: &Tls) {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let connections = [("", read(&counts.connections))];
+        self.gauge(&format!("{of}tls_connections"), "Connections with TLS now", "", connections);
+        let handshakes = [
+            ("known", read(&counts.handshakes)),
+            ("refused", read(&counts.refused)),
+            ("late", read(&counts.late)),
+            ("displaced", read(&counts.displaced)),
+            ("full", read(&counts.full)),
+        ];
+        self.counter(&format!("{of}tls_handshakes_total"), "TLS handshakes by their end", "result", handshakes);
+        let reloads = [("done", read(&counts.reloads)), ("failed", read(&counts.reload_failures))];
+        let name = format!("{of}certificate_reloads_total");
+        self.counter(&name, "Certificates read again, or tried to", "result", reloads);
+        let broken = [("", read(&counts.reload_broken))];
+        let help = "1 while the files hold none that work, and those before serve";
+        self.gauge(&format!("{of}certificates_broken"), help, "", broken);
+    }
+
     fn boot(&self, counts: &boot::Counts) {
+        self.tls("boot_", &counts.tls);
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let requests = [
             ("entry", read(&counts.entries)),

@@ -41,8 +41,23 @@ pub struct Rules {
     pub loaders: BTreeMap<String, PathBuf>,
     /// Makes one file of an image, for UEFI on x64; nobody does unless set.
     pub uki: Option<Uki>,
+    /// The same with TLS, for UEFI HTTPS Boot; nowhere unless set.
+    pub https: Option<Https>,
     /// Where loaders are served by TFTP; nowhere unless set. Its port is 69, if not for tests.
     pub tftp: Option<SocketAddr>,
+}
+
+/// Where machines whose firmware wants to know the server get the same.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Https {
+    /// Addresses and ports.
+    pub listen: Vec<SocketAddr>,
+    /// PEM file with our certificate, whose alternative names have what the URLs have, and those between it and its authority, which
+    /// firmware knows.
+    pub certificate: PathBuf,
+    /// PEM file with its key, of RSA.
+    pub key: PathBuf,
 }
 
 /// What one file of an image is made with.
@@ -76,6 +91,12 @@ impl Rules {
         if self.listen.is_empty() || self.listen.len() > LISTEN_MAX {
             let count = self.listen.len();
             return Err(format!("boot.listen: {count} addresses: write 1 to {LISTEN_MAX}, as [10.72.0.1:8080]"));
+        }
+        if let Some(Https { listen, .. }) =
+            self.https.as_ref().filter(|https| !(1..=LISTEN_MAX).contains(&https.listen.len()))
+        {
+            let count = listen.len();
+            return Err(format!("boot.https.listen: {count} addresses: write 1 to {LISTEN_MAX}, as [10.72.0.1:8443]"));
         }
         if self.peers.len() > PEERS_MAX {
             return Err(format!("boot.peers: {} addresses: at most {PEERS_MAX}", self.peers.len()));

@@ -5,6 +5,7 @@
 
 pub mod blobs;
 mod config;
+mod https;
 mod known;
 mod measured;
 mod own;
@@ -16,6 +17,7 @@ mod sign;
 pub mod tftp;
 mod uki;
 
+use super::server::counts::Tls;
 use super::server::places::Places;
 use super::service::Service;
 use crate::boot::attempts::What;
@@ -44,7 +46,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 
 /// Connections at a time: some racks that load at once.
 const CONNECTIONS_MAX: usize = 2_048;
@@ -115,6 +118,8 @@ pub struct Counts {
     pub octets: AtomicU64,
     /// By TFTP.
     pub tftp: tftp::Counts,
+    /// With TLS.
+    pub tls: Arc<Tls>,
 }
 
 type Answer = Response<Body>;
@@ -144,6 +149,9 @@ impl Booter {
             let listener = open(*address).with_context(|| format!("boot.listen: {address}"))?;
             tokio::spawn(booter.clone().listen(listener, places.clone()));
         }
+        if let Some(rules) = &rules.https {
+            https::start(rules, &booter)?;
+        }
         if let Some(address) = rules.tftp {
             tftp::start(address, booter.clone()).with_context(|| format!("boot.tftp: {address}"))?;
         }
@@ -166,14 +174,14 @@ impl Booter {
             };
             let booter = self.clone();
             tokio::spawn(async move {
+                let _ = stream.set_nodelay(true);
                 booter.serve(stream, peer.ip().to_canonical()).await;
                 drop(place);
             });
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, from: IpAddr) {
-        let _ = stream.set_nodelay(true);
+    async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, from: IpAddr) {
         let service = hyper::service::service_fn(move |request| {
             let booter = self.clone();
             async move { Ok::<_, Infallible>(booter.answer(&request, from).await) }

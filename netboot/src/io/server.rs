@@ -4,11 +4,11 @@
 //! nobody else.
 
 pub mod counts;
-mod handshakes;
+pub(in crate::io) mod handshakes;
 mod open;
 pub(in crate::io) mod places;
-mod reload;
-mod tls;
+pub(in crate::io) mod reload;
+pub(in crate::io) mod tls;
 mod web;
 
 use super::bmc::Bmcs;
@@ -41,6 +41,8 @@ use tower::ServiceExt as _;
 
 /// Connections at a time, each of the local socket and of TLS. More wait in the kernel's queue, or with their finished handshake.
 const CONNECTIONS_MAX: usize = 4_096;
+/// Longest handshake; its packets need three round trips.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// Longest wait for a place after a handshake.
 const PLACE_WITHIN: Duration = Duration::from_secs(5);
 /// Longest wait for the head of a request, also of the next one on a connection.
@@ -96,9 +98,10 @@ impl Server {
         let mut hangup = signal(SignalKind::hangup())?;
         if let Some(https) = &config.https {
             // Before the files are read: a change meanwhile is seen.
-            let known = reload::stamps(https);
+            let files = tls::files(https);
+            let known = reload::stamps(&files);
             let acceptor = tls::Acceptor::new(https)?;
-            let handshakes = Handshakes::new(counts.clone());
+            let handshakes = Handshakes::new(counts.tls.clone(), HANDSHAKE_WITHIN);
             let door =
                 Door { acceptor: acceptor.clone(), handshakes, connections: permits(CONNECTIONS_MAX), counts, router };
             for address in &https.listen {
@@ -106,7 +109,8 @@ impl Server {
                 addresses.push(listener.local_addr()?);
                 tokio::spawn(serve_tls(listener, door.clone()));
             }
-            tokio::spawn(reload::follow(acceptor, known, door.counts, hangup));
+            let again = move || acceptor.reload();
+            tokio::spawn(reload::follow(files, known, again, door.counts.tls.clone(), hangup));
         } else {
             tokio::spawn(async move {
                 while hangup.recv().await.is_some() {
@@ -204,14 +208,14 @@ impl Door {
         };
         // His handshake counts as one until there is room, so that not more than these wait here.
         let Ok(Ok(_connection)) = tokio::time::timeout(PLACE_WITHIN, self.connections.acquire_owned()).await else {
-            self.counts.full.fetch_add(1, Ordering::Relaxed);
+            self.counts.tls.full.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(%peer, name = actor.name, "all {CONNECTIONS_MAX} connections are taken");
             return;
         };
         drop(place);
-        self.counts.connections.fetch_add(1, Ordering::Relaxed);
+        self.counts.tls.connections.fetch_add(1, Ordering::Relaxed);
         serve(stream, self.router, self.counts.clone(), actor).await;
-        self.counts.connections.fetch_sub(1, Ordering::Relaxed);
+        self.counts.tls.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -262,7 +266,8 @@ pub async fn run(config: &Config, service: Arc<Service>, until: impl Future<Outp
         tracing::info!(address = %rules.address, port = rules.port, "answers DHCPv6");
     }
     if let Some(rules) = &config.boot {
-        tracing::info!(listen = ?rules.listen, tftp = ?rules.tftp, images = %rules.images.display(), "serves what machines boot");
+        let https = rules.https.as_ref().map(|https| &https.listen);
+        tracing::info!(listen = ?rules.listen, ?https, tftp = ?rules.tftp, images = %rules.images.display(), "serves what machines boot");
     }
     if let Some(address) = &config.enrol {
         tracing::info!(%address, "hears machines without certificates");

@@ -48,6 +48,11 @@ pub(super) async fn http(port: u16, request: &str, headers: &str) -> Answer {
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut all = Vec::new();
     tokio::time::timeout(LIMIT, stream.read_to_end(&mut all)).await.expect("an answer comes").unwrap();
+    answer(&all)
+}
+
+/// A whole answer, as it came.
+pub(super) fn answer(all: &[u8]) -> Answer {
     let end = all.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
     let head = String::from_utf8(all[..end].to_vec()).unwrap();
     let mut lines = head.split("\r\n");

@@ -26,7 +26,7 @@ async fn ended(server: &Server) -> u64 {
     figure(server, &gone("displaced")).await + figure(server, &gone("late")).await
 }
 
-async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub(super) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let deadline = Instant::now() + LIMIT;
     while !holds().await {
         assert!(Instant::now() < deadline, "{what}: not within {} s", LIMIT.as_secs());

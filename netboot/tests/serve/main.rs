@@ -17,6 +17,7 @@ mod enrol;
 mod figures;
 mod graphql;
 mod handshakes;
+mod https;
 mod keys;
 mod liveness;
 mod loops;

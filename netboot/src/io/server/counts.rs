@@ -1,10 +1,11 @@
 //! What the server counts of its connections; `/metrics` shows it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Since the start, but `connections`.
+/// Of all that listens for TLS with the same certificates. Since the start, but `connections`.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub struct Tls {
     /// Handshakes with a client that is known.
     pub(crate) handshakes: AtomicU64,
     /// With one that is not.
@@ -23,6 +24,13 @@ pub struct Counts {
     pub(crate) reload_failures: AtomicU64,
     /// 1 while the certificates in the files are not those in use, because they are wrong.
     pub(crate) reload_broken: AtomicU64,
+}
+
+/// Since the start.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Of the API.
+    pub(crate) tls: Arc<Tls>,
     /// Reports of machines by what became of them.
     pub(crate) reports: [AtomicU64; Reported::ALL.len()],
     /// Questions for disk keys by what became of them.

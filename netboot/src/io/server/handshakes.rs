@@ -8,7 +8,7 @@
 //! The work itself (signatures) is done for one client at a time, a step each: however many knock, requests of those who are in wait for
 //! one step at most.
 
-use super::counts::Counts;
+use super::counts::Tls;
 use crate::inventory::access::source;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
@@ -24,21 +24,21 @@ use tokio::sync::{Semaphore, oneshot};
 const HANDSHAKES_MAX: usize = 1_024;
 /// Of these from one source: racks behind one address still start together.
 const OF_SOURCE_MAX: usize = 256;
-/// Longest handshake; its packets need three round trips.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 
 /// The handshakes of a server.
 #[derive(Clone, Debug)]
-pub(super) struct Handshakes {
+pub(in crate::io) struct Handshakes {
     table: Arc<Mutex<Table>>,
     /// One may work at a time.
     turn: Arc<Semaphore>,
-    counts: Arc<Counts>,
+    /// The longest one.
+    within: Duration,
+    counts: Arc<Tls>,
 }
 
 /// A place in the table, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(in crate::io) struct Place {
     handshakes: Handshakes,
     source: IpAddr,
     id: u64,
@@ -48,13 +48,13 @@ pub(super) struct Place {
 
 /// Why nobody came of a handshake.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failed {
+pub(in crate::io) enum Failed {
     /// He has no certificate that counts.
     #[error("{0:#}")]
     Refused(anyhow::Error),
     /// It took too long.
-    #[error("no handshake within {} s", HANDSHAKE_WITHIN.as_secs())]
-    Late,
+    #[error("no handshake within {} s", .0.as_secs())]
+    Late(Duration),
     /// Others of his source, or all together, were too many.
     #[error("too many handshakes at a time: the oldest one made room")]
     Displaced,
@@ -69,12 +69,12 @@ struct Table {
 }
 
 impl Handshakes {
-    pub(super) fn new(counts: Arc<Counts>) -> Self {
-        Self { table: Arc::default(), turn: Arc::new(Semaphore::new(1)), counts }
+    pub(in crate::io) fn new(counts: Arc<Tls>, within: Duration) -> Self {
+        Self { table: Arc::default(), turn: Arc::new(Semaphore::new(1)), within, counts }
     }
 
     /// A place for who connects.
-    pub(super) fn enter(&self, peer: IpAddr) -> Place {
+    pub(in crate::io) fn enter(&self, peer: IpAddr) -> Place {
         let source = source(peer);
         let (id, ended) = self.table().enter(source);
         Place { handshakes: self.clone(), source, id, ended }
@@ -88,15 +88,15 @@ impl Handshakes {
 
 impl Place {
     /// Does the handshake, in time and in turn.
-    pub(super) async fn shake<T>(&mut self, work: impl Future<Output = anyhow::Result<T>>) -> Result<T, Failed> {
-        let counts = self.handshakes.counts.clone();
-        let work = tokio::time::timeout(HANDSHAKE_WITHIN, in_turn(&self.handshakes.turn, work));
+    pub(in crate::io) async fn shake<T>(&mut self, work: impl Future<Output = anyhow::Result<T>>) -> Result<T, Failed> {
+        let Handshakes { counts, within, .. } = self.handshakes.clone();
+        let work = tokio::time::timeout(within, in_turn(&self.handshakes.turn, work));
         let (count, done) = tokio::select! {
             biased;
             done = work => match done {
                 Ok(Ok(known)) => (&counts.handshakes, Ok(known)),
                 Ok(Err(error)) => (&counts.refused, Err(Failed::Refused(error))),
-                Err(_) => (&counts.late, Err(Failed::Late)),
+                Err(_) => (&counts.late, Err(Failed::Late(within))),
             },
             _ = &mut self.ended => (&counts.displaced, Err(Failed::Displaced)),
         };

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -33,11 +33,6 @@ impl Acceptor {
     pub(super) fn new(https: &Https) -> anyhow::Result<Self> {
         let current = RwLock::new(read(https)?);
         Ok(Self { shared: Arc::new(Shared { https: https.clone(), current }) })
-    }
-
-    /// Where the certificates are.
-    pub(super) fn https(&self) -> &Https {
-        &self.shared.https
     }
 
     /// Reads the files again; connections from now on meet what is in them.
@@ -64,6 +59,11 @@ impl Acceptor {
         let (access, name) = identity(&self.shared.https.trust_domain, parsed.valid_uri_names())?;
         Ok((stream, Actor { name, access, via: peer.ip().to_string() }))
     }
+}
+
+/// The files that are followed.
+pub(super) fn files(https: &Https) -> Vec<PathBuf> {
+    vec![https.cert.clone(), https.key.clone(), https.client_ca.clone()]
 }
 
 /// What is in the files, if it fits together.
@@ -99,7 +99,8 @@ fn identity<'a>(trust_domain: &str, names: impl Iterator<Item = &'a str>) -> any
     Ok((access, name.to_owned()))
 }
 
-fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+/// What a PEM file has, which is at least one.
+pub(in crate::io) fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let shown = || path.display().to_string();
     let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).with_context(shown)?.collect();
     let found = read.with_context(shown)?;
