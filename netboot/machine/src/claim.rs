@@ -4,15 +4,19 @@
 //! ```text
 //!   TPM: EK, AK ──▶ Hello ──▶ server ──▶ Challenge ──▶ TPM: opens the nonce, quotes with it ──▶ Proof ──▶ server ──▶ Released
 //!   TPM: opens the server's half; its own half + that = the key of the disk
+//!   without a TPM: Wanted, with a certificate ──▶ server ──▶ Plain = the key of the disk
 //! ```
 
-use crate::keys::{CHALLENGE, Challenge, Hello, Hex, Proof, RELEASE, Released, Sealed, disk_key, quote_nonce};
+use crate::keys::{
+    CERTIFICATE, CHALLENGE, Challenge, Hello, Hex, Plain, Proof, RELEASE, Released, Sealed, Wanted, disk_key,
+    quote_nonce,
+};
 use crate::tpm::key::{Kind, Public};
 use crate::tpm::{HALF, Handle, PCRS_MAX, Tpm};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 
 /// Octets of an answer, head and body.
 const ANSWER_MAX: usize = 16 * 1024;
@@ -88,6 +92,26 @@ pub fn claim<T: Read + Write, S: Read + Write>(
     Ok(Key { key: disk_key(&own, &half, claim.disk), recovery })
 }
 
+/// Gets a key without a TPM, over a connection that knows this machine by its certificate: all of the key comes from the server. Of `claim`
+/// the serial number is not said: the certificate has it.
+///
+/// # Errors
+/// Why not.
+pub fn claim_by_certificate<S: Read + Write>(claim: &Claim<'_>, server: &mut S) -> Result<Key, Failed> {
+    let wanted = Wanted { disk: claim.disk.to_owned(), format: claim.format };
+    let Plain { half, recovery } = ask(server, claim.host, CERTIFICATE, &wanted)?;
+    let half = is_half(half.0)?;
+    Ok(Key { key: disk_key(&[], &half, claim.disk), recovery: recovery.map(|Hex(octets)| octets) })
+}
+
+/// A half must be what a server makes: nothing shorter opens a disk.
+fn is_half(half: Vec<u8>) -> Result<Vec<u8>, Failed> {
+    match half.len() {
+        HALF => Ok(half),
+        octets => Err(Failed::Refused(format!("the server's half has {octets} octets, and not {HALF}"))),
+    }
+}
+
 /// The TPM's half; made when a disk is formatted and there is none yet.
 fn own_half<T: Read + Write>(tpm: &mut Tpm<T>, format: bool) -> Result<[u8; HALF], Failed> {
     match tpm.half().map_err(refused)? {
@@ -129,11 +153,8 @@ fn exchange<T: Read + Write, S: Read + Write>(
     let proof = Proof { turn, disk: claim.disk.to_owned(), format: claim.format, quote, signature, pcrs };
     let Released { half, recovery } = ask(server, claim.host, RELEASE, &proof)?;
     let mut open = |sealed: &Sealed| tpm.activate(ak.0, ek.0, sealed).map_err(refused);
-    let half = open(&half)?;
+    let half = is_half(open(&half)?)?;
     let recovery = recovery.as_ref().map(&mut open).transpose()?;
-    if half.len() != HALF {
-        return Err(Failed::Refused(format!("the server's half has {} octets, and not {HALF}", half.len())));
-    }
     Ok((half, recovery))
 }
 
@@ -150,19 +171,24 @@ fn ask<S: Read + Write, Q: Serialize, A: DeserializeOwned>(
     question: &Q,
 ) -> Result<A, Failed> {
     let again = |error: &dyn std::fmt::Display| Failed::Again(format!("the boot server does not answer: {error}"));
+    // TLS says in this way that the other side accepts no certificate, or shows one that does not count.
+    let broken = |error: std::io::Error| {
+        let is_tls = error.kind() == ErrorKind::InvalidData;
+        if is_tls { Failed::Refused(format!("the boot server, by TLS: {error}")) } else { again(&error) }
+    };
     let body = serde_json::to_string(question).map_err(|error| Failed::Refused(error.to_string()))?;
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    server.write_all([head.as_bytes(), body.as_bytes()].concat().as_slice()).map_err(|error| again(&error))?;
+    server.write_all([head.as_bytes(), body.as_bytes()].concat().as_slice()).map_err(broken)?;
     let mut answer = Vec::new();
     let (status, from, to) = loop {
         if let Some(found) = whole(&answer).map_err(Failed::Again)? {
             break found;
         }
         let mut part = [0; 4_096];
-        let read = server.read(&mut part).map_err(|error| again(&error))?;
+        let read = server.read(&mut part).map_err(broken)?;
         if read == 0 || answer.len() + read > ANSWER_MAX {
             return Err(again(&"it ends early, or is too long"));
         }

@@ -1,3 +1,4 @@
 //! What touches sockets.
 
 pub mod ask;
+pub mod tls;

@@ -10,6 +10,8 @@ use std::fmt;
 pub const CHALLENGE: &str = "/v1/keys/challenge";
 /// Where it shows its quote.
 pub const RELEASE: &str = "/v1/keys/release";
+/// Where a machine without a TPM asks, with its certificate.
+pub const CERTIFICATE: &str = "/v1/keys/certificate";
 /// Octets of one value: the longest is an attestation.
 const VALUE_MAX: usize = 1_024;
 
@@ -126,6 +128,36 @@ pub struct Released {
     /// 16 octets, from which [`recovery_text`] makes what opens the disk without TPM and server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Sealed>,
+}
+
+/// A machine without a TPM says which disk; its certificate says who it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// Which disk: a word of the machine's own choice.
+    pub disk: String,
+    /// Whether it is about to be formatted.
+    #[serde(default)]
+    pub format: bool,
+}
+
+/// What a machine without a TPM gets: in the clear, by TLS.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Plain {
+    /// 32 octets: all that the disk's key is made of.
+    pub half: Hex,
+    /// 16 octets, as in [`Released`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Hex>,
+}
+
+impl fmt::Debug for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
 }
 
 /// What the quote is made over: it says of what disk, so that a proof is of no use for another.

@@ -6,14 +6,15 @@ mod software;
 use super::boot::{http, stub, with_image};
 use super::enrol::open_door;
 use super::handshakes::figure;
-use super::roles::with_tls;
+use super::roles::{Authority, with_tls};
 use super::{LIMIT, Server, ask};
 use hyper::Method;
 use serde_json::{Value, json};
 use software::Software;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use weft_machine::claim::{Claim, Failed, Key, claim};
+use weft_machine::claim::{Claim, Failed, Key, claim, claim_by_certificate};
+use weft_machine::io::tls::{self, Identity};
 use weft_machine::keys::{RELEASE, recovery_text};
 use weft_machine::tpm::key::Kind;
 
@@ -197,17 +198,40 @@ async fn neither_another_tpm_nor_what_was_heard_gets_a_key() {
     assert!(statuses.contains(&400) && statuses.contains(&429), "{statuses:?}");
 }
 
+/// What a machine without a TPM gets, as `weft-key` asks: with this certificate of `whose`, from a server that `ours` signed for.
+fn by_certificate(port: u16, whose: &Authority, name: &str, ours: &Authority, format: bool) -> Result<Key, Failed> {
+    tokio::task::block_in_place(|| {
+        let host = format!("127.0.0.1:{port}");
+        let stream = connected(port);
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let file = |end: &str| whose.folder.join(format!("{name}.{end}"));
+        let (certificate, key) = (file("pem"), file("key"));
+        let identity = Identity { certificate: &certificate, key: &key, ca: &ours.folder.join("ca.pem") };
+        let mut server = tls::over(stream, &host, &identity).unwrap();
+        claim_by_certificate(&Claim { host: &host, serial: "", disk: "data", format }, &mut server)
+    })
+}
+
 /// Issue: without TPM an explicit weaker policy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_without_a_tpm_gets_what_the_configuration_says() {
     let (mut server, ours, port) = with_tls("weaker").await;
     ours.client("machine", &["spiffe://weft/weft/machine/m0"]);
     ours.client("operator", &["spiffe://weft/weft/operator/somebody"]);
-    let wanted = json!({ "disk": "data", "format": true });
-    let path = "/v1/keys/certificate";
+    let refused = |name, format| match by_certificate(port, &ours, name, &ours, format) {
+        Err(Failed::Refused(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    let private = server.path("operators").display().to_string();
+    let said = ok(&server, &["-o", "json", "keys", "operator", &private]);
+    let mut weaker: Value = serde_json::from_str(&said).unwrap();
+    weaker["without_tpm"] = json!("certificate");
     let text = std::fs::read_to_string(server.path("netboot.yaml")).unwrap();
-    let mut half = Value::Null;
-    for (keys, status) in [(Value::Null, 403), (json!({}), 403), (json!({ "without_tpm": "certificate" }), 200)] {
+    for (keys, why) in [
+        (Value::Null, "this server keeps no disk keys"),
+        (json!({}), "without a TPM there are no disk keys"),
+        (weaker, ""),
+    ] {
         let mut config: Value = serde_json::from_str(&text).unwrap();
         if !keys.is_null() {
             config["disk_keys"] = keys;
@@ -215,23 +239,30 @@ async fn a_machine_without_a_tpm_gets_what_the_configuration_says() {
         std::fs::write(server.path("netboot.yaml"), config.to_string()).unwrap();
         server.kill();
         server.start().await;
-        // The local socket is there before the port.
-        drop(connected(port));
-        let (found, answer) = ask(&ours.target("machine", port, &ours), Method::POST, path, &wanted).await;
-        assert_eq!(found, status, "{answer}");
-        half = answer["half"].clone();
+        if !why.is_empty() {
+            let said = refused("machine", true);
+            assert!(said.contains(why), "{said}");
+        }
     }
-    assert_eq!(half.as_str().unwrap().len(), 64);
-    let (_, again) = ask(&ours.target("machine", port, &ours), Method::POST, path, &wanted).await;
-    assert_eq!(again["half"], half);
-    assert_eq!(ask(&ours.target("operator", port, &ours), Method::POST, path, &wanted).await.0, 403);
+    let first = by_certificate(port, &ours, "machine", &ours, true).unwrap();
+    let again = by_certificate(port, &ours, "machine", &ours, false).unwrap();
+    assert_eq!((again.key, again.recovery), (first.key, None));
+    let recovery = recovery_text(first.recovery.as_ref().unwrap());
+    assert_eq!(ok(&server, &["keys", "recover", "m0", "data", "--private", &private]).trim(), recovery);
     assert!(ok(&server, &["keys", "list"]).contains("certificate (weaker)"));
     assert!(ok(&server, &["machines", "show", "m0"]).contains("certificate (weaker)"));
+    // Who is no machine, who is nobody, and a server that is not the machine's.
+    assert!(refused("operator", true).contains("somebody is no machine"));
+    let foreign = Authority::new(&server, "foreign");
+    foreign.client("machine", &["spiffe://weft/weft/machine/m0"]);
+    for (whose, believed) in [(&foreign, &ours), (&ours, &foreign)] {
+        let got = by_certificate(port, whose, "machine", believed, true);
+        assert!(matches!(&got, Err(Failed::Refused(why)) if why.contains("by TLS")), "{got:?}");
+    }
     // A machine with a TPM has no way around it.
     let ids = json!({ "ids": { "tpm_ek": "ab".repeat(32) } });
     assert_eq!(server.ask(Method::PUT, "/v1/machines/m0/report", &ids).await.0, 200);
-    let (status, answer) = ask(&ours.target("machine", port, &ours), Method::POST, path, &wanted).await;
-    assert!(status == 403 && answer["error"]["message"].as_str().unwrap().contains("has a TPM"), "{answer}");
+    assert!(refused("machine", false).contains("has a TPM"));
 }
 
 /// What is in a section of a program (PE format: the table of sections stands after the optional header).

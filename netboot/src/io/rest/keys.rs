@@ -21,7 +21,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
-use weft_machine::keys::{CHALLENGE, Challenge, Hello, Hex, Proof, RELEASE, Released};
+use weft_machine::keys::{CERTIFICATE, CHALLENGE, Challenge, Hello, Hex, Plain, Proof, RELEASE, Released, Wanted};
 use weft_machine::tpm::key::{Kind as KeyKind, Public};
 
 /// Octets of a question: a quote with its values, in hexadecimal, is 2 kB.
@@ -66,7 +66,7 @@ pub(super) fn operations() -> Vec<Operation> {
         on(Method::POST, RELEASE, post(release), "Show a quote, and get the half of a disk key for this TPM")
             .takes::<Proof>()
             .gives::<Released>(),
-        on(Method::POST, "/v1/keys/certificate", post(by_certificate), "Get a disk key by certificate, without a TPM")
+        on(Method::POST, CERTIFICATE, post(by_certificate), "Get a disk key by certificate, without a TPM")
             .takes::<Wanted>()
             .gives::<Plain>(),
         on(Method::GET, "/v1/keys", get(list), "Whose disk keys are kept, without them")
@@ -83,24 +83,6 @@ pub(super) fn operations() -> Vec<Operation> {
             .takes::<Recover>()
             .gives::<Sealed>(),
     ]
-}
-
-/// Which disk, without a TPM.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Wanted {
-    disk: String,
-    /// Whether it is about to be formatted.
-    #[serde(default)]
-    format: bool,
-}
-
-/// A half in the clear.
-#[derive(Serialize, JsonSchema)]
-struct Plain {
-    half: Hex,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    recovery: Option<Hex>,
 }
 
 #[derive(Deserialize, JsonSchema)]
