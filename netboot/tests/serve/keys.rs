@@ -15,7 +15,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use weft_machine::claim::{Claim, Failed, Key, claim, claim_by_certificate};
 use weft_machine::io::tls::{self, Identity};
-use weft_machine::keys::{RELEASE, recovery_text};
+use weft_machine::keys::{CERTIFICATE, RELEASE, recovery_text};
 use weft_machine::tpm::key::Kind;
 
 /// A connection that remembers what was said on it.
@@ -143,9 +143,18 @@ async fn a_key_is_for_the_machine_that_booted_what_was_accepted() {
     ok(&server, &["machines", "set-state", "m0", "retiring"]);
     assert!(why(door, &software, false).contains("m0 is retiring"));
     assert_eq!(server.run(&["machines", "set-state", "m0", "retired"]).0, 1, "not while its keys are there");
+    let recover = ["keys", "recover", "m0", "data", "--private", &private];
+    assert_eq!(ok(&server, &recover).trim(), recovery, "operators can still save what is on its disk");
     ok(&server, &["keys", "delete", "m0"]);
     assert_eq!(ok(&server, &["keys", "list"]), "no machine asked for a disk key yet\n");
+    assert_eq!(server.run(&recover).0, 1, "its recovery key is gone with it");
+    assert!(why(door, &software, false).contains("nobody accepted that"), "what was accepted of it is gone too");
     ok(&server, &["machines", "set-state", "m0", "retired"]);
+    ok(&server, &["keys", "accept", "m0"]);
+    assert!(why(door, &software, true).contains("m0 is retired"), "no new key either");
+    server.kill();
+    server.start().await;
+    assert_eq!(server.run(&recover).0, 1);
     assert!(!server.log().contains(&weft_machine::keys::Hex(first.key.to_vec()).to_string()));
 }
 
@@ -251,6 +260,16 @@ async fn a_machine_without_a_tpm_gets_what_the_configuration_says() {
     assert_eq!(ok(&server, &["keys", "recover", "m0", "data", "--private", &private]).trim(), recovery);
     assert!(ok(&server, &["keys", "list"]).contains("certificate (weaker)"));
     assert!(ok(&server, &["machines", "show", "m0"]).contains("certificate (weaker)"));
+    // Nobody who reads sees the half: this is what the machine itself was told.
+    let wanted = json!({ "disk": "data" });
+    let (_, told) = ask(&ours.target("machine", port, &ours), Method::POST, CERTIFICATE, &wanted).await;
+    let half = told["half"].as_str().unwrap();
+    assert_eq!(half.len(), 64);
+    for path in ["/v1/audit", "/v1/keys", "/v1/keys/machines/m0", "/v1/machines", "/v1/machines/m0"] {
+        let (status, answer) = server.get(path).await;
+        assert!(status == 200 && !answer.to_string().contains(half), "{path}: {answer}");
+    }
+    assert!(!server.log().contains(half));
     // Who is no machine, who is nobody, and a server that is not the machine's.
     assert!(refused("operator", true).contains("somebody is no machine"));
     let foreign = Authority::new(&server, "foreign");
@@ -263,6 +282,10 @@ async fn a_machine_without_a_tpm_gets_what_the_configuration_says() {
     let ids = json!({ "ids": { "tpm_ek": "ab".repeat(32) } });
     assert_eq!(server.ask(Method::PUT, "/v1/machines/m0/report", &ids).await.0, 200);
     assert!(refused("machine", false).contains("has a TPM"));
+    // Nor has one that was stolen.
+    ours.client("other", &["spiffe://weft/weft/machine/m1"]);
+    ok(&server, &["machines", "set-state", "m1", "retiring"]);
+    assert!(refused("other", true).contains("m1 is retiring"));
 }
 
 /// What is in a section of a program (PE format: the table of sections stands after the optional header).
