@@ -1,5 +1,5 @@
 # The machine's power and its cable: `cable` joins its card to the link, `bios`, `pxe` and `http` power it on with this firmware (`secure`: as `http`,
-# and firmware starts only what is signed by Debian's key for tests; `tpm`: as `http`, with a TPM), `off` cuts it, `soft` presses its button, `console` shows what it wrote. QEMU
+# and firmware starts only what is signed by Debian's key for tests; `tpm`: as `http`, with a TPM), `trust` gives it an authority for UEFI HTTPS, `off` cuts it, `soft` presses its button, `console` shows what it wrote. QEMU
 # without KVM: it is there everywhere.
 set -e
 pid=/run/machine.pid
@@ -46,6 +46,8 @@ pxe | http | secure | tpm)
     [ -s /run/variables.fd ] || cp $variables /run/variables.fd
     set -- "$@" -m 512 -device "$card,romfile=" -drive if=pflash,format=raw,unit=0,readonly=on,file=$firmware \
         -drive if=pflash,format=raw,unit=1,file=/run/variables.fd
+    # What `trust` gave it.
+    [ ! -s /run/ca.esl ] || set -- "$@" -fw_cfg name=etc/edk2/https/cacerts,file=/run/ca.esl -device virtio-rng-pci
     [ "$way" = pxe ] || set -- "$@" -fw_cfg name=opt/org.tianocore/IPv4PXESupport,string=n \
         -fw_cfg name=opt/org.tianocore/IPv6PXESupport,string=n
     on "$@"
@@ -55,11 +57,16 @@ off)
     while is_on; do sleep 0.05; done
     rm -f $pid /run/variables.fd
     ;;
+# The only authority that its firmware knows, in PEM.
+trust)
+    cat > /run/ca.pem
+    cert-to-efi-sig-list -g 00000000-0000-4000-8000-000000000002 /run/ca.pem /run/ca.esl
+    ;;
 # What its operating system does about it is its own affair.
 soft) is_on && echo system_powerdown > /run/monitor.in ;;
 console) cat /run/console ;;
 *)
-    echo "power.sh cable|bios|pxe|http|secure|tpm|off|soft|console"
+    echo "power.sh cable|bios|pxe|http|secure|tpm|trust|off|soft|console"
     exit 2
     ;;
 esac

@@ -73,6 +73,29 @@ fn architectures_get_their_own_files() {
     assert_eq!(world.nodes[0].server.counts().nothing_to_boot, 4);
 }
 
+/// Machines of the roles that have our authority are told nothing but `https://`, not even where there is none for their architecture;
+/// others, and those that nobody knows, never.
+#[test]
+fn only_who_has_our_authority_is_told_to_boot_by_tls() {
+    let mut world = World::new(1);
+    let ask = |world: &mut World, class: &[u8], arch: u16| {
+        let mut message = question(Kind::Discover);
+        message.options.set(code::CLASS, class);
+        message.options.set(code::ARCH, arch.to_be_bytes());
+        told(&world.one(0, &message).2)
+    };
+    let (http, pxe) = (b"HTTPClient:Arch:00016:UNDI:003000".as_slice(), b"PXEClient:Arch:00007:UNDI:003000".as_slice());
+    assert_eq!(ask(&mut world, http, 16), HTTP);
+    let machine = |role: &str| serde_json::json!({"serial": "N1", "rack": 1, "role": role, "index": 7, "ids": {"macs": ["52:54:00:69:01:01"]}});
+    world.register(machine("ss"));
+    assert_eq!(ask(&mut world, http, 16), "60=HTTPClient 67=https://10.72.0.1:8443/uki.efi");
+    assert_eq!(ask(&mut world, http, 19), "", "no way around TLS");
+    assert_eq!(ask(&mut world, pxe, 7), PXE);
+    let mut world = World::new(1);
+    world.register(machine("cs"));
+    assert_eq!(ask(&mut world, http, 16), HTTP);
+}
+
 /// iPXE says its name bare, others with the length before it (RFC 3004 §4); 175 is enough.
 #[test]
 fn ipxe_is_known_by_its_name_or_its_option() {

@@ -28,6 +28,7 @@ devices: [{name: eth1, address: 10.69.2.1}]
 boot:
   script: 'http://10.72.0.1:8080/boot.ipxe'
   http: {x64: 'http://10.72.0.1:8080/uki.efi', arm64: 'http://10.72.0.1:8080/arm64.efi'}
+  https: {roles: [ss], urls: {x64: 'https://10.72.0.1:8443/uki.efi'}}
   pxe: {bios: undionly.kpxe, x64: snponly.efi, arm64: snponly-arm64.efi}
 ";
 

@@ -55,6 +55,20 @@ fn firmware_is_told_what_it_boots() {
     assert!(!world.one(0, &solicit(&[])).options.has(code::BOOT_URL));
 }
 
+/// As `dhcp` has it: by the machine's role.
+#[test]
+fn only_who_has_our_authority_is_told_to_boot_by_tls() {
+    for (role, url) in
+        [("ss", &b"https://[fd00:72::1]:8443/boot/uki.efi"[..]), ("cs", &b"http://[fd00:72::1]:8080/boot/uki.efi"[..])]
+    {
+        let mut world = World::new(1);
+        let uuid = "564d0a1b-2c3d-4e5f-8091-a2b3c4d5e6f7";
+        world.register(json!({"serial": "N1", "rack": 1, "role": role, "ids": {"uuid": uuid}}));
+        let http = [class(b"HTTPClient:Arch:00016:UNDI:003001"), arch(16)];
+        assert_eq!(world.one(0, &solicit(&http)).options.once(code::BOOT_URL), Ok(Some(url)));
+    }
+}
+
 /// What OVMF 2022.11 and the iPXE that it loaded sent (2026-11, QEMU, one machine): SOLICIT of each. The UUID is in either order, and the
 /// firmware is told the image, iPXE the script.
 #[test]

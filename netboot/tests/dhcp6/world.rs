@@ -25,6 +25,7 @@ address: fd00:72::1
 boot:
   script: 'http://[fd00:72::1]:8080/boot.ipxe'
   http: {x64: 'http://[fd00:72::1]:8080/boot/uki.efi'}
+  https: {roles: [ss], urls: {x64: 'https://[fd00:72::1]:8443/boot/uki.efi'}}
   pxe: {x64: 'tftp://[fd00:72::1]/snponly.efi'}
   parameters: [quiet, console=ttyS0]
 ";

@@ -4,12 +4,58 @@
 use super::client::{Arch, Client, Loader};
 use super::message::Message;
 use super::option::code;
+use crate::inventory::machine::Machine;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 /// Octets of a URL or a file name: option 67 and `file` have room for it with the rest in the shortest answer.
 const NAME_MAX: usize = 200;
+
+/// Roles whose firmware has our authority: more than there are.
+const ROLES_MAX: usize = 64;
+
+/// What UEFI HTTP Boot loads by TLS. Firmware ends a connection to a server whose authority it has not been given, so it is for machines
+/// of which somebody said that they have it. These are told nothing else: an `http://` for them would be a way around it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Https {
+    /// Roles of these machines.
+    pub roles: Vec<String>,
+    /// URLs by architecture.
+    pub urls: BTreeMap<Arch, String>,
+}
+
+impl Https {
+    /// Whether it can be done; `part` is `dhcp` or `dhcp6`.
+    ///
+    /// # Errors
+    /// Field and remedy.
+    pub fn check(&self, part: &str, most: usize) -> Result<(), String> {
+        if self.roles.is_empty() || self.roles.len() > ROLES_MAX {
+            let count = self.roles.len();
+            return Err(format!(
+                "{part}.boot.https.roles: {count} roles: write 1 to {ROLES_MAX} of machines whose firmware has our authority"
+            ));
+        }
+        for (arch, url) in &self.urls {
+            let is_word = url.len() <= most && url.bytes().all(|octet| octet.is_ascii_graphic());
+            if *arch == Arch::Bios || !is_word || !url.starts_with("https://") {
+                let field = format!("{part}.boot.https.urls.{arch:?}").to_lowercase();
+                return Err(format!(
+                    "{field}: `{url}`: write https://ADDRESS:PORT/PATH, at most {most} letters, digits and signs, for UEFI"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this machine is one of them.
+    #[must_use]
+    pub fn is_for(&self, machine: Option<&Machine>) -> bool {
+        machine.is_some_and(|machine| self.roles.contains(&machine.role))
+    }
+}
 
 /// What boots, by what loads it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -20,6 +66,8 @@ pub struct Boot {
     /// URL of what UEFI HTTP Boot loads, by architecture.
     #[serde(default)]
     pub http: BTreeMap<Arch, String>,
+    /// The same by TLS, for some machines; for nobody unless set.
+    pub https: Option<Https>,
     /// Name of the file that PXE loads, by architecture.
     #[serde(default)]
     pub pxe: BTreeMap<Arch, String>,
@@ -45,18 +93,21 @@ impl Boot {
                 return Err(format!("{field}: `{name}` is no URL: write http://ADDRESS:PORT/PATH"));
             }
         }
-        match self.http.contains_key(&Arch::Bios) {
-            true => Err("dhcp.boot.http.bios: BIOS has no HTTP Boot: write it under `dhcp.boot.pxe`".to_owned()),
-            false => Ok(()),
+        if self.http.contains_key(&Arch::Bios) {
+            return Err("dhcp.boot.http.bios: BIOS has no HTTP Boot: write it under `dhcp.boot.pxe`".to_owned());
         }
+        self.https.as_ref().map_or(Ok(()), |https| https.check("dhcp", NAME_MAX))
     }
 
     /// Puts into an answer what the client is to boot; whether there was something, or it did not ask.
-    pub fn tell(&self, answer: &mut Message, client: &Client, own: Ipv4Addr) -> bool {
+    pub fn tell(&self, answer: &mut Message, client: &Client, machine: Option<&Machine>, own: Ipv4Addr) -> bool {
         let Some(loader) = client.loader else { return true };
         let name = match loader {
             Loader::Ipxe => self.script.as_ref(),
-            Loader::Http(arch) => arch.and_then(|arch| self.http.get(&arch)),
+            Loader::Http(arch) => {
+                let by_tls = self.https.as_ref().filter(|https| https.is_for(machine));
+                arch.and_then(|arch| by_tls.map_or(&self.http, |https| &https.urls).get(&arch))
+            }
             Loader::Pxe(arch) => arch.and_then(|arch| self.pxe.get(&arch)),
         };
         // Firmware that is told nothing goes on with its next boot device.

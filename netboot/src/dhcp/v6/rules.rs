@@ -1,7 +1,9 @@
 //! What people say of the DHCPv6 server: the part `dhcp6` of the configuration of `weft-netboot serve`.
 
+use crate::dhcp::v4::boot::Https;
 use crate::dhcp::v4::client::{Arch, Loader};
 use crate::dhcp::v4::rules::Rate;
+use crate::inventory::machine::Machine;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
@@ -41,6 +43,8 @@ pub struct Boot {
     /// What UEFI HTTP Boot loads, by architecture.
     #[serde(default)]
     pub http: BTreeMap<Arch, String>,
+    /// The same by TLS, for some machines; for nobody unless set.
+    pub https: Option<Https>,
     /// What PXE loads, by architecture: `tftp://[ADDRESS]/FILE`.
     #[serde(default)]
     pub pxe: BTreeMap<Arch, String>,
@@ -102,15 +106,18 @@ impl Boot {
         if self.parameters.len() > PARAMETERS_MAX || !self.parameters.iter().all(|one| word(one)) {
             return Err(format!("dhcp6.boot.parameters: at most {PARAMETERS_MAX}, each of 1 to {URL_MAX} signs"));
         }
-        Ok(())
+        self.https.as_ref().map_or(Ok(()), |https| https.check("dhcp6", URL_MAX))
     }
 
-    /// The URL for a loader.
+    /// The URL for a loader of a machine.
     #[must_use]
-    pub fn url(&self, loader: Loader) -> Option<&String> {
+    pub fn url(&self, loader: Loader, machine: Option<&Machine>) -> Option<&String> {
         match loader {
             Loader::Ipxe => self.script.as_ref(),
-            Loader::Http(arch) => arch.and_then(|arch| self.http.get(&arch)),
+            Loader::Http(arch) => {
+                let by_tls = self.https.as_ref().filter(|https| https.is_for(machine));
+                arch.and_then(|arch| by_tls.map_or(&self.http, |https| &https.urls).get(&arch))
+            }
             Loader::Pxe(arch) => arch.and_then(|arch| self.pxe.get(&arch)),
         }
     }

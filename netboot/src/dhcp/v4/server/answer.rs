@@ -7,6 +7,7 @@ use crate::dhcp::v4::option::{Options, code};
 use crate::inventory::Inventory;
 use ipnet::Ipv4Net;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
 /// Octets of a host name (RFC 1035 §2.3.4: a label).
 const HOST_NAME_MAX: usize = 63;
@@ -82,11 +83,11 @@ impl Server {
         if !dns.is_empty() {
             options.set(code::DNS, dns);
         }
-        if let Some(machine) = question.client.machine(inventory).filter(|machine| machine.name.len() <= HOST_NAME_MAX)
-        {
+        let machine = question.client.machine(inventory);
+        if let Some(machine) = machine.filter(|machine| machine.name.len() <= HOST_NAME_MAX) {
             options.set(code::HOST_NAME, machine.name.as_bytes());
         }
-        if !self.rules.boot.tell(answer, &question.client, self.rules.address) {
+        if !self.rules.boot.tell(answer, &question.client, machine.map(Arc::as_ref), self.rules.address) {
             self.counts.nothing_to_boot += 1;
         }
     }

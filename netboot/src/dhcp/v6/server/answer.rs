@@ -9,6 +9,7 @@ use crate::inventory::Inventory;
 use bytes::{BufMut as _, BytesMut};
 use ring::digest::{SHA256, digest};
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
+use std::sync::Arc;
 
 /// Name servers told.
 const DNS_MAX: usize = 8;
@@ -170,7 +171,7 @@ impl Server {
         else {
             return;
         };
-        let Some(url) = self.rules.boot.url(loader) else {
+        let Some(url) = self.rules.boot.url(loader, client.machine(inventory).map(Arc::as_ref)) else {
             self.counts.nothing_to_boot += 1;
             return;
         };
