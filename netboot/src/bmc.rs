@@ -3,6 +3,7 @@
 //! What is wished and how far it is decides [`power`]; how a controller is asked, [`redfish`]; which one with which credentials, [`rules`].
 //! Nothing here opens a connection or reads a clock: that is `io/bmc`.
 
+pub mod ipmi;
 pub mod power;
 pub mod redfish;
 pub mod rules;
@@ -128,7 +129,7 @@ pub struct Reading {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot: Option<Boot>,
     /// Vendor and model, as the controller says them.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub model: String,
 }
 

@@ -75,3 +75,8 @@ fn tftp() {
 fn redfish() {
     replay("redfish", harness::redfish::redfish);
 }
+
+#[test]
+fn ipmi() {
+    replay("ipmi", harness::ipmi::ipmi);
+}

@@ -8,11 +8,15 @@ use crate::packages;
 use crate::run::{Context, Log, find_program};
 use crate::stages::test;
 
-/// Debian's package of etcd; its service is not started.
-const ETCD: &str = "etcd-server";
+/// Program and Debian's package of it; its service is not started.
+const ETCD: (&str, &str) = ("etcd", "etcd-server");
+/// A management controller and a client of IPMI that are not ours.
+const IPMI: [(&str, &str); 2] = [("ipmi_sim", "openipmi"), ("ipmitool", "ipmitool")];
 
 /// The real server: over its socket and with certificates, killed, without room on its disk; and three of them in a fabric.
 pub(crate) fn inventory(context: &Context) -> io::Result<Outcome> {
+    // A test says what it skips for want of these.
+    install_missing(context, &context.log("inventory")?, &IPMI)?;
     let mut outcome = test(context, "inventory", &["--test", "serve"])?;
     let log = context.more_log("inventory");
     if has_etcd(context, &log)? {
@@ -28,11 +32,18 @@ const NO_ETCD: &str = "no program `etcd` (Debian: etcd-server), and it could not
 
 /// Whether there is an etcd; installs it where that is possible.
 fn has_etcd(context: &Context, log: &Log) -> io::Result<bool> {
-    let is_root = rustix::process::geteuid().is_root();
-    if find_program("etcd").is_none() && is_root && find_program("apt-get").is_some() {
-        packages::install_each(context, log, &[ETCD])?;
+    install_missing(context, log, &[ETCD])?;
+    Ok(find_program(ETCD.0).is_some())
+}
+
+/// Installs the packages of programs that are not there, where that is possible.
+fn install_missing(context: &Context, log: &Log, programs: &[(&str, &str)]) -> io::Result<()> {
+    let lacks = programs.iter().filter(|(program, _)| find_program(program).is_none());
+    let packages: Vec<&str> = lacks.map(|(_, package)| *package).collect();
+    if packages.is_empty() || !rustix::process::geteuid().is_root() || find_program("apt-get").is_none() {
+        return Ok(());
     }
-    Ok(find_program("etcd").is_some())
+    packages::install_each(context, log, &packages)
 }
 
 /// One contract on both stores.

@@ -1,6 +1,7 @@
 //! What people say of management controllers: the part `bmc` of the configuration of `weft-netboot serve`. The first rule that means a
 //! machine decides how its controller is reached.
 
+use super::ipmi::Use;
 use super::power::Times;
 use crate::inventory::enrol::glob;
 use crate::inventory::machine::Machine;
@@ -37,6 +38,12 @@ pub struct Rule {
     /// Port of Redfish.
     #[serde(default = "default_port")]
     pub port: u16,
+    /// When it is asked by IPMI.
+    #[serde(default)]
+    pub ipmi: Use,
+    /// Port of IPMI (UDP).
+    #[serde(default = "default_ipmi_port")]
+    pub ipmi_port: u16,
     /// Least time between two requests to one controller, in milliseconds.
     #[serde(default = "default_gap_ms")]
     pub gap_ms: u64,
@@ -84,6 +91,10 @@ fn default_pins() -> PathBuf {
 
 const fn default_port() -> u16 {
     443
+}
+
+const fn default_ipmi_port() -> u16 {
+    623
 }
 
 const fn default_gap_ms() -> u64 {

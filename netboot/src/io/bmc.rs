@@ -5,6 +5,7 @@
 //!                       └─ line: connection, session, what is known   one dialogue at a time, requests at least `gap_ms` apart
 //! ```
 
+mod ipmi;
 mod line;
 mod secret;
 mod trust;
@@ -20,7 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex as Turn, Notify, Semaphore};
@@ -79,6 +80,8 @@ struct Bmc {
     hurry: Notify,
     /// Whether it turned out to know no soft power-off.
     knows_soft: Mutex<bool>,
+    /// Whether it is asked by IPMI.
+    by_ipmi: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -251,7 +254,9 @@ impl Bmcs {
     pub async fn forget(&self, machine: &Machine) -> Result<Shown, NotTaken> {
         let site = self.site(machine)?;
         self.pins.forget(&site.serial).map_err(|error| NotTaken::Trouble(Trouble::Untrusted(error)))?;
-        self.bmc(&site.serial).line.lock().await.reset();
+        let bmc = self.bmc(&site.serial);
+        bmc.line.lock().await.reset();
+        bmc.by_ipmi.store(false, Ordering::Relaxed);
         Ok(self.shown(machine, &site, None))
     }
 
@@ -317,6 +322,7 @@ impl Bmcs {
             return Err(Trouble::Silent("the server ends".to_owned()));
         };
         let said = line.run(site, goal, &self.pins, &self.counts.requests).await;
+        bmc.by_ipmi.store(line.is_by_ipmi(site), Ordering::Relaxed);
         let count = match &said {
             Ok(_) => &self.counts.answered,
             Err(Trouble::Credentials(_) | Trouble::Untrusted(_)) => &self.counts.untrusted,
@@ -346,6 +352,7 @@ impl Bmcs {
                 task: Mutex::default(),
                 hurry: Notify::new(),
                 knows_soft: Mutex::new(true),
+                by_ipmi: AtomicBool::new(false),
             })
         };
         all.entry(serial.to_owned()).or_insert_with(new).clone()
@@ -382,7 +389,8 @@ impl Bmcs {
         });
         let certificate = self.pins.of(&site.serial);
         let (serial, name) = (machine.serial.clone(), machine.name.clone());
-        Shown { serial, name, address: site.address, reading, task, certificate }
+        let address = if bmc.by_ipmi.load(Ordering::Relaxed) { site.by_ipmi() } else { site.address };
+        Shown { serial, name, address, reading, task, certificate }
     }
 
     /// Ends sessions that nobody uses.

@@ -24,7 +24,7 @@ const LONGEST: Duration = Duration::from_secs(3 * 3_600);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bmcs {
-    /// Ask controllers for power, boot source and model, with the last wish
+    /// Ask controllers (Redfish, or IPMI where there is none) for power, boot source and model, with the last wish
     #[command(alias = "show")]
     Status {
         /// Serial numbers, names, or a query as rack=0 role=cs
@@ -64,7 +64,7 @@ pub(crate) enum Bmcs {
         #[arg(long, value_name = "URL")]
         uri: Option<String>,
     },
-    /// Forget the certificate of a controller that was replaced: the next one is learned
+    /// Forget the certificate of a controller that was replaced, and how it is asked: both are learned anew
     Forget {
         /// Serial numbers, names, or a query as rack=0 role=cs
         #[arg(required = true, value_name = "MACHINE|KEY=VALUE")]
@@ -90,7 +90,7 @@ pub(crate) enum FromWord {
     None,
     /// The network, by PXE
     Pxe,
-    /// The network, by UEFI HTTP
+    /// The network, by UEFI HTTP (IPMI cannot say it)
     Http,
     /// Its disk
     Disk,

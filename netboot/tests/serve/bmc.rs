@@ -14,24 +14,24 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-const PASSWORD: &str = "calvin-0815";
+pub(super) const PASSWORD: &str = "calvin-0815";
 const SYSTEM: &str = "/redfish/v1/Systems/1";
 
 /// A machine, and what its controller saw.
 #[derive(Debug, Default)]
-struct Machine {
+pub(super) struct Machine {
     on: bool,
     deaf: bool,
     boot: Value,
     /// Connections now, and the most at a time.
     open: (usize, usize),
-    asked: Vec<(Instant, String)>,
-    hidden: bool,
+    pub(super) asked: Vec<(Instant, String)>,
+    pub(super) hidden: bool,
 }
 
 /// A controller at an address of the plan: the addresses of `127.0.0.0/8` are all there.
 #[derive(Clone, Default)]
-struct Controller(Arc<Mutex<Machine>>);
+pub(super) struct Controller(pub(super) Arc<Mutex<Machine>>);
 
 impl Controller {
     async fn listen(&self, listener: TcpListener) {
@@ -115,7 +115,7 @@ impl Controller {
 }
 
 /// A server whose machine `m0` has its controller at an address that belongs to this test alone.
-async fn with_bmc(name: &str, net: u8, rule: &Value) -> (Server, Controller) {
+pub(super) async fn with_bmc(name: &str, net: u8, rule: &Value) -> (Server, Controller) {
     let mut server = Server::new(name);
     let controller = Controller::default();
     // `m0` of the rack has the place behind the boot server's.
@@ -277,7 +277,7 @@ async fn wrong_credentials_are_shown_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_controller_that_is_none_is_said_to_be_none() {
-    let (server, controller) = with_bmc("bmc-none", 6, &json!({})).await;
+    let (server, controller) = with_bmc("bmc-none", 6, &json!({ "ipmi": "never" })).await;
     controller.0.lock().unwrap().hidden = true;
     let (status, error) = server.get("/v1/bmc/m0?ask=true").await;
     assert_eq!((status, error["error"]["kind"].as_str()), (502, Some("bmc")), "{error}");

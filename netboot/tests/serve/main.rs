@@ -18,6 +18,7 @@ mod figures;
 mod graphql;
 mod handshakes;
 mod https;
+mod ipmi;
 mod keys;
 mod liveness;
 mod loops;

@@ -1,10 +1,13 @@
 //! The line to one controller: one connection and one session, requests one after the other and not too fast, a deadline for each.
 
 use super::Site;
+use super::ipmi::Ipmi;
 use super::secret::Secret;
 use super::trust::{self, Pins};
 use crate::bmc::Trouble;
+use crate::bmc::ipmi::Use;
 use crate::bmc::redfish::{Answer, Ask, Content, Dialog, Goal, Identity, Known, Method, Outcome, Step};
+use crate::bmc::rules::Trust;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{Builder, SendRequest};
@@ -13,6 +16,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use serde_json::json;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -35,6 +39,19 @@ pub(super) struct Line {
     /// When the last request was sent.
     last: Option<Instant>,
     refused: Option<(Secret, Instant)>,
+    /// Whether the last connection that was begun came to be.
+    met: bool,
+    ipmi: Ipmi,
+}
+
+impl Site {
+    fn gap(&self) -> Duration {
+        Duration::from_millis(self.rule.gap_ms)
+    }
+
+    pub(super) fn by_ipmi(&self) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), self.rule.ipmi_port)
+    }
 }
 
 impl Line {
@@ -46,15 +63,20 @@ impl Line {
     /// Whether something is held that nobody used for a while.
     pub(super) fn is_idle(&self, longest: Duration) -> bool {
         let holds = self.connection.is_some() || self.known.has_session();
-        holds && self.last.is_none_or(|last| last.elapsed() >= longest)
+        (holds && self.last.is_none_or(|last| last.elapsed() >= longest))
+            || (self.ipmi.is_open() && self.ipmi.is_idle(longest))
     }
 
     /// Ends session and connection.
     pub(super) async fn leave(&mut self, pins: &Pins, requests: &AtomicU64) {
-        if let Some(site) = self.site.clone().filter(|_| self.known.has_session())
-            && let Err(error) = self.run(&site, Goal::Leave, pins, requests).await
-        {
-            tracing::debug!(serial = site.serial, %error, "a session with a BMC was not ended");
+        if let Some(site) = self.site.clone() {
+            self.ipmi.leave(site.gap(), requests).await;
+            if self.known.has_session()
+                && let Ok(secret) = Secret::read(&site.rule.credentials)
+                && let Err(error) = self.redfish(&site, Goal::Leave, &secret, pins, requests).await
+            {
+                tracing::debug!(serial = site.serial, %error, "a session with a BMC was not ended");
+            }
         }
         self.connection = None;
         // Whether the controller still has it or not: it is not used again.
@@ -81,20 +103,80 @@ impl Line {
             let wait = (LOCKED - at.elapsed()).as_secs();
             return Err(Trouble::Credentials(format!("{} (not tried again for {wait} s)", secret.user)));
         }
+        let end = match self.is_by_ipmi(site) {
+            true => self.ipmi.run(site.by_ipmi(), goal, &secret, site.gap(), requests).await,
+            false => self.redfish_first(site, goal, &secret, pins, requests).await,
+        };
+        if let Err(Trouble::Credentials(_)) = &end {
+            self.refused = Some((secret, Instant::now()));
+        }
+        end
+    }
+
+    /// Whether Redfish is not asked.
+    pub(super) fn is_by_ipmi(&self, site: &Site) -> bool {
+        match site.rule.ipmi {
+            Use::Never => false,
+            Use::Only => true,
+            Use::AfterRedfish => self.ipmi.found,
+        }
+    }
+
+    /// By IPMI when there is no Redfish: nobody takes a connection, or there is another service. Whoever only swallows packets must not get a
+    /// session that is less protected: a controller whose certificate is known has Redfish.
+    async fn redfish_first(
+        &mut self,
+        site: &Site,
+        goal: Goal,
+        secret: &Secret,
+        pins: &Pins,
+        requests: &AtomicU64,
+    ) -> Result<Outcome, Trouble> {
+        self.met = true;
+        let end = self.redfish(site, goal.clone(), secret, pins, requests).await;
+        let is_known = site.rule.trust != Trust::Learn || pins.of(&site.serial).is_some();
+        let trouble = match end {
+            Err(trouble @ Trouble::Absent(_)) => trouble,
+            Err(trouble @ Trouble::Silent(_)) if !self.met && !is_known => trouble,
+            other => return other,
+        };
+        if site.rule.ipmi == Use::Never {
+            return Err(trouble);
+        }
+        match self.ipmi.run(site.by_ipmi(), goal, secret, site.gap(), requests).await {
+            // Two that are silent: which of them it has is not known yet.
+            Err(Trouble::Silent(why)) => Err(if let Trouble::Absent(first) = trouble {
+                Trouble::Absent(format!("{first}; and no IPMI: {why}"))
+            } else {
+                Trouble::Silent(format!("{trouble}; and no IPMI: {why}"))
+            }),
+            end => {
+                tracing::info!(serial = site.serial, %trouble, "a BMC is asked by IPMI from now on");
+                self.ipmi.found = true;
+                self.connection = None;
+                end
+            }
+        }
+    }
+
+    /// One dialogue by Redfish.
+    async fn redfish(
+        &mut self,
+        site: &Site,
+        goal: Goal,
+        secret: &Secret,
+        pins: &Pins,
+        requests: &AtomicU64,
+    ) -> Result<Outcome, Trouble> {
         let mut dialog = Dialog::new(goal, site.uuid.as_deref(), &site.serial, &secret.user);
         loop {
             match dialog.next(&self.known) {
                 Step::Ask(ask) => {
-                    let answer = self.send(site, &ask, &secret, pins, requests).await;
+                    let answer = self.send(site, &ask, secret, pins, requests).await;
                     dialog.handle(&mut self.known, answer);
                 }
                 Step::Wait(rest) => tokio::time::sleep(rest).await,
-                Step::End(end) => {
-                    if let Err(Trouble::Credentials(_)) = &end {
-                        self.refused = Some((secret, Instant::now()));
-                    }
-                    return end;
-                }
+                Step::End(end) => return end,
             }
         }
     }
@@ -126,7 +208,7 @@ impl Line {
         pins: &Pins,
         requests: &AtomicU64,
     ) -> Result<Answer, Lost> {
-        let gap = Duration::from_millis(site.rule.gap_ms);
+        let gap = site.gap();
         if let Some(last) = self.last {
             sleep_until(last + gap).await;
         }
@@ -146,7 +228,10 @@ impl Line {
     async fn exchange(&mut self, site: &Site, ask: &Ask, secret: &Secret, pins: &Pins) -> Result<Answer, Lost> {
         let mut sender = match self.connection.take().filter(|sender| !sender.is_closed()) {
             Some(sender) => sender,
-            None => connect(site, pins).await.map_err(Lost::Trouble)?,
+            None => {
+                self.met = false;
+                connect(site, pins, &mut self.met).await.map_err(Lost::Trouble)?
+            }
         };
         let silent = |error: &dyn std::fmt::Display| Trouble::Silent(format!("{}: {error}", site.address));
         let request = request(site, ask, secret).map_err(|error| Lost::Trouble(silent(&error)))?;
@@ -179,10 +264,12 @@ impl Lost {
     }
 }
 
-async fn connect(site: &Site, pins: &Pins) -> Result<SendRequest<Full<Bytes>>, Trouble> {
+/// A connection with its TLS; `met` says whether somebody took it.
+async fn connect(site: &Site, pins: &Pins, met: &mut bool) -> Result<SendRequest<Full<Bytes>>, Trouble> {
     let silent = |error: &dyn std::fmt::Display| Trouble::Silent(format!("{}: {error}", site.address));
     let (config, seen) = trust::client(&site.rule.trust, pins, &site.serial).map_err(Trouble::Untrusted)?;
     let stream = TcpStream::connect(site.address).await.map_err(|error| silent(&error))?;
+    *met = true;
     let _ = stream.set_nodelay(true);
     let name = ServerName::IpAddress(site.address.ip().into());
     let stream =

@@ -1,0 +1,4 @@
+//! See `harness::ipmi::ipmi`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| harness::ipmi::ipmi(data));
