@@ -5,6 +5,8 @@
 
 pub mod blobs;
 mod config;
+mod content;
+mod direct;
 mod https;
 mod known;
 mod measured;
@@ -27,21 +29,19 @@ use crate::boot::rules::Rules;
 use crate::boot::{Boots, Digest, Said, ipxe};
 use crate::inventory::access::source;
 use anyhow::Context as _;
-use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
 use blobs::{Blobs, blocking};
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt as _};
+use content::{Chunk, Content};
+use direct::End;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use patience::Patience;
 use pull::Puller;
-use seen::{Seen, seen_by};
+use seen::Seen;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,7 +61,7 @@ const HEAD_WITHIN: Duration = Duration::from_secs(20);
 const HEAD_MAX: usize = 8 * 1024;
 /// Longest wait for the other side to read anything.
 const READ_WITHIN: Duration = Duration::from_secs(30);
-/// Octets of a file that are read at a time. The next ones are read while these are sent.
+/// Octets of a file that are read at a time, where they go through hyper. The next ones are read while these are sent.
 const CHUNK: usize = 512 * 1024;
 /// The image of the machine that asks, as one file.
 const UKI: &str = "/boot/uki.efi";
@@ -122,7 +122,7 @@ pub struct Counts {
     pub tls: Arc<Tls>,
 }
 
-type Answer = Response<Body>;
+type Answer = Response<Content>;
 
 impl Booter {
     /// Begins to listen; must be called within a runtime.
@@ -174,17 +174,26 @@ impl Booter {
             };
             let booter = self.clone();
             tokio::spawn(async move {
-                let _ = stream.set_nodelay(true);
-                booter.serve(stream, peer.ip().to_canonical()).await;
+                booter.receive(stream, peer.ip().to_canonical()).await;
                 drop(place);
             });
+        }
+    }
+
+    /// Plain requests on a socket of its own the kernel may answer by itself; all others go through hyper.
+    async fn receive(self: Arc<Self>, mut stream: TcpStream, from: IpAddr) {
+        let _ = stream.set_nodelay(true);
+        match self.direct(&mut stream, from).await {
+            Ok(End::Rest) => self.serve(stream, from).await,
+            Ok(End::Over) => {}
+            Err(error) => tracing::debug!(%from, %error, "connection of a machine that boots"),
         }
     }
 
     async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, from: IpAddr) {
         let service = hyper::service::service_fn(move |request| {
             let booter = self.clone();
-            async move { Ok::<_, Infallible>(booter.answer(&request, from).await) }
+            async move { Ok::<_, Infallible>(booter.answer(&request, from).await.map(Content::into_body)) }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -196,7 +205,7 @@ impl Booter {
         }
     }
 
-    async fn answer(&self, request: &Request<hyper::body::Incoming>, from: IpAddr) -> Answer {
+    async fn answer<T>(&self, request: &Request<T>, from: IpAddr) -> Answer {
         let path = request.uri().path();
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         if !is_read {
@@ -238,7 +247,7 @@ impl Booter {
         }
     }
 
-    fn loader(&self, name: &str, request: &Request<hyper::body::Incoming>) -> Answer {
+    fn loader<T>(&self, name: &str, request: &Request<T>) -> Answer {
         let Some(loader) = self.loaders.get(name) else {
             return text(StatusCode::NOT_FOUND, &[], "there is no such loader\n");
         };
@@ -248,7 +257,7 @@ impl Booter {
         part_answer(request, &loader.tag, length, |from, to| {
             let at = |octet: u64| usize::try_from(octet).unwrap_or(octets.len()).min(octets.len());
             self.counts.octets.fetch_add(to - from, Ordering::Relaxed);
-            Body::from(octets.slice(at(from)..at(to)))
+            Content::from(octets.slice(at(from)..at(to)))
         })
     }
 
@@ -271,7 +280,7 @@ impl Booter {
         ipxe::script(boots, machine)
     }
 
-    async fn blob(&self, digest: &Digest, request: &Request<hyper::body::Incoming>, from: IpAddr) -> Answer {
+    async fn blob<T>(&self, digest: &Digest, request: &Request<T>, from: IpAddr) -> Answer {
         let (blobs, wanted) = (self.blobs.clone(), digest.clone());
         let Ok((file, length)) = blocking(move || blobs.file(&wanted)).await else {
             let is_known = self.service.inventory().boots().is_some_and(|boots| boots.blobs().contains(digest));
@@ -292,52 +301,35 @@ impl Booter {
         part_answer(request, &format!("\"{digest}\""), length, |first, to| {
             let kernel = self.seen.kernel(digest, from).filter(|_| to == length);
             let whole = kernel.map(|(serial, image)| (serial, What::Kernel { image }));
-            let see = whole.map(|whole| self.seen.when_whole(to - first, whole, from));
-            self.body(file, first, to, see)
+            self.counts.octets.fetch_add(to - first, Ordering::Relaxed);
+            Content {
+                chunks: vec![Chunk::File { file: Arc::new(file), from: first, to }],
+                whole: whole.map(|whole| self.seen.when_whole(to - first, whole, from)),
+            }
         })
     }
-
-    fn body(&self, file: File, from: u64, to: u64, see: Option<impl FnMut(&Bytes) + Send + 'static>) -> Body {
-        self.counts.octets.fetch_add(to - from, Ordering::Relaxed);
-        let file = Arc::new(file);
-        let chunks = (from..to).step_by(CHUNK).map(move |at| {
-            let count = usize::try_from(to - at).map_or(CHUNK, |left| left.min(CHUNK));
-            read(file.clone(), at, count)
-        });
-        Body::from_stream(seen_by(stream::iter(chunks).buffered(2), see))
-    }
-}
-
-/// So many octets of a file from there on, read away from those who wait for sockets.
-async fn read(file: Arc<File>, at: u64, count: usize) -> std::io::Result<Bytes> {
-    blocking(move || {
-        let mut octets = vec![0; count];
-        file.read_exact_at(&mut octets, at)?;
-        Ok(Bytes::from(octets))
-    })
-    .await
 }
 
 /// The file that is asked for, the part of it, or why not (RFC 9110 §13 and §14).
-fn part_answer<T>(request: &Request<T>, tag: &str, length: u64, body: impl FnOnce(u64, u64) -> Body) -> Answer {
+fn part_answer<T>(request: &Request<T>, tag: &str, length: u64, body: impl FnOnce(u64, u64) -> Content) -> Answer {
     let (headers, is_get) = (request.headers(), request.method() == Method::GET);
     let said = |name: HeaderName| one(headers, &name);
     if said(header::IF_NONE_MATCH).is_some_and(|list| range::names(list, tag)) {
-        return file_answer(StatusCode::NOT_MODIFIED, tag, None, None, Body::empty());
+        return file_answer(StatusCode::NOT_MODIFIED, tag, None, None, Content::default());
     }
     // RFC 9110 §14.2: only GET has ranges.
     let asked = said(header::RANGE).filter(|_| is_get && range::is_rest(said(header::IF_RANGE), tag));
     match range::part(asked, length) {
         Part::Nothing => {
             let part = Some(format!("bytes */{length}"));
-            file_answer(StatusCode::RANGE_NOT_SATISFIABLE, tag, Some(0), part, Body::empty())
+            file_answer(StatusCode::RANGE_NOT_SATISFIABLE, tag, Some(0), part, Content::default())
         }
         Part::Some { from, to } => {
             let part = Some(format!("bytes {from}-{}/{length}", to - 1));
             file_answer(StatusCode::PARTIAL_CONTENT, tag, Some(to - from), part, body(from, to))
         }
         Part::Whole if is_get => file_answer(StatusCode::OK, tag, Some(length), None, body(0, length)),
-        Part::Whole => file_answer(StatusCode::OK, tag, Some(length), None, Body::empty()),
+        Part::Whole => file_answer(StatusCode::OK, tag, Some(length), None, Content::default()),
     }
 }
 
@@ -363,10 +355,10 @@ fn text(status: StatusCode, headers: &[(HeaderName, String)], body: &str) -> Ans
     for (name, value) in headers {
         answer = answer.header(name, value);
     }
-    answer.body(Body::from(body.to_owned())).unwrap_or_default()
+    answer.body(Content::from(Bytes::from(body.to_owned()))).unwrap_or_default()
 }
 
-fn file_answer(status: StatusCode, tag: &str, length: Option<u64>, part: Option<String>, body: Body) -> Answer {
+fn file_answer(status: StatusCode, tag: &str, length: Option<u64>, part: Option<String>, body: Content) -> Answer {
     let mut answer = Response::builder().status(status).header(header::ETAG, tag);
     answer = answer.header(header::ACCEPT_RANGES, "bytes").header(header::CACHE_CONTROL, "public, immutable");
     answer = answer.header(header::CONTENT_TYPE, "application/octet-stream");

@@ -13,6 +13,7 @@ mod bmc;
 mod boot;
 mod cli;
 mod crash;
+mod direct;
 mod enrol;
 mod figures;
 mod graphql;

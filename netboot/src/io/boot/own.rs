@@ -1,10 +1,10 @@
 //! The archive that a machine has of its own, for who asks for it.
 
+use super::content::Content;
 use super::{Answer, Booter, part_answer, text};
 use crate::boot::{Choice, Digest, Image, Said, own};
 use crate::inventory::Inventory;
 use crate::inventory::machine::Machine;
-use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use bytes::Bytes;
 use std::net::IpAddr;
@@ -43,7 +43,7 @@ impl Booter {
         let (length, octets) = (u64::try_from(octets.len()).unwrap_or(u64::MAX), Bytes::from(octets));
         part_answer(request, &format!("\"{tag}\""), length, |from, to| {
             let at = |octet: u64| usize::try_from(octet).unwrap_or(octets.len()).min(octets.len());
-            Body::from(octets.slice(at(from)..at(to)))
+            Content::from(octets.slice(at(from)..at(to)))
         })
     }
 }

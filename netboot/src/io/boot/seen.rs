@@ -6,8 +6,6 @@ use crate::inventory::access::{Access, Actor};
 use crate::inventory::command::Command;
 use crate::inventory::machine::Machine;
 use crate::io::service::{Service, now};
-use bytes::Bytes;
-use futures_util::stream::{Stream, StreamExt as _};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -78,15 +76,8 @@ impl Seen {
     }
 
     /// Tells, when all octets of an answer were taken, that the machine has what it boots.
-    pub(super) fn when_whole(
-        self: &Arc<Self>,
-        octets: u64,
-        (serial, what): (String, What),
-        from: IpAddr,
-    ) -> impl FnMut(&Bytes) + Send + 'static {
-        let mut whole = Whole { seen: self.clone(), left: octets, told: Some((serial, what)), from };
-        // By a method: the closure is to hold the whole of it, not the number alone.
-        move |part| whole.took(part)
+    pub(super) fn when_whole(self: &Arc<Self>, octets: u64, (serial, what): (String, What), from: IpAddr) -> Whole {
+        Whole { seen: self.clone(), left: octets, told: Some((serial, what)), from }
     }
 
     fn booted(&self, serial: &str, what: What, from: IpAddr) {
@@ -121,7 +112,8 @@ impl Seen {
 }
 
 /// An answer on its way; what is known when it ends.
-struct Whole {
+#[derive(Debug)]
+pub(super) struct Whole {
     seen: Arc<Seen>,
     left: u64,
     told: Option<(String, What)>,
@@ -129,8 +121,9 @@ struct Whole {
 }
 
 impl Whole {
-    fn took(&mut self, part: &Bytes) {
-        self.left = self.left.saturating_sub(u64::try_from(part.len()).unwrap_or(u64::MAX));
+    /// So many octets more were taken.
+    pub(super) const fn took(&mut self, octets: u64) {
+        self.left = self.left.saturating_sub(octets);
     }
 }
 
@@ -140,17 +133,4 @@ impl Drop for Whole {
             self.seen.booted(&serial, what, self.from);
         }
     }
-}
-
-/// The parts of an answer, each seen as it is taken.
-pub(super) fn seen_by<E>(
-    parts: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
-    mut see: Option<impl FnMut(&Bytes) + Send + 'static>,
-) -> impl Stream<Item = Result<Bytes, E>> + Send + 'static {
-    parts.map(move |part| {
-        if let (Ok(octets), Some(see)) = (&part, &mut see) {
-            see(octets);
-        }
-        part
-    })
 }

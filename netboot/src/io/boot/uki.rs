@@ -1,20 +1,17 @@
 //! The image of a machine as one file for UEFI, made while it is sent: only the stub is in memory.
 
+use super::content::{Chunk, Content};
 use super::known::{Files, Known};
 use super::measured::{Facts, find_out};
-use super::seen::seen_by;
 use super::sign::Signer;
-use super::{Booter, CHUNK, blocking, part_answer, read};
+use super::{Answer, Booter, blocking, part_answer};
 use crate::boot::attempts::What;
 use crate::boot::rules::Uki as Rules;
 use crate::boot::uki::{Piece, STUB_MAX, Stub, Uki};
 use crate::boot::{Choice, Said};
 use anyhow::Context as _;
-use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::Request;
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt as _};
-use std::fs::File;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -57,20 +54,9 @@ impl Maker {
     }
 }
 
-/// An octet string, or a part of a file.
-enum Chunk {
-    Octets(Bytes),
-    File(Arc<File>, u64, usize),
-}
-
 impl Booter {
     /// The image of the machine that asks; the loader `otherwise` when it has none, or boots from its disk: then its script says so.
-    pub(super) async fn uki(
-        &self,
-        maker: &Maker,
-        request: &Request<hyper::body::Incoming>,
-        from: IpAddr,
-    ) -> Response<Body> {
+    pub(super) async fn uki<T>(&self, maker: &Maker, request: &Request<T>, from: IpAddr) -> Answer {
         let uki = self.image(maker, request.uri().query().unwrap_or_default(), from);
         let made = match uki {
             Some((uki, who)) => self.made(maker, uki).await.map(|(uki, files)| (uki, files, who)),
@@ -81,8 +67,8 @@ impl Booter {
         let (tag, length) = (format!("\"{}\"", uki.tag), uki.length);
         part_answer(request, &tag, length, |first, to| {
             self.counts.octets.fetch_add(to - first, Ordering::Relaxed);
-            let see = who.filter(|_| to == length).map(|who| self.seen.when_whole(to - first, who, from));
-            body(&uki, &files, (first, to), see)
+            let whole = who.filter(|_| to == length).map(|who| self.seen.when_whole(to - first, who, from));
+            Content { chunks: chunks(&uki, &files, (first, to)), whole }
         })
     }
 
@@ -134,30 +120,16 @@ impl Booter {
     }
 }
 
-fn body(uki: &Uki, files: &Files, (from, to): (u64, u64), see: Option<impl FnMut(&Bytes) + Send + 'static>) -> Body {
-    let mut chunks = Vec::new();
-    for (piece, part) in uki.parts(from, to) {
-        match piece {
-            Piece::Octets(octets) => {
-                let at = |octet: u64| usize::try_from(octet).unwrap_or(octets.len());
-                chunks.push(Chunk::Octets(Bytes::copy_from_slice(
-                    octets.get(at(part.start)..at(part.end)).unwrap_or_default(),
-                )));
-            }
-            Piece::File { digest, .. } => {
-                let Some(file) = files.get(digest) else { continue };
-                for at in part.clone().step_by(CHUNK) {
-                    let count = usize::try_from(part.end - at).map_or(CHUNK, |left| left.min(CHUNK));
-                    chunks.push(Chunk::File(file.clone(), at, count));
-                }
-            }
+fn chunks(uki: &Uki, files: &Files, (from, to): (u64, u64)) -> Vec<Chunk> {
+    let chunk = |(piece, part): (&Piece, std::ops::Range<u64>)| match piece {
+        Piece::Octets(octets) => {
+            let at = |octet: u64| usize::try_from(octet).unwrap_or(octets.len());
+            let octets = octets.get(at(part.start)..at(part.end)).unwrap_or_default();
+            Some(Chunk::Octets(Bytes::copy_from_slice(octets)))
         }
-    }
-    let octets = |chunk: Chunk| async move {
-        match chunk {
-            Chunk::Octets(octets) => Ok(octets),
-            Chunk::File(file, at, count) => read(file, at, count).await,
+        Piece::File { digest, .. } => {
+            Some(Chunk::File { file: files.get(digest)?.clone(), from: part.start, to: part.end })
         }
     };
-    Body::from_stream(seen_by(stream::iter(chunks).map(octets).buffered(2), see))
+    uki.parts(from, to).filter_map(chunk).collect()
 }
