@@ -281,8 +281,7 @@ impl Booter {
     }
 
     async fn blob<T>(&self, digest: &Digest, request: &Request<T>, from: IpAddr) -> Answer {
-        let (blobs, wanted) = (self.blobs.clone(), digest.clone());
-        let Ok((file, length)) = blocking(move || blobs.file(&wanted)).await else {
+        let Ok((file, length)) = self.blobs.open_file(digest).await else {
             let is_known = self.service.inventory().boots().is_some_and(|boots| boots.blobs().contains(digest));
             let (count, status, why) = if is_known {
                 let why = "an image has this file, and this server has not got it yet\n";

@@ -4,7 +4,7 @@ use super::content::{Chunk, Content};
 use super::known::{Files, Known};
 use super::measured::{Facts, find_out};
 use super::sign::Signer;
-use super::{Answer, Booter, blocking, part_answer};
+use super::{Answer, Booter, part_answer};
 use crate::boot::attempts::What;
 use crate::boot::rules::Uki as Rules;
 use crate::boot::uki::{Piece, STUB_MAX, Stub, Uki};
@@ -109,8 +109,7 @@ impl Booter {
         let mut files = Files::new();
         for piece in &uki.pieces {
             let Piece::File { digest, bytes } = piece else { continue };
-            let (blobs, wanted) = (self.blobs.clone(), digest.clone());
-            let (file, length) = blocking(move || blobs.file(&wanted)).await.ok()?;
+            let (file, length) = self.blobs.open_file(digest).await.ok()?;
             if length != *bytes {
                 return None;
             }
