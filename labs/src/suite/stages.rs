@@ -79,7 +79,7 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "boot",
-        about: "a machine in QEMU, from power-on to a host that others reach: BIOS and iPXE, UEFI by TFTP, UEFI by HTTP in one file; without a boot server for a while",
+        about: "a machine in QEMU, from power-on to a host that others reach: BIOS and iPXE, UEFI by TFTP, UEFI by HTTP in one file, with TLS and a TPM, with Secure Boot; without a boot server for a while",
         run: boot::boot,
     },
     Stage {
