@@ -222,10 +222,10 @@ fn escape(text: &str) -> String {
 /// # Errors
 /// When the lab itself cannot be asked (a namespace is gone); what is wrong *in* the lab is in the report.
 pub fn verify(plant: &dyn Plant, expectations: &[Expectation], options: &Options) -> io::Result<Report> {
-    verify_watched(plant, expectations, options, &|_, _| true)
+    verify_watched(plant, expectations, options, &|_| true)
 }
 
-/// The same; `watch` hears how many expectations are settled, of how many, and ends the waiting by answering false.
+/// The same; `watch` hears of each expectation what came of it, and ends the waiting by answering false.
 ///
 /// # Errors
 /// As [`verify`].
@@ -265,8 +265,8 @@ pub fn verify_watched(
     Ok(report)
 }
 
-/// Hears of settled expectations; false = do not wait any longer.
-pub type Watch<'a> = &'a dyn Fn(usize, usize) -> bool;
+/// Hears of all expectations, those that are waited for without a check; false = do not wait any longer.
+pub type Watch<'a> = &'a dyn Fn(&[Option<Check>]) -> bool;
 
 fn converged(checks: &[Check], expectations: &[Expectation]) -> Option<f64> {
     let mut last = 0.0_f64;
@@ -292,7 +292,7 @@ pub(crate) fn poll_expectations(
     let mut commands_at = Duration::ZERO;
     while results.iter().any(Option::is_none) {
         let look = Instant::now();
-        let patient = watch(results.iter().flatten().count(), results.len());
+        let patient = watch(&results);
         // packets are sent once the routes stand: a ping that is lost takes long, and others would wait for it
         let open_routes = expectations.iter().zip(&results).any(|(expectation, result)| {
             result.is_none() && matches!(expectation.what, What::Route { .. } | What::Reach { .. })
@@ -324,7 +324,7 @@ pub(crate) fn poll_expectations(
             thread::sleep(POLL.max(look.elapsed() * POLL_SHARE));
         }
     }
-    watch(results.len(), results.len());
+    watch(&results);
     // An absence that held at once may stop to hold while others converge: it is asked again at the end.
     let mut checks: Vec<Check> = results.into_iter().flatten().collect();
     for (expectation, check) in expectations.iter().zip(&mut checks) {

@@ -1,7 +1,8 @@
 //! `up` and `verify`: make a lab, wait until everything expected of it is true, and keep it or take it down.
 #![expect(clippy::disallowed_types, reason = "measures from the start of the command")]
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -15,16 +16,20 @@ use weft_fabric::io::files::lab_root;
 
 use super::session::Session;
 use super::{find, print, reading, say};
+use crate::expect::{Expectation, What};
 use crate::lab::home::{self, Home};
 use crate::lab::progress::Progress;
 use crate::lab::{Lab, Options, server, userns};
 use crate::personality::{self, Personality};
 use crate::probe::plot;
 use crate::topology::data;
-use crate::verify::{self, Outcome, Report, verify_watched};
+use crate::verify::{self, Check, Outcome, Report, verify_watched};
 
 /// Enough for 1,000 nodes, few enough for daemons that walk through all numbers.
 const DESCRIPTORS: u64 = 16_384;
+
+/// Expectations that are told one by one; more of them nobody reads.
+const STAGES_SHOWN: usize = 16;
 
 /// How the last line of a background half begins that stays.
 const IS_UP: &str = "  take it down:";
@@ -235,10 +240,19 @@ impl Started {
     fn check(&self, options: &verify::Options) -> Result<Report> {
         let offset = self.begin.elapsed().as_secs_f64();
         let expectations = &self.lab.topology().expect;
-        let watch = |settled: usize, of: usize| {
-            self.progress.step("expectations true", settled, of);
+        let stages = stages(expectations);
+        let told = RefCell::new(BTreeSet::new());
+        let watch = |checks: &[Option<Check>]| {
+            for at in &stages {
+                let check = checks.get(*at).and_then(Option::as_ref).filter(|check| check.outcome == Outcome::Passed);
+                if let Some(check) = check.filter(|_| told.borrow_mut().insert(*at)) {
+                    self.progress.say(&format!("{:7.2} s  {}", offset + check.seconds, check.name));
+                }
+            }
+            let settled = checks.iter().flatten().count();
+            self.progress.step("expectations true", settled, checks.len());
             // only while the expectations are waited for: later, daemons are killed on purpose
-            settled == of || self.lab.fallen().is_empty()
+            settled == checks.len() || self.lab.fallen().is_empty()
         };
         let mut report = verify_watched(&*self.lab, expectations, options, &watch)?;
         let of_file = &report.checks[..expectations.len().min(report.checks.len())];
@@ -250,6 +264,15 @@ impl Started {
         }
         Ok(report)
     }
+}
+
+/// Which expectations are told one by one, as they come true: those of commands, in a lab that waits for what a machine does. Of more than
+/// anybody reads, none.
+fn stages(expectations: &[Expectation]) -> Vec<usize> {
+    let is_stage =
+        |(at, expectation): (usize, &Expectation)| matches!(expectation.what, What::Command { .. }).then_some(at);
+    let stages: Vec<usize> = expectations.iter().enumerate().filter_map(is_stage).collect();
+    if stages.len() > STAGES_SHOWN { Vec::new() } else { stages }
 }
 
 /// A lab keeps several descriptors open for each node; the usual limit of 1,024 ends at some 100 nodes.
@@ -295,4 +318,22 @@ fn detach(choice: &Choice) -> Result<ExitCode> {
     // it closed its output because it ends, which it may not have done yet
     let status = child.wait()?;
     Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expectations(commands: usize) -> Vec<Expectation> {
+        let route = "{at: tor, route: 10.72.0.1/32}\n";
+        let text = format!("- {route}{}", "- {at: machine, run: console, says: up}\n".repeat(commands));
+        serde_saphyr::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn what_machines_do_is_told_step_by_step_and_routes_are_counted() {
+        assert_eq!(stages(&expectations(2)), [1, 2]);
+        assert_eq!(stages(&expectations(STAGES_SHOWN)).len(), STAGES_SHOWN);
+        assert_eq!(stages(&expectations(STAGES_SHOWN + 1)), [0_usize; 0]);
+    }
 }

@@ -152,7 +152,7 @@ pub fn run(site: &Site<'_>, path: &Path, expectations: &[Expectation], report: &
 pub(super) fn settle(site: &Site<'_>, expectations: &[Expectation], then: Duration) -> io::Result<()> {
     let is_route = |expectation: &&Expectation| matches!(expectation.what, What::Route { .. });
     let routes: Vec<Expectation> = expectations.iter().filter(is_route).cloned().collect();
-    for check in poll_expectations(site, &routes, Instant::now(), &|_, _| true) {
+    for check in poll_expectations(site, &routes, Instant::now(), &|_| true) {
         if check.outcome == Outcome::Failed {
             return Err(io::Error::other(format!("not as before: {}: {}", check.name, check.detail)));
         }

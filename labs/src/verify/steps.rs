@@ -32,7 +32,7 @@ pub(super) fn run(site: &Site<'_>, steps: &[Step], report: &mut Report) {
         };
         report.checks.push(Check { name: step.name.clone(), outcome, detail, seconds: begin.elapsed().as_secs_f64() });
         if done.is_ok() {
-            let mut checks = poll_expectations(site, &step.expect, Instant::now(), &|_, _| true);
+            let mut checks = poll_expectations(site, &step.expect, Instant::now(), &|_| true);
             for check in &mut checks {
                 check.name = format!("{}: {}", step.name, check.name);
             }

@@ -95,7 +95,7 @@ fn undo(plant: &dyn Plant, incident: &Incident, fault: Option<u64>, checks: &mut
 
 /// What a fault expects, from its moment on. What held too late does not hold.
 fn look(site: &Site<'_>, incident: &Incident, moment: Instant) -> Vec<Check> {
-    let mut checks = poll_expectations(site, &incident.expect, moment, &|_, _| true);
+    let mut checks = poll_expectations(site, &incident.expect, moment, &|_| true);
     for (check, expectation) in checks.iter_mut().zip(&incident.expect) {
         check.name = format!("{incident}: {}", check.name);
         let late = check.seconds - expectation.within.as_secs_f64();
