@@ -13,6 +13,7 @@ pub mod dhcp;
 pub mod dhcp6;
 pub mod embedded;
 pub mod etcd;
+mod listen;
 pub mod liveness;
 pub mod rest;
 pub mod server;

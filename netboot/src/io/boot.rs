@@ -19,6 +19,7 @@ mod sign;
 pub mod tftp;
 mod uki;
 
+use super::listen::open;
 use super::server::counts::Tls;
 use super::server::places::Places;
 use super::service::Service;
@@ -38,7 +39,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use patience::Patience;
 use pull::Puller;
 use seen::Seen;
-use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -53,8 +53,6 @@ use tokio::net::{TcpListener, TcpStream};
 const CONNECTIONS_MAX: usize = 2_048;
 /// Of these from one source: firmware has one, a program that loads in parts some.
 const OF_SOURCE_MAX: usize = 16;
-/// Connections that wait for `accept`: a rack that was just powered on.
-const BACKLOG: i32 = 1_024;
 /// Longest wait for the head of a request, also of the next one on a connection.
 const HEAD_WITHIN: Duration = Duration::from_secs(20);
 /// Octets of a head; hyper takes no less than 8 KiB.
@@ -368,18 +366,4 @@ fn file_answer(status: StatusCode, tag: &str, length: Option<u64>, part: Option<
         answer = answer.header(header::CONTENT_RANGE, part);
     }
     answer.body(body).unwrap_or_default()
-}
-
-/// A service address may come later: `weft daemon` puts it on `lo` while its check passes.
-fn open(at: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    match at {
-        SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
-        SocketAddr::V6(_) => socket.set_freebind_v6(true)?,
-    }
-    socket.set_reuse_address(true)?;
-    socket.bind(&at.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
 }

@@ -15,6 +15,7 @@ use super::bmc::Bmcs;
 use super::boot::Booter;
 use super::dhcp::Dhcp;
 use super::dhcp6::Dhcp6;
+use super::listen;
 use super::liveness::Watcher;
 use super::rest::{self, Parts};
 use super::service::Service;
@@ -87,11 +88,11 @@ impl Server {
         let local = listen_local(&config.socket).await?;
         tokio::spawn(serve_local(local, router.clone(), counts.clone()));
         if let Some(address) = &config.web {
-            let listener = TcpListener::bind(address).await.with_context(|| format!("web: {address}"))?;
+            let listener = listen::open(*address).with_context(|| format!("web: {address}"))?;
             tokio::spawn(web::listen(listener, router.clone(), counts.clone()));
         }
         if let Some(address) = &config.enrol {
-            let listener = TcpListener::bind(address).await.with_context(|| format!("enrol: {address}"))?;
+            let listener = listen::open(*address).with_context(|| format!("enrol: {address}"))?;
             tokio::spawn(open::listen(listener, router.clone(), counts.clone()));
         }
         let mut addresses = Vec::new();
@@ -105,7 +106,7 @@ impl Server {
             let door =
                 Door { acceptor: acceptor.clone(), handshakes, connections: permits(CONNECTIONS_MAX), counts, router };
             for address in &https.listen {
-                let listener = TcpListener::bind(address).await.with_context(|| format!("https.listen: {address}"))?;
+                let listener = listen::open(*address).with_context(|| format!("https.listen: {address}"))?;
                 addresses.push(listener.local_addr()?);
                 tokio::spawn(serve_tls(listener, door.clone()));
             }

@@ -56,3 +56,24 @@ async fn the_web_address_reads_and_changes_nothing() {
     let (code, _, error) = server.run(&["check", "--config", &server.path("open.yaml").display().to_string()]);
     assert!(code == 1 && error.contains("can be reached from elsewhere"), "{error}");
 }
+
+/// A service address is there only while its server is healthy: the server does not wait for it, and does not end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_may_come_later() {
+    let mut server = Server::new("later");
+    let config = std::fs::read_to_string(server.path("netboot.yaml")).unwrap();
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    // Of TEST-NET-1 (RFC 5737): nobody has it.
+    config["enrol"] = "192.0.2.7:10480".into();
+    std::fs::write(server.path("netboot.yaml"), config.to_string()).unwrap();
+    server.start().await;
+    let deadline = std::time::Instant::now() + LIMIT;
+    loop {
+        let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", server.id())).unwrap();
+        if table.contains("070200C0:28F0 00000000:0000 0A") {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{}", server.log());
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
