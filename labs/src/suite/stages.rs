@@ -154,7 +154,7 @@ pub(crate) const STAGES: &[Stage] = &[
 /// Stages that wait for machines, or for one compiler, more than they compute: while those of one row run one after the other, those of the
 /// other row do. All of them stand side by side in [`STAGES`].
 pub(crate) const LANES: [&[&str]; 2] =
-    [&["inventory", "netboot", "store", "web", "boot"], &["deny", "static", "keys", "routed"]];
+    [&["inventory", "netboot", "store", "web", "keys", "boot"], &["deny", "static", "routed"]];
 
 /// Pinned: the same checks everywhere.
 const CARGO_DENY: &str = "cargo-deny@0.20.2";
