@@ -39,6 +39,8 @@ mod interop;
 mod inventory;
 #[path = "../suite/labs.rs"]
 mod labs;
+#[path = "../suite/machine.rs"]
+mod machine;
 #[path = "../suite/netboot.rs"]
 mod netboot;
 #[path = "../suite/packages.rs"]

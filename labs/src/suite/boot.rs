@@ -8,9 +8,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::count::Outcome;
-use crate::interop::Stage;
-use crate::packages;
-use crate::run::{Context, Log, find_program};
+use crate::machine::{self, console, in_lab, power_cycle, says};
+use crate::run::{Context, Log};
 use crate::vip::Lab;
 
 /// For what has no figure of its own.
@@ -66,42 +65,18 @@ const FIRMWARE: [(&str, &str); 5] = [
 /// Runs the lab.
 pub(crate) fn boot(context: &Context) -> io::Result<Outcome> {
     let log = context.log("boot")?;
-    if let Some(missing) = missing(context, &log)? {
-        return Ok(Outcome::skipped(format!("real boots: {missing}")));
+    match missing(context, &log)? {
+        Some(missing) => Ok(Outcome::skipped(format!("real boots: {missing}"))),
+        None => in_lab(context, &log, "boot", scenario),
     }
-    let Some(stage) = Stage::prepare(context, &log)? else {
-        return Ok(Outcome::failed("the lab's binaries do not build"));
-    };
-    let mut outcome = Outcome::default();
-    let lab = Lab { context, log: &log, folder: stage.folder.clone(), name: format!("boot-{}", std::process::id()) };
-    if lab.up("boot")? {
-        outcome.add(&Outcome::passed());
-        if let Err(error) = scenario(&lab, &mut outcome) {
-            let console = lab.shell("machine", "sh /etc/lab/power.sh console").unwrap_or_default();
-            outcome.add(&Outcome::failed(format!("lab boot: {error}; the console of the machine:\n{console}")));
-        }
-    } else {
-        outcome.add(&Outcome::failed("lab boot does not come up as expected"));
-    }
-    lab.down()?;
-    Ok(outcome)
 }
 
-/// What is not there and cannot be had.
+/// What is not there and cannot be had, the kernel of the machine included.
 pub(crate) fn missing(context: &Context, log: &Log) -> io::Result<Option<String>> {
-    let programs = || PROGRAMS.iter().filter(|(program, _)| find_program(program).is_none());
-    let firmware = || FIRMWARE.iter().filter(|(file, _)| !Path::new(file).is_file());
-    if !rustix::process::geteuid().is_root() {
-        return Ok(Some("only root gives a machine its card (TAP)".to_owned()));
-    }
-    if find_program("apt-get").is_some() {
-        let packages: Vec<&str> = programs().chain(firmware()).map(|(_, package)| *package).collect();
-        packages::install_each(context, log, &packages)?;
-    }
-    if let Some((what, package)) = programs().chain(firmware()).next() {
-        return Ok(Some(format!("no `{what}` (Debian: {package}), and it could not be installed")));
-    }
     static ONE: Mutex<()> = Mutex::new(());
+    if let Some(missing) = machine::missing(context, log, &PROGRAMS, &FIRMWARE)? {
+        return Ok(Some(missing));
+    }
     let _one = ONE.lock().map_err(|_| io::Error::other("another stage died while it got what machines boot"))?;
     let script = context.root.join("labs/topologies/boot/files.sh").display().to_string();
     let has = log.run(&mut context.command(Path::new("sh"), &[&script]))?;
@@ -131,12 +106,10 @@ fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
 
 /// Cuts the power, gives it back, and waits until the boot server has heard of the machine.
 fn power_on(lab: &Lab<'_>, way: &Way) -> io::Result<Duration> {
-    lab.shell("machine", "sh /etc/lab/power.sh off")?;
-    let began = Instant::now();
-    lab.shell("machine", &format!("sh /etc/lab/power.sh {}", way.name))?;
+    let began = power_cycle(lab, way.name)?;
     says(lab, UP, began, way.limit)?;
     let took = began.elapsed();
-    let console = lab.shell("machine", "sh /etc/lab/power.sh console")?;
+    let console = console(lab)?;
     match console.contains(way.says) && !console.contains(way.lacks) {
         true => Ok(took),
         false => Err(io::Error::other(format!("{}: the machine came up by another way", way.name))),
@@ -158,8 +131,8 @@ fn by_tftp(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
 /// Nobody says what the machine boots, then somebody does: it waits in its script, and goes on.
 fn without_image(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     lab.shell("boot1", "weft-netboot image pin none --role cs")?;
-    lab.shell("machine", "sh /etc/lab/power.sh off; sh /etc/lab/power.sh bios")?;
-    says(lab, "nobody said yet what N1 (node1) boots", Instant::now(), LIMIT)?;
+    let began = power_cycle(lab, "bios")?;
+    says(lab, "nobody said yet what N1 (node1) boots", began, LIMIT)?;
     let began = Instant::now();
     lab.shell("boot1", "weft-netboot image pin debian --role cs")?;
     says(lab, UP, began, LIMIT)?;
@@ -195,8 +168,7 @@ fn by_tls(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     let said = lab.shell("boot1", "sh /etc/lab/https.sh")?;
     outcome.add(&Outcome::check(said.contains("it has TLS"), format!("https.sh: {said}")));
     trust(lab, "other")?;
-    lab.shell("machine", "sh /etc/lab/power.sh off; sh /etc/lab/power.sh http")?;
-    let began = Instant::now();
+    let began = power_cycle(lab, "http")?;
     let refused = "no TLS with a machine that boots from=10.69.1.7";
     while !lab.shell("boot1", "cat /run/netboot.log")?.contains(refused) {
         if began.elapsed() > WAYS[2].limit {
@@ -233,7 +205,7 @@ fn measured(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
             .collect();
         let took = power_on(lab, &way)?.as_secs_f64();
         outcome.notes.push(format!("https, with a TPM: from power-on to known at the boot server {took:.1} s"));
-        let console = lab.shell("machine", "sh /etc/lab/power.sh console")?;
+        let console = console(lab)?;
         let has: Vec<&str> = console.lines().map(str::trim).filter(|line| line.starts_with("machine: PCR ")).collect();
         outcome.add(&Outcome::check(
             wanted.len() == 2 && has == wanted,
@@ -248,8 +220,8 @@ fn measured(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
 
 /// Firmware that starts only what is signed: it refuses what is not, and at the next power-on starts what is signed from now on.
 fn signed(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
-    lab.shell("machine", "sh /etc/lab/power.sh off; sh /etc/lab/power.sh secure")?;
-    says(lab, "Access Denied", Instant::now(), LIMIT)?;
+    let began = power_cycle(lab, "secure")?;
+    says(lab, "Access Denied", began, LIMIT)?;
     let said = lab.shell("boot1", "sh /etc/lab/sign.sh")?;
     outcome.add(&Outcome::check(said.contains("it signs"), format!("sign.sh: {said}")));
     // As another program sees it; and with an octet of the command line changed.
@@ -265,16 +237,5 @@ fn signed(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     let took = power_on(lab, &SECURE)?.as_secs_f64();
     outcome.add(&Outcome::passed());
     outcome.notes.push(format!("secure: from power-on to known at the boot server {took:.1} s"));
-    Ok(())
-}
-
-/// Waits until the console says something.
-pub(crate) fn says(lab: &Lab<'_>, what: &str, began: Instant, limit: Duration) -> io::Result<()> {
-    while !lab.shell("machine", "sh /etc/lab/power.sh console").is_ok_and(|console| console.contains(what)) {
-        if began.elapsed() > limit {
-            return Err(io::Error::other(format!("the console does not say `{what}` within {} s", limit.as_secs())));
-        }
-        std::thread::sleep(POLL);
-    }
     Ok(())
 }

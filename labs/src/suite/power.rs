@@ -3,8 +3,9 @@
 use std::io;
 use std::time::Instant;
 
-use crate::boot::{LIMIT, UP, says};
+use crate::boot::{LIMIT, UP};
 use crate::count::Outcome;
+use crate::machine::{console, says};
 use crate::vip::Lab;
 
 /// Whether the machine has power, whatever its controller says.
@@ -19,7 +20,7 @@ pub(crate) fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     let on = lab.shell("boot1", "weft-netboot bmc power on N1 --wait")?;
     outcome.add(&Outcome::check(on.contains("on: done"), format!("bmc power on: {on}")));
     says(lab, UP, began, LIMIT)?;
-    let console = lab.shell("machine", "sh /etc/lab/power.sh console")?;
+    let console = console(lab)?;
     let way = console.contains(">>Start HTTP Boot over IPv4");
     outcome.add(&Outcome::check(way, format!("the machine did not boot by UEFI HTTP: {console}")));
     outcome.notes.push(format!(

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::boot::missing;
 use crate::count::Outcome;
-use crate::interop::Stage;
+use crate::machine::{console, in_lab};
 use crate::run::Context;
 use crate::vip::Lab;
 
@@ -25,29 +25,14 @@ pub(crate) fn routed(context: &Context) -> io::Result<Outcome> {
     if !log.run(&mut context.cargo(&["static", "--locked"]))? {
         return Ok(Outcome::failed("`cargo static` does not build"));
     }
-    if let Some(missing) = missing(context, &log)? {
-        return Ok(Outcome::skipped(format!("a machine with two uplinks: {missing}")));
+    match missing(context, &log)? {
+        Some(missing) => Ok(Outcome::skipped(format!("a machine with two uplinks: {missing}"))),
+        None => in_lab(context, &log, "routed", scenario),
     }
-    let Some(stage) = Stage::prepare(context, &log)? else {
-        return Ok(Outcome::failed("the lab's binaries do not build"));
-    };
-    let mut outcome = Outcome::default();
-    let lab = Lab { context, log: &log, folder: stage.folder.clone(), name: format!("routed-{}", std::process::id()) };
-    if lab.up("routed")? {
-        outcome.add(&Outcome::passed());
-        if let Err(error) = scenario(&lab, &mut outcome) {
-            let console = lab.shell("machine", "sh /etc/lab/power.sh console").unwrap_or_default();
-            outcome.add(&Outcome::failed(format!("lab routed: {error}; the console of the machine:\n{console}")));
-        }
-    } else {
-        outcome.add(&Outcome::failed("lab routed does not come up as expected"));
-    }
-    lab.down()?;
-    Ok(outcome)
 }
 
 fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
-    let said = lab.shell("machine", "sh /etc/lab/power.sh console")?;
+    let said = console(lab)?;
     let seconds = |what: &str| seconds(&said, what).ok_or_else(|| io::Error::other(format!("no `{what}`")));
     let (started, routed) = (seconds(": this is N1")?, seconds(": routed: ")?);
     let reported = seconds(": the boot server says")?;

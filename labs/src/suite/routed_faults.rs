@@ -6,6 +6,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::count::Outcome;
+use crate::machine::{self, console, power_cycle};
 use crate::vip::Lab;
 
 /// For what has no figure of its own.
@@ -58,7 +59,7 @@ pub(crate) fn faults(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
         Ok(lab.shell("boot2", "weft-netboot image show load")?.matches("whole").count() == 6)
     })?;
     lab.shell("machine", "sh /etc/lab/power.sh slow")?;
-    let began = on(lab, "on")?;
+    let began = power_cycle(lab, "on")?;
     says(lab, UP)?;
     let console = console(lab)?;
     let loaded = console.lines().find_map(|line| line.split_once("root: all is there after ")).map(|(_, rest)| rest);
@@ -79,7 +80,7 @@ pub(crate) fn faults(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
 /// A machine that nobody registered reports itself from an address that it is lent, and boots again when it is accepted.
 pub(crate) fn stranger(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     lab.shell("boot1", "weft-netboot image pin weft --rest")?;
-    lab.shell("machine", "sh /etc/lab/power.sh off; sh /etc/lab/power.sh stranger")?;
+    power_cycle(lab, "stranger")?;
     says(lab, "this is a machine that nobody registered")?;
     says(lab, "waits until somebody accepts it")?;
     let waiting = lab.shell("boot2", "weft-netboot --output json enrol list")?;
@@ -102,7 +103,7 @@ pub(crate) fn stranger(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
 }
 
 fn broken(lab: &Lab<'_>, outcome: &mut Outcome, fault: Fault, moment: &Moment) -> io::Result<()> {
-    let began = on(lab, moment.way)?;
+    let began = power_cycle(lab, moment.way)?;
     says(lab, moment.says)?;
     let (what, mend): (String, Vec<(&str, String)>) = match fault {
         Fault::Uplink => {
@@ -174,13 +175,6 @@ fn broken(lab: &Lab<'_>, outcome: &mut Outcome, fault: Fault, moment: &Moment) -
     Ok(())
 }
 
-fn on(lab: &Lab<'_>, way: &str) -> io::Result<Instant> {
-    lab.shell("machine", "sh /etc/lab/power.sh off")?;
-    let began = Instant::now();
-    lab.shell("machine", &format!("sh /etc/lab/power.sh {way}"))?;
-    Ok(began)
-}
-
 fn link(lab: &Lab<'_>, verb: &str, place: &str) -> io::Result<()> {
     match lab.log.run(&mut lab.lab_command(&["link", verb, &lab.name, place]))? {
         true => Ok(()),
@@ -188,12 +182,8 @@ fn link(lab: &Lab<'_>, verb: &str, place: &str) -> io::Result<()> {
     }
 }
 
-fn console(lab: &Lab<'_>) -> io::Result<String> {
-    lab.shell("machine", "sh /etc/lab/power.sh console")
-}
-
 fn says(lab: &Lab<'_>, what: &str) -> io::Result<()> {
-    until(&format!("the console says `{what}`"), || Ok(console(lab)?.contains(what)))
+    machine::says(lab, what, Instant::now(), LIMIT)
 }
 
 fn until(what: &str, mut holds: impl FnMut() -> io::Result<bool>) -> io::Result<()> {

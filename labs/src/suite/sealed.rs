@@ -1,21 +1,17 @@
 //! Disk keys on a machine with a TPM: lab `sealed`, in QEMU under UEFI. Its key comes when it booted what its server gives it,
 //! again after a power cycle and with a new image, and not with another command line.
-#![expect(clippy::disallowed_methods, reason = "polls a lab with a deadline; the suite has no event loop")]
 
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::count::Outcome;
-use crate::interop::Stage;
-use crate::packages;
-use crate::run::{Context, Log, find_program};
+use crate::machine::{self, console, in_lab, power_cycle};
+use crate::run::{Context, Log};
 use crate::vip::Lab;
 
 /// Three times what netboot's README has from power-on to the open disk.
 const LIMIT: Duration = Duration::from_secs(60);
-/// How often the machine's console is looked at.
-const POLL: Duration = Duration::from_millis(200);
 /// Programs and the Debian packages that have them.
 const PROGRAMS: [(&str, &str); 5] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
@@ -34,44 +30,13 @@ const FIRMWARE: [(&str, &str); 3] = [
 /// Runs the lab.
 pub(crate) fn keys(context: &Context) -> io::Result<Outcome> {
     let log = context.log("keys")?;
-    if let Some(missing) = missing(context, &log)? {
+    if let Some(missing) = machine::missing(context, &log, &PROGRAMS, &FIRMWARE)? {
         return Ok(Outcome::skipped(format!("disk keys by TPM: {missing}")));
     }
-    let Some(stage) = Stage::prepare(context, &log)? else {
-        return Ok(Outcome::failed("the lab's binaries do not build"));
-    };
-    let mut outcome = Outcome::default();
-    if let Err(error) = files(context, &log) {
-        return Ok(Outcome::failed(format!("{error}: see keys.log")));
+    match files(context, &log) {
+        Ok(()) => in_lab(context, &log, "sealed", scenario),
+        Err(error) => Ok(Outcome::failed(format!("{error}: see keys.log"))),
     }
-    let lab = Lab { context, log: &log, folder: stage.folder.clone(), name: format!("sealed-{}", std::process::id()) };
-    if lab.up("sealed")? {
-        outcome.add(&Outcome::passed());
-        if let Err(error) = scenario(&lab, &mut outcome) {
-            let console = lab.shell("machine", "sh /etc/lab/power.sh console").unwrap_or_default();
-            outcome.add(&Outcome::failed(format!("lab sealed: {error}; the console of the machine:\n{console}")));
-        }
-    } else {
-        outcome.add(&Outcome::failed("lab sealed does not come up as expected"));
-    }
-    lab.shell("machine", "sh /etc/lab/power.sh off")?;
-    lab.down()?;
-    Ok(outcome)
-}
-
-/// What is not there and cannot be had.
-fn missing(context: &Context, log: &Log) -> io::Result<Option<String>> {
-    let programs = || PROGRAMS.iter().filter(|(program, _)| find_program(program).is_none());
-    let firmware = || FIRMWARE.iter().filter(|(file, _)| !Path::new(file).is_file());
-    if !rustix::process::geteuid().is_root() {
-        return Ok(Some("only root gives a machine its card (TAP)".to_owned()));
-    }
-    if find_program("apt-get").is_some() {
-        let packages: Vec<&str> = programs().chain(firmware()).map(|(_, package)| *package).collect();
-        packages::install_each(context, log, &packages)?;
-    }
-    let what = programs().chain(firmware()).next();
-    Ok(what.map(|(what, package)| format!("no `{what}` (Debian: {package}), and it could not be installed")))
 }
 
 /// What the machine boots.
@@ -105,23 +70,23 @@ fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     step("the recovery key opens the disk", said.contains("opens"), &said);
     // After a power cycle, with another image: nobody accepts anything.
     lab.shell("boot1", "sh /etc/lab/setup.sh weft.other")?;
-    let began = power_cycle(lab)?;
+    let began = power_cycle(lab, "on")?;
     says(lab, &format!("machine: the disk says: written in boot {first}"))?;
     let took = began.elapsed().as_secs_f64();
     step("after a power cycle another image that the server gives finds the content", true, "");
     let second = written(lab)?;
     // The same with another command line, from a stick: the PCRs of the program and of what is in it.
     lab.shell("machine", "sh /etc/lab/power.sh stick")?;
-    power_cycle(lab)?;
+    power_cycle(lab, "on")?;
     says(lab, "weft-key: PCR 4 is ")?;
     let shown = lab.shell("boot1", "weft-netboot keys show N1")?;
     step("the PCRs that differ are named", refused(&shown) == ["PCR 4 is ", "PCR 11 is "], &shown);
     let audit = lab.shell("boot1", "weft-netboot audit --subject N1 --limit 1")?;
     step("the refusal is in the audit log", audit.contains("refuse disk key"), &audit);
-    let console = lab.shell("machine", "sh /etc/lab/power.sh console")?;
+    let console = console(lab)?;
     step("nothing of the disk is seen", !console.contains("the disk says"), &console);
     lab.shell("machine", "sh /etc/lab/power.sh unplug")?;
-    power_cycle(lab)?;
+    power_cycle(lab, "on")?;
     says(lab, &format!("machine: the disk says: written in boot {second}"))?;
     step("what it is given opens it again", true, "");
     outcome.notes.push(format!("UEFI, TPM in software: from power-on to the open disk {took:.1} s"));
@@ -138,26 +103,11 @@ fn refused(shown: &str) -> Vec<&'static str> {
 fn written(lab: &Lab<'_>) -> io::Result<String> {
     let sentence = "machine: it was written in boot ";
     says(lab, sentence)?;
-    let console = lab.shell("machine", "sh /etc/lab/power.sh console")?;
+    let console = console(lab)?;
     let line = console.lines().find_map(|line| line.split_once(sentence)).map(|(_, boot)| boot.trim().to_owned());
     line.ok_or_else(|| io::Error::other("the console does not say which boot it is"))
 }
 
-fn power_cycle(lab: &Lab<'_>) -> io::Result<Instant> {
-    lab.shell("machine", "sh /etc/lab/power.sh off")?;
-    let began = Instant::now();
-    lab.shell("machine", "sh /etc/lab/power.sh on")?;
-    Ok(began)
-}
-
-/// Waits until the console says something.
 fn says(lab: &Lab<'_>, what: &str) -> io::Result<()> {
-    let began = Instant::now();
-    while !lab.shell("machine", "sh /etc/lab/power.sh console").is_ok_and(|console| console.contains(what)) {
-        if began.elapsed() > LIMIT {
-            return Err(io::Error::other(format!("the console does not say `{what}` within {} s", LIMIT.as_secs())));
-        }
-        std::thread::sleep(POLL);
-    }
-    Ok(())
+    machine::says(lab, what, Instant::now(), LIMIT)
 }
