@@ -112,10 +112,12 @@ impl Server {
             }
             let again = move || acceptor.reload();
             tokio::spawn(reload::follow(files, known, again, door.counts.tls.clone(), hangup));
-        } else {
+        } else if config.boot.as_ref().is_none_or(|boot| boot.https.is_none()) {
             tokio::spawn(async move {
                 while hangup.recv().await.is_some() {
-                    tracing::info!("there are no certificates to read again: `https` is not configured");
+                    tracing::info!(
+                        "there are no certificates to read again: neither `https` nor `boot.https` is configured"
+                    );
                 }
             });
         }
