@@ -13,7 +13,7 @@ use std::io::{self, IoSliceMut, Write as _};
 use std::net::IpAddr;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -22,6 +22,10 @@ use tokio::time::timeout;
 const FIELDS_MAX: usize = 32;
 /// Octets of a file that are sent before others have their turn: a quarter of a millisecond in memory.
 const TURN: u64 = 1024 * 1024;
+/// How long the kernel may take to say that a socket has room which took a part of what it was offered.
+const SOON: Duration = Duration::from_millis(5);
+/// Why who reads nothing is cut off.
+const SILENT: &str = "the other side reads nothing";
 /// How far apart octets are whose presence shows that those between them are in memory: what the kernel reads ahead.
 const STEP: usize = 128 * 1024;
 
@@ -123,12 +127,13 @@ async fn send(stream: &TcpStream, plain: &Plain, answer: Answer) -> io::Result<(
     if plain.request.method() == Method::HEAD {
         content = Content::default();
     }
-    let last = content.chunks.len();
-    send_octets(stream, &head, last > 0).await?;
-    for (at, chunk) in content.chunks.iter().enumerate() {
+    // Packets are full until the last one: a turn of a file has no end of its own on the wire.
+    rustix::net::sockopt::set_tcp_cork(stream, true)?;
+    send_octets(stream, &head).await?;
+    for chunk in &content.chunks {
         let sent = match chunk {
             Chunk::Octets(octets) => {
-                send_octets(stream, octets, at + 1 < last).await?;
+                send_octets(stream, octets).await?;
                 u64::try_from(octets.len()).unwrap_or(u64::MAX)
             }
             Chunk::File { file, from, to } => {
@@ -140,14 +145,12 @@ async fn send(stream: &TcpStream, plain: &Plain, answer: Answer) -> io::Result<(
             whole.took(sent);
         }
     }
-    Ok(())
+    Ok(rustix::net::sockopt::set_tcp_cork(stream, false)?)
 }
 
-/// Sends octets; whether `more` follow, so that they share packets.
-async fn send_octets(stream: &TcpStream, mut octets: &[u8], more: bool) -> io::Result<()> {
-    let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
+async fn send_octets(stream: &TcpStream, mut octets: &[u8]) -> io::Result<()> {
     while !octets.is_empty() {
-        let sent = when_writable(stream, || rustix::net::send(stream, octets, flags)).await?;
+        let sent = when_writable(stream, || rustix::net::send(stream, octets, SendFlags::NOSIGNAL)).await?;
         octets = octets.get(sent..).unwrap_or_default();
     }
     Ok(())
@@ -162,15 +165,39 @@ async fn send_file(stream: &TcpStream, file: &Arc<File>, from: u64, to: u64) -> 
             let file = file.clone();
             blocking(move || warm(&file, at, end)).await?;
         }
-        while at < end {
-            let count = usize::try_from(end - at).unwrap_or(usize::MAX);
-            if when_writable(stream, || rustix::fs::sendfile(stream, file, Some(&mut at), count)).await? == 0 {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a file is shorter than it was"));
-            }
-        }
+        send_turn(stream, file, &mut at, end).await?;
         tokio::task::yield_now().await;
     }
     Ok(())
+}
+
+/// Sends one turn. A socket that took less than it was offered is full: who tries again at once sends packet by packet what its reader takes,
+/// so the kernel is to say when there is room for more (as it does after a refusal). If it was something else, `SOON` is soon enough.
+async fn send_turn(stream: &TcpStream, file: &File, at: &mut u64, end: u64) -> io::Result<()> {
+    let mut is_late = false;
+    loop {
+        let from = *at;
+        let count = usize::try_from(end - from).unwrap_or(usize::MAX);
+        let mut offer = || match rustix::fs::sendfile(stream, file, Some(&mut *at), count) {
+            Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a file is shorter than it was")),
+            Ok(sent) if sent < count => Err(io::ErrorKind::WouldBlock.into()),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        let sent = if is_late { offer() } else { stream.try_io(Interest::WRITABLE, offer) };
+        match sent {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            done => return done,
+        }
+        let took_some = *at > from;
+        let patience = if took_some { SOON } else { READ_WITHIN };
+        let room = timeout(patience, stream.writable()).await;
+        is_late = took_some && room.is_err();
+        if !is_late {
+            in_time(room, SILENT)?;
+        }
+    }
 }
 
 /// Whether octets of a file can be had at once, by samples.
@@ -198,7 +225,7 @@ async fn when_writable<T>(stream: &TcpStream, mut work: impl FnMut() -> rustix::
     loop {
         match stream.try_io(Interest::WRITABLE, || work().map_err(io::Error::from)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                in_time(timeout(READ_WITHIN, stream.writable()).await, "the other side reads nothing")?;
+                in_time(timeout(READ_WITHIN, stream.writable()).await, SILENT)?;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             done => return done,
@@ -258,8 +285,8 @@ mod tests {
         let other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let begin = tokio::time::Instant::now();
-        let sent = send_octets(&stream, &vec![0; 64 << 20], false).await;
-        assert_eq!(sent.unwrap_err().to_string(), "the other side reads nothing");
+        let sent = send_octets(&stream, &vec![0; 64 << 20]).await;
+        assert_eq!(sent.unwrap_err().to_string(), SILENT);
         assert!(begin.elapsed() >= READ_WITHIN);
         drop(other);
     }
