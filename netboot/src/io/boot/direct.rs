@@ -278,17 +278,53 @@ mod tests {
         assert_eq!(said(&format!("GET / HTTP/1.1\r\n{many}\r\n")), None);
     }
 
+    /// More than the sockets of both sides hold.
+    const LARGE: u64 = 64 << 20;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (listener.accept().await.unwrap().0, other)
+    }
+
+    /// A file of so many zeros, which is nowhere any more.
+    fn zeros(name: &str, count: u64) -> Arc<File> {
+        let path = std::env::temp_dir().join(format!("weft-direct-{}-{name}", std::process::id()));
+        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        file.set_len(count).unwrap();
+        Arc::new(file)
+    }
+
     /// Time is virtual: it passes when nothing else can happen.
     #[tokio::test(start_paused = true)]
     async fn who_reads_nothing_is_cut_off() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        let begin = tokio::time::Instant::now();
-        let sent = send_octets(&stream, &vec![0; 64 << 20]).await;
-        assert_eq!(sent.unwrap_err().to_string(), SILENT);
-        assert!(begin.elapsed() >= READ_WITHIN);
-        drop(other);
+        let octets = vec![0; usize::try_from(LARGE).unwrap()];
+        let file = zeros("silent", LARGE);
+        for is_file in [false, true] {
+            let (stream, other) = pair().await;
+            let begin = tokio::time::Instant::now();
+            let sent = match is_file {
+                true => send_file(&stream, &file, 0, LARGE).await,
+                false => send_octets(&stream, &octets).await,
+            };
+            assert_eq!(sent.unwrap_err().to_string(), SILENT);
+            assert!(begin.elapsed() >= READ_WITHIN);
+            drop(other);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_comes_whole_and_one_that_became_shorter_is_an_error() {
+        let (stream, mut other) = pair().await;
+        let sending = tokio::spawn(async move { send_file(&stream, &zeros("whole", LARGE), 5, LARGE).await });
+        let mut octets = Vec::new();
+        other.read_to_end(&mut octets).await.unwrap();
+        sending.await.unwrap().unwrap();
+        assert_eq!(u64::try_from(octets.len()).unwrap(), LARGE - 5);
+        let (stream, _other) = pair().await;
+        let error = send_turn(&stream, &zeros("shorter", 100), &mut 10, 200).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 
     proptest::proptest! {
