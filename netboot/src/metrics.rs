@@ -1,4 +1,4 @@
-//! What Prometheus reads at `/metrics`. The names are in this crate's README, and a test holds the two together.
+//! What Prometheus reads at `/metrics`. The names are in `docs/operation.md`, and a test holds the two together.
 
 use crate::boot::rollout::{Trial, rollouts};
 use crate::inventory::Inventory;
@@ -301,7 +301,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn the_readme_names_every_metric_and_no_other() {
+    fn the_table_names_every_metric_and_no_other() {
         let status = crate::liveness::Liveness::new(crate::liveness::Rules::default(), std::time::Duration::ZERO)
             .status(std::time::Duration::ZERO);
         let marked = State::ALL.map(|state| (state, 0)).to_vec();
@@ -318,8 +318,8 @@ mod tests {
         let names: BTreeSet<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
         assert!(names.len() >= 9, "{text}");
-        let readme = include_str!("../README.md");
-        let told: BTreeSet<&str> = readme
+        let table = include_str!("../docs/operation.md");
+        let told: BTreeSet<&str> = table
             .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
             .filter(|word| word.starts_with("weft_netboot_"))
             .collect();

@@ -24,7 +24,7 @@ struct Way {
     says: &'static str,
     /// What it would say on another one.
     lacks: &'static str,
-    /// Three times the time that netboot's README has for it.
+    /// Three times the time that `netboot/docs/figures.md` has for it.
     limit: Duration,
 }
 
@@ -36,7 +36,7 @@ const WAYS: [Way; 3] = [
 ];
 /// The last word of a machine that is up.
 pub(crate) const UP: &str = "machine: the boot server says registered";
-/// Secure Boot; three times the time that netboot's README has for it.
+/// Secure Boot; three times the time that `netboot/docs/figures.md` has for it.
 const SECURE: Way = Way {
     name: "secure",
     says: ">>Start HTTP Boot over IPv4",

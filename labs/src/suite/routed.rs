@@ -13,7 +13,7 @@ use crate::vip::Lab;
 
 /// For what has no figure of its own.
 const LIMIT: Duration = Duration::from_secs(240);
-/// Three times the time that netboot's README has for it.
+/// Three times the time that `netboot/docs/figures.md` has for it.
 const ROUTED: Duration = Duration::from_secs(90);
 /// How often something is looked at.
 const POLL: Duration = Duration::from_millis(100);

@@ -10,7 +10,7 @@ use crate::machine::{self, console, in_lab, power_cycle};
 use crate::run::{Context, Log};
 use crate::vip::Lab;
 
-/// Three times what netboot's README has from power-on to the open disk.
+/// Three times what `netboot/docs/figures.md` has from power-on to the open disk.
 const LIMIT: Duration = Duration::from_secs(60);
 /// Programs and the Debian packages that have them.
 const PROGRAMS: [(&str, &str); 5] = [

@@ -1,5 +1,5 @@
 //! Ten thousand machines: how long questions and changes take, and what the server weighs. Printed; what is asserted is that all of it is
-//! right. `cargo test --release -p weft-netboot --test serve figures -- --nocapture` gives the figures of the README.
+//! right. `cargo test --release -p weft-netboot --test serve figures -- --nocapture` gives the figures of `docs/figures.md`.
 
 use super::{LIMIT, Server, ask};
 use hyper::Method;

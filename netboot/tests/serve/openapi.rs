@@ -180,7 +180,7 @@ async fn answers_have_the_forms_of_the_document() {
 async fn whatever_the_document_names_is_there_and_nothing_else() {
     let server = filled("routes").await;
     let (_, document) = server.get("/v1/openapi.json").await;
-    let readme = include_str!("../../README.md");
+    let table = include_str!("../../docs/operation.md");
     let mut names = std::collections::BTreeSet::new();
     for (path, operations) in document["paths"].as_object().unwrap() {
         let real = path
@@ -204,9 +204,9 @@ async fn whatever_the_document_names_is_there_and_nothing_else() {
                 assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{path}: twice");
             }
         }
-        // `/v1/machines/{serial}/state`: the README writes the last word, or the whole.
+        // `/v1/machines/{serial}/state`: the table writes the last word, or the whole.
         let words: Vec<&str> = path.split('/').filter(|part| !part.starts_with('{') && !part.is_empty()).collect();
-        assert!(readme.contains(path) || readme.contains(words[words.len() - 1]), "README: {path}");
+        assert!(table.contains(path) || table.contains(words[words.len() - 1]), "docs/operation.md: {path}");
     }
     let (_, answer) = server.get("/v1/none").await;
     assert!(answer["error"]["message"].as_str().unwrap().starts_with("there is no route"), "{answer}");
