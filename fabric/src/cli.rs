@@ -61,7 +61,7 @@ impl Arguments {
 pub enum Output {
     /// For people
     Table,
-    /// For programs; the schema is in the README
+    /// For programs; the schema is in `docs/api.md`
     Json,
     /// With the keys of FRR's JSON: show summary, neighbors, bgp and routes
     Frr,

@@ -1,5 +1,5 @@
 //! What Prometheus reads: the counters that the machines keep anyway, written down at each scrape. The list of names is in this
-//! crate's README, and a test holds the two together.
+//! crate's `docs/metrics.md`, and a test holds the two together.
 
 use crate::api::{Doors, Handshakes, KernelCounts, Observer, Requests, Surroundings};
 use crate::bfd::{State, Status};

@@ -8,7 +8,7 @@ const ALERTS: &str = include_str!("../deploy/alerts.yaml");
 const ALERT_TESTS: &str = include_str!("../deploy/alerts.test.yaml");
 const DASHBOARD: &str = include_str!("../deploy/dashboard.json");
 const SERVICE: &str = include_str!("../deploy/weft.service");
-const README: &str = include_str!("../README.md");
+const METRICS: &str = include_str!("../docs/metrics.md");
 
 /// The names of metrics in a text.
 fn metrics(text: &str) -> impl Iterator<Item = &str> {
@@ -18,10 +18,10 @@ fn metrics(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn alerts_are_about_metrics_that_there_are() {
-    // The README's list is held to the daemon's own by the tests of the metrics.
+    // Its list is held to the daemon's own by the tests of the metrics.
     assert!(metrics(ALERTS).count() > 15);
     for name in metrics(ALERTS).chain(metrics(ALERT_TESTS)) {
-        assert!(README.contains(&format!("`{name}`")), "{name}");
+        assert!(METRICS.contains(&format!("`{name}`")), "{name}");
     }
 }
 
@@ -31,7 +31,7 @@ fn the_dashboard_shows_metrics_and_alerts_that_there_are() {
     assert!(panels["panels"].as_array().unwrap().len() > 20);
     assert!(metrics(DASHBOARD).count() > 30);
     for name in metrics(DASHBOARD) {
-        assert!(README.contains(&format!("`{name}`")), "{name}");
+        assert!(METRICS.contains(&format!("`{name}`")), "{name}");
     }
     let alerts =
         DASHBOARD.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| word.starts_with("Weft"));
@@ -60,7 +60,7 @@ fn every_alert_has_a_severity_and_says_what_to_do_next() {
         let severity =
             ["severity: page}", "severity: ticket}"].iter().filter(|wanted| block.contains(**wanted)).count();
         assert_eq!((severity, block.contains("summary: '"), block.contains("next: '")), (1, true, true), "{name}");
-        assert!(README.contains(&format!("`{name}`")), "{name} is not in the README");
+        assert!(METRICS.contains(&format!("`{name}`")), "{name} is not in docs/metrics.md");
     }
 }
 

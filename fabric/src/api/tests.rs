@@ -537,9 +537,9 @@ fn metrics_are_as_documented() {
         _ => format!("{line}\n"),
     };
     insta::assert_snapshot!("metrics", text.lines().map(masked).collect::<String>());
-    let readme = include_str!("../../README.md");
+    let told = include_str!("../../docs/metrics.md");
     for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
-        assert!(readme.contains(&format!("`{name}`")), "{name} is not in the README");
+        assert!(told.contains(&format!("`{name}`")), "{name} is not in docs/metrics.md");
     }
 }
 
@@ -566,7 +566,7 @@ fn metrics_of_observers_are_there_with_the_observers_and_as_documented() {
     let labels = "{kind=\"bmp\",observer=\"192.0.2.9:5000\"}";
     for (name, value) in [("up", 1), ("waiting_bytes", 6), ("messages", 5), ("dropped", 0), ("overflows_total", 1)] {
         assert!(lines.contains(&format!("weft_observer_{name}{labels} {value}").as_str()), "{name}: {lines:#?}");
-        assert!(include_str!("../../README.md").contains(&format!("`weft_observer_{name}`")), "{name}");
+        assert!(include_str!("../../docs/metrics.md").contains(&format!("`weft_observer_{name}`")), "{name}");
     }
 }
 
@@ -613,9 +613,9 @@ fn bfd_is_told_in_a_table_in_json_and_in_metrics_as_documented() {
     let metrics: Vec<&str> = text.lines().filter(|line| line.starts_with("weft_bfd")).collect();
     let table = crate::show::bfd::table_of(&sessions);
     insta::assert_snapshot!("bfd", format!("{table}\n{json}\n\n{}", metrics.join("\n")));
-    let readme = include_str!("../../README.md");
+    let told = include_str!("../../docs/metrics.md");
     for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
-        assert!(readme.contains(&format!("`{name}`")), "{name} is not in the README");
+        assert!(told.contains(&format!("`{name}`")), "{name} is not in docs/metrics.md");
     }
 }
 

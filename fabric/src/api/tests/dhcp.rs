@@ -57,9 +57,9 @@ fn metrics_of_dhcp_are_there_with_the_relay_and_as_documented() {
     ] {
         assert!(text.lines().any(|other| other == line), "{line}: {text}");
     }
-    let readme = include_str!("../../../README.md");
+    let (metrics, told) = (include_str!("../../../docs/metrics.md"), include_str!("../../../docs/dhcp.md"));
     let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
-    assert_eq!(names.filter(|name| name.starts_with("weft_dhcp") && readme.contains(&format!("`{name}`"))).count(), 4);
+    assert_eq!(names.filter(|name| name.starts_with("weft_dhcp") && metrics.contains(&format!("`{name}`"))).count(), 4);
     let reasons = crate::dhcp::Dropped::ALL.map(|why| why.name());
-    assert!(reasons.iter().all(|name| readme.contains(&format!("`{name}`"))), "{reasons:?}");
+    assert!(reasons.iter().all(|name| told.contains(&format!("`{name}`"))), "{reasons:?}");
 }

@@ -160,9 +160,9 @@ fn a_refusal_names_peers_and_fields() {
     );
 }
 
-/// The view in the README is what a plan looks like.
+/// The view in `docs/changes.md` is what a plan looks like.
 #[test]
-fn the_readme_shows_a_plan() {
+fn the_document_shows_a_plan() {
     let plant = plant();
     let text = OLD
         .replace("out1: [{then: accept}]", "out1: [{match: {prefix: 10.72.0.0/16}, then: reject}, {then: accept}]")
@@ -173,5 +173,5 @@ fn the_readme_shows_a_plan() {
     let file = "/etc/weft/weft.yaml".to_owned();
     let planned = Planned { file, summary: plan.summary(), refused: plan.refusal(), plan };
     let view = format!("$ weft reload --plan\n{}", crate::show::plan::text(&planned));
-    assert!(include_str!("../../../README.md").contains(&view), "{view}");
+    assert!(include_str!("../../../docs/changes.md").contains(&view), "{view}");
 }

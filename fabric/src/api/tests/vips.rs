@@ -162,6 +162,9 @@ fn metrics_of_service_addresses_are_as_documented() {
     assert!(ours.contains(&"weft_vip_state{state=\"down\",vip=\"dns\"} 1"), "{ours:#?}");
     for line in ours {
         let name = line.split('{').next().unwrap();
-        assert!(include_str!("../../../README.md").contains(&format!("`{name}`")), "{name} is not in the README");
+        assert!(
+            include_str!("../../../docs/metrics.md").contains(&format!("`{name}`")),
+            "{name} is not in docs/metrics.md"
+        );
     }
 }
