@@ -80,3 +80,8 @@ fn redfish() {
 fn ipmi() {
     replay("ipmi", harness::ipmi::ipmi);
 }
+
+#[test]
+fn template() {
+    replay("template", harness::template::template);
+}

@@ -12,6 +12,7 @@
 //! | [`dhcp6::dhcp6`] | no panic; what is read is written and read the same |
 //! | [`dhcp6::dhcp6_server`] | no panic; answers have room, and go to the port of who asked; nothing waits for a store that has answered |
 //! | [`keys::keys`] | no panic; keys, quotes and proofs of strangers are of one form, or refused; a TPM or a server that answers anything gets a machine nowhere |
+//! | [`template::template`] | a refusal names its rule, or template and reason; a template reads nothing but templates; what is right is what the format's grammar takes |
 //! | [`ipmi::ipmi`] | a dialogue ends; whoever is between cannot make a press or a state seem what it is not; no text has a password |
 //! | [`api::graphql`] | an answer, or errors that each name their rule; a question changes nothing |
 #![expect(
@@ -29,6 +30,7 @@ pub mod ipmi;
 pub mod keys;
 pub mod memory;
 pub mod redfish;
+pub mod template;
 pub mod tftp;
 
 use jiff::Timestamp;

@@ -8,7 +8,7 @@
 //! ```
 
 pub mod check;
-mod ignition2;
+mod ignition;
 pub mod render;
 
 use super::rollout::Why;

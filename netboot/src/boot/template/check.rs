@@ -2,9 +2,8 @@
 //! YAML and the keys that it knows. What comes of a slip otherwise: Ignition ends in an emergency shell, cloud-init ignores it.
 
 use super::Kind;
-use super::ignition2;
+use super::ignition;
 use serde_json::Value;
-use std::collections::BTreeSet;
 
 /// What cloud-init knows in cloud-config, of its modules and its base configuration (24.x).
 const CLOUD_CONFIG: &[&str] = &[
@@ -109,7 +108,7 @@ const CLOUD_CONFIG: &[&str] = &[
 ];
 
 /// Where and why.
-type Not = (Option<usize>, String);
+pub(super) type Not = (Option<usize>, String);
 
 /// Looks at what a machine would get.
 ///
@@ -117,7 +116,7 @@ type Not = (Option<usize>, String);
 /// The line, when it is known, and what is wrong.
 pub fn check(kind: Kind, text: &str) -> Result<(), Not> {
     match kind {
-        Kind::Ignition => ignition(text),
+        Kind::Ignition => ignition::check(text),
         Kind::UserData | Kind::VendorData => user_data(text),
         Kind::MetaData => {
             let all = mapping(text)?;
@@ -179,124 +178,9 @@ fn mapping(text: &str) -> Result<Value, Not> {
     }
 }
 
-fn ignition(text: &str) -> Result<(), Not> {
-    let all: Value = serde_json::from_str(text).map_err(|error| (Some(error.line()), error.to_string()))?;
-    let version = all["ignition"]["version"].as_str();
-    let Some(version) = version else { return Err((None, "no `ignition.version`".to_owned())) };
-    if version == "2.3.0" {
-        let mut reader = serde_json::Deserializer::from_str(text);
-        serde_path_to_error::deserialize::<_, ignition2::Config>(&mut reader).map_err(|error| {
-            let (path, inner) = (error.path().to_string(), error.into_inner());
-            (Some(inner.line()), format!("{path}: {inner}"))
-        })?;
-    } else {
-        let (_, unknown) = ignition_config::Config::parse_str(text).map_err(|error| {
-            if let ignition_config::Error::Serialization(error) = error {
-                return (Some(error.line()), error.to_string());
-            }
-            (None, format!("`ignition.version`: {error}: write 2.3.0, or 3.0.0 to 3.6.0"))
-        })?;
-        if let Some(first) = unknown.first() {
-            return Err((None, format!("version {version} knows no such key: {first}")));
-        }
-    }
-    nodes(&all, version == "2.3.0").map_err(|message| (None, message))
-}
-
-/// Paths are absolute, and in 3.x each is of one thing; units have names that systemd takes. Ignition stops a machine for it.
-fn nodes(all: &Value, is_old: bool) -> Result<(), String> {
-    let mut seen = BTreeSet::new();
-    for list in ["files", "directories", "links"] {
-        for (at, node) in all["storage"][list].as_array().into_iter().flatten().enumerate() {
-            let path = node["path"].as_str().unwrap_or_default();
-            if !path.starts_with('/') {
-                return Err(format!("storage.{list}[{at}].path: `{}` is not absolute", path.escape_debug()));
-            }
-            if !seen.insert(path) && !is_old {
-                return Err(format!("storage.{list}[{at}].path: `{}` is there twice", path.escape_debug()));
-            }
-        }
-    }
-    let kinds = [
-        ".service",
-        ".socket",
-        ".device",
-        ".mount",
-        ".automount",
-        ".swap",
-        ".target",
-        ".path",
-        ".timer",
-        ".slice",
-        ".scope",
-    ];
-    for (at, unit) in all["systemd"]["units"].as_array().into_iter().flatten().enumerate() {
-        let name = unit["name"].as_str().unwrap_or_default();
-        if !kinds.iter().any(|kind| name.len() > kind.len() && name.ends_with(kind)) {
-            return Err(format!("systemd.units[{at}].name: `{}` is no unit", name.escape_debug()));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ignition_is_read_by_its_types() {
-        let file = |version: &str, more: &str| {
-            format!(
-                r#"{{"ignition": {{"version": "{version}"}}, "storage": {{"files": [{{"path": "/etc/hostname", "mode": 420, "contents": {{"source": "data:,n1"}}{more}}}]}}}}"#
-            )
-        };
-        for version in ["3.0.0", "3.1.0", "3.2.0", "3.3.0", "3.4.0"] {
-            assert_eq!(check(Kind::Ignition, &file(version, "")), Ok(()), "{version}");
-            // 2.x has it, 3.x has not.
-            let wrong = check(Kind::Ignition, &file(version, r#", "filesystem": "root""#)).unwrap_err();
-            assert!(wrong.1.contains("storage.files.0.filesystem"), "{wrong:?}");
-        }
-        assert_eq!(check(Kind::Ignition, &file("2.3.0", r#", "filesystem": "root""#)), Ok(()));
-        // 3.1 made it an array, and has it for files only.
-        assert!(
-            check(Kind::Ignition, &file("2.3.0", r#", "append": [{"source": "data:,x"}]"#))
-                .unwrap_err()
-                .1
-                .contains("storage.files[0].append")
-        );
-        assert!(check(Kind::Ignition, &file("3.1.0", r#", "append": [{"source": "data:,x"}]"#)).is_ok());
-        // Kernel arguments came with 3.3.
-        let arguments = |version: &str| {
-            format!(r#"{{"ignition": {{"version": "{version}"}}, "kernelArguments": {{"shouldExist": ["quiet"]}}}}"#)
-        };
-        assert!(
-            check(Kind::Ignition, &arguments("3.3.0")).is_ok() && check(Kind::Ignition, &arguments("3.2.0")).is_err()
-        );
-        for version in ["2.1.0", "3.0", "4.0.0", "3.5.0-experimental"] {
-            assert!(check(Kind::Ignition, &file(version, "")).unwrap_err().1.contains("ignition.version"), "{version}");
-        }
-        assert_eq!(check(Kind::Ignition, "{\n\"ignition\": ]}").unwrap_err().0, Some(2));
-        assert!(check(Kind::Ignition, "{}").is_err());
-    }
-
-    #[test]
-    fn what_would_stop_a_machine_is_refused() {
-        let storage = |version: &str, files: &str| {
-            format!(r#"{{"ignition": {{"version": "{version}"}}, "storage": {{"files": [{files}]}}}}"#)
-        };
-        let twice = r#"{"path": "/a"}, {"path": "/a"}"#;
-        assert!(
-            check(Kind::Ignition, &storage("3.2.0", twice))
-                .unwrap_err()
-                .1
-                .contains("files[1].path: `/a` is there twice")
-        );
-        assert!(
-            check(Kind::Ignition, &storage("3.2.0", r#"{"path": "etc/a"}"#)).unwrap_err().1.contains("not absolute")
-        );
-        let unit = r#"{"ignition": {"version": "3.4.0"}, "systemd": {"units": [{"name": "a", "enabled": true}]}}"#;
-        assert!(check(Kind::Ignition, unit).unwrap_err().1.contains("`a` is no unit"));
-    }
 
     #[test]
     fn cloud_init_is_read_as_yaml_with_keys_that_it_knows() {

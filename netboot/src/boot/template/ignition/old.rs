@@ -21,7 +21,11 @@ section! {
 }
 section! {
     /// Others beside it.
-    Configs { append: Vec<Source>, replace: Source, }
+    Configs { append: Vec<Other>, replace: Other, }
+}
+section! {
+    /// Where another document is.
+    Other { source: String, verification: Verification, }
 }
 section! {
     /// Where something is.
@@ -41,7 +45,7 @@ section! {
 }
 section! {
     /// Whom to believe.
-    Tls { certificate_authorities: Vec<Source>, }
+    Tls { certificate_authorities: Vec<Other>, }
 }
 section! {
     /// Disks and what is on them.
@@ -68,7 +72,11 @@ section! {
 }
 section! {
     /// How it is made.
-    Mount { device: String, format: String, wipe_filesystem: bool, label: String, uuid: String, options: Vec<String>, }
+    Mount { device: String, format: String, wipe_filesystem: bool, label: String, uuid: String, options: Vec<String>, create: MakeFilesystem, }
+}
+section! {
+    /// How it was made, before 2.1.
+    MakeFilesystem { force: bool, options: Vec<String>, }
 }
 section! {
     /// A file.
@@ -113,8 +121,15 @@ section! {
 section! {
     /// Somebody.
     User {
-        name: String, password_hash: String, ssh_authorized_keys: Vec<String>, create: serde_json::Value, uid: u32, gecos: String, home_dir: String,
+        name: String, password_hash: String, ssh_authorized_keys: Vec<String>, create: MakeUser, uid: u32, gecos: String, home_dir: String,
         no_create_home: bool, primary_group: String, groups: Vec<String>, no_user_group: bool, no_log_init: bool, shell: String, system: bool,
+    }
+}
+section! {
+    /// How he was made, before 2.1.
+    MakeUser {
+        uid: u32, gecos: String, home_dir: String, no_create_home: bool, primary_group: String, groups: Vec<String>, no_user_group: bool,
+        no_log_init: bool, shell: String, system: bool,
     }
 }
 section! {
