@@ -47,6 +47,8 @@ mod netboot;
 mod packages;
 #[path = "../suite/power.rs"]
 mod power;
+#[path = "../suite/readers.rs"]
+mod readers;
 #[path = "../suite/recorded.rs"]
 mod recorded;
 #[path = "../suite/reload.rs"]

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::count::Outcome;
 use crate::interop::Stage;
 use crate::packages;
+use crate::readers;
 use crate::run::{Context, Log, find_program};
 use crate::vip::Lab;
 
@@ -77,6 +78,7 @@ pub(crate) fn netboot(context: &Context) -> io::Result<Outcome> {
         outcome.add(&Outcome::failed("lab dhcp does not come up as expected"));
     }
     lab.down()?;
+    outcome.add(&readers::run(context, &log)?);
     Ok(outcome)
 }
 

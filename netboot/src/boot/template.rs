@@ -8,8 +8,10 @@
 //! ```
 
 pub mod check;
+mod cloud;
 mod ignition;
 pub mod render;
+mod yaml;
 
 use super::rollout::Why;
 use super::{Whom, check_name};

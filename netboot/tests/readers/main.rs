@@ -3,4 +3,5 @@
 //! is not, only our own verdict is tested.
 #![expect(clippy::unwrap_used, clippy::unwrap_in_result, reason = "a test helper fails by panicking")]
 
+mod cloud;
 mod ignition;

@@ -9,7 +9,7 @@ mod source;
 mod storage;
 mod unit;
 
-use super::check::Not;
+use super::yaml::Not;
 use serde_json::Value;
 use std::collections::BTreeSet;
 

@@ -192,7 +192,7 @@ mod tests {
             {% if retires is defined %}never{% endif %}";
         let made = rendered(&[("cs", Kind::UserData, text), ("base", Kind::Part, "timezone: UTC\n")]).unwrap();
         let wanted = "#cloud-config\nhostname: cs-0-4\ntimezone: UTC\nwrite_files:\n\
-            - {path: /etc/boot/boot-0-3, content: [\"10.69.0.3\"]}\n";
+            - {path: /etc/boot/boot-0-3, content: \"10.69.0.3\"}\n";
         assert_eq!(made, wanted);
     }
 
