@@ -8,6 +8,7 @@
 
 pub mod bmc;
 pub mod boot;
+pub mod certificates;
 pub mod client;
 pub mod dhcp;
 pub mod dhcp6;

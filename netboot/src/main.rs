@@ -19,6 +19,8 @@ mod keys;
 mod store;
 #[path = "main/template.rs"]
 mod template;
+#[path = "main/tls.rs"]
+mod tls;
 
 use arguments::{Arguments, Verb};
 use clap::{CommandFactory as _, Parser as _};
@@ -76,6 +78,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             Ok(())
         }
         Verb::Store(verb) => store::run(verb).await,
+        Verb::Tls(verb) => tls::run(&verb, arguments.output),
         Verb::Agent { serial, to, every } => {
             agent::run(&arguments.target.targets(&to)?, &serial, Duration::from_secs(every)).await
         }

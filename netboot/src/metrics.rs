@@ -42,7 +42,7 @@ pub fn text(now: Timestamp, inventory: &Inventory, watchers: usize, counts: &Cou
     page.gauge("revision", "Revision of the store that this server knows", "", [("", inventory.revision().0)]);
     let watchers = u64::try_from(watchers).unwrap_or(u64::MAX);
     page.gauge("watchers", "Watch streams now", "", [("", watchers)]);
-    page.tls("", &counts.tls);
+    page.tls("", &counts.tls, now);
     let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
     let answers: Vec<_> = classes.into_iter().zip(counts.answers.iter().map(read)).collect();
@@ -59,7 +59,7 @@ pub fn text(now: Timestamp, inventory: &Inventory, watchers: usize, counts: &Cou
     let steps = steps.map(|(name, count)| (name, u64::try_from(count).unwrap_or(u64::MAX)));
     page.gauge("migration_machines", "Machines while the address plan is changed", "state", steps);
     page.rollouts(now, inventory);
-    page.others(others);
+    page.others(now, others);
     page.text()
 }
 
@@ -151,7 +151,7 @@ impl Page {
         self.gauge("boot_held", "Machines that boot again and again and get nothing to boot", "", [("", held)]);
     }
 
-    fn others(&self, Others { watched, dhcp, dhcp6, boot, bmcs }: Others<'_>) {
+    fn others(&self, now: Timestamp, Others { watched, dhcp, dhcp6, boot, bmcs }: Others<'_>) {
         if let Some(watched) = watched {
             self.liveness(watched);
         }
@@ -164,7 +164,7 @@ impl Page {
         if let Some(Booted { counts, pulls, boots }) = boot {
             let boots = boots.load(Ordering::Relaxed);
             self.counter("boots_total", "Machines that got their kernel whole", "what", [("whole", boots)]);
-            self.boot(counts);
+            self.boot(now, counts);
             self.pulls(pulls);
         }
         if let Some(counts) = bmcs {
@@ -214,7 +214,7 @@ impl Page {
     }
 
     /// Of the API, or of another listener, whose name is before all others.
-    fn tls(&self, of: &str, counts: &Tls) {
+    fn tls(&self, of: &str, counts: &Tls, now: Timestamp) {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let connections = [("", read(&counts.connections))];
         self.gauge(&format!("{of}tls_connections"), "Connections with TLS now", "", connections);
@@ -232,10 +232,13 @@ impl Page {
         let broken = [("", read(&counts.reload_broken))];
         let help = "1 while the files hold none that work, and those before serve";
         self.gauge(&format!("{of}certificates_broken"), help, "", broken);
+        let left = counts.left_s(now).map(|left| ("", u64::try_from(left).unwrap_or_default()));
+        let help = "Seconds until the first of the certificates in use ends; 0: it has";
+        self.gauge(&format!("{of}certificate_expires_seconds"), help, "", left);
     }
 
-    fn boot(&self, counts: &boot::Counts) {
-        self.tls("boot_", &counts.tls);
+    fn boot(&self, now: Timestamp, counts: &boot::Counts) {
+        self.tls("boot_", &counts.tls, now);
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let requests = [
             ("entry", read(&counts.entries)),
@@ -311,10 +314,14 @@ mod tests {
         let shown6 = Shown6 { holds: shown.holds, ..Shown6::default() };
         let (boot, pulls) = (boot::Counts::default(), boot::pull::Counts::default());
         let bmcs = bmc::Counts::default();
+        let counts = Counts::default();
+        for tls in [&counts.tls, &boot.tls] {
+            tls.in_use_until(Timestamp::from_second(60).ok());
+        }
         let booted = Booted { counts: &boot, pulls: &pulls, boots: &AtomicU64::new(0) };
         let (dhcp, dhcp6) = (Some(&shown), Some(&shown6));
         let others = Others { watched: Some(&watched), dhcp, dhcp6, boot: Some(booted), bmcs: Some(&bmcs) };
-        let text = text(Timestamp::UNIX_EPOCH, &Inventory::default(), 3, &Counts::default(), others);
+        let text = text(Timestamp::UNIX_EPOCH, &Inventory::default(), 3, &counts, others);
         let names: BTreeSet<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
         assert!(names.len() >= 9, "{text}");
@@ -325,7 +332,9 @@ mod tests {
             .collect();
         assert_eq!(names, told);
         assert!(
-            text.contains("weft_netboot_watchers 3\n") && text.contains("weft_netboot_machines{state=\"healthy\"} 0"),
+            text.contains("weft_netboot_boot_certificate_expires_seconds 60\n")
+                && text.contains("weft_netboot_watchers 3\n")
+                && text.contains("weft_netboot_machines{state=\"healthy\"} 0"),
             "{text}"
         );
     }

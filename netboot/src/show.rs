@@ -2,6 +2,7 @@
 
 mod attempts;
 mod bmc;
+mod certificates;
 mod images;
 pub mod keys;
 mod leases;
@@ -10,6 +11,7 @@ mod templates;
 
 pub use attempts::boots;
 pub use bmc::bmcs;
+pub use certificates::certificates;
 pub use images::{image, images, parts, pcrs};
 pub use leases::leases;
 pub use rollouts::{held, pins, rolled};

@@ -15,7 +15,7 @@ mod patience;
 pub mod pull;
 mod rollback;
 pub mod seen;
-mod sign;
+pub(in crate::io) mod sign;
 pub mod tftp;
 mod uki;
 

@@ -101,7 +101,7 @@ impl Server {
             // Before the files are read: a change meanwhile is seen.
             let files = tls::files(https);
             let known = reload::stamps(&files);
-            let acceptor = tls::Acceptor::new(https)?;
+            let acceptor = tls::Acceptor::new(https, counts.tls.clone())?;
             let handshakes = Handshakes::new(counts.tls.clone(), HANDSHAKE_WITHIN);
             let door =
                 Door { acceptor: acceptor.clone(), handshakes, connections: permits(CONNECTIONS_MAX), counts, router };

@@ -162,6 +162,9 @@ pub(crate) enum Verb {
     /// Take over what Sabakan has
     #[command(subcommand)]
     Sabakan(Sabakan),
+    /// Certificates of a server's configuration
+    #[command(subcommand)]
+    Tls(crate::tls::Tls),
     /// The store itself, without a server
     #[command(subcommand)]
     Store(Store),

@@ -11,6 +11,7 @@
 
 mod bmc;
 mod boot;
+mod certificates;
 mod cli;
 mod crash;
 mod direct;

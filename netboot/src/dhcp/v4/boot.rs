@@ -76,6 +76,12 @@ pub struct Boot {
 }
 
 impl Boot {
+    /// All URLs that are told.
+    pub fn urls(&self) -> impl Iterator<Item = &String> {
+        let by_tls = self.https.iter().flat_map(|https| https.urls.values());
+        self.script.iter().chain(self.http.values()).chain(by_tls)
+    }
+
     /// Whether every name can be sent.
     ///
     /// # Errors

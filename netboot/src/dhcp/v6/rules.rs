@@ -53,6 +53,14 @@ pub struct Boot {
     pub parameters: Vec<String>,
 }
 
+impl Boot {
+    /// All URLs that are told.
+    pub fn urls(&self) -> impl Iterator<Item = &String> {
+        let by_tls = self.https.iter().flat_map(|https| https.urls.values());
+        self.script.iter().chain(self.http.values()).chain(by_tls)
+    }
+}
+
 const fn default_port() -> u16 {
     547
 }

@@ -9,6 +9,7 @@ mod ffdhe;
 use super::{Booter, OF_SOURCE_MAX, REFUSED_WAIT, open};
 use crate::boot::rules::Https;
 use crate::inventory::access::source;
+use crate::io::certificates::end;
 use crate::io::server::counts::Tls;
 use crate::io::server::handshakes::{Handshakes, Place};
 use crate::io::server::places::Places;
@@ -49,8 +50,8 @@ pub(super) fn start(rules: &Https, booter: &Arc<Booter>) -> anyhow::Result<()> {
     let files = vec![rules.certificate.clone(), rules.key.clone()];
     // Before the files are read: a change meanwhile is seen.
     let known = reload::stamps(&files);
-    let current = Arc::new(RwLock::new(read(rules)?));
     let counts = booter.counts.tls.clone();
+    let current = Arc::new(RwLock::new(read(rules, &counts)?));
     let door = Door {
         booter: booter.clone(),
         current: current.clone(),
@@ -62,9 +63,9 @@ pub(super) fn start(rules: &Https, booter: &Arc<Booter>) -> anyhow::Result<()> {
         let listener = open(*address).with_context(|| format!("boot.https.listen: {address}"))?;
         tokio::spawn(door.clone().listen(listener));
     }
-    let rules = rules.clone();
+    let (rules, of) = (rules.clone(), counts.clone());
     let again = move || {
-        let fresh = read(&rules)?;
+        let fresh = read(&rules, &of)?;
         *current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     };
@@ -112,7 +113,7 @@ impl Door {
 }
 
 /// What is in the files, if it fits together.
-fn read(rules: &Https) -> anyhow::Result<TlsAcceptor> {
+fn read(rules: &Https, counts: &Tls) -> anyhow::Result<TlsAcceptor> {
     let mut provider = rustls::crypto::ring::default_provider();
     provider.cipher_suites.extend(ffdhe::suites());
     provider.kx_groups.push(ffdhe::GROUP);
@@ -124,11 +125,14 @@ fn read(rules: &Https) -> anyhow::Result<TlsAcceptor> {
         "{}: not of RSA, and firmware may know nothing else: `openssl genrsa 3072` makes one",
         shown()
     );
+    let chain = tls::certificates(&rules.certificate).context("boot.https.certificate")?;
+    let end = end(&chain);
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(tls::certificates(&rules.certificate).context("boot.https.certificate")?, key)
+        .with_single_cert(chain, key)
         .context("boot.https.certificate and boot.https.key")?;
+    counts.in_use_until(end);
     // A machine comes twice at most: nothing is kept of it.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

@@ -20,7 +20,7 @@ const CHAIN_MAX: usize = 8;
 
 /// A key with its certificate.
 #[derive(Debug)]
-pub(super) struct Signer {
+pub(in crate::io) struct Signer {
     key: RsaKeyPair,
     certificate: Certificate,
     random: SystemRandom,
@@ -31,7 +31,7 @@ impl Signer {
     ///
     /// # Errors
     /// What is wrong with which of them, and the remedy.
-    pub(super) fn open(sign: &Sign) -> anyhow::Result<Self> {
+    pub(in crate::io) fn open(sign: &Sign) -> anyhow::Result<Self> {
         let of_key = || format!("boot.uki.sign.key: {}", sign.key.display());
         let mode = std::fs::metadata(&sign.key).with_context(of_key)?.permissions().mode();
         ensure!(

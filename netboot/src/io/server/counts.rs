@@ -1,7 +1,8 @@
 //! What the server counts of its connections; `/metrics` shows it.
 
+use jiff::Timestamp;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// Of all that listens for TLS with the same certificates. Since the start, but `connections`.
 #[derive(Debug, Default)]
@@ -24,6 +25,21 @@ pub struct Tls {
     pub(crate) reload_failures: AtomicU64,
     /// 1 while the certificates in the files are not those in use, because they are wrong.
     pub(crate) reload_broken: AtomicU64,
+    /// When the first of the certificates in use ends, as Unix time in seconds; 0: there are none.
+    pub(crate) ends: AtomicI64,
+}
+
+impl Tls {
+    /// Certificates are in use that end then.
+    pub(crate) fn in_use_until(&self, end: Option<Timestamp>) {
+        self.ends.store(end.map_or(0, Timestamp::as_second), Ordering::Relaxed);
+    }
+
+    /// Seconds until the first of them ends, negative afterwards; `None`: there are none.
+    pub(crate) fn left_s(&self, now: Timestamp) -> Option<i64> {
+        let ends = self.ends.load(Ordering::Relaxed);
+        (ends != 0).then(|| ends.saturating_sub(now.as_second()))
+    }
 }
 
 /// Since the start.

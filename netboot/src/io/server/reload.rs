@@ -2,15 +2,21 @@
 //! together is tried again at each look, and said once. Until then the old ones serve.
 
 use super::counts::Tls;
+use crate::io::certificates::ENDS_SOON;
+use crate::io::service::now;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::signal::unix::Signal;
+use tokio::time::Instant;
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is said that a certificate ends soon.
+const SAY_EVERY: Duration = Duration::from_secs(86_400);
 
 /// What tells one version of a file from another: its inode, length, and time of change to the nanosecond.
 pub(in crate::io) type Stamp = Option<(u64, u64, i64, i64)>;
@@ -34,7 +40,9 @@ pub(in crate::io) async fn follow(
     mut hangup: Signal,
 ) {
     let mut broken = false;
+    let mut said = None;
     loop {
+        said = warned(&counts, &files, said);
         let asked = tokio::select! {
             heard = hangup.recv() => heard.is_some(),
             () = tokio::time::sleep(LOOK_EVERY) => false,
@@ -46,6 +54,7 @@ pub(in crate::io) async fn follow(
             continue;
         }
         known = found;
+        said = None;
         let Ok(read) = tokio::task::spawn_blocking(again.clone()).await else { return };
         let failed = read.is_err();
         match read {
@@ -63,4 +72,23 @@ pub(in crate::io) async fn follow(
         broken = failed;
         counts.reload_broken.store(u64::from(broken), Ordering::Relaxed);
     }
+}
+
+/// Says that what is in use ends soon, once a day; when it was said last.
+fn warned(counts: &Tls, files: &[PathBuf], said: Option<Instant>) -> Option<Instant> {
+    let left = counts.left_s(now())?;
+    let days = left / 86_400;
+    if left > i64::try_from(ENDS_SOON.as_secs()).unwrap_or(i64::MAX) {
+        return None;
+    }
+    if said.is_some_and(|said| said.elapsed() < SAY_EVERY) {
+        return said;
+    }
+    let remedy = "renew it: the files are read again by themselves";
+    if left < 0 {
+        tracing::error!(?files, remedy, "a certificate has ended: who asks by TLS refuses this server");
+    } else {
+        tracing::warn!(?files, days, remedy, "a certificate ends soon");
+    }
+    Some(Instant::now())
 }

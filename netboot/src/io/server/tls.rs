@@ -3,9 +3,11 @@
 //! A client's identity is one URI among the alternative names of its certificate, as SPIFFE has it:
 //! `spiffe://TRUST_DOMAIN/weft/ROLE/NAME`, with the roles of [`Access`]. The subject is not looked at.
 
+use super::counts::Tls;
 use crate::config::Https;
 use crate::inventory::access::{Access, Actor};
 use crate::inventory::machine::word;
+use crate::io::certificates::end;
 use anyhow::{Context as _, anyhow};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -26,13 +28,14 @@ pub(super) struct Acceptor {
 
 struct Shared {
     https: Https,
+    counts: Arc<Tls>,
     current: RwLock<TlsAcceptor>,
 }
 
 impl Acceptor {
-    pub(super) fn new(https: &Https) -> anyhow::Result<Self> {
-        let current = RwLock::new(read(https)?);
-        Ok(Self { shared: Arc::new(Shared { https: https.clone(), current }) })
+    pub(super) fn new(https: &Https, counts: Arc<Tls>) -> anyhow::Result<Self> {
+        let current = RwLock::new(read(https, &counts)?);
+        Ok(Self { shared: Arc::new(Shared { https: https.clone(), counts, current }) })
     }
 
     /// Reads the files again; connections from now on meet what is in them.
@@ -40,7 +43,7 @@ impl Acceptor {
     /// # Errors
     /// What is wrong with them; nothing has changed then.
     pub(super) fn reload(&self) -> anyhow::Result<()> {
-        let fresh = read(&self.shared.https)?;
+        let fresh = read(&self.shared.https, &self.shared.counts)?;
         *self.shared.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }
@@ -67,7 +70,7 @@ pub(super) fn files(https: &Https) -> Vec<PathBuf> {
 }
 
 /// What is in the files, if it fits together.
-fn read(https: &Https) -> anyhow::Result<TlsAcceptor> {
+fn read(https: &Https, counts: &Tls) -> anyhow::Result<TlsAcceptor> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
     for certificate in certificates(&https.client_ca).context("https.client_ca")? {
@@ -77,11 +80,14 @@ fn read(https: &Https) -> anyhow::Result<TlsAcceptor> {
     let verifier = verifier.context("https.client_ca")?;
     let key =
         PrivateKeyDer::from_pem_file(&https.key).with_context(|| format!("https.key: {}", https.key.display()))?;
+    let chain = certificates(&https.cert).context("https.cert")?;
+    let end = end(&chain);
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(certificates(&https.cert).context("https.cert")?, key)
+        .with_single_cert(chain, key)
         .context("https.cert and https.key")?;
+    counts.in_use_until(end);
     Ok(Arc::new(config).into())
 }
 

@@ -86,7 +86,7 @@ fn silence_has_an_end_and_a_session_that_was_forgotten_is_made_anew() {
     let (mut session, mut peer) = (session(), Peer::new(true));
     let (end, took) = run(&mut session, &mut peer, Goal::Read, |_, _| Vec::new());
     assert!(matches!(end, Err(Trouble::Silent(_))), "{end:?}");
-    assert_eq!(took, RETRIES.iter().sum());
+    assert_eq!(took, RETRIES.iter().sum::<Duration>());
     run(&mut session, &mut peer, Goal::Read, well).0.unwrap();
     peer.k1.clear();
     assert_eq!(run(&mut session, &mut peer, Goal::Press(Press::On), well).0, Ok(Outcome::Done));
