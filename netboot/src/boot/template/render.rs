@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_machine_and_parts_make_a_text() {
         let text = "#cloud-config\nhostname: {{ name }}\n{% include 'base' %}\nwrite_files:\n\
-            {% for server in boot_servers %}\n- {path: /etc/boot/{{ server.name }}, content: {{ server.addresses | tojson }}}\n{% endfor %}\n\
+            {% for server in boot_servers %}\n- {path: /etc/boot/{{ server.name }}, content: {{ server.addresses | join(',') | tojson }}}\n{% endfor %}\n\
             {% if retires is defined %}never{% endif %}";
         let made = rendered(&[("cs", Kind::UserData, text), ("base", Kind::Part, "timezone: UTC\n")]).unwrap();
         let wanted = "#cloud-config\nhostname: cs-0-4\ntimezone: UTC\nwrite_files:\n\
