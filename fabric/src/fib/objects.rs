@@ -44,6 +44,8 @@ pub(super) struct Object {
     groups: u32,
     /// Whatever stands under this id goes before anything else is done with it.
     doomed: bool,
+    /// For a member: something spoke against it since it was last given out to be made.
+    shaken: bool,
 }
 
 /// What speaks against a neighbour whose link can be used.
@@ -127,7 +129,7 @@ impl Objects {
     fn insert(&mut self, id: NhId, shape: Shape, held: Held) {
         self.changed = true;
         self.by_shape.insert(shape.clone(), id);
-        self.by_id.insert(id, Object { shape, held, wanted: false, groups: 0, doomed: false });
+        self.by_id.insert(id, Object { shape, held, wanted: false, groups: 0, doomed: false, shaken: false });
     }
 
     pub(super) fn get(&self, id: NhId) -> Option<&Object> {
@@ -165,6 +167,7 @@ impl Objects {
                 && member.link == link
             {
                 object.doomed |= !usable && object.held != Held::No;
+                object.shaken |= !usable;
                 self.dirty.insert(*id);
             }
         }
@@ -187,6 +190,7 @@ impl Objects {
         let Some(id) = self.by_shape.get(&Shape::Member(member)) else { return };
         if let Some(object) = self.by_id.get_mut(id) {
             object.doomed |= !fine && object.held != Held::No;
+            object.shaken |= !fine;
         }
         self.dirty.insert(*id);
     }
@@ -213,6 +217,13 @@ impl Objects {
         self.dirty.retain(|id| self.by_id.contains_key(id));
         for stage in [Self::deletion, Self::creation, Self::grouping] {
             let ops: Vec<_> = self.dirty.iter().filter_map(|id| stage(self, *id, standins)).take(max).collect();
+            for op in &ops {
+                if let Op::AddNexthop { id, .. } = op
+                    && let Some(object) = self.by_id.get_mut(id)
+                {
+                    object.shaken = false;
+                }
+            }
             if !ops.is_empty() {
                 return ops;
             }
@@ -346,10 +357,12 @@ impl Objects {
         self.dirty.insert(id);
     }
 
-    /// The kernel holds this member now.
+    /// The kernel holds this member now. If something spoke against it while it was being made, it goes, like one that was there already.
     pub(super) fn created(&mut self, id: NhId) {
         let Some(object) = self.by_id.get_mut(&id) else { return };
         object.held = Held::Member;
+        object.doomed |= object.shaken;
+        self.dirty.insert(id);
         self.changed = true;
         let Shape::Member(member) = object.shape else { return };
         self.touch_groups_of(member);

@@ -73,6 +73,8 @@ struct World {
     seq: u64,
     acked: u64,
     wants: BTreeMap<IpNet, Want>,
+    /// What was wanted when the last operations on objects were decided on.
+    wanted_then: BTreeMap<IpNet, Want>,
     dead: BTreeSet<Member>,
     cut_off: BTreeSet<Member>,
     held_back: BTreeSet<Member>,
@@ -89,6 +91,7 @@ impl World {
             seq: 0,
             acked: 0,
             wants: BTreeMap::new(),
+            wanted_then: BTreeMap::new(),
             dead: BTreeSet::new(),
             cut_off: BTreeSet::new(),
             held_back: BTreeSet::new(),
@@ -117,6 +120,11 @@ impl World {
         self.fib.set_link(IfIndex(link), up);
     }
 
+    fn next_ops(&mut self, max: usize) -> Vec<Op> {
+        self.wanted_then.clone_from(&self.wants);
+        self.fib.next_ops(self.now, max)
+    }
+
     /// One batch; whether there was one.
     fn step(&mut self, max: usize) -> bool {
         self.step_with(max, max, None)
@@ -124,7 +132,7 @@ impl World {
 
     /// One batch of which only so many operations are begun, and what is wanted while they are under way.
     fn step_with(&mut self, max: usize, begun: usize, wanted: Option<(IpNet, Want)>) -> bool {
-        let mut ops = self.fib.next_ops(self.now, max);
+        let mut ops = self.next_ops(max);
         let outcomes: Vec<_> = ops.iter().take(begun).map(|op| self.apply(op)).collect();
         if let Some((prefix, want)) = wanted {
             self.want(prefix, want);
@@ -143,7 +151,7 @@ impl World {
     /// given is given back.
     fn step_ahead(&mut self, ahead: usize, wanted: Vec<(IpNet, Want)>, death: Option<(usize, u32)>) {
         let (mut begun, mut waiting) = (VecDeque::new(), VecDeque::new());
-        let mut ops = VecDeque::from(self.fib.next_ops(self.now, ahead));
+        let mut ops = VecDeque::from(self.next_ops(ahead));
         let mut wanted = wanted.into_iter();
         let mut is_stopped = false;
         for told in 0.. {
@@ -199,7 +207,7 @@ impl World {
         }
     }
 
-    /// One operation; a group that changes sends no route to who that route does not want.
+    /// One operation; a group that changes sends no route to who that route did not want when it was decided on.
     fn apply(&mut self, op: &Op) -> Result<(), Refusal> {
         let Op::SetGroup { .. } = op else { return self.kernel.apply(op) };
         let before = self.kernel.effects();
@@ -208,7 +216,7 @@ impl World {
             let (model::Effect::Via(now), Some(model::Effect::Via(old))) = (&effect, before.get(&key)) else {
                 continue;
             };
-            let Some(Want::Hops(hops)) = self.wants.get(&key.prefix) else { continue };
+            let Some(Want::Hops(hops)) = self.wanted_then.get(&key.prefix) else { continue };
             for link in now.iter().filter(|link| !old.contains(link)) {
                 assert!(hops.iter().any(|hop| hop.link == *link), "{op:?} sends {} to {link:?}", key.prefix);
             }
@@ -305,6 +313,33 @@ fn one_object_per_neighbour_one_group_per_set() {
     world.check();
     let report = world.fib.report();
     assert_eq!((report.routes, report.nexthops, report.groups), (6, 2, 2), "one of the routes has a resilient group");
+}
+
+#[test]
+fn a_neighbour_that_dies_while_it_is_made_goes() {
+    for by_link in [false, true] {
+        let mut world = World::new();
+        world.want(prefix(0), hops(0b0100));
+        world.fib.sweep();
+        let ops = world.fib.next_ops(world.now, 1);
+        let [op @ Op::AddNexthop { .. }] = &ops[..] else { panic!("{ops:?}") };
+        let outcome = world.apply(op);
+        // Gone and back before the outcome is told, or gone for longer: the kernel may have dropped it, and must have.
+        match by_link {
+            true => {
+                world.link(2, false);
+                world.link(2, true);
+            }
+            false => world.set_alive(2, false),
+        }
+        world.fib.done(world.now, op, outcome);
+        world.settle();
+        world.check();
+        world.set_alive(2, true);
+        world.want(prefix(0), hops(0b0110));
+        world.settle();
+        world.check();
+    }
 }
 
 #[test]
