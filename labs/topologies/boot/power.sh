@@ -28,10 +28,10 @@ cable)
     done
     ;;
 bios) on -m 256 -device "$card" ;;
-pxe | http | secure | tpm)
+pxe | http | secure | secure-pxe | tpm)
     way=$1
     shift
-    if [ "$way" = secure ]; then
+    if [ "${way%-pxe}" = secure ]; then
         firmware=/usr/share/OVMF/OVMF_CODE_4M.secboot.fd
         variables=/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd
         machine=$machine,smm=on
@@ -48,7 +48,7 @@ pxe | http | secure | tpm)
         -drive if=pflash,format=raw,unit=1,file=/run/variables.fd
     # What `trust` gave it.
     [ ! -s /run/ca.esl ] || set -- "$@" -fw_cfg name=etc/edk2/https/cacerts,file=/run/ca.esl -device virtio-rng-pci
-    [ "$way" = pxe ] || set -- "$@" -fw_cfg name=opt/org.tianocore/IPv4PXESupport,string=n \
+    [ "${way#secure-}" = pxe ] || set -- "$@" -fw_cfg name=opt/org.tianocore/IPv4PXESupport,string=n \
         -fw_cfg name=opt/org.tianocore/IPv6PXESupport,string=n
     on "$@"
     ;;
@@ -66,7 +66,7 @@ trust)
 soft) is_on && echo system_powerdown > /run/monitor.in ;;
 console) cat /run/console ;;
 *)
-    echo "power.sh cable|bios|pxe|http|secure|tpm|trust|off|soft|console"
+    echo "power.sh cable|bios|pxe|http|secure|secure-pxe|tpm|trust|off|soft|console"
     exit 2
     ;;
 esac

@@ -23,6 +23,8 @@ pub const BLOBS: &str = "/blobs/";
 /// Longest wait between two tries, in seconds; they begin with one.
 pub const WAIT_MAX_S: u32 = 32;
 
+/// The image of one machine as one signed file, or nothing; the query says which.
+pub const SIGNED: &str = "/boot/signed.efi";
 /// The archive of one machine; the query says which.
 pub const OWN: &str = "/boot/machine.img";
 /// Wait of a machine that is held, in seconds.
@@ -36,6 +38,8 @@ const SILENT_MS: u32 = 10_000;
 const ASK: &str = "/boot/script?serial=${serial:uristring}&uuid=${uuid}&mac=${netX/mac:hexhyp}";
 /// The archive, likewise.
 const ASK_OWN: &str = "/boot/machine.img?serial=${serial:uristring}&uuid=${uuid}&mac=${netX/mac:hexhyp}";
+/// The image as one signed file, likewise.
+const ASK_SIGNED: &str = "/boot/signed.efi?serial=${serial:uristring}&uuid=${uuid}&mac=${netX/mac:hexhyp}";
 
 /// The script that all machines load first.
 #[must_use]
@@ -43,9 +47,10 @@ pub fn entry() -> String {
     format!("#!ipxe\nset wait:int32 1\n{}", ask())
 }
 
-/// What a machine runs, and what a person at its console reads.
+/// What a machine runs, and what a person at its console reads. `signed` is the architecture, as iPXE calls it (`buildarch`), for which
+/// the server makes signed files.
 #[must_use]
-pub fn script(boots: &Boots, machine: Option<&Machine>) -> String {
+pub fn script(boots: &Boots, machine: Option<&Machine>, signed: Option<&str>) -> String {
     let named = |machine: &Machine| format!("{} ({})", machine.serial, machine.name);
     let who = plain(&machine.map_or_else(|| "an unknown machine".to_owned(), named));
     let image = match boots.choice(machine) {
@@ -57,7 +62,8 @@ pub fn script(boots: &Boots, machine: Option<&Machine>) -> String {
         return format!("#!ipxe\n{}{}", later(&format!("nobody said yet what {who} boots")), ask());
     };
     let failed = later(&format!("{name} does not boot"));
-    format!("#!ipxe\necho weft: {who} boots {name}\n{}:failed\n{failed}{}", load(image), ask())
+    let load = load(image, signed);
+    format!("#!ipxe\necho weft: {who} boots {name}\n{load}:failed\n{failed}{}", ask())
 }
 
 /// What a machine gets that is held: it waits, and asks again whether it still is.
@@ -84,9 +90,13 @@ fn later(why: &str) -> String {
     )
 }
 
-/// The kernel with its initial file systems. `initrd=` tells UEFI which files these are, and BIOS does not mind.
-fn load(image: &Image) -> String {
+/// The kernel with its initial file systems. `initrd=` tells UEFI which files these are, and BIOS does not mind. Where the server signs, UEFI
+/// gets all of it in one signed file: with Secure Boot iPXE starts nothing else, and whether that is on it cannot say.
+fn load(image: &Image, signed: Option<&str>) -> String {
     let mut script = String::from("imgfree\n");
+    if let Some(arch) = signed {
+        let _ = writeln!(script, "iseq ${{platform}} efi && iseq ${{buildarch}} {arch} && goto signed ||");
+    }
     let mut names = String::new();
     for (at, initrd) in image.initrds.iter().enumerate() {
         let _ = writeln!(
@@ -107,6 +117,9 @@ fn load(image: &Image) -> String {
         image.kernel.sha256
     );
     script.push_str("boot || goto failed\n");
+    if signed.is_some() {
+        let _ = writeln!(script, ":signed\nchain --timeout {SILENT_MS} {ASK_SIGNED} || goto failed");
+    }
     script
 }
 
@@ -142,9 +155,10 @@ mod tests {
         let image = boots(Some(Choice::Image("a".to_owned())));
         let all = [
             entry(),
-            script(&image, Some(&machine)),
-            script(&boots(None), None),
-            script(&boots(Some(Choice::Disk)), None),
+            script(&image, Some(&machine), None),
+            script(&image, Some(&machine), Some("x86_64")),
+            script(&boots(None), None, Some("x86_64")),
+            script(&boots(Some(Choice::Disk)), None, Some("x86_64")),
         ];
         insta::assert_snapshot!(all.join("----\n"));
     }
@@ -152,12 +166,12 @@ mod tests {
     #[test]
     fn a_script_ends_in_a_kernel_or_on_purpose_on_the_disk() {
         for to in [None, Some(Choice::Image("a".to_owned()))] {
-            let script = script(&boots(to), None);
+            let script = script(&boots(to), None, None);
             assert!(script.ends_with("goto again\n") && !script.contains("exit"), "{script}");
         }
         // Every line that can fail says where it goes on; iPXE ends a script at the first one that does not.
         let image = boots(Some(Choice::Image("a".to_owned())));
-        for line in [entry(), script(&image, None)].concat().lines() {
+        for line in [entry(), script(&image, None, Some("x86_64"))].concat().lines() {
             let can_fail = ["chain", "kernel", "initrd", "boot", "iseq", "ifclose", "dhcp"]
                 .iter()
                 .any(|verb| line.starts_with(verb));
@@ -169,7 +183,7 @@ mod tests {
     fn what_a_machine_is_called_is_no_command() {
         let mut machine = crate::inventory::tests::machine("N1", 0, 4);
         machine.name = "x\n|| shell ${net0/ip}".to_owned();
-        let script = script(&boots(Some(Choice::Disk)), Some(&machine));
+        let script = script(&boots(Some(Choice::Disk)), Some(&machine), None);
         assert_eq!(script.lines().nth(1), Some("echo weft: N1 (x??? shell ??net0?ip?) boots from its disk"));
     }
 }

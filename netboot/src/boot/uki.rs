@@ -151,6 +151,17 @@ impl Stub {
         Ok(Self { octets, table_end, sections, optional, section_alignment, file_alignment, next_address, count_at })
     }
 
+    /// For which architecture it is, as iPXE calls it (`buildarch`), if it is one that machines are booted on.
+    #[must_use]
+    pub fn architecture(&self) -> Option<&'static str> {
+        // "Machine Types" of the PE format; the count of sections is behind it.
+        match u16_in(&self.octets, self.count_at - 2)? {
+            0x8664 => Some("x86_64"),
+            0xaa64 => Some("arm64"),
+            _ => None,
+        }
+    }
+
     /// The file of an image, with what the machine has of its own behind the initial file systems of all.
     ///
     /// # Errors
@@ -399,6 +410,11 @@ mod tests {
         let mut small = stub(1, 0x400);
         small[0x98..0x9a].copy_from_slice(&0x10b_u16.to_le_bytes());
         assert!(Stub::read(small).unwrap_err().contains("64 bits"));
+        for (machine, arch) in [(0x8664_u16, Some("x86_64")), (0xaa64, Some("arm64")), (0x14c, None)] {
+            let mut of_machine = stub(1, 0x400);
+            of_machine[0x84..0x86].copy_from_slice(&machine.to_le_bytes());
+            assert_eq!(Stub::read(of_machine).unwrap().architecture(), arch);
+        }
         // Any octets at all.
         for at in 0..0x400 {
             let mut wrong = stub(1, 0x400);

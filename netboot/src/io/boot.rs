@@ -228,7 +228,7 @@ impl Booter {
         if let Some(name) = path.strip_prefix('/').filter(|name| self.loaders.contains_key(*name)) {
             return self.loader(name, request);
         }
-        if let Some(maker) = self.maker.as_ref().filter(|_| path == UKI) {
+        if let Some(maker) = self.maker.as_ref().filter(|_| [UKI, ipxe::SIGNED].contains(&path)) {
             return self.uki(maker, request, from).await;
         }
         if let Some(answer) = self.config(path, request.uri().query().unwrap_or_default(), from) {
@@ -275,7 +275,7 @@ impl Booter {
         if let Some(machine) = machine {
             self.seen.told(machine, from, What::Told { boots: choice });
         }
-        ipxe::script(boots, machine)
+        ipxe::script(boots, machine, self.maker.as_ref().and_then(uki::Maker::signs_for))
     }
 
     async fn blob<T>(&self, digest: &Digest, request: &Request<T>, from: IpAddr) -> Answer {

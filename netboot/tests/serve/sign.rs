@@ -19,7 +19,9 @@ const OTHER: &str = include_str!("../fixtures/sign/other.pem");
 fn signing(name: &str) -> (Server, u16) {
     let server = Server::new(name);
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    std::fs::write(server.path("stub"), stub()).unwrap();
+    let mut for_x64 = stub();
+    for_x64[0x84..0x86].copy_from_slice(&0x8664_u16.to_le_bytes());
+    std::fs::write(server.path("stub"), for_x64).unwrap();
     std::fs::write(server.path("loader"), stub()).unwrap();
     std::fs::write(server.path("script"), b"no program").unwrap();
     let key = write_key(&server, KEY, 0o600);
@@ -90,12 +92,18 @@ async fn what_uefi_starts_is_signed() {
     check(&loader).unwrap();
     assert_eq!(http(port, "GET /script", "").await.body, b"no program");
     with_image(&server);
+    // A script gets the image or nothing: with a loader it would begin anew, within itself.
+    let none = http(port, "GET /boot/signed.efi", "").await;
+    assert!(none.status == 503 && http(port, "GET /boot/uki.efi", "").await.body == loader, "{}", none.status);
     ok(&server, &["image", "pin", "a", "--rest"]);
+    let script = String::from_utf8(http(port, "GET /boot/script", "").await.body).unwrap();
+    assert!(script.contains("iseq ${platform} efi && iseq ${buildarch} x86_64 && goto signed ||\n"), "{script}");
     let head = http(port, "HEAD /boot/uki.efi", "").await;
     let whole = http(port, "GET /boot/uki.efi", "").await;
     assert_eq!(head.header("content-length"), whole.body.len().to_string());
     assert_eq!((head.header("etag"), whole.status), (whole.header("etag"), 200));
     check(&whole.body).unwrap();
+    assert!(http(port, "GET /boot/signed.efi", "").await.body == whole.body);
     // The same again, and any part of it: over the border of the table too.
     let border = u32_at(&whole.body, 0x98 + 144);
     for (from, to) in [(0, 1_000), (border - 3, border + 5), (border + 9, whole.body.len())] {

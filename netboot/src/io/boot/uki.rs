@@ -4,13 +4,13 @@ use super::content::{Chunk, Content};
 use super::known::{Files, Known};
 use super::measured::{Facts, find_out};
 use super::sign::Signer;
-use super::{Answer, Booter, part_answer};
+use super::{Answer, Booter, part_answer, text};
 use crate::boot::attempts::What;
 use crate::boot::rules::Uki as Rules;
 use crate::boot::uki::{Piece, STUB_MAX, Stub, Uki};
-use crate::boot::{Choice, Said};
+use crate::boot::{Choice, Said, ipxe};
 use anyhow::Context as _;
-use axum::http::Request;
+use axum::http::{Request, StatusCode};
 use bytes::Bytes;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,6 +36,11 @@ impl Maker {
         Ok(Self { stub, otherwise: rules.otherwise.clone(), signer, known: Known::new() })
     }
 
+    /// The architecture for which it makes signed files, as iPXE calls it.
+    pub(super) fn signs_for(&self) -> Option<&'static str> {
+        self.signer.as_ref().and_then(|_| self.stub.architecture())
+    }
+
     /// What is known of a file of these files.
     pub(super) async fn facts(&self, uki: &Uki, files: &Files) -> std::io::Result<Arc<Facts>> {
         let layout = uki.layout().map_err(std::io::Error::other)?;
@@ -55,14 +60,22 @@ impl Maker {
 }
 
 impl Booter {
-    /// The image of the machine that asks; the loader `otherwise` when it has none, or boots from its disk: then its script says so.
+    /// The image of the machine that asks; the loader `otherwise` when it has none, or boots from its disk: then its script says so. Who
+    /// comes from a script gets nothing else instead: it would run that script again, one iPXE within the other.
     pub(super) async fn uki<T>(&self, maker: &Maker, request: &Request<T>, from: IpAddr) -> Answer {
         let uki = self.image(maker, request.uri().query().unwrap_or_default(), from);
         let made = match uki {
             Some((uki, who)) => self.made(maker, uki).await.map(|(uki, files)| (uki, files, who)),
             None => None,
         };
-        let Some((uki, files, who)) = made else { return self.loader(&maker.otherwise, request) };
+        let Some((uki, files, who)) = made else {
+            return match request.uri().path() {
+                ipxe::SIGNED => {
+                    text(StatusCode::SERVICE_UNAVAILABLE, &[], "nothing to boot in one signed file: ask the script\n")
+                }
+                _ => self.loader(&maker.otherwise, request),
+            };
+        };
         self.counts.files.fetch_add(1, Ordering::Relaxed);
         let (tag, length) = (format!("\"{}\"", uki.tag), uki.length);
         part_answer(request, &tag, length, |first, to| {
