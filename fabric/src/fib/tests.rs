@@ -207,7 +207,8 @@ impl World {
         }
     }
 
-    /// One operation; a group that changes sends no route to who that route did not want when it was decided on.
+    /// One operation; a group that changes sends no route to who that route did not want when it was decided on. Of what an operation
+    /// without an answer left there, nothing is known before the next dump.
     fn apply(&mut self, op: &Op) -> Result<(), Refusal> {
         let Op::SetGroup { .. } = op else { return self.kernel.apply(op) };
         let before = self.kernel.effects();
@@ -217,6 +218,9 @@ impl World {
                 continue;
             };
             let Some(Want::Hops(hops)) = self.wanted_then.get(&key.prefix) else { continue };
+            if self.fib.routes.entry(&key).is_none_or(|entry| entry.have.is_none()) {
+                continue;
+            }
             for link in now.iter().filter(|link| !old.contains(link)) {
                 assert!(hops.iter().any(|hop| hop.link == *link), "{op:?} sends {} to {link:?}", key.prefix);
             }
