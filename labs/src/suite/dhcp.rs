@@ -1,6 +1,7 @@
 //! A machine without an address, a relay, and three boot servers with one service address: lab `dhcp`, with real clients and relays.
 #![expect(clippy::disallowed_methods, reason = "polls a lab with a deadline; the suite has no event loop")]
 
+mod dhcp6;
 mod last_hop;
 
 use std::io;
@@ -20,11 +21,12 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How often something is looked at.
 const POLL: Duration = Duration::from_millis(100);
 /// Programs and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 4] = [
+const PROGRAMS: [(&str, &str); 5] = [
     ("etcd", "etcd-server"),
     ("busybox", "busybox-static"),
     ("dnsmasq", "dnsmasq-base"),
     ("dhcrelay", "isc-dhcp-relay"),
+    ("dhclient", "isc-dhcp-client"),
 ];
 /// A relay on the switch.
 struct Relay {
@@ -116,7 +118,9 @@ fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
         outcome.add(&Outcome::check(good, format!("{server} lists of {address}: {listed}")));
     }
     renewal(lab, outcome, &address)?;
+    dhcp6::scenario(lab, outcome)?;
     formula(lab, outcome)?;
+    dhcp6::formula(lab, outcome)?;
     last_hop::scenario(lab, outcome)
 }
 
@@ -130,10 +134,7 @@ fn renewal(lab: &Lab<'_>, outcome: &mut Outcome, address: &str) -> io::Result<()
     until(outcome, "a client that stays has the address that it had", || says(&format!("bound {address}/26")))?;
     let lent = lease(lab, "boot1", address)?;
     let victim = lent["server"].as_str().unwrap_or_default().to_owned();
-    let place = format!("{victim}:eth0");
-    if !lab.log.run(&mut lab.lab_command(&["link", "down", &lab.name, &place]))? {
-        return Err(io::Error::other(format!("`weft-lab link down {place}` failed")));
-    }
+    link(lab, "down", &victim)?;
     let began = Instant::now();
     // The route of the server that is gone goes with its link; until then a renewal is lost, and the client would ask again later.
     until(outcome, "another server answers the renewal", || {
@@ -149,10 +150,16 @@ fn renewal(lab: &Lab<'_>, outcome: &mut Outcome, address: &str) -> io::Result<()
     let good = now["server"] != lent["server"] && now["since"] == lent["since"];
     outcome.add(&Outcome::check(good, format!("{other} lists of {address}: {now}, before: {lent}")));
     lab.shell("machine", "kill $(cat /run/client.pid)")?;
-    if lab.log.run(&mut lab.lab_command(&["link", "up", &lab.name, &place]))? {
+    link(lab, "up", &victim)
+}
+
+/// Sets the only link of a boot server down or up.
+fn link(lab: &Lab<'_>, verb: &str, server: &str) -> io::Result<()> {
+    let place = format!("{server}:eth0");
+    if lab.log.run(&mut lab.lab_command(&["link", verb, &lab.name, &place]))? {
         return Ok(());
     }
-    Err(io::Error::other(format!("`weft-lab link up {place}` failed")))
+    Err(io::Error::other(format!("`weft-lab link {verb} {place}` failed")))
 }
 
 /// Somebody registers the machine: it gets the address of its place.

@@ -61,7 +61,7 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "netboot",
-        about: "DHCP for a machine without an address, behind three kinds of relays, from three boot servers with one address",
+        about: "DHCP and DHCPv6 for a machine without an address, behind three kinds of relays, from three boot servers with one address",
         run: dhcp::netboot,
     },
     Stage { name: "store", about: "one contract on the embedded store and on a real etcd", run: netboot::store },

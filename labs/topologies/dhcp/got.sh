@@ -6,7 +6,7 @@ bound | renew)
     ip route replace default via "$router"
     echo "$1 $ip/$mask router $router server $serverid lease $lease file $boot_file"
     ;;
-deconfig) ip address flush dev "$interface" ;;
+deconfig) ip -4 address flush dev "$interface" ;;
 nak) echo "nak" ;;
 esac
 exit 0

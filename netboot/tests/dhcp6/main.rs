@@ -4,6 +4,7 @@
 mod boot;
 mod exchange;
 mod relay;
+mod sockets;
 mod world;
 
 use jiff::Timestamp;

@@ -16,7 +16,7 @@ use weft_netboot::store::memory::Memory;
 use weft_netboot::store::{Outcome, Revision};
 
 /// Networks of 2^64 addresses: the machines of rack 1 have fd00:69:0:3::/64 and fd00:69:0:4::/64, leases begin at ::20.
-const IPAM: &str = r#"{"max_nodes_in_rack": 28, "node_index_offset": 3, "node_networks": 3, "node": [
+pub(crate) const IPAM: &str = r#"{"max_nodes_in_rack": 28, "node_index_offset": 3, "node_networks": 3, "node": [
     {"prefix": "10.69.0.0/16", "range_bits": 6, "mask": 26, "gateway_offset": 1},
     {"prefix": "fd00:69::/48", "range_bits": 64, "mask": 64, "gateway_offset": 1}]}"#;
 
