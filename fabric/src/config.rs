@@ -26,7 +26,7 @@ mod vip;
 pub use crate::io::files::load;
 pub use auth::{AoAlgorithm, Method, Place, Protection, TcpAo};
 pub use bfd::{Bfd, BfdConfig, BfdOptions, BfdPeers, Interval};
-pub use dhcp::{Dhcp, Relay, RelayConfig};
+pub use dhcp::{Dhcp, Relay, Relay6Config, RelayConfig};
 pub use drain::Drain;
 pub use fib::{Fib, FibConfig, NexthopCompat};
 pub use file::{

@@ -1,4 +1,5 @@
-//! The last hop of DHCP: a relay between the server ports of a switch and boot servers elsewhere (RFC 2131 §4.1, RFC 1542 §4.1, RFC 3046).
+//! The last hop of DHCP: a relay between the server ports of a switch and boot servers elsewhere (RFC 2131 §4.1, RFC 1542 §4.1, RFC 3046;
+//! DHCPv6: RFC 8415 §19, in [`v6`]).
 //! Knows frames, datagrams and time; not sockets, not BGP. What it does with a message is in this order:
 //!
 //! ```text
@@ -12,18 +13,18 @@ mod message;
 mod rate;
 #[cfg(test)]
 mod tests;
+pub mod v6;
 
-pub use lease::{ALL_MAX, Kept, Lease, PORT_MAX};
+pub use lease::{ALL_MAX, Holder, Kept, Lease, PORT_MAX};
 pub use message::MESSAGE_MAX;
 
 use crate::config::RelayConfig;
-use ipnet::Ipv4Net;
 use lease::Leases;
 use message::{Agent, Kind, Message, Op};
 use rate::Rates;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::IfIndex;
 
@@ -39,7 +40,7 @@ const KEEP_AFTER: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dropped {
-    /// It is no message of DHCP, or not one of an Ethernet client.
+    /// It is no message of DHCP, or not one of an Ethernet client, or of DHCPv6 and not from a link-local address.
     Malformed,
     /// More than a port or a client may ask.
     Rate,
@@ -53,7 +54,7 @@ pub enum Dropped {
     TooLong,
     /// From somebody who is no server of ours.
     Stranger,
-    /// The reply names no port of ours: its server does not echo option 82, or the port is gone.
+    /// The reply names no port of ours: its server does not echo option 82 or the Interface-Id, or the port is gone.
     Circuit,
     /// The port, or all of them, have as many leases as there may be.
     Full,
@@ -97,10 +98,10 @@ impl Dropped {
 /// What must be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Output {
-    /// Send a datagram from `giaddr`, port 67.
+    /// Send a datagram from `giaddr`, port 67; by DHCPv6 from our address there, port 547.
     ToServer {
-        /// To port 67 of this server.
-        server: Ipv4Addr,
+        /// To this server, the same port.
+        server: IpAddr,
         /// What.
         datagram: Vec<u8>,
     },
@@ -111,6 +112,45 @@ pub enum Output {
         /// What.
         frame: Vec<u8>,
     },
+    /// Send a datagram to port 546.
+    ToClient6 {
+        /// By this port.
+        link: IfIndex,
+        /// To this link-local address.
+        peer: Ipv6Addr,
+        /// What.
+        datagram: Vec<u8>,
+    },
+}
+
+/// Which DHCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// RFC 2131.
+    Ipv4,
+    /// RFC 8415.
+    Ipv6,
+}
+
+impl Family {
+    /// Its name in answers and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+        }
+    }
+
+    /// That of an address.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::Ipv4,
+            IpAddr::V6(_) => Self::Ipv6,
+        }
+    }
 }
 
 /// A server port that can be used.
@@ -141,11 +181,18 @@ impl Counts {
     }
 }
 
+/// One family on a port.
+#[derive(Debug)]
+struct Side {
+    rates: Rates,
+    counts: Counts,
+}
+
 #[derive(Debug)]
 struct Served {
     port: Port,
-    rates: Rates,
-    counts: Counts,
+    v4: Side,
+    v6: Side,
 }
 
 /// The relay of a node.
@@ -159,7 +206,8 @@ pub struct Relay {
     /// When they are to be kept.
     keep_at: Option<Instant>,
     /// Of what belongs to no port.
-    counts: Counts,
+    v4: Counts,
+    v6: Counts,
     output: VecDeque<Output>,
 }
 
@@ -168,29 +216,29 @@ impl Relay {
     pub fn configure(&mut self, now: Instant, config: Option<&RelayConfig>, ports: Vec<Port>) {
         self.config = config.cloned();
         if let Some(config) = config
-            && self.leases.keep_within(config.gateway)
+            && self.leases.keep(|address| is_lendable(config, address))
         {
             self.touch(now);
         }
         let mut before = std::mem::take(&mut self.ports);
         for port in ports.into_iter().take(PORTS_MAX) {
             let old = before.remove(&port.link).filter(|old| old.port.name == port.name);
-            let (rates, counts) =
-                old.map_or_else(|| (Rates::new(now), Counts::default()), |old| (old.rates, old.counts));
-            self.ports.insert(port.link, Served { port, rates, counts });
+            let new = || Side { rates: Rates::new(now), counts: Counts::default() };
+            let (v4, v6) = old.map_or_else(|| (new(), new()), |old| (old.v4, old.v6));
+            self.ports.insert(port.link, Served { port, v4, v6 });
         }
     }
 
     /// Leases of an earlier run, with the time of day; what is over or not of this network is left out.
     pub fn restore(&mut self, now: Instant, wall: Duration, kept: Vec<Kept>) {
-        let Some(network) = self.config.as_ref().map(|config| config.gateway) else {
+        let Some(config) = &self.config else {
             return;
         };
-        for Kept { address, mac, port, until_s } in kept {
+        for Kept { address, holder, port, until_s } in kept {
             let left = Duration::from_secs(until_s).saturating_sub(wall);
-            if is_lendable(network, address) && !left.is_zero() {
+            if is_lendable(config, address) && !left.is_zero() {
                 // What has no room is as if it had not been heard.
-                let _ = self.leases.put(now, Lease { address, mac, port, until: now + left });
+                let _ = self.leases.put(now, Lease { address, holder, port, until: now + left });
             }
         }
         self.is_changed = true;
@@ -206,7 +254,7 @@ impl Relay {
     pub fn keep(&self, now: Instant, wall: Duration) -> Vec<Kept> {
         let kept = |lease: &Lease| Kept {
             address: lease.address,
-            mac: lease.mac,
+            holder: lease.holder.clone(),
             port: lease.port.clone(),
             until_s: (wall + lease.until.since(now)).as_secs(),
         };
@@ -243,19 +291,28 @@ impl Relay {
         self.output.pop_front()
     }
 
-    /// The ports, each with what was counted there.
-    pub fn ports(&self) -> impl Iterator<Item = (&Port, &Counts)> {
-        self.ports.values().map(|served| (&served.port, &served.counts))
+    /// The ports.
+    pub fn ports(&self) -> impl Iterator<Item = &Port> {
+        self.ports.values().map(|served| &served.port)
     }
 
-    /// What was counted of what belongs to no port.
-    #[must_use]
-    pub const fn counts(&self) -> &Counts {
-        &self.counts
+    /// What was counted of what is relayed, by port, and at last of what belongs to none.
+    pub fn counts(&self) -> impl Iterator<Item = (Option<&Port>, Family, &Counts)> {
+        let has_v6 = self.config.as_ref().is_some_and(|config| config.v6.is_some());
+        let ports = self.ports.values();
+        let all = ports.flat_map(|served| {
+            let port = Some(&served.port);
+            [(port, Family::Ipv4, &served.v4.counts), (port, Family::Ipv6, &served.v6.counts)]
+        });
+        let rest = [(None, Family::Ipv4, &self.v4), (None, Family::Ipv6, &self.v6)];
+        all.chain(rest).filter(move |(_, family, _)| *family == Family::Ipv4 || has_v6)
     }
 
-    /// A frame to port 67 came by a port.
+    /// A frame to port 67, or to port 547 of IPv6, came by a port.
     pub fn on_frame(&mut self, now: Instant, link: IfIndex, frame: &[u8]) {
+        if let Some(heard) = frame::read6(frame) {
+            return self.on_frame6(now, link, &heard);
+        }
         let (Some(config), Some(served)) = (&self.config, self.ports.get_mut(&link)) else {
             return;
         };
@@ -268,16 +325,16 @@ impl Relay {
         }
         let message = match from_client(now, served, heard.datagram) {
             Ok(message) => message,
-            Err(why) => return served.counts.drop(why),
+            Err(why) => return served.v4.counts.drop(why),
         };
         let link = (config.gateway.addr() != config.giaddr).then(|| config.gateway.addr());
         let agent = Agent { circuit: &served.port.name, link, server: config.giaddr };
         let Some(datagram) = message.for_server(config.giaddr, &agent) else {
-            return served.counts.drop(Dropped::TooLong);
+            return served.v4.counts.drop(Dropped::TooLong);
         };
-        served.counts.to_servers += 1;
+        served.v4.counts.to_servers += 1;
         for server in &config.servers {
-            self.output.push_back(Output::ToServer { server: *server, datagram: datagram.clone() });
+            self.output.push_back(Output::ToServer { server: IpAddr::V4(*server), datagram: datagram.clone() });
         }
         let given_up = match message.kind {
             Kind::Release => Some(message.ciaddr()),
@@ -285,47 +342,48 @@ impl Relay {
             Kind::Ack | Kind::Other => None,
         };
         // Only who has it, on the port where it has it, gives it back.
-        let lease = given_up.and_then(|address| self.leases.get(address));
-        if let Some(lease) = lease.filter(|lease| lease.mac == message.mac() && lease.port == served.port.name) {
+        let lease = given_up.and_then(|address| self.leases.get(IpAddr::V4(address)));
+        if let Some(lease) =
+            lease.filter(|lease| lease.holder == Holder::Mac(message.mac()) && lease.port == served.port.name)
+        {
             let address = lease.address;
             self.leases.remove(address);
             self.touch(now);
         }
     }
 
-    /// A datagram came to `giaddr`, port 67.
-    pub fn on_datagram(&mut self, now: Instant, from: Ipv4Addr, datagram: &[u8]) {
+    /// A datagram came to `giaddr`, port 67, or to our address, port 547.
+    pub fn on_datagram(&mut self, now: Instant, from: IpAddr, datagram: &[u8]) {
+        let from = match from {
+            IpAddr::V4(from) => from,
+            IpAddr::V6(from) => return self.on_datagram6(now, from, datagram),
+        };
         let Some(config) = &self.config else {
             return;
         };
         let Ok(message) = Message::read(datagram) else {
-            return self.counts.drop(Dropped::Malformed);
+            return self.v4.drop(Dropped::Malformed);
         };
         // A renewal of a client to whom we are the server comes by its port too, and is taken there.
         if message.op == Op::Request {
             return;
         }
         if !config.servers.contains(&from) || message.giaddr() != config.giaddr {
-            return self.counts.drop(Dropped::Stranger);
+            return self.v4.drop(Dropped::Stranger);
         }
         let circuit = message.circuit();
         let Some(served) = self.ports.values_mut().find(|served| Some(served.port.name.as_str()) == circuit) else {
-            return self.counts.drop(Dropped::Circuit);
+            return self.v4.drop(Dropped::Circuit);
         };
         // An answer to who only informs itself gives no address (RFC 2131 §4.3.5).
         if let (Kind::Ack, false, Some(seconds)) = (message.kind, message.yiaddr().is_unspecified(), message.lease_s) {
             let until = now + Duration::from_secs(u64::from(seconds));
-            let lease = Lease { address: message.yiaddr(), mac: message.mac(), port: served.port.name.clone(), until };
-            if !is_lendable(config.gateway, lease.address) || lease.address == config.giaddr {
-                return served.counts.drop(Dropped::Outside);
+            let holder = Holder::Mac(message.mac());
+            let lease = Lease { address: IpAddr::V4(message.yiaddr()), holder, port: served.port.name.clone(), until };
+            match self.leases.lend(now, vec![lease], |address| is_lendable(config, address)) {
+                Ok(is_changed) => self.is_changed |= is_changed,
+                Err(why) => return served.v4.counts.drop(why),
             }
-            let place = |lease: &Lease| (lease.mac, lease.port.clone());
-            let before = self.leases.get(lease.address).map(place);
-            let is_same = before == Some(place(&lease));
-            if self.leases.put(now, lease).is_err() {
-                return served.counts.drop(Dropped::Full);
-            }
-            self.is_changed |= !is_same;
             self.keep_at.get_or_insert(now + KEEP_AFTER);
         }
         // RFC 2131 §4.1: the address that it is given, or has; to everybody if it says so or has none.
@@ -335,14 +393,21 @@ impl Relay {
             Some(_) | None => frame::To { mac: frame::EVERYBODY, address: Ipv4Addr::BROADCAST },
         };
         let frame = frame::write((served.port.mac, config.gateway.addr()), to, &message.for_client());
-        served.counts.to_clients += 1;
+        served.v4.counts.to_clients += 1;
         self.output.push_back(Output::ToClient { link: served.port.link, frame });
     }
 }
 
 /// Whether an address is one of a machine in the network, and not its router's.
-fn is_lendable(gateway: Ipv4Net, address: Ipv4Addr) -> bool {
-    gateway.contains(&address) && ![gateway.addr(), gateway.network(), gateway.broadcast()].contains(&address)
+fn is_lendable(config: &RelayConfig, address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let gateway = config.gateway;
+            let taken = [gateway.addr(), gateway.network(), gateway.broadcast(), config.giaddr];
+            gateway.contains(&address) && !taken.contains(&address)
+        }
+        IpAddr::V6(address) => config.v6.as_ref().is_some_and(|config| v6::is_lendable(config, address)),
+    }
 }
 
 /// What of a client may be relayed.
@@ -359,7 +424,7 @@ fn from_client(now: Instant, served: &mut Served, datagram: &[u8]) -> Result<Mes
     if message.has_agent() || !message.giaddr().is_unspecified() {
         return Err(Dropped::Spoofed);
     }
-    if !served.rates.take(now, message.mac()) {
+    if !served.v4.rates.take(now, message.mac()) {
         return Err(Dropped::Rate);
     }
     Ok(message)

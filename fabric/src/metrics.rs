@@ -3,7 +3,7 @@
 
 use crate::api::{Doors, Handshakes, KernelCounts, Observer, Requests, Surroundings};
 use crate::bfd::{State, Status};
-use crate::dhcp::{Counts, Dropped};
+use crate::dhcp::{self, Counts, Dropped, Lease};
 use crate::drain::{self, Scope};
 use crate::io::bfd::Report;
 use crate::node::{LeftOut, Node};
@@ -284,27 +284,37 @@ impl Page {
             return;
         }
         let relay = node.relay();
-        let ports: Vec<(String, Counts)> =
-            relay.ports().map(|(port, counts)| (port.name.clone(), counts.clone())).collect();
-        let each =
-            |value: fn(&Counts) -> u64| ports.iter().map(move |(port, counts)| (vec![port.clone()], value(counts)));
+        // Of a family on a port; `port` is empty for what came from servers and belongs to none.
+        let all: Vec<(Vec<String>, &Counts)> = relay
+            .counts()
+            .map(|(port, family, counts)| {
+                let port = port.map(|port| port.name.clone()).unwrap_or_default();
+                (vec![port, family.name().to_owned()], counts)
+            })
+            .collect();
+        let ports = all.iter().filter(|(labels, _)| labels.first().is_some_and(|port| !port.is_empty()));
+        let each = |value: fn(&Counts) -> u64| {
+            ports.clone().map(move |(labels, counts)| (labels.clone(), value(counts))).collect::<Vec<_>>()
+        };
+        let labels = ["port", "family"];
         let to_servers = "Messages of machines that went to DHCP servers";
-        self.counter("weft_dhcp_requests_total", to_servers, &["port"], each(|counts| counts.to_servers));
+        self.counter("weft_dhcp_requests_total", to_servers, &labels, each(|counts| counts.to_servers));
         let to_clients = "Replies of DHCP servers that went to machines";
-        self.counter("weft_dhcp_replies_total", to_clients, &["port"], each(|counts| counts.to_clients));
-        let all = ports.iter().map(|(port, counts)| (port.as_str(), counts)).chain([("", relay.counts())]);
-        let dropped = all.flat_map(|(port, counts)| {
+        self.counter("weft_dhcp_replies_total", to_clients, &labels, each(|counts| counts.to_clients));
+        let dropped = all.iter().flat_map(|(labels, counts)| {
             Dropped::ALL.map(|why| {
                 let count = counts.dropped.get(&why).copied().unwrap_or_default();
-                (vec![port.to_owned(), why.name().to_owned()], count)
+                ([labels.clone(), vec![why.name().to_owned()]].concat(), count)
             })
         });
-        self.counter("weft_dhcp_dropped_total", "Messages of DHCP that went nowhere", &["port", "reason"], dropped);
-        let leases = ports.iter().map(|(port, _)| {
-            let count = relay.leases().filter(|lease| lease.port == *port).count();
-            (vec![port.clone()], u64::try_from(count).unwrap_or(u64::MAX))
+        let by_reason = ["port", "family", "reason"];
+        self.counter("weft_dhcp_dropped_total", "Messages of DHCP that went nowhere", &by_reason, dropped);
+        let leases = ports.clone().map(|(labels, _)| {
+            let is_one = |lease: &&Lease| [lease.port.as_str(), dhcp::Family::of(lease.address).name()] == labels[..];
+            let count = relay.leases().filter(is_one).count();
+            (labels.clone(), u64::try_from(count).unwrap_or(u64::MAX))
         });
-        self.gauge("weft_dhcp_leases", "Leases in force on a server port", &["port"], leases);
+        self.gauge("weft_dhcp_leases", "Leases in force on a server port", &labels, leases);
     }
 
     /// Only where somebody observes.

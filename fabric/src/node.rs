@@ -39,7 +39,7 @@ pub use leases::{LEASE_MAX, Lease, MAX_ROUTES as MAX_LEASES, Refused};
 use serde::{Deserialize, Serialize};
 pub use sources::Source;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use weft_bgp::event::Event;
 use weft_bgp::speaker::{self, FibChange, ForeignRoute, LinkState, Speaker};
 use weft_bgp::time::{Duration, Instant};
@@ -103,10 +103,10 @@ pub enum Input {
         /// With its Ethernet header.
         frame: Vec<u8>,
     },
-    /// A datagram came to port 67 of the address of `Output::DhcpSockets`.
+    /// A datagram came to port 67, or 547, of the address of `Output::DhcpSockets`.
     DhcpDatagram {
         /// From whom.
-        from: Ipv4Addr,
+        from: IpAddr,
         /// What.
         datagram: Vec<u8>,
     },
@@ -155,10 +155,12 @@ pub enum Input {
 pub enum Output {
     /// For the sockets; only `Connect`, `Close` and `Writable` come this way.
     Bgp(speaker::Output),
-    /// Send a router advertisement with lifetime 0.
+    /// Send a router advertisement: with lifetime 0, or as the router of machines that are to ask by DHCPv6.
     SendRa {
         /// On which link.
         link: IfIndex,
+        /// Machines on it are to ask.
+        managed: bool,
     },
     /// Send a router solicitation.
     SendRs {

@@ -52,6 +52,11 @@ fn dhcp() {
 }
 
 #[test]
+fn dhcp6() {
+    replay("dhcp6", harness::dhcp6::run);
+}
+
+#[test]
 fn config() {
     replay("config", harness::config::run);
 }

@@ -160,6 +160,9 @@ fn every_form_of_route_is_installed() {
         bed.change("2001:db8:11::/48", via(&[(a, "fe80::2"), (b, "fe80::2")])),
         bed.change("2001:db8:12::/48", Want::Discard),
         bed.change("::/0", via(&[(a, "fe80::2")])),
+        // A machine on a port without addresses: asked for on the link itself.
+        bed.change("10.15.0.7/32", via(&[(a, "0.0.0.0")])),
+        bed.change("2001:db8:15::7/128", via(&[(b, "::")])),
     ];
     kernel.install(changes);
     assert_eq!(bed.acked(&mut events), []);
@@ -179,18 +182,20 @@ fn every_form_of_route_is_installed() {
         ("10.12.0.0/16", METRIC, 1, vec![a, b]),
         ("10.13.0.0/16", METRIC, 1, vec![a, b]),
         ("10.14.0.0/16", METRIC, 6, vec![]),
+        ("10.15.0.7/32", METRIC, 1, vec![a]),
         ("::/0", METRIC, 1, vec![a]),
         ("2001:db8::/32", LAST_RESORT_METRIC, 7, vec![]),
         ("2001:db8:10::/48", METRIC, 1, vec![a]),
         ("2001:db8:11::/48", METRIC, 1, vec![a, b]),
         ("2001:db8:12::/48", METRIC, 6, vec![]),
+        ("2001:db8:15::7/128", METRIC, 1, vec![b]),
     ];
     assert_eq!(shown, expected.map(|(prefix, metric, kind, links)| (prefix.to_owned(), metric, kind, links)));
-    // Neighbours: 10.1.0.2, 10.2.0.2, fe80::2 twice, 2001:db8:1::2; sets of two: IPv4, and link-local for both families.
-    assert_eq!(bed.nexthops().len(), 5 + 2);
+    // Neighbours: 10.1.0.2, 10.2.0.2, fe80::2 twice, 2001:db8:1::2, and two links; sets of two: IPv4, and link-local for both families.
+    assert_eq!(bed.nexthops().len(), 7 + 2);
     assert_eq!(bed.route("10.11.0.0/16").unwrap().nhid, bed.route("10.12.0.0/16").unwrap().nhid);
     let report = bed.wait(kernel.report());
-    assert_eq!((report.routes, report.nexthops, report.groups, report.failed), (12, 5, 2, 0));
+    assert_eq!((report.routes, report.nexthops, report.groups, report.failed), (14, 7, 2, 0));
     let told = bed.wait(kernel.route("10.11.0.0/16".parse().unwrap())).unwrap();
     assert!(told.as_wanted && told.installed && told.members.len() == 2, "{told:?}");
     assert_eq!(told.nhid, bed.route("10.11.0.0/16").unwrap().nhid.map(NhId));

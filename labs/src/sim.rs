@@ -388,7 +388,7 @@ impl Sim {
                 }
                 Output::Event(event) | Output::Bgp(speaker::Output::Event(event)) => self.on_bgp_event(node, event),
                 Output::FibReady | Output::Bgp(speaker::Output::FibReady) => self.on_fib_ready(node),
-                Output::SendRa { link } => self.discovery(Port { node, link }, false),
+                Output::SendRa { link, .. } => self.discovery(Port { node, link }, false),
                 Output::SendRs { link } => self.discovery(Port { node, link }, true),
                 Output::RaLinks(links) => self.machines[node.0].ra_links = links,
                 // No machine of the simulator says who it is.

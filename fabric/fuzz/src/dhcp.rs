@@ -1,7 +1,7 @@
 //! What machines on a server port and servers may send to a relay of DHCP.
 
 use super::{Record, octet, records};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::IfIndex;
 use weft_fabric::config::RelayConfig;
@@ -48,6 +48,7 @@ impl World {
             giaddr: GIADDR,
             unnumbered: true,
             file: "leases.json".into(),
+            v6: None,
         };
         let ports = PORTS.map(|(link, name)| Port { link, name: name.to_owned(), mac: OURS });
         relay.configure(Instant::ZERO, Some(&config), ports.to_vec());
@@ -58,11 +59,11 @@ impl World {
         match record.what % 4 {
             0 => self.relay.on_frame(self.now, WILD, record.body),
             1 => self.relay.on_frame(self.now, WILD, &frame_of(&message(1, octet(record.body, 0), record.body))),
-            2 => self.relay.on_datagram(self.now, SERVER, record.body),
+            2 => self.relay.on_datagram(self.now, SERVER.into(), record.body),
             _ => {
                 let mut reply = message(2, octet(record.body, 0), record.body);
                 reply[16..20].copy_from_slice(&[10, 69, 1, octet(record.body, 1)]);
-                self.relay.on_datagram(self.now, SERVER, &reply);
+                self.relay.on_datagram(self.now, SERVER.into(), &reply);
             }
         }
         self.relay.tick(self.now);
@@ -74,7 +75,7 @@ impl World {
             match output {
                 Output::ToServer { server, datagram } => {
                     self.wild += 1;
-                    assert_eq!(server, SERVER);
+                    assert_eq!(server, IpAddr::V4(SERVER));
                     assert!((300..=MESSAGE_MAX).contains(&datagram.len()));
                     assert_eq!((datagram[0], &datagram[24..28]), (1, &GIADDR.octets()[..]));
                     assert_eq!(options(&datagram).iter().filter(|(kind, _)| *kind == 82).count(), 1);
@@ -86,9 +87,11 @@ impl World {
                     assert_eq!((&frame[6..12], &frame[36..38]), (&OURS[..], &CLIENT_PORT.to_be_bytes()[..]));
                     assert!(options(&frame[HEADERS..]).iter().all(|(kind, _)| *kind != 82));
                 }
+                Output::ToClient6 { .. } => panic!("DHCPv6 is not relayed"),
             }
         }
-        let network: Vec<_> = self.relay.leases().map(|lease| (lease.address.octets(), lease.until)).collect();
+        let octets = |address| if let IpAddr::V4(address) = address { address.octets() } else { panic!("DHCPv6") };
+        let network: Vec<_> = self.relay.leases().map(|lease| (octets(lease.address), lease.until)).collect();
         assert!(network.len() <= PORT_MAX * PORTS.len());
         assert!(network.iter().all(|([a, b, c, d], until)| {
             ([*a, *b, *c], (2..63).contains(d)) == ([10, 69, 1], true) && *until > self.now
@@ -107,9 +110,9 @@ impl World {
         reply.extend(agent.1);
         reply.push(255);
         reply[16..20].copy_from_slice(&LENT.octets());
-        self.relay.on_datagram(self.now, SERVER, &reply);
+        self.relay.on_datagram(self.now, SERVER.into(), &reply);
         let Some(Output::ToClient { link: TAME, .. }) = self.relay.poll() else { panic!("not answered") };
-        assert!(self.relay.leases().any(|lease| lease.address == LENT && lease.port == "eth5"));
+        assert!(self.relay.leases().any(|lease| lease.address == IpAddr::V4(LENT) && lease.port == "eth5"));
     }
 }
 

@@ -10,6 +10,7 @@
 //! | [`api::run`] | whatever is asked, and by whom: the port takes no orders, a role gets what it may and no more, answers are bounded, a refusal has a remedy |
 //! | [`cli::run`] | whatever stands on the command line: it is read the same every time, or refused with exit code 2; what it asks is understood or refused at the other end |
 //! | [`dhcp::run`] | whatever a machine on a server port sends, and whatever a server answers: what goes on is well-formed and not too much, leases are few and of the network, and a machine on another port notices nothing |
+//! | [`dhcp6::run`] | the same of DHCPv6 |
 //! | [`config::run`] | whatever stands in a file: it is refused with place and words, or read the same every time |
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed check of a fuzz target is a panic")]
 
@@ -19,6 +20,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod dhcp;
+pub mod dhcp6;
 pub mod lldp;
 pub mod netlink;
 pub mod ra;

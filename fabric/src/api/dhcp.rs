@@ -1,11 +1,11 @@
 //! The relay of DHCP as the API and the tables show it.
 
-use crate::dhcp::{Counts, Dropped};
+use crate::dhcp::{Counts, Dropped, Family, Holder, Port};
 use crate::node::Node;
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weft_bgp::time::Instant;
 
 /// All of it.
@@ -20,15 +20,19 @@ pub struct Dhcp {
 /// A relay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DhcpRelay {
-    /// Whom messages of machines go to.
-    pub servers: Vec<Ipv4Addr>,
+    /// Whom messages of machines go to; those of DHCPv6 to the IPv6 addresses among them.
+    pub servers: Vec<IpAddr>,
     /// Whom servers answer.
     pub giaddr: Ipv4Addr,
     /// The router that machines are told, with its network.
     pub gateway: Ipv4Net,
+    /// Whom servers of DHCPv6 answer; absent: DHCPv6 is not relayed.
+    pub source6: Option<Ipv6Addr>,
+    /// By which these servers know the rack, with its network.
+    pub gateway6: Option<Ipv6Net>,
     /// Ports have no address, and machines routes of their own.
     pub unnumbered: bool,
-    /// Server ports that can be used, by their number in the kernel.
+    /// Server ports that can be used, by their number in the kernel; each for DHCPv4, and for DHCPv6 if that is relayed.
     pub ports: Vec<DhcpPort>,
     /// Messages that came from servers and went nowhere, and why.
     pub dropped: BTreeMap<Dropped, u64>,
@@ -39,6 +43,8 @@ pub struct DhcpRelay {
 pub struct DhcpPort {
     /// Its name.
     pub name: String,
+    /// `ipv4` or `ipv6`.
+    pub family: Family,
     /// Messages of machines that went to servers.
     pub to_servers: u64,
     /// Replies that went to machines.
@@ -53,9 +59,11 @@ pub struct DhcpPort {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DhcpLease {
     /// What is lent.
-    pub address: Ipv4Addr,
-    /// To whom: `52:54:00:69:01:01`.
-    pub mac: String,
+    pub address: IpAddr,
+    /// To which network card: `52:54:00:69:01:01`; by DHCPv6 that which the DUID names, if it does.
+    pub mac: Option<String>,
+    /// By DHCPv6: to whom, in hexadecimal digits (RFC 8415 §11).
+    pub duid: Option<String>,
     /// On which port.
     pub port: String,
     /// Seconds that are left.
@@ -71,28 +79,45 @@ pub(super) fn dhcp(node: &Node, now: Instant) -> Dhcp {
         .leases()
         .map(|lease| DhcpLease {
             address: lease.address,
-            mac: lease.client(),
+            mac: lease.holder.mac(),
+            duid: match &lease.holder {
+                Holder::Mac(_) => None,
+                Holder::Duid(duid) => Some(duid.clone()),
+            },
             port: lease.port.clone(),
             left_s: lease.until.since(now).as_secs(),
             routed: node.routes_lease(lease.address),
         })
         .collect();
-    let count = |name: &str| leases.iter().filter(|lease| lease.port == name).count().try_into().unwrap_or(u64::MAX);
-    let port = |(port, counts): (&crate::dhcp::Port, &Counts)| DhcpPort {
-        name: port.name.clone(),
-        to_servers: counts.to_servers,
-        to_clients: counts.to_clients,
-        leases: count(&port.name),
-        dropped: counts.dropped.clone(),
+    let is_on = |lease: &DhcpLease, name: &str, family| lease.port == name && Family::of(lease.address) == family;
+    let count = |name: &str, family| leases.iter().filter(|lease| is_on(lease, name, family)).count();
+    let port = |(port, family, counts): (Option<&Port>, Family, &Counts)| {
+        let port = port?;
+        Some(DhcpPort {
+            name: port.name.clone(),
+            family,
+            to_servers: counts.to_servers,
+            to_clients: counts.to_clients,
+            leases: count(&port.name, family).try_into().unwrap_or(u64::MAX),
+            dropped: counts.dropped.clone(),
+        })
     };
+    let mut dropped = BTreeMap::new();
+    for (_, _, counts) in relay.counts().filter(|(port, ..)| port.is_none()) {
+        for (why, count) in &counts.dropped {
+            *dropped.entry(*why).or_default() += count;
+        }
+    }
     let config = node.config().relay.as_ref();
     let relay = config.map(|config| DhcpRelay {
-        servers: config.servers.clone(),
+        servers: config.all_servers(),
         giaddr: config.giaddr,
         gateway: config.gateway,
+        source6: config.v6.as_ref().map(|v6| v6.source),
+        gateway6: config.v6.as_ref().map(|v6| v6.gateway),
         unnumbered: config.unnumbered,
-        ports: relay.ports().map(port).collect(),
-        dropped: relay.counts().dropped.clone(),
+        ports: relay.counts().filter_map(port).collect(),
+        dropped,
     });
     Dhcp { relay, leases }
 }

@@ -1,8 +1,8 @@
-//! Ethernet frames with a DHCP message in UDP and IPv4 in them (RFC 894, RFC 791, RFC 768). A client without an address can be sent to in
+//! Ethernet frames with a DHCP message in UDP and IPv4, or IPv6, in them (RFC 894, RFC 791, RFC 768, RFC 8200). A client without an address can be sent to in
 //! no other way: the system does not ask by ARP for who does not answer yet (RFC 2131 §4.1).
 
 use super::message::MESSAGE_MAX;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// EtherType of IPv4.
 pub const ETHERTYPE: u16 = 0x0800;
@@ -10,6 +10,12 @@ pub const ETHERTYPE: u16 = 0x0800;
 pub const SERVER_PORT: u16 = 67;
 /// See [`SERVER_PORT`].
 pub const CLIENT_PORT: u16 = 68;
+/// EtherType of IPv6.
+pub const ETHERTYPE6: u16 = 0x86dd;
+/// Port of servers and relays of DHCPv6, and of its clients (RFC 8415 §7.2).
+pub const SERVER_PORT6: u16 = 547;
+/// See [`SERVER_PORT6`].
+pub const CLIENT_PORT6: u16 = 546;
 /// The hardware address of everybody.
 pub const EVERYBODY: [u8; 6] = [0xff; 6];
 /// Octets of the longest frame that is read.
@@ -18,8 +24,9 @@ pub const FRAME_MAX: usize = ETHERNET + IP_MAX + UDP + MESSAGE_MAX;
 const ETHERNET: usize = 14;
 const IP_MAX: usize = 60;
 const IP_MIN: usize = 20;
+const IP6: usize = 40;
 const UDP: usize = 8;
-/// IPv4's number of UDP.
+/// IP's number of UDP.
 const PROTOCOL: u8 = 17;
 /// Routers that a reply may pass: none but this one is on the way, as with what hosts send.
 const TTL: u8 = 64;
@@ -63,6 +70,38 @@ pub fn read(frame: &[u8]) -> Option<Heard<'_>> {
         return None;
     }
     Some(Heard { to, datagram: segment.get(UDP..length)? })
+}
+
+/// What is in a frame to port 547.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard6<'a> {
+    /// The card that sent it.
+    pub mac: [u8; 6],
+    /// Its address.
+    pub from: Ipv6Addr,
+    /// Who is meant.
+    pub to: Ipv6Addr,
+    /// The datagram.
+    pub datagram: &'a [u8],
+}
+
+/// Reads a frame of IPv6; `None` if it is something else, has extension headers (a client has no reason for them), or is cut off.
+#[must_use]
+pub fn read6(frame: &[u8]) -> Option<Heard6<'_>> {
+    let packet = frame.get(ETHERNET..).filter(|_| frame[12..ETHERNET] == ETHERTYPE6.to_be_bytes())?;
+    let (header, rest) = packet.split_at_checked(IP6)?;
+    if header[0] >> 4 != 6 || header[6] != PROTOCOL {
+        return None;
+    }
+    // Ethernet pads short packets.
+    let segment = rest.get(..usize::from(u16::from_be_bytes([header[4], header[5]])))?;
+    let length = usize::from(u16::from_be_bytes([*segment.get(4)?, *segment.get(5)?]));
+    if segment.get(2..4)? != SERVER_PORT6.to_be_bytes() {
+        return None;
+    }
+    let address = |at: usize| header.get(at..)?.first_chunk::<16>().map(|octets| Ipv6Addr::from(*octets));
+    let mac = *frame.get(6..)?.first_chunk::<6>()?;
+    Some(Heard6 { mac, from: address(8)?, to: address(24)?, datagram: segment.get(UDP..length)? })
 }
 
 /// Writes a frame of a relay to a client. The datagram has at most [`MESSAGE_MAX`] octets.

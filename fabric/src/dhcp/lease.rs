@@ -1,36 +1,66 @@
-//! What was lent on which port, as the relay heard it acknowledged (RFC 2131 §3.1). An address is one machine's: whoever was told of it last.
+//! What was lent on which port, as the relay heard it acknowledged (RFC 2131 §3.1, RFC 8415 §18.3). An address is one machine's: whoever was told of it last.
 
-use ipnet::Ipv4Net;
+use super::Dropped;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::fmt;
+use std::net::IpAddr;
 use weft_bgp::time::{Duration, Instant};
 
-/// Leases of a port: a machine with its management, firmware and some guests.
+/// Leases of a port in each family: a machine with its management, firmware and some guests.
 pub const PORT_MAX: usize = 64;
-/// Leases of all ports: all addresses of a network of 4,096.
+/// Leases of all ports in each family: all addresses of a network of 4,096.
 pub const ALL_MAX: usize = 4_096;
-/// The longest lease that is believed; `u32::MAX` seconds mean for ever (RFC 2131 §3.3).
+/// The longest lease that is believed; `u32::MAX` seconds mean for ever (RFC 2131 §3.3, RFC 8415 §7.7).
 const TIME_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// A lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// What is lent.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// To whom.
-    pub mac: [u8; 6],
+    pub holder: Holder,
     /// On which port.
     pub port: String,
     /// Until when.
     pub until: Instant,
 }
 
-impl Lease {
-    /// The machine as people write it: `52:54:00:69:01:01`.
+/// Who has a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Holder {
+    /// A network card, by DHCPv4.
+    Mac([u8; 6]),
+    /// A DUID in hexadecimal digits, by DHCPv6 (RFC 8415 §11).
+    Duid(String),
+}
+
+impl Holder {
+    /// The network card as people write it, `52:54:00:69:01:01`; that which a DUID was made of, if it was (RFC 8415 §11.2, §11.4).
     #[must_use]
-    pub fn client(&self) -> String {
-        self.mac.map(|octet| format!("{octet:02x}")).join(":")
+    pub fn mac(&self) -> Option<String> {
+        match self {
+            Self::Mac(mac) => Some(mac.map(|octet| format!("{octet:02x}")).join(":")),
+            Self::Duid(duid) => {
+                // Link-layer address, Ethernet; with four octets of time between the type and the address.
+                let digits = duid.strip_prefix("00030001").or_else(|| duid.strip_prefix("00010001")?.get(8..))?;
+                let pairs: Vec<&str> = (0..6).filter_map(|at| digits.get(2 * at..2 * at + 2)).collect();
+                (digits.len() == 12 && pairs.len() == 6).then(|| pairs.join(":"))
+            }
+        }
+    }
+}
+
+/// The network card, else the DUID.
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.mac(), self) {
+            (Some(mac), _) => f.write_str(&mac),
+            (None, Self::Duid(duid)) => write!(f, "DUID {duid}"),
+            (None, Self::Mac(_)) => Ok(()),
+        }
     }
 }
 
@@ -39,9 +69,10 @@ impl Lease {
 #[serde(deny_unknown_fields)]
 pub struct Kept {
     /// What is lent.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// To whom.
-    pub mac: [u8; 6],
+    #[serde(alias = "mac")]
+    pub holder: Holder,
     /// On which port.
     pub port: String,
     /// Until when, seconds since 1970-01-01 UTC.
@@ -55,8 +86,8 @@ pub(super) struct Full;
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    by_address: BTreeMap<Ipv4Addr, Lease>,
-    ends: BTreeSet<(Instant, Ipv4Addr)>,
+    by_address: BTreeMap<IpAddr, Lease>,
+    ends: BTreeSet<(Instant, IpAddr)>,
 }
 
 impl Leases {
@@ -64,15 +95,16 @@ impl Leases {
         self.by_address.values()
     }
 
-    pub(super) fn get(&self, address: Ipv4Addr) -> Option<&Lease> {
+    pub(super) fn get(&self, address: IpAddr) -> Option<&Lease> {
         self.by_address.get(&address)
     }
 
     /// Lent, lent for longer, or lent to somebody else.
     pub(super) fn put(&mut self, now: Instant, lease: Lease) -> Result<(), Full> {
-        let others = self.iter().filter(|other| other.port == lease.port && other.address != lease.address).count();
+        let family = || self.iter().filter(|other| other.address.is_ipv4() == lease.address.is_ipv4());
+        let others = family().filter(|other| other.port == lease.port && other.address != lease.address).count();
         let is_new = !self.by_address.contains_key(&lease.address);
-        if others >= PORT_MAX || is_new && self.by_address.len() >= ALL_MAX {
+        if others >= PORT_MAX || is_new && family().count() >= ALL_MAX {
             return Err(Full);
         }
         self.remove(lease.address);
@@ -82,7 +114,26 @@ impl Leases {
         Ok(())
     }
 
-    pub(super) fn remove(&mut self, address: Ipv4Addr) -> Option<Lease> {
+    /// What a server lends at once; whether one of them is new or moved. Those before one for which there is no room are lent.
+    pub(super) fn lend(
+        &mut self,
+        now: Instant,
+        all: Vec<Lease>,
+        is_lendable: impl Fn(IpAddr) -> bool,
+    ) -> Result<bool, Dropped> {
+        if !all.iter().all(|lease| is_lendable(lease.address)) {
+            return Err(Dropped::Outside);
+        }
+        let mut is_changed = false;
+        for lease in all {
+            let before = self.get(lease.address);
+            is_changed |= before.is_none_or(|before| before.holder != lease.holder || before.port != lease.port);
+            self.put(now, lease).map_err(|Full| Dropped::Full)?;
+        }
+        Ok(is_changed)
+    }
+
+    pub(super) fn remove(&mut self, address: IpAddr) -> Option<Lease> {
         let lease = self.by_address.remove(&address)?;
         self.ends.remove(&(lease.until, address));
         Some(lease)
@@ -102,9 +153,9 @@ impl Leases {
         self.by_address.len() != before
     }
 
-    /// Forgets those outside of a network; whether there were any.
-    pub(super) fn keep_within(&mut self, network: Ipv4Net) -> bool {
-        let outside: Vec<_> = self.by_address.keys().filter(|address| !network.contains(*address)).copied().collect();
+    /// Forgets those that are none any more; whether there were any.
+    pub(super) fn keep(&mut self, is_one: impl Fn(IpAddr) -> bool) -> bool {
+        let outside: Vec<_> = self.by_address.keys().filter(|address| !is_one(**address)).copied().collect();
         outside.iter().for_each(|address| drop(self.remove(*address)));
         !outside.is_empty()
     }

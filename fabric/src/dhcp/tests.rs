@@ -22,6 +22,7 @@ fn config() -> RelayConfig {
         giaddr: GIADDR,
         unnumbered: true,
         file: "leases.json".into(),
+        v6: None,
     }
 }
 
@@ -77,13 +78,12 @@ fn reply(kind: u8, circuit: &str, options: &[u8]) -> Vec<u8> {
 }
 
 fn tell(relay: &mut Relay, from: Ipv4Addr, datagram: &[u8]) -> Vec<Output> {
-    relay.on_datagram(NOW, from, datagram);
+    relay.on_datagram(NOW, from.into(), datagram);
     std::iter::from_fn(|| relay.poll()).collect()
 }
 
 fn dropped(relay: &Relay) -> Vec<(Dropped, u64)> {
-    let ports = relay.ports().flat_map(|(_, counts)| counts.dropped.clone());
-    ports.chain(relay.counts().dropped.clone()).collect()
+    relay.counts().flat_map(|(_, _, counts)| counts.dropped.clone()).collect()
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_question_gets_our_address_and_where_it_came_from_and_nothing_else() {
     let asked = discover();
     let mut relay = relay();
     let sent = ask(&mut relay, &asked);
-    let [Output::ToServer { server: SERVER, datagram }] = &sent[..] else { panic!("{sent:?}") };
+    let [Output::ToServer { server: IpAddr::V4(SERVER), datagram }] = &sent[..] else { panic!("{sent:?}") };
     let mut expected = asked;
     // RFC 1542 §4.1.1: hops and giaddr; all other fields as they were.
     expected[3] = 1;
@@ -125,7 +125,7 @@ fn every_server_hears_it() {
         .iter()
         .map(|output| if let Output::ToServer { server, .. } = output { Some(*server) } else { None })
         .collect();
-    assert_eq!(to, [Some(SERVER), Some(other)]);
+    assert_eq!(to, [Some(SERVER.into()), Some(other.into())]);
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn ack(circuit: &str) -> Vec<u8> {
     reply(5, circuit, &[51, 4, 0, 0, 14, 16])
 }
 
-fn lent(relay: &Relay) -> Vec<(Ipv4Addr, String, u64)> {
+fn lent(relay: &Relay) -> Vec<(IpAddr, String, u64)> {
     relay.leases().map(|lease| (lease.address, lease.port.clone(), lease.until.as_secs())).collect()
 }
 
@@ -273,13 +273,13 @@ fn an_acknowledged_lease_is_known_until_it_ends() {
     tell(&mut relay, SERVER, &reply(2, "eth4", &[51, 4, 0, 0, 14, 16]));
     assert_eq!((lent(&relay), relay.take_changed()), (vec![], false));
     tell(&mut relay, SERVER, &ack("eth4"));
-    assert_eq!((lent(&relay), relay.take_changed()), (vec![(LENT, "eth4".to_owned(), 3_600)], true));
+    assert_eq!((lent(&relay), relay.take_changed()), (vec![(LENT.into(), "eth4".to_owned(), 3_600)], true));
     assert!(!relay.tick(NOW) && relay.tick(NOW + Duration::from_secs(1)), "kept a second later");
     let later = NOW + Duration::from_secs(1_800);
-    relay.on_datagram(later, SERVER, &ack("eth4"));
+    relay.on_datagram(later, SERVER.into(), &ack("eth4"));
     assert_eq!(
         (lent(&relay), relay.take_changed()),
-        (vec![(LENT, "eth4".to_owned(), 5_400)], false),
+        (vec![(LENT.into(), "eth4".to_owned(), 5_400)], false),
         "lent for longer"
     );
     assert!(relay.tick(later + Duration::from_secs(1)), "and kept again");
@@ -294,7 +294,7 @@ fn a_machine_that_is_plugged_in_elsewhere_is_there_alone() {
     tell(&mut relay, SERVER, &ack("eth4"));
     relay.take_changed();
     tell(&mut relay, SERVER, &ack("eth5"));
-    assert_eq!((lent(&relay), relay.take_changed()), (vec![(LENT, "eth5".to_owned(), 3_600)], true));
+    assert_eq!((lent(&relay), relay.take_changed()), (vec![(LENT.into(), "eth5".to_owned(), 3_600)], true));
 }
 
 #[test]
@@ -353,15 +353,18 @@ fn leases_are_kept_by_the_time_of_day() {
     let mut before = relay();
     tell(&mut before, SERVER, &ack("eth4"));
     let kept = before.keep(NOW + Duration::from_secs(600), Duration::from_secs(1_000_600));
-    assert_eq!(kept, [Kept { address: LENT, mac: MAC, port: "eth4".to_owned(), until_s: 1_003_600 }]);
+    assert_eq!(
+        kept,
+        [Kept { address: LENT.into(), holder: Holder::Mac(MAC), port: "eth4".to_owned(), until_s: 1_003_600 }]
+    );
     let after = |wall: u64, kept: Vec<Kept>| {
         let mut relay = relay();
         relay.restore(NOW, Duration::from_secs(wall), kept);
         lent(&relay)
     };
-    assert_eq!(after(1_001_600, kept.clone()), [(LENT, "eth4".to_owned(), 2_000)]);
+    assert_eq!(after(1_001_600, kept.clone()), [(LENT.into(), "eth4".to_owned(), 2_000)]);
     assert_eq!(after(1_003_600, kept.clone()), [], "it ended meanwhile");
-    let elsewhere = Kept { address: Ipv4Addr::new(10, 69, 2, 7), ..kept[0].clone() };
+    let elsewhere = Kept { address: Ipv4Addr::new(10, 69, 2, 7).into(), ..kept[0].clone() };
     assert_eq!(after(1_001_600, vec![elsewhere]), [], "another network");
     let mut moved = before;
     moved.configure(NOW, Some(&RelayConfig { gateway: "10.69.9.1/26".parse().unwrap(), ..config() }), ports());
@@ -387,7 +390,7 @@ fn a_port_keeps_its_counts_over_a_configuration_and_another_one_of_its_number_do
     let mut relay = relay();
     ask(&mut relay, &discover());
     relay.configure(NOW, Some(&config()), ports());
-    let counted = |relay: &Relay| relay.ports().map(|(_, counts)| counts.to_servers).sum::<u64>();
+    let counted = |relay: &Relay| relay.counts().map(|(_, _, counts)| counts.to_servers).sum::<u64>();
     assert_eq!(counted(&relay), 1);
     let other = Port { link: LINK, name: "eth9".to_owned(), mac: PORT };
     relay.configure(NOW, Some(&config()), vec![other]);

@@ -278,7 +278,8 @@ fn every_check_says_what_is_wrong_and_what_to_do() {
 #[test]
 fn a_relay_whose_machines_get_no_address_is_told() {
     let of = |port: Value, of_servers: Value| {
-        let base = json!({"name": "eth4", "to_servers": 2, "to_clients": 2, "leases": 1, "dropped": {}});
+        let base =
+            json!({"name": "eth4", "family": "ipv4", "to_servers": 2, "to_clients": 2, "leases": 1, "dropped": {}});
         let relay = json!({"servers": ["10.72.0.1"], "giaddr": "10.69.255.1", "gateway": "10.69.1.1/26", "unnumbered": true,
             "ports": [with(base, port)], "dropped": of_servers});
         let all = lines(json!({"dhcp": {"relay": relay, "leases": []}}));
@@ -298,9 +299,14 @@ fn a_relay_whose_machines_get_no_address_is_told() {
         (
             none.clone(),
             json!({"circuit": 4}),
-            "warn 4 replies named no port: their server does not echo option 82 (RFC 3046 §2.2)",
+            "warn 4 replies named no port: their server does not echo option 82 (RFC 3046 §2.2) or the Interface-Id (RFC 8415 §21.18)",
         ),
         (json!({"to_clients": 0}), none.clone(), "warn no server has ever answered machines on eth4"),
+        (
+            json!({"to_clients": 0, "family": "ipv6"}),
+            none.clone(),
+            "warn no server has ever answered machines on eth4 by DHCPv6",
+        ),
         (json!({"dropped": {"rate": 9}}), none, "ok 1 server port, 0 leases"),
     ] {
         assert_eq!(of(port, of_servers), fact);

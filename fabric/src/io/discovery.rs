@@ -61,9 +61,9 @@ impl Discovery {
     }
 
     /// Sends a router advertisement; a failure shows in the log only, the next one comes soon.
-    pub fn advertise(&self, link: IfIndex) {
+    pub fn advertise(&self, link: IfIndex, managed: bool) {
         if let Some(watched) = self.watched.get(&link)
-            && let Err(error) = watched.socket.advertise()
+            && let Err(error) = watched.socket.advertise(managed)
         {
             tracing::debug!(link = link.0, %error, "router advertisement not sent");
         }

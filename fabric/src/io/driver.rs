@@ -293,7 +293,7 @@ impl Daemon {
         while let Some(output) = self.node.poll() {
             match output {
                 Output::Bgp(output) => self.on_bgp(output),
-                Output::SendRa { link } => self.discovery.advertise(link),
+                Output::SendRa { link, managed } => self.discovery.advertise(link, managed),
                 Output::SendRs { link } => self.discovery.solicit(link),
                 Output::RaLinks(links) => self.discovery.watch(&links, self.node.links()),
                 Output::LldpLinks(links) => self.ears.watch(&links, self.node.links()),

@@ -18,6 +18,12 @@ const HOP_LIMIT: u32 = 255;
 /// Option: source link-layer address (RFC 4861 §4.6.1).
 const SOURCE_MAC: u8 = 1;
 
+/// Flag M (RFC 4861 §4.2): addresses are had by DHCPv6.
+const MANAGED: u8 = 0x80;
+/// For so long machines keep us as their router without hearing of us: a daemon that is started anew costs nobody the way out. RFC 4861
+/// §6.2.1 has three of the longest intervals as its default, which come to 1,800 s.
+const ROUTER_LIFETIME_S: u16 = 1_800;
+
 /// A socket for one interface.
 #[derive(Debug)]
 pub struct RaSocket {
@@ -48,12 +54,12 @@ impl RaSocket {
         Ok(Self { link, mac, socket: UdpSocket::from_std(socket.into())? })
     }
 
-    /// Sends an advertisement with router lifetime 0 to all nodes.
+    /// Sends an advertisement to all nodes: with router lifetime 0, or for machines that are to ask by DHCPv6.
     ///
     /// # Errors
     /// What the system says; a full queue is an error too, the next one comes soon.
-    pub fn advertise(&self) -> io::Result<()> {
-        self.send(&advertisement(self.mac), ALL_NODES)
+    pub fn advertise(&self, managed: bool) -> io::Result<()> {
+        self.send(&advertisement(self.mac, managed), ALL_NODES)
     }
 
     /// Sends a solicitation to all routers.
@@ -88,10 +94,12 @@ impl RaSocket {
     }
 }
 
-/// An advertisement that makes nobody's default route (RFC 4861 §4.2, §6.2.3).
-fn advertisement(mac: [u8; 6]) -> Vec<u8> {
-    // Type, code, checksum (the kernel's); hop limit unspecified, no flags, lifetime 0; reachable and retransmit time unspecified.
-    with_mac(vec![ADVERTISEMENT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], mac)
+/// An advertisement (RFC 4861 §4.2) that makes nobody's default route (§6.2.3); of a router whose machines ask by DHCPv6, one that does.
+fn advertisement(mac: [u8; 6], managed: bool) -> Vec<u8> {
+    let (flags, lifetime_s) = if managed { (MANAGED, ROUTER_LIFETIME_S) } else { (0, 0) };
+    let [high, low] = lifetime_s.to_be_bytes();
+    // Type, code, checksum (the kernel's); hop limit unspecified, flags, lifetime; reachable and retransmit time unspecified.
+    with_mac(vec![ADVERTISEMENT, 0, 0, 0, 0, flags, high, low, 0, 0, 0, 0, 0, 0, 0, 0], mac)
 }
 
 fn with_mac(mut packet: Vec<u8>, mac: [u8; 6]) -> Vec<u8> {
@@ -187,12 +195,20 @@ mod tests {
     #[test]
     fn our_advertisements_have_router_lifetime_0_and_no_prefix() {
         // RFC 4861 §4.2: octets 6 and 7 are the router lifetime, 5 the flags M and O.
-        let packet = advertisement(MAC);
+        let packet = advertisement(MAC, false);
         assert_eq!(packet[5..8], [0, 0, 0], "nobody takes a default route or an address from it");
         assert_eq!((packet.len(), packet[16..18].to_vec()), (24, vec![SOURCE_MAC, 1]), "and no option but our address");
         let found = read(LINK, FROM, &packet);
         assert!(matches!(found, Some(Input::RouterAdvertisement { lifetime_s: 0, mac: Some(MAC), .. })), "{found:?}");
-        assert_eq!(advertisement([0; 6]).len(), 16, "a link without hardware addresses");
+        assert_eq!(advertisement([0; 6], false).len(), 16, "a link without hardware addresses");
+    }
+
+    #[test]
+    fn machines_that_are_to_ask_by_dhcpv6_are_told_so_and_have_a_router() {
+        // RFC 4861 §4.2: M is the highest bit of octet 5.
+        let packet = advertisement(MAC, true);
+        assert_eq!((packet[5], packet.len()), (0x80, 24), "no prefix: nobody makes an address of its own");
+        assert!(matches!(read(LINK, FROM, &packet), Some(Input::RouterAdvertisement { lifetime_s: 1_800, .. })));
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use super::{Node, Output, Source};
 use crate::dhcp::{Kept, Lease, Port, Relay};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weft_bgp::speaker::{FibChange, Originate, Want};
 use weft_bgp::time::{Duration, Instant};
 use weft_bgp::types::{Hop, IfIndex, IpNet};
@@ -14,6 +14,8 @@ use weft_bgp::types::{Hop, IfIndex, IpNet};
 pub struct Wanted {
     /// Our address to servers.
     pub giaddr: Ipv4Addr,
+    /// And to those of DHCPv6, if that is relayed.
+    pub source6: Option<Ipv6Addr>,
     /// The server ports.
     pub ports: Vec<Port>,
     /// They answer for machines on other ports (RFC 1027).
@@ -34,7 +36,11 @@ pub(super) struct Routes {
 impl Routes {
     fn want(&self, prefix: &IpNet) -> Option<Want> {
         let link = *self.wanted.get(prefix)?;
-        let hop = Hop { link, gateway: IpAddr::V4(Ipv4Addr::UNSPECIFIED), weight: 1 };
+        let gateway = match prefix {
+            IpNet::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpNet::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let hop = Hop { link, gateway, weight: 1 };
         Some(Want::Hops([hop].into()))
     }
 
@@ -75,8 +81,15 @@ impl Node {
 
     /// Whether there is a route to a machine, because of its lease.
     #[must_use]
-    pub fn routes_lease(&self, address: Ipv4Addr) -> bool {
-        self.lease_routes.has(&IpNet::from(IpAddr::V4(address)))
+    pub fn routes_lease(&self, address: IpAddr) -> bool {
+        self.lease_routes.has(&IpNet::from(address))
+    }
+
+    /// Whether machines on a link are to ask by DHCPv6 (RFC 4861 §4.2, M), and to take us for their router.
+    #[must_use]
+    pub(super) fn relays_v6(&self, link: IfIndex) -> bool {
+        let has_v6 = self.config.relay.as_ref().is_some_and(|relay| relay.v6.is_some());
+        has_v6 && self.relay.ports().any(|port| port.link == link)
     }
 
     /// Leases of an earlier run, before the first picture of the links.
@@ -93,8 +106,12 @@ impl Node {
         let ports = links.filter(|link| is_port(&link.name));
         let ports: Vec<Port> =
             ports.map(|link| Port { link: link.index, name: link.name.clone(), mac: link.mac }).collect();
-        let wanted =
-            config.map(|config| Wanted { giaddr: config.giaddr, ports: ports.clone(), proxy_arp: config.unnumbered });
+        let wanted = config.map(|config| Wanted {
+            giaddr: config.giaddr,
+            source6: config.v6.as_ref().map(|v6| v6.source),
+            ports: ports.clone(),
+            proxy_arp: config.unnumbered,
+        });
         self.relay.configure(now, config, ports);
         if wanted != self.relay_wants {
             self.relay_wants.clone_from(&wanted);
@@ -108,7 +125,7 @@ impl Node {
         self.relayed(now);
     }
 
-    pub(super) fn dhcp_datagram(&mut self, now: Instant, from: Ipv4Addr, datagram: &[u8]) {
+    pub(super) fn dhcp_datagram(&mut self, now: Instant, from: IpAddr, datagram: &[u8]) {
         self.relay.on_datagram(now, from, datagram);
         self.relayed(now);
     }
@@ -138,11 +155,8 @@ impl Node {
         if !is_unnumbered && self.lease_routes.wanted.is_empty() {
             return;
         }
-        let ports: BTreeMap<&str, IfIndex> =
-            self.relay.ports().map(|(port, _)| (port.name.as_str(), port.link)).collect();
-        let routed = |lease: &Lease| {
-            Some((IpNet::from(IpAddr::V4(lease.address)), *ports.get(lease.port.as_str())?, why(lease)))
-        };
+        let ports: BTreeMap<&str, IfIndex> = self.relay.ports().map(|port| (port.name.as_str(), port.link)).collect();
+        let routed = |lease: &Lease| Some((IpNet::from(lease.address), *ports.get(lease.port.as_str())?, why(lease)));
         let all: Vec<_> = self.relay.leases().filter(|_| is_unnumbered).filter_map(routed).collect();
         let wanted: BTreeMap<IpNet, IfIndex> = all.iter().map(|(prefix, link, _)| (*prefix, *link)).collect();
         let routes = &mut self.lease_routes;
@@ -167,7 +181,7 @@ impl Node {
 }
 
 fn why(lease: &Lease) -> String {
-    format!("lease of {} on {}", lease.client(), lease.port)
+    format!("lease of {} on {}", lease.holder, lease.port)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use weft_bgp::types::{IfIndex, IpNet, PeerId};
 impl Node {
     /// Runs discovery on the usable links of interface peers, and only there: an advertisement on a link that faces containers
     /// or strangers would make us their router. On server ports too, whose machines would wait many seconds for an answer before they
-    /// boot (iPXE); the lifetime of 0 and no prefix say that there is nothing to wait for.
+    /// boot (iPXE); the lifetime of 0 and no prefix say that there is nothing to wait for, unless DHCPv6 is relayed there.
     pub(super) fn watch(&mut self, now: Instant) {
         let macs = self.links.iter().map(|link| link.mac).filter(|mac| *mac != [0; 6]);
         let own_macs: Vec<_> = macs.collect();
@@ -46,7 +46,10 @@ impl Node {
     /// The engine wants something.
     pub(super) fn discovered(&mut self, now: Instant, wanted: ra::Output) {
         match wanted {
-            ra::Output::Advertise(link) => self.output.push_back(Output::SendRa { link }),
+            ra::Output::Advertise(link) => {
+                let managed = self.relays_v6(link);
+                self.output.push_back(Output::SendRa { link, managed });
+            }
             ra::Output::Solicit(link) => self.output.push_back(Output::SendRs { link }),
             ra::Output::Neighbour { link, addr } => {
                 self.bfd.is_dirty = true;

@@ -83,7 +83,7 @@ fn whatever_the_daemon_may_hand_in_has_a_form() {
             wall: Duration::from_secs(1_000),
             kept: vec![crate::dhcp::Kept {
                 address: [10, 69, 1, 7].into(),
-                mac: [2; 6],
+                holder: crate::dhcp::Holder::Mac([2; 6]),
                 port: "eth4".to_owned(),
                 until_s: 2_000,
             }],

@@ -1,7 +1,7 @@
 //! `dhcp leases` and `dhcp relay`: who was lent which address on which port, and what is relayed.
 
 use super::{NONE, duration, render, table};
-use crate::api::Dhcp;
+use crate::api::{Dhcp, DhcpLease};
 use crate::dhcp::Dropped;
 use std::collections::BTreeMap;
 
@@ -26,13 +26,19 @@ pub fn leases(answer: &Dhcp) -> String {
         };
         lines.add_row([
             lease.address.to_string(),
-            lease.mac.clone(),
+            machine(lease),
             lease.port.clone(),
             duration(lease.left_s),
             route.to_owned(),
         ]);
     }
     render(&lines, 0)
+}
+
+/// The network card, else the DUID.
+fn machine(lease: &DhcpLease) -> String {
+    let duid = || lease.duid.as_ref().map(|duid| format!("DUID {duid}"));
+    lease.mac.clone().or_else(duid).unwrap_or_else(|| NONE.to_owned())
 }
 
 /// The relay and its ports.
@@ -44,12 +50,15 @@ pub fn relay(answer: &Dhcp) -> String {
     let servers: Vec<String> = relay.servers.iter().map(ToString::to_string).collect();
     let ports =
         if relay.unnumbered { "without addresses, a route for each lease" } else { "with addresses of their own" };
-    let mut text =
-        format!("to {} from {}; gateway {}; ports {ports}\n", servers.join(", "), relay.giaddr, relay.gateway);
-    let mut lines = table(&["Port", "To servers", "To machines", "Leases", "Dropped"]);
+    let also = |v6: Option<String>| v6.map(|v6| format!(", {v6}")).unwrap_or_default();
+    let from = format!("{}{}", relay.giaddr, also(relay.source6.map(|source| source.to_string())));
+    let gateway = format!("{}{}", relay.gateway, also(relay.gateway6.map(|gateway| gateway.to_string())));
+    let mut text = format!("to {} from {from}; gateway {gateway}; ports {ports}\n", servers.join(", "));
+    let mut lines = table(&["Port", "Family", "To servers", "To machines", "Leases", "Dropped"]);
     for port in &relay.ports {
         lines.add_row([
             port.name.clone(),
+            port.family.name().to_owned(),
             port.to_servers.to_string(),
             port.to_clients.to_string(),
             port.leases.to_string(),

@@ -97,6 +97,7 @@ fn missing(context: &Context, log: &Log) -> io::Result<Option<String>> {
 }
 
 fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
+    dhcp6::scenario(lab, outcome)?;
     let mut own = String::new();
     for (at, Relay { name, starts, server }) in RELAYS.iter().enumerate() {
         lab.shell("tor", starts)?;
@@ -118,7 +119,6 @@ fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
         outcome.add(&Outcome::check(good, format!("{server} lists of {address}: {listed}")));
     }
     renewal(lab, outcome, &address)?;
-    dhcp6::scenario(lab, outcome)?;
     formula(lab, outcome)?;
     dhcp6::formula(lab, outcome)?;
     last_hop::scenario(lab, outcome)

@@ -7,11 +7,11 @@ use std::time::Instant;
 use crate::count::Outcome;
 use crate::vip::Lab;
 
-use super::{CLIENT, until, word};
+use super::{CLIENT, dhcp6, until, word};
 
 /// Gives the ports' own address up, and has the ports without one.
-const UNNUMBERED: &str = "ip address del 10.69.1.1/26 dev eth4; \
-    sed 's|gateway: 10.69.1.1/26|&, unnumbered: true|' /etc/weft/weft.yaml > /run/weft/next.yaml; \
+const UNNUMBERED: &str = "ip address del 10.69.1.1/26 dev eth4; ip address del fd00:69:0:4::1/64 dev eth4; \
+    sed 's|^    gateway: 10.69.1.1/26|&\\n    unnumbered: true|' /etc/weft/weft.yaml > /run/weft/next.yaml; \
     cat /run/weft/next.yaml > /run/weft/now.yaml; weft reload";
 /// A client that stays; SIGUSR2 has it give its address back, and SIGUSR1 ask for one again.
 const STAYS: &str =
@@ -27,7 +27,9 @@ pub(super) fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     let good = first == "10.69.1.7" && second.starts_with("10.69.1.");
     outcome.add(&Outcome::check(good, format!("on ports without addresses machines have {first} and {second}")));
     reached(lab, outcome, [&first, &second])?;
-    restarted(lab, outcome, &first)?;
+    let third = dhcp6::reached(lab, outcome)?;
+    restarted(lab, outcome, [&first, dhcp6::PLACE])?;
+    dhcp6::given_back(lab, outcome, &third)?;
     given_back(lab, outcome, &second)
 }
 
@@ -57,15 +59,21 @@ fn reached(lab: &Lab<'_>, outcome: &mut Outcome, [first, second]: [&str; 2]) -> 
 }
 
 /// A daemon that begins anew knows who is where.
-fn restarted(lab: &Lab<'_>, outcome: &mut Outcome, address: &str) -> io::Result<()> {
+fn restarted(lab: &Lab<'_>, outcome: &mut Outcome, addresses: [&str; 2]) -> io::Result<()> {
     lab.node("kill", "tor")?;
-    outcome.add(&Outcome::check(routed(lab, address, "eth4")?, "the route stays without the daemon"));
+    for address in addresses {
+        outcome.add(&Outcome::check(routed(lab, address, "eth4")?, "the route stays without the daemon"));
+    }
     lab.node("start", "tor")?;
-    until(outcome, "a daemon that was killed has its leases back", || listed(lab, address))?;
+    for address in addresses {
+        until(outcome, "a daemon that was killed has its leases back", || listed(lab, address))?;
+    }
     until(outcome, "and has converged", || Ok(lab.ask("tor", &["health"])?["healthy"] == true))?;
     let ping = lab.shell("machine", "busybox ping -c 3 -W 2 10.72.0.1 || true")?;
     outcome.add(&Outcome::check(ping.contains(" 0% packet loss"), format!("after the restart: {ping}")));
-    outcome.add(&Outcome::check(routed(lab, address, "eth4")?, "the route to a machine after the restart"));
+    for address in addresses {
+        outcome.add(&Outcome::check(routed(lab, address, "eth4")?, "the route to a machine after the restart"));
+    }
     Ok(())
 }
 
@@ -102,14 +110,17 @@ fn given_back(lab: &Lab<'_>, outcome: &mut Outcome, address: &str) -> io::Result
 }
 
 /// Whether the switch knows of a lease, and has a route for it.
-fn listed(lab: &Lab<'_>, address: &str) -> io::Result<bool> {
+pub(super) fn listed(lab: &Lab<'_>, address: &str) -> io::Result<bool> {
     let answer = lab.ask("tor", &["dhcp", "leases"])?;
     let all = answer["leases"].as_array().cloned().unwrap_or_default();
     Ok(all.iter().any(|lease| lease["address"] == address && lease["routed"] == true))
 }
 
 /// Whether the kernel of the switch has a route of weft's to a machine.
-fn routed(lab: &Lab<'_>, address: &str, port: &str) -> io::Result<bool> {
-    let shown = lab.shell("tor", &format!("ip route show {address}/32; ip route get {address} 2>&1 || true"))?;
-    Ok(shown.contains("proto 77") && shown.contains(&format!("{address} dev {port} ")))
+pub(super) fn routed(lab: &Lab<'_>, address: &str, port: &str) -> io::Result<bool> {
+    let family = if address.contains(':') { "-6" } else { "-4" };
+    let asked = format!("ip {family} route show {address}; ip {family} route get {address} 2>&1 || true");
+    let shown = lab.shell("tor", &asked)?;
+    let by_port = |line: &str| line.starts_with(address) && line.contains(&format!(" dev {port} "));
+    Ok(shown.contains("proto 77") && !shown.contains(" via ") && shown.lines().any(by_port))
 }

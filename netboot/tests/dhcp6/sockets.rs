@@ -181,8 +181,7 @@ fn in_its_namespace() {
     };
     // T1 and T2 at half and at 0.8 of an hour; preferred and valid lifetime.
     let times = |times: [u32; 2]| times.map(u32::to_be_bytes).concat();
-    let bound =
-        (kind::REPLY, [vec![0, 0, 0, 7], times([1_800, 2_880])].concat(), offered.clone(), times([3_600, 3_600]));
+    let bound = (kind::REPLY, [vec![0, 0, 0, 7], times([1_800, 2_880])].concat(), offered, times([3_600, 3_600]));
     assert_eq!(has(&relay.ask(&message(kind::REQUEST, std::slice::from_ref(&by), &wish))), bound);
 
     // UEFI 2.10 §24.7.3, RFC 5970 §3: Intel's number and one word, the architecture of x86-64 by HTTP.

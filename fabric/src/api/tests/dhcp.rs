@@ -27,9 +27,9 @@ fn leases_and_ports_are_told_in_tables() {
     assert_eq!(
         crate::show::dhcp::relay(&dhcp),
         "to 10.72.0.1 from 10.69.255.1; gateway 10.69.1.1/26; ports without addresses, a route for each lease\n\
-         Port  To servers  To machines  Leases  Dropped\n\
-         eth4  0           1            1       -\n\
-         eth5  0           0            0       -\n\
+         Port  Family  To servers  To machines  Leases  Dropped\n\
+         eth4  ipv4    0           1            1       -\n\
+         eth5  ipv4    0           0            0       -\n\
          dropped of what came from servers: 1 circuit\n"
     );
     let nobody = Plant::start();
@@ -50,10 +50,10 @@ fn an_explanation_says_whose_lease_a_route_is() {
 fn metrics_of_dhcp_are_there_with_the_relay_and_as_documented() {
     let Body::Metrics { text } = ask(&relayed(), &Question::Metrics) else { panic!("no metrics") };
     for line in [
-        "weft_dhcp_leases{port=\"eth4\"} 1",
-        "weft_dhcp_replies_total{port=\"eth4\"} 1",
-        "weft_dhcp_requests_total{port=\"eth5\"} 0",
-        "weft_dhcp_dropped_total{port=\"\",reason=\"circuit\"} 1",
+        "weft_dhcp_leases{family=\"ipv4\",port=\"eth4\"} 1",
+        "weft_dhcp_replies_total{family=\"ipv4\",port=\"eth4\"} 1",
+        "weft_dhcp_requests_total{family=\"ipv4\",port=\"eth5\"} 0",
+        "weft_dhcp_dropped_total{family=\"ipv4\",port=\"\",reason=\"circuit\"} 1",
     ] {
         assert!(text.lines().any(|other| other == line), "{line}: {text}");
     }

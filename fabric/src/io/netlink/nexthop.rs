@@ -2,7 +2,7 @@
 
 use super::wire;
 use crate::fib::{HeldNexthop, HeldShape, Member, NhId, Op, Spread};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weft_bgp::types::IfIndex;
 
 pub(super) const RTM_NEWNEXTHOP: u16 = 104;
@@ -100,6 +100,9 @@ pub(super) fn parse(payload: &[u8], protocol: u8) -> Option<HeldNexthop> {
         (Some(link), Some(gateway), None) => HeldShape::Member(Member { link: IfIndex(link), gateway }),
         (Some(link), None, None) if i32::from(*payload.first()?) == libc::AF_INET => {
             HeldShape::Member(Member { link: IfIndex(link), gateway: Ipv4Addr::UNSPECIFIED.into() })
+        }
+        (Some(link), None, None) if i32::from(*payload.first()?) == libc::AF_INET6 => {
+            HeldShape::Member(Member { link: IfIndex(link), gateway: Ipv6Addr::UNSPECIFIED.into() })
         }
         (_, None, Some(group)) => HeldShape::Group(spread, group),
         _ => HeldShape::Other,

@@ -45,7 +45,7 @@ pub(crate) fn ack(port: &str, seconds: u32) -> Input {
     datagram.extend([82, 6, 1, 4]);
     datagram.extend(port.as_bytes());
     datagram.push(255);
-    Input::DhcpDatagram { from: SERVER, datagram }
+    Input::DhcpDatagram { from: SERVER.into(), datagram }
 }
 
 /// What the kernel is told, and what others hear of the machine.
@@ -129,7 +129,7 @@ fn a_machine_that_asks_for_a_router_is_answered_at_once() {
     node.handle(at(30), Input::Tick);
     while node.poll().is_some() {}
     node.handle(at(31), Input::RouterSolicitation { link, from, mac: None });
-    let told = std::iter::from_fn(|| node.poll()).any(|output| output == Output::SendRa { link });
+    let told = std::iter::from_fn(|| node.poll()).any(|output| output == Output::SendRa { link, managed: false });
     assert!(told, "{:?}", node.next_timeout());
 }
 
@@ -145,4 +145,53 @@ fn a_restart_goes_on_with_the_leases_of_before() {
     let numbered = FILE.replace(", unnumbered: true", "");
     node.handle(at(1), Input::Reload(Box::new(config::parse("t", &numbered).unwrap().node().unwrap())));
     assert_eq!(told(&mut node), ["10.69.1.7/32 by none"], "a reload takes them away");
+}
+
+/// A switch that relays DHCPv6 too.
+const FILE6: &str = "
+role: tor
+asn: 4200000010
+addresses: [10.69.255.1/32, 'fd00:69:255::1/128']
+uplinks: [eth1]
+dhcp: {relay: {servers: [10.72.0.1, 'fd00:72::1'], ports: [eth4, eth5], gateway: 10.69.1.1/26, gateway6: 'fd00:69:0:4::1/64', unnumbered: true}}
+";
+
+/// RFC 8415 §9.2, §21: a Relay-reply by a port with a REPLY that lends one address to the DUID of a network card for so many seconds.
+fn reply6(port: &str, seconds: u32) -> Input {
+    let option = |code: u8, value: &[u8]| [&[0, code, 0, u8::try_from(value.len()).unwrap()], value].concat();
+    let address = |text: &str| text.parse::<Ipv6Addr>().unwrap().octets();
+    let lent = [&address("fd00:69:0:4::7")[..], &[0; 4], &seconds.to_be_bytes()].concat();
+    let association = option(3, &[&[0; 12][..], &option(5, &lent)].concat());
+    let reply = [&[7, 1, 2, 3][..], &option(1, &[0, 3, 0, 1, 0x52, 0x54, 0, 0x69, 1, 1]), &association].concat();
+    let head = [&[13, 0][..], &address("fd00:69:0:4::1"), &address("fe80::7")].concat();
+    let datagram = [head, option(18, port.as_bytes()), option(9, &reply)].concat();
+    Input::DhcpDatagram { from: "fd00:72::1".parse().unwrap(), datagram }
+}
+
+#[test]
+fn a_lease_of_dhcpv6_has_a_route_too_and_its_gateway_is_ours() {
+    let mut node = Node::new(config::parse("t", FILE6).unwrap().node().unwrap(), Instant::ZERO);
+    node.handle(at(0), Input::Links(links([true, true])));
+    assert!(node.config().addresses.contains(&"fd00:69:0:4::1/128".parse().unwrap()));
+    assert!(node.config().fib.unreachable.contains(&"fd00:69:0:4::/64".parse().unwrap()));
+    node.handle(at(1), reply6("eth4", 60));
+    assert_eq!(told(&mut node), ["fd00:69:0:4::7/128 by 4", "lease of 52:54:00:69:01:01 on eth4"]);
+    let lent = IpAddr::V6("fd00:69:0:4::7".parse().unwrap());
+    assert!(node.routes_lease(lent));
+    node.handle(at(61), Input::Tick);
+    assert_eq!((told(&mut node), node.routes_lease(lent)), (vec!["fd00:69:0:4::7/128 by none".to_owned()], false));
+}
+
+#[test]
+fn machines_are_told_to_ask_by_dhcpv6_where_it_is_relayed() {
+    let mut all = links([true, true]);
+    all[0].addrs.push(AddrInfo::new("fe80::4/64".parse().unwrap()));
+    for (file, expected) in [(FILE, false), (FILE6, true)] {
+        let mut node = Node::new(config::parse("t", file).unwrap().node().unwrap(), Instant::ZERO);
+        node.handle(at(1), Input::Links(all.clone()));
+        let sent = std::iter::from_fn(|| node.poll()).filter_map(|output| {
+            if let Output::SendRa { link, managed } = output { Some((link, managed)) } else { None }
+        });
+        assert_eq!(sent.collect::<Vec<_>>(), [(IfIndex(4), expected)]);
+    }
 }

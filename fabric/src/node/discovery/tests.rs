@@ -51,7 +51,8 @@ fn discovery_runs_on_usable_links_of_peers_and_nowhere_else() {
         link(5, "eth3", true, &["10.0.3.1/24", "fe80::4/64"]),
         link(6, "docker0", true, &["fe80::5/64"]),
     ]);
-    let expected = [Output::RaLinks(vec![ETH0]), Output::SendRs { link: ETH0 }, Output::SendRa { link: ETH0 }];
+    let expected =
+        [Output::RaLinks(vec![ETH0]), Output::SendRs { link: ETH0 }, Output::SendRa { link: ETH0, managed: false }];
     assert_eq!(wanted, expected, "asked and told at once");
 }
 
@@ -84,7 +85,7 @@ fn our_new_link_local_address_is_told_at_once() {
     let (mut node, _) = shown(vec![link(2, "eth0", true, &["fe80::1/64"])]);
     node.handle(Instant::ZERO, Input::Links(vec![link(2, "eth0", true, &["fe80::9/64"])]));
     let wanted: Vec<_> = drain(&mut node).into_iter().filter(is_discovery).collect();
-    assert_eq!(wanted, [Output::SendRs { link: ETH0 }, Output::SendRa { link: ETH0 }]);
+    assert_eq!(wanted, [Output::SendRs { link: ETH0 }, Output::SendRa { link: ETH0, managed: false }]);
 }
 
 fn heard(system: &str, lifetime_s: u16) -> Input {
