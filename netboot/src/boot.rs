@@ -132,7 +132,7 @@ pub enum Start {
     Run,
     /// It loads this root file system into memory, and runs what is in it.
     Load(Blob),
-    /// It runs the system that is installed on this device, as `/dev/vda2`.
+    /// It runs the system that is installed on this device or partition, as `/dev/vda2` or `PARTUUID=…`.
     Disk(String),
 }
 
@@ -160,12 +160,12 @@ impl Image {
             let message = format!("{} octets", self.cmdline.len());
             return Err(Refusal::invalid("cmdline", message, format!("at most {CMDLINE_MAX}")).of(Kind::TooMuch));
         }
-        if let Some(Start::Disk(device)) = &self.start {
-            let sign = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.' | b'/');
-            if !device.starts_with("/dev/") || device.len() > NAME_MAX || !device.bytes().all(sign) {
-                let message = format!("`{}`", device.escape_debug());
-                return Err(Refusal::invalid("start.disk", message, "a device, as /dev/vda2"));
-            }
+        if let Some(Start::Disk(device)) = &self.start
+            && (device.len() > NAME_MAX || weft_machine::disk::Place::read(device).is_none())
+        {
+            let message = format!("`{}`", device.escape_debug());
+            let rule = "a device, as /dev/vda2, or UUID=, LABEL=, PARTUUID= or PARTLABEL= and letters, digits, `-`, `_` and `.`";
+            return Err(Refusal::invalid("start.disk", message, rule));
         }
         // iPXE would take these for the end of the line, another command, or a setting of its own.
         let strange = |word: &str| {

@@ -21,6 +21,8 @@ mod count;
 mod deploy;
 #[path = "../suite/dhcp.rs"]
 mod dhcp;
+#[path = "../suite/disk.rs"]
+mod disk;
 #[path = "../suite/dockerfile.rs"]
 mod dockerfile;
 #[path = "../suite/drain.rs"]

@@ -44,8 +44,22 @@ fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
         outcome.add(&Outcome::passed());
         outcome.notes.push(format!("{name}: from power-on to healthy by its route {took:.1} s"));
     }
+    crate::disk::installed(lab, outcome)?;
     crate::routed_faults::faults(lab, outcome)?;
-    crate::routed_faults::stranger(lab, outcome)
+    crate::routed_faults::stranger(lab, outcome)?;
+    crate::disk::gone(lab, outcome)
+}
+
+/// Waits until something holds.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+    let began = Instant::now();
+    while !holds().unwrap_or(false) {
+        if began.elapsed() > LIMIT {
+            return Err(io::Error::other(format!("not within {} s: {what}", LIMIT.as_secs())));
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(())
 }
 
 /// The seconds in front of a line of `weft-init`.

@@ -1,18 +1,16 @@
 //! What breaks while the machine of lab `routed` boots: an uplink, or the boot server that serves it, while firmware loads the kernel and
 //! while the initial file system loads the root. It completes, or boots by itself on its next attempt.
-#![expect(clippy::disallowed_methods, reason = "polls a lab with a deadline; the suite has no event loop")]
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use crate::count::Outcome;
 use crate::machine::{self, console, power_cycle};
+use crate::routed::until;
 use crate::vip::Lab;
 
 /// For what has no figure of its own.
 const LIMIT: Duration = Duration::from_secs(300);
-/// How often something is looked at.
-const POLL: Duration = Duration::from_millis(100);
 /// The machine speaks from here, by the formula.
 const ADDRESS: &str = "10.69.0.199";
 /// The last word of a machine whose root came.
@@ -184,15 +182,4 @@ fn link(lab: &Lab<'_>, verb: &str, place: &str) -> io::Result<()> {
 
 fn says(lab: &Lab<'_>, what: &str) -> io::Result<()> {
     machine::says(lab, what, Instant::now(), LIMIT)
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
-    let began = Instant::now();
-    while !holds().unwrap_or(false) {
-        if began.elapsed() > LIMIT {
-            return Err(io::Error::other(format!("not within {} s: {what}", LIMIT.as_secs())));
-        }
-        std::thread::sleep(POLL);
-    }
-    Ok(())
 }

@@ -11,7 +11,7 @@ for name in weft weft-init; do
     built=${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/release/$name
     [ ! -s "$built" ] || cmp -s "$built" "$into/$name" || { mkdir -p "$into" && cp "$built" "$into/$name.new" && mv "$into/$name.new" "$into/$name"; }
 done
-[ -s "$into/vmlinuz" ] && [ -s "$into/virtio_net.ko" ] && { echo "$into is there"; exit 0; }
+[ -s "$into/vmlinuz" ] && [ -s "$into/virtio_blk.ko" ] && { echo "$into is there"; exit 0; }
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
@@ -19,7 +19,7 @@ package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \(lin
 apt-get download -o APT::Sandbox::User=root "$package"
 dpkg-deb -x ./*.deb all
 mkdir -p "$into"
-for name in virtio virtio_ring virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci failover net_failover virtio_net; do
+for name in virtio virtio_ring virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci failover net_failover virtio_net virtio_blk; do
     find all -name "$name.ko" -exec cp {} "$into/" \;
 done
 cp all/boot/vmlinuz-* "$into/vmlinuz.new"

@@ -36,6 +36,8 @@ on | http | stranger)
             set -- "$@" -netdev tap,id=n$card,ifname=tap$card,script=no,downscript=no \
                 -device "virtio-net-pci,netdev=n$card,mac=52:54:00:69:0$base:0$((card + 1)),bootindex=$((card + 1))$rom"
         done
+        # What `disk.sh` made: behind its cards, when it looks for something to start.
+        [ ! -s /run/disk ] || set -- "$@" -drive file=/run/disk,format=raw,if=none,id=d0 -device virtio-blk-pci,drive=d0
         qemu-system-x86_64 -machine q35,accel=tcg,graphics=off -cpu qemu64 -smp 1 -m 768 -nodefaults -display none -monitor none \
             -serial file:/run/console -daemonize -pidfile $pid -boot reboot-timeout=3000 \
             -smbios type=1,manufacturer=weft,product=lab,serial=$serial,uuid=00000000-0000-4000-8000-00000000000$base "$@"

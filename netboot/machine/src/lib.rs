@@ -3,6 +3,7 @@
 
 pub mod claim;
 pub mod dhcp;
+pub mod disk;
 pub mod fetch;
 pub mod http;
 pub mod io;

@@ -13,6 +13,8 @@
     reason = "the process that everything waits for: it reads clocks, sleeps and has threads"
 )]
 
+#[path = "main/disk.rs"]
+mod disk;
 #[path = "main/facts.rs"]
 mod facts;
 #[path = "main/lease.rs"]

@@ -66,7 +66,7 @@ pub struct Root {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
-    /// Its device, as `/dev/vda2`.
+    /// Its device or partition ([`crate::disk::Place`]), as `/dev/vda2` or `PARTUUID=…`.
     pub device: String,
 }
 

@@ -46,8 +46,8 @@ pub(crate) struct Build {
     /// A root file system that is loaded once the machine is routed, and runs in memory; without it (and --disk) the initial one is the system
     #[arg(long, value_name = "FILE", conflicts_with = "disk")]
     pub(crate) root: Option<PathBuf>,
-    /// The device of an installed system that takes over once the machine is routed, as /dev/vda2
-    #[arg(long, value_name = "DEVICE")]
+    /// Where the installed system is that takes over once the machine is routed: /dev/vda2, or UUID=, LABEL=, PARTUUID=, PARTLABEL=
+    #[arg(long, value_name = "DISK")]
     pub(crate) disk: Option<String>,
     /// Command line of the kernel
     #[arg(long, value_name = "TEXT", default_value = "panic=5", allow_hyphen_values = true)]

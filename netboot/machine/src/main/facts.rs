@@ -8,7 +8,7 @@ use weft_machine::orders::Card;
 /// Octets of a sector in `/sys/block/*/size`, whatever the disk has.
 const SECTOR: u64 = 512;
 /// What is no disk of the machine.
-const NO_DISKS: [&str; 5] = ["loop", "ram", "zram", "sr", "dm-"];
+pub(super) const NO_DISKS: [&str; 5] = ["loop", "ram", "zram", "sr", "dm-"];
 
 /// Cards with a driver: names and addresses, by name.
 pub(super) fn cards() -> Vec<(String, String)> {
@@ -68,11 +68,11 @@ fn disks() -> Vec<Value> {
     names.iter().map(disk).collect()
 }
 
-fn names(folder: &str) -> Vec<String> {
+pub(super) fn names(folder: &str) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-fn word(file: &str) -> String {
+pub(super) fn word(file: &str) -> String {
     read_to_string(file).unwrap_or_default().trim().to_owned()
 }

@@ -1,7 +1,7 @@
 //! From the initial file system to the system: a root file system that is loaded into memory, or one that is installed on a disk.
 
 use super::services::Services;
-use super::{AGAIN_MAX, say};
+use super::{AGAIN_MAX, disk, say};
 use flate2::read::GzDecoder;
 use rustix::fs::{FileType, Mode, mknodat};
 use rustix::mount::{MountFlags, mount, mount_move};
@@ -25,8 +25,6 @@ const ROOT: &str = "/newroot";
 const FILE: &str = "/run/root.img";
 /// Tries in a row that bring nothing; then the machine starts over, and is told anew what it boots.
 const TRIES_MAX: u32 = 20;
-/// Longest wait for a disk.
-const DISK_WITHIN: Duration = Duration::from_secs(60);
 /// What a system may call its first process.
 const INITS: [&str; 3] = ["sbin/init", "init", "bin/init"];
 /// What goes over into the system.
@@ -145,25 +143,9 @@ fn within(at: &Path) -> io::Result<()> {
 
 /// Runs the system that is installed on a disk.
 pub(super) fn disk(disk: &Disk, services: &Services) -> Result<Infallible, String> {
-    let began = Instant::now();
-    while !Path::new(&disk.device).exists() {
-        if began.elapsed() > DISK_WITHIN {
-            return Err(format!("{}: it is not there after {} s", disk.device, DISK_WITHIN.as_secs()));
-        }
-        std::thread::sleep(super::POLL);
-    }
-    let kinds = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    let mut tried = Vec::new();
-    for kind in kinds.lines().filter(|line| !line.starts_with("nodev")).map(str::trim) {
-        match mount(disk.device.as_str(), ROOT, kind, MountFlags::RDONLY, None::<&CStr>) {
-            Ok(()) => {
-                say(&format!("root: {} is {kind}", disk.device));
-                return switch(services);
-            }
-            Err(_) => tried.push(kind),
-        }
-    }
-    Err(format!("{}: none of the file systems of this kernel: {}", disk.device, tried.join(", ")))
+    let (device, about) = disk::find(&disk.device)?;
+    disk::mounted(&device, &about, ROOT)?;
+    switch(services).map_err(|why| format!("{device}: {why}"))
 }
 
 /// Hands over: the routing daemon ends and leaves its routes, the system starts another one with the configuration in `/run/weft`.
