@@ -1,12 +1,15 @@
 //! Management controllers of machines: power and what firmware boots next.
 //!
-//! What is wished and how far it is decides [`power`]; how a controller is asked, [`redfish`]; which one with which credentials, [`rules`].
+//! What is wished and how far it is decides [`power`]; how that is kept over servers, [`wish`]; which of them does it, [`duty`]; how a controller
+//! is asked, [`redfish`]; which one with which credentials, [`rules`].
 //! Nothing here opens a connection or reads a clock: that is `io/bmc`.
 
+pub mod duty;
 pub mod ipmi;
 pub mod power;
 pub mod redfish;
 pub mod rules;
+pub mod wish;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -49,7 +52,8 @@ impl fmt::Display for Power {
 }
 
 /// What a button of the machine does; each protocol has its own words for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Press {
     /// Gives it power.
     On,

@@ -22,6 +22,8 @@ pub mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use crate::bmc::duty::SERVERS;
+use crate::bmc::wish::{self, WISHES};
 use crate::boot::Boots;
 use crate::boot::attempts::{Attempts, Hold};
 use crate::boot::template::{Pins, Template, Templates};
@@ -35,7 +37,7 @@ use enrol::{Candidate, Rules};
 use machine::Machine;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -107,6 +109,11 @@ pub struct Inventory {
     rules: Option<Held<Rules>>,
     keys: BTreeMap<String, Held<Record>>,
     migration: Option<Held<Migration>>,
+    /// The last wish of power of each machine, by serial number; which of them are not over.
+    wishes: BTreeMap<String, Held<wish::Record>>,
+    wishes_under_way: BTreeSet<String>,
+    /// When servers with such wishes said last that they are there.
+    bmc_servers: BTreeMap<String, Revision>,
     /// The plan to which machines go, while they do.
     target: Option<Arc<Ipam>>,
     /// Owners of names and identifiers: of each one only.
@@ -280,6 +287,28 @@ impl Inventory {
         self.keys.get(serial).map(|held| &held.value)
     }
 
+    /// The last wish of power of a machine.
+    #[must_use]
+    pub fn wish(&self, serial: &str) -> Option<&Held<wish::Record>> {
+        self.wishes.get(serial)
+    }
+
+    /// The last wishes of power, by serial number.
+    pub fn wishes(&self) -> impl Iterator<Item = (&String, &Held<wish::Record>)> + Clone {
+        self.wishes.iter()
+    }
+
+    /// Those that are not over.
+    pub fn wishes_under_way(&self) -> impl Iterator<Item = (&str, &Held<wish::Record>)> {
+        self.wishes_under_way.iter().filter_map(|serial| Some((serial.as_str(), self.wishes.get(serial)?)))
+    }
+
+    /// When servers with wishes of power said last that they are there.
+    #[must_use]
+    pub const fn bmc_servers(&self) -> &BTreeMap<String, Revision> {
+        &self.bmc_servers
+    }
+
     /// Machines whose disk keys are kept, by serial number.
     pub fn all_disk_keys(&self) -> impl Iterator<Item = (&String, &Arc<Record>)> {
         self.keys.iter().map(|(serial, held)| (serial, &held.value))
@@ -337,11 +366,31 @@ impl Inventory {
                     None => self.keys.remove(&serial),
                 };
             }
+            _ if key.starts_with(WISHES) => self.put_wish(&key[WISHES.len()..], held(key, value, modified)?),
+            _ if key.starts_with(SERVERS) => {
+                let server = key[SERVERS.len()..].to_owned();
+                match value {
+                    Some(_) => self.bmc_servers.insert(server, modified),
+                    None => self.bmc_servers.remove(&server),
+                };
+            }
             _ if key.starts_with(MACHINES) => self.put_machine(key, value, modified)?,
             // Audit entries are read when somebody asks; what a newer version keeps here is its own.
             _ => {}
         }
         Ok(())
+    }
+
+    fn put_wish(&mut self, serial: &str, wish: Option<Held<wish::Record>>) {
+        self.wishes_under_way.remove(serial);
+        let Some(wish) = wish else {
+            self.wishes.remove(serial);
+            return;
+        };
+        if wish.value.end.is_none() {
+            self.wishes_under_way.insert(serial.to_owned());
+        }
+        self.wishes.insert(serial.to_owned(), wish);
     }
 
     fn put_machine(&mut self, key: &str, value: Option<&[u8]>, modified: Revision) -> Result<(), NetbootError> {

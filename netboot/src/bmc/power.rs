@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A controller may say a state too early, press nothing and say that it did, or be away for minutes: a press is never taken for its effect.
-//! Times count from any moment, as [`Duration`]s.
+//! Times count from any moment, as [`Duration`]s. What another server needs to go on is its [`Phase`]: it asks the controller first, and gives
+//! the last press its whole time again, because nobody knows how much of it is over.
 
 use super::{Power, Press, Trouble};
 use schemars::JsonSchema;
@@ -24,6 +25,8 @@ const LOOK: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_secs(5);
 /// A controller that did not answer a press may have pressed: its effect is waited for this long, then it is pressed again.
 const DOUBT: Duration = Duration::from_secs(10);
+/// No wish is given up sooner: another server may have to take it over.
+const LONGEST_MIN: Duration = Duration::from_secs(60);
 
 /// What somebody wishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -81,6 +84,13 @@ impl Default for Times {
 }
 
 impl Times {
+    /// After which a wish is given up, wherever it is: every press as often as it is made, and a controller that is away twice.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        let presses = u64::from(PRESSES_MAX) * (self.hard_off_s + self.on_s);
+        Duration::from_secs(self.soft_off_s + presses + 2 * (self.steady_s + self.away_s)).max(LONGEST_MIN)
+    }
+
     const fn of(&self, press: Press) -> Duration {
         Duration::from_secs(match press {
             Press::On => self.on_s,
@@ -121,8 +131,8 @@ pub struct Task {
     /// What is wanted now: the first half of a restart wants off.
     goal: Goal,
     act: Act,
-    /// The last press, when its effect is no longer waited for, and how many of its kind there were.
-    pressed: Option<(Press, Duration, u32)>,
+    /// The last press, and when its effect is no longer waited for.
+    pressed: Option<(Pressed, Duration)>,
     /// Since when the state is the wanted one.
     steady: Option<Duration>,
     /// Since when there was no answer.
@@ -134,10 +144,48 @@ pub struct Task {
     end: Option<End>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Goal {
+/// What a wish wants of the machine at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// Power.
     On,
+    /// None.
     Off,
+}
+
+/// The last press.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Pressed {
+    /// Which.
+    pub press: Press,
+    /// The how manieth of its kind.
+    pub count: u32,
+    /// Whether the controller answered; otherwise it may have been pressed, or not.
+    pub answered: bool,
+}
+
+/// Where a wish is, as far as another server must know it to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Phase {
+    /// What is wanted at the moment.
+    pub goal: Goal,
+    /// Whether the controller can ask an operating system to shut down, as far as is known.
+    pub soft: bool,
+    /// The last press for this goal.
+    pub pressed: Option<Pressed>,
+}
+
+impl Phase {
+    /// Of a wish that nobody has begun.
+    #[must_use]
+    pub const fn first(wish: Wish) -> Self {
+        let goal = match wish {
+            Wish::On => Goal::On,
+            Wish::Off | Wish::Restart | Wish::Cycle => Goal::Off,
+        };
+        Self { goal, soft: true, pressed: None }
+    }
 }
 
 impl Goal {
@@ -153,17 +201,26 @@ impl Task {
     /// Begins; `hard`: without asking the operating system.
     #[must_use]
     pub fn new(wish: Wish, hard: bool, times: Times) -> Self {
-        let goal = if wish == Wish::On { Goal::On } else { Goal::Off };
+        Self::resume(wish, hard, times, Phase::first(wish), Duration::ZERO)
+    }
+
+    /// Goes on where somebody else was.
+    #[must_use]
+    pub fn resume(wish: Wish, hard: bool, times: Times, phase: Phase, now: Duration) -> Self {
+        let until = |pressed: Pressed| match pressed.answered {
+            true => now + times.of(pressed.press),
+            false => now + DOUBT.min(times.of(pressed.press)),
+        };
         Self {
             wish,
             hard: hard || wish == Wish::Cycle,
             times,
-            goal,
+            goal: phase.goal,
             act: Act::Read,
-            pressed: None,
+            pressed: phase.pressed.map(|pressed| (pressed, until(pressed))),
             steady: None,
             away: None,
-            soft: true,
+            soft: phase.soft,
             power: None,
             says: "asks for its state".to_owned(),
             end: None,
@@ -174,6 +231,12 @@ impl Task {
     #[must_use]
     pub fn without_soft(self) -> Self {
         Self { soft: false, ..self }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        Phase { goal: self.goal, soft: self.soft, pressed: self.pressed.map(|(pressed, _)| pressed) }
     }
 
     /// What was wished.
@@ -215,9 +278,28 @@ impl Task {
     /// Somebody does not want to wait for the operating system any more.
     pub fn harden(&mut self) {
         self.hard = true;
-        if let Some((Press::SoftOff, until, _)) = &mut self.pressed {
+        if let Some((Pressed { press: Press::SoftOff, .. }, until)) = &mut self.pressed {
             *until = Duration::ZERO;
             self.act = Act::Read;
+        }
+    }
+
+    /// The press that is due was not made: it comes again when the state was asked for anew.
+    pub fn hold(&mut self, now: Duration, before: Phase, why: String) {
+        if !matches!(self.act, Act::Press(_)) {
+            return;
+        }
+        // When the goal changed with it, the next look changes it again.
+        self.goal = before.goal;
+        self.pressed = before.pressed.map(|pressed| (pressed, now));
+        self.says = why;
+        self.act = Act::Wait(now + LOOK);
+    }
+
+    /// Ends it, wherever it is.
+    pub fn give_up(&mut self, why: String) {
+        if self.end.is_none() {
+            self.fail(why);
         }
     }
 
@@ -247,14 +329,15 @@ impl Task {
             self.act = Act::Wait(now + LOOK);
             return;
         };
-        let before = self.pressed.filter(|(last, ..)| *last == press).map_or(0, |(.., count)| count);
+        let before = self.pressed.filter(|(last, _)| last.press == press).map_or(0, |(last, _)| last.count);
         if before >= PRESSES_MAX {
             let what = words(press);
             self.fail(format!("it is {power} after {before} times {what}"));
             return;
         }
         // A press whose answer never comes counts too.
-        self.pressed = Some((press, now + DOUBT.min(self.times.of(press)), before + 1));
+        let pressed = Pressed { press, count: before + 1, answered: false };
+        self.pressed = Some((pressed, now + DOUBT.min(self.times.of(press))));
         self.says = format!("is {power}: {}", words(press));
         self.act = Act::Press(press);
     }
@@ -265,9 +348,8 @@ impl Task {
         self.act = Act::Wait(now + LOOK.min(self.times.of(press)));
         match heard {
             Ok(()) => {
-                if let Some((_, until, _)) = &mut self.pressed {
-                    *until = now + self.times.of(press);
-                }
+                self.pressed = self.pressed.map(|(pressed, _)| (pressed, now + self.times.of(press)));
+                self.answered();
                 self.says = format!("{}: taken", words(press));
             }
             Err(Trouble::Unsupported(why)) if press == Press::SoftOff => {
@@ -277,8 +359,17 @@ impl Task {
                 self.act = Act::Read;
             }
             // It says the same of a machine that is off already, and of one that is on its way.
-            Err(Trouble::Refused(why)) => self.says = format!("{}: refused ({why})", words(press)),
+            Err(Trouble::Refused(why)) => {
+                self.answered();
+                self.says = format!("{}: refused ({why})", words(press));
+            }
             Err(trouble) => self.on_trouble(now, &trouble),
+        }
+    }
+
+    const fn answered(&mut self) {
+        if let Some((pressed, _)) = &mut self.pressed {
+            pressed.answered = true;
         }
     }
 
@@ -289,11 +380,15 @@ impl Task {
             Goal::Off if self.hard || !self.soft => Press::HardOff,
             Goal::Off => Press::SoftOff,
         };
-        match self.pressed {
-            None => Some(first),
-            Some((_, until, _)) if now < until => None,
-            Some((Press::SoftOff, ..)) if self.goal == Goal::Off => Some(Press::HardOff),
-            Some((last, ..)) => Some(last),
+        let Some((last, until)) = self.pressed else { return Some(first) };
+        if now < until {
+            return None;
+        }
+        match last.press {
+            // One that may never have come to the machine is made again: its operating system is owed its time.
+            Press::SoftOff if first == Press::SoftOff && !last.answered && last.count < PRESSES_MAX => Some(first),
+            Press::SoftOff => Some(Press::HardOff),
+            press @ (Press::On | Press::HardOff) => Some(press),
         }
     }
 
@@ -350,4 +445,4 @@ const fn words(press: Press) -> &'static str {
 
 #[cfg(test)]
 #[path = "power/tests.rs"]
-mod tests;
+pub(super) mod tests;

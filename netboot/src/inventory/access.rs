@@ -105,6 +105,7 @@ impl Actor {
             | Command::Forget { .. }
             | Command::Confirm { .. }
             | Command::Bmc { .. }
+            | Command::Power { .. }
             | Command::Booted { .. }
             | Command::Release { .. }
             | Command::HoldKey { .. }

@@ -3,6 +3,7 @@
 use super::enrol::{Acceptance, Rules, Sighting};
 use super::machine::{Hardware, Ids, Spec};
 use super::state::State;
+use crate::bmc::power::Wish;
 use crate::boot::attempts::{self, Boot};
 use crate::boot::template;
 use crate::ipam::Ipam;
@@ -12,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Machines of one registration: each takes two writes of a transaction ([`crate::store::WRITES_MAX`]).
 pub const REGISTER_MAX: usize = 60;
@@ -168,6 +170,19 @@ pub enum Command {
         /// What, in words.
         what: String,
     },
+    /// Wishes power of a machine: a wish of its own, or one that is the same and under way.
+    Power {
+        /// Which machine.
+        serial: String,
+        /// What is wished.
+        wish: Wish,
+        /// Without asking the operating system.
+        hard: bool,
+        /// The server that has it.
+        server: String,
+        /// When it is given up.
+        longest: Duration,
+    },
     /// A machine got what it boots whole.
     Booted {
         /// Which machine.
@@ -238,6 +253,8 @@ impl Command {
             Self::SetPlan { .. } => "set plan".to_owned(),
             Self::Boot { change } => change.action(),
             Self::Bmc { what, .. } => format!("bmc {what}"),
+            Self::Power { wish, hard: false, .. } => format!("bmc power {wish}"),
+            Self::Power { wish, .. } => format!("bmc power {wish} (hard)"),
             Self::Template { change } => change.action(),
             Self::Booted { .. } => "count boot".to_owned(),
             Self::Release { .. } => "release".to_owned(),
@@ -259,6 +276,7 @@ impl Command {
             | Self::Key { serial, .. }
             | Self::DropKeys { serial }
             | Self::Bmc { serial, .. }
+            | Self::Power { serial, .. }
             | Self::Booted { serial, .. }
             | Self::Release { serial }
             | Self::Remove { serial } => Some(serial),

@@ -1,5 +1,6 @@
 //! From a command to a transaction: who may, what the machine becomes, what must not have changed meanwhile, and the audit entry.
 
+mod bmc;
 mod boot;
 mod enrol;
 mod keys;
@@ -14,6 +15,7 @@ use super::{
     ATTEMPTS, AUDIT, BOOTS, DHCP, Decision, FLEET, Fleet, Held, IPAM, Inventory, MACHINES, MIGRATION, PLAN, RULES,
     identifiers,
 };
+use crate::bmc::wish::WISHES;
 use crate::boot::rollout;
 use crate::error::{Kind, Refusal};
 use crate::ipam::{self, Ipam, Place, passes};
@@ -88,6 +90,9 @@ impl Inventory {
             (Command::Bmc { serial, .. }, Some(held)) => {
                 draft.audit(serial, (None, None));
                 Ok(draft.done(vec![held.value.clone()]))
+            }
+            (Command::Power { wish, hard, server, longest, .. }, Some(held)) => {
+                self.power(draft, &held.value, (*wish, *hard), (server, *longest))
             }
             (Command::Booted { boot, rules, .. }, Some(held)) => Ok(self.booted(draft, &held.value, boot, *rules)),
             (Command::Release { .. }, Some(held)) => self.release(draft, &held.value),
@@ -256,6 +261,9 @@ impl Inventory {
         if self.attempts.contains_key(&machine.serial) {
             draft.write::<Machine>(&format!("{ATTEMPTS}{}", machine.serial), None);
         }
+        if self.wishes.contains_key(&machine.serial) {
+            draft.write::<Machine>(&format!("{WISHES}{}", machine.serial), None);
+        }
         self.count(&mut draft, self.machines.len().saturating_sub(1));
         Ok(draft.done(Vec::new()))
     }
@@ -400,6 +408,7 @@ fn edit(machine: &mut Machine, command: &Command, actor: &Actor, stamp: &Stamp) 
         | Command::Boot { .. }
         | Command::Template { .. }
         | Command::Bmc { .. }
+        | Command::Power { .. }
         | Command::Booted { .. }
         | Command::Release { .. }
         | Command::SetDhcp { .. } => {}

@@ -37,7 +37,7 @@ pub(crate) fn machine(serial: &str, rack: u32, index: u32) -> Machine {
         hardware: Hardware::default(),
         state: Status { name: State::Uninitialized, since, reason: "registered".to_owned(), by: "me".to_owned() },
         history: Vec::new(),
-        disk_keys: std::collections::BTreeSet::new(),
+        disk_keys: BTreeSet::new(),
     }
 }
 
@@ -407,7 +407,7 @@ proptest! {
             // A refusal, a conflict or a commit: each is right, as long as what is stored is.
             let _ = server.try_once(&mut store, &command, &admin());
             let truth = Inventory::load(&store.read("")).unwrap();
-            let mut seen = std::collections::BTreeSet::new();
+            let mut seen = BTreeSet::new();
             for machine in truth.machines() {
                 let addresses = machine.ipv4.iter().chain(&machine.bmc.ipv4).map(|address| IpAddr::V4(*address).to_string());
                 for one in addresses.chain(identifiers(machine)) {

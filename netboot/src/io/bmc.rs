@@ -1,21 +1,25 @@
 //! Management controllers at work: one line to each, however many ask; wishes that are followed to their end.
 //!
 //! ```text
-//!   API ─▶ Bmcs ─▶ Bmc ─┬─ task: what is wished, how far it is      driven by one future at a time
-//!                       └─ line: connection, session, what is known   one dialogue at a time, requests at least `gap_ms` apart
+//!   API ─▶ store ─▶ Bmcs ─▶ Bmc ─┬─ drive: what is wished, how far it is    by one server, one future at a time (`drive`)
+//!                                └─ line: connection, session, what is known   one dialogue at a time, requests at least `gap_ms` apart
 //! ```
 
+mod drive;
 mod ipmi;
 mod line;
 mod secret;
 mod trust;
 
 use super::service::Service;
-use crate::bmc::power::{Act, End, Task, Wish};
+use crate::bmc::duty::Duty;
+use crate::bmc::power::Wish;
 use crate::bmc::redfish::{Goal, Outcome};
 use crate::bmc::rules::{Rule, Rules};
-use crate::bmc::{Boot, Press, Reading, Trouble};
+use crate::bmc::wish::{Drive, Step};
+use crate::bmc::{Boot, Reading, Trouble};
 use crate::inventory::machine::Machine;
+use jiff::Timestamp;
 use line::Line;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,6 +50,11 @@ pub struct Bmcs {
     pins: Pins,
     start: Instant,
     counts: Counts,
+    duty: Mutex<Duty>,
+    /// A wish was stored.
+    wished: Notify,
+    /// This server ends: it takes nothing any more.
+    leaves: AtomicBool,
 }
 
 /// What is counted.
@@ -75,22 +84,14 @@ struct Bmc {
     line: Turn<Line>,
     /// Who waits for the line, or has it.
     places: Semaphore,
-    task: Mutex<Option<Wished>>,
-    /// A wish became harder.
+    /// The wish, if this server has it.
+    drive: Mutex<Option<Drive>>,
+    /// A wish became harder, or is another server's.
     hurry: Notify,
     /// Whether it turned out to know no soft power-off.
     knows_soft: Mutex<bool>,
     /// Whether it is asked by IPMI.
     by_ipmi: AtomicBool,
-}
-
-#[derive(Debug)]
-struct Wished {
-    task: Task,
-    who: String,
-    /// Since the start of the server.
-    began: Duration,
-    ended: Option<Duration>,
 }
 
 /// How a wish stands.
@@ -102,8 +103,14 @@ pub struct Wishing {
     pub hard: bool,
     /// By whom.
     pub who: String,
-    /// How far it is.
+    /// When.
+    pub since: Timestamp,
+    /// The server that has it, or had it last.
+    pub server: Option<String>,
+    /// How far it is; from another server what that one stored last.
     pub says: String,
+    /// What was done, oldest first.
+    pub steps: Vec<Step>,
     /// Since it was wished, or from then to its end.
     pub seconds: u64,
     /// Whether it is over: `done`, `failed`, or null.
@@ -141,8 +148,6 @@ struct Site {
 pub enum NotTaken {
     /// The machine has no controller, or no rule means it.
     NoBmc(String),
-    /// Another wish is under way.
-    Other(String),
     /// Its controller did not do it.
     Trouble(Trouble),
 }
@@ -154,6 +159,7 @@ impl Bmcs {
     /// Field and remedy.
     pub fn start(rules: &Rules, service: Arc<Service>) -> anyhow::Result<Arc<Self>> {
         rules.check().map_err(anyhow::Error::msg)?;
+        let duty = Duty::new(super::liveness::name(), service.store().is_shared());
         let bmcs = Arc::new(Self {
             pins: Pins::load(&rules.pins)?,
             rules: rules.clone(),
@@ -162,7 +168,11 @@ impl Bmcs {
             dialogs: Semaphore::new(DIALOGS_MAX),
             start: Instant::now(),
             counts: Counts::default(),
+            duty: Mutex::new(duty),
+            wished: Notify::new(),
+            leaves: AtomicBool::new(false),
         });
+        drive::start(&bmcs);
         let swept = Arc::downgrade(&bmcs);
         tokio::spawn(async move {
             while let Some(bmcs) = swept.upgrade() {
@@ -200,53 +210,6 @@ impl Bmcs {
         Ok(self.shown(machine, &site, reading))
     }
 
-    /// Whether a wish would be taken.
-    ///
-    /// # Errors
-    /// When there is no controller, or another wish is under way.
-    pub fn check(&self, machine: &Machine, wish: Wish) -> Result<(), NotTaken> {
-        let site = self.site(machine)?;
-        let bmc = self.bmc(&site.serial);
-        let task = lock(&bmc.task);
-        match task.as_ref().filter(|wished| wished.task.end().is_none()) {
-            Some(other) if other.task.wish() != wish => {
-                let (is, who) = (other.task.wish(), &other.who);
-                Err(NotTaken::Other(format!("`{is}` by {who} is under way: {}", other.task.says())))
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Begins to fulfil a wish, or joins one that is the same and under way.
-    ///
-    /// # Errors
-    /// As [`Bmcs::check`].
-    pub fn wish(self: &Arc<Self>, machine: &Machine, wish: Wish, hard: bool, who: &str) -> Result<Shown, NotTaken> {
-        self.check(machine, wish)?;
-        let site = self.site(machine)?;
-        let bmc = self.bmc(&site.serial);
-        {
-            let mut task = lock(&bmc.task);
-            match task.as_mut().filter(|wished| wished.task.end().is_none()) {
-                Some(same) if hard && !same.task.is_hard() => {
-                    same.task.harden();
-                    bmc.hurry.notify_one();
-                }
-                Some(_) => {}
-                None => {
-                    let soft = *lock(&bmc.knows_soft);
-                    let began = self.start.elapsed();
-                    let wished = Task::new(wish, hard, site.rule.times);
-                    let wished = if soft { wished } else { wished.without_soft() };
-                    *task = Some(Wished { task: wished, who: who.to_owned(), began, ended: None });
-                    self.counts.under_way.fetch_add(1, Ordering::Relaxed);
-                    tokio::spawn(self.clone().fulfil(bmc.clone(), site.clone()));
-                }
-            }
-        }
-        Ok(self.shown(machine, &site, None))
-    }
-
     /// Forgets the certificate of a controller: the next one is learned.
     ///
     /// # Errors
@@ -258,57 +221,6 @@ impl Bmcs {
         bmc.line.lock().await.reset();
         bmc.by_ipmi.store(false, Ordering::Relaxed);
         Ok(self.shown(machine, &site, None))
-    }
-
-    /// Drives a wish to its end.
-    async fn fulfil(self: Arc<Self>, bmc: Arc<Bmc>, site: Site) {
-        loop {
-            let Some(act) = lock(&bmc.task).as_ref().map(|wished| wished.task.next(self.start.elapsed())) else {
-                return;
-            };
-            match act {
-                Act::Read => {
-                    let heard = self.ask(&site, Goal::Read).await.and_then(|(outcome, _)| {
-                        outcome.power().ok_or_else(|| Trouble::Refused("it says no power state".to_owned()))
-                    });
-                    self.with(&bmc, |task, now| task.on_state(now, heard));
-                }
-                Act::Press(press) => {
-                    let heard = self.ask(&site, Goal::Press(press)).await.map(drop);
-                    tracing::info!(serial = site.serial, ?press, result = ?heard, "power");
-                    self.with(&bmc, |task, now| task.on_pressed(now, heard));
-                    if press == Press::SoftOff {
-                        let soft = lock(&bmc.task).as_ref().is_none_or(|wished| wished.task.knows_soft());
-                        *lock(&bmc.knows_soft) = soft;
-                    }
-                }
-                Act::Wait(until) => {
-                    let rest = until.saturating_sub(self.start.elapsed());
-                    // Who wishes it harder does not wait for that.
-                    let _ = tokio::time::timeout(rest, bmc.hurry.notified()).await;
-                }
-                Act::End => break,
-            }
-        }
-        self.counts.under_way.fetch_sub(1, Ordering::Relaxed);
-        if let Some(wished) = lock(&bmc.task).as_mut() {
-            wished.ended = Some(self.start.elapsed());
-            let failed = matches!(wished.task.end(), Some(End::Failed(_)));
-            let count = if failed { &self.counts.failed } else { &self.counts.done };
-            count.fetch_add(1, Ordering::Relaxed);
-            let (wish, says) = (wished.task.wish(), wished.task.says());
-            if failed {
-                tracing::warn!(serial = site.serial, %wish, says, "power: a wish was not fulfilled");
-            } else {
-                tracing::info!(serial = site.serial, %wish, says, "power: a wish is fulfilled");
-            }
-        }
-    }
-
-    fn with(&self, bmc: &Bmc, change: impl FnOnce(&mut Task, Duration)) {
-        if let Some(wished) = lock(&bmc.task).as_mut() {
-            change(&mut wished.task, self.start.elapsed());
-        }
     }
 
     /// One dialogue, when its turn comes.
@@ -349,7 +261,7 @@ impl Bmcs {
             Arc::new(Bmc {
                 line: Turn::default(),
                 places: Semaphore::new(WAITING_MAX),
-                task: Mutex::default(),
+                drive: Mutex::default(),
                 hurry: Notify::new(),
                 knows_soft: Mutex::new(true),
                 by_ipmi: AtomicBool::new(false),
@@ -372,21 +284,7 @@ impl Bmcs {
 
     fn shown(&self, machine: &Machine, site: &Site, reading: Option<Reading>) -> Shown {
         let bmc = self.bmc(&site.serial);
-        let task = lock(&bmc.task).as_ref().map(|wished| {
-            let end = wished.task.end().map(|end| match end {
-                End::Done => "done".to_owned(),
-                End::Failed(_) => "failed".to_owned(),
-            });
-            let until = wished.ended.unwrap_or_else(|| self.start.elapsed());
-            Wishing {
-                wish: wished.task.wish(),
-                hard: wished.task.is_hard(),
-                who: wished.who.clone(),
-                says: wished.task.says().to_owned(),
-                seconds: until.saturating_sub(wished.began).as_secs(),
-                end,
-            }
-        });
+        let task = self.wishing(&site.serial, &bmc);
         let certificate = self.pins.of(&site.serial);
         let (serial, name) = (machine.serial.clone(), machine.name.clone());
         let address = if bmc.by_ipmi.load(Ordering::Relaxed) { site.by_ipmi() } else { site.address };

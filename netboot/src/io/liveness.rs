@@ -119,7 +119,7 @@ impl Watcher {
 }
 
 /// Of this server among others: its host, and something that no other run of it has.
-fn name() -> String {
+pub(in crate::io) fn name() -> String {
     use std::hash::{BuildHasher as _, RandomState};
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}-{:08x}", host.trim(), RandomState::new().hash_one(std::process::id()) & 0xffff_ffff)

@@ -53,6 +53,9 @@ const HEAD_MAX: usize = 32 * 1024;
 /// Wait after the system refused a connection: it has no descriptors left, and will have some when others end.
 const REFUSED_WAIT: Duration = Duration::from_millis(50);
 
+/// Longest time to hand over what others can go on with.
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+
 /// A running server; the local socket is there when this is made.
 #[derive(Debug)]
 pub struct Server {
@@ -61,6 +64,7 @@ pub struct Server {
     /// Where it listens for TLS: the ports that the system chose.
     pub addresses: Vec<SocketAddr>,
     socket: PathBuf,
+    bmcs: Option<Arc<Bmcs>>,
 }
 
 impl Server {
@@ -84,6 +88,7 @@ impl Server {
         let makes_files = config.boot.as_ref().is_some_and(|rules| rules.uki.is_some());
         let keyring = keyring.map(|rules| rest::Keyring::new(rules, makes_files)).transpose()?.map(Arc::new);
         let parts = Parts { liveness, dhcp, dhcp6, boot, bmcs, keyring };
+        let bmcs = parts.bmcs.clone();
         let router = rest::router(service.clone(), counts.clone(), parts);
         let local = listen_local(&config.socket).await?;
         tokio::spawn(serve_local(local, router.clone(), counts.clone()));
@@ -121,7 +126,7 @@ impl Server {
                 }
             });
         }
-        Ok(Self { service, addresses, socket: config.socket.clone() })
+        Ok(Self { service, addresses, socket: config.socket.clone(), bmcs })
     }
 }
 
@@ -277,5 +282,10 @@ pub async fn run(config: &Config, service: Arc<Service>, until: impl Future<Outp
     }
     tracing::info!(socket = %config.socket.display(), store = server.service.store().describe(), "serves");
     pin!(until).await;
+    if let Some(bmcs) = &server.bmcs
+        && tokio::time::timeout(LEAVE_WITHIN, bmcs.leave()).await.is_err()
+    {
+        tracing::warn!("wishes of power are not handed over: other servers take them when this one is missed");
+    }
     Ok(())
 }

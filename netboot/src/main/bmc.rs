@@ -19,6 +19,8 @@ use weft_netboot::show;
 const AT_ONCE: usize = 16;
 /// Between two looks at a wish.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long a server that does not answer is waited for: another one goes on with the wish, and answers at the same service address.
+const AWAY: Duration = Duration::from_secs(60);
 /// Longest wait for a wish: longer than the server itself tries.
 const LONGEST: Duration = Duration::from_secs(3 * 3_600);
 
@@ -42,7 +44,7 @@ pub(crate) enum Bmcs {
         /// Do not ask the operating system
         #[arg(long)]
         hard: bool,
-        /// Wait for the end, and say how far it is meanwhile; the exit code says whether all went well
+        /// Wait for the end, whichever server has it, and say how far it is meanwhile; the exit code says whether all went well
         #[arg(long)]
         wait: bool,
     },
@@ -204,8 +206,10 @@ impl Asker<'_> {
         };
         let mut shown: Shown = serde_json::from_value(answer)?;
         let (mut said, began) = (String::new(), Instant::now());
+        let since = shown.task.as_ref().map(|task| task.since);
         while wait && began.elapsed() < LONGEST {
             let Some(task) = &shown.task else { break };
+            anyhow::ensure!(Some(task.since) == since, "another wish took its place: `{}` by {}", task.wish, task.who);
             if task.says != said {
                 said.clone_from(&task.says);
                 eprintln!("{:>5}s {} {}: {said}", task.seconds, shown.name, task.wish);
@@ -214,8 +218,30 @@ impl Asker<'_> {
                 break;
             }
             tokio::time::sleep(LOOK).await;
-            shown = serde_json::from_value(self.get(&place).await?)?;
+            shown = serde_json::from_value(self.again(&place).await?)?;
         }
         Ok(shown)
+    }
+
+    /// An answer of the server, or of whoever has its address when it is away.
+    async fn again(&self, place: &str) -> anyhow::Result<Value> {
+        let began = Instant::now();
+        let mut complained = false;
+        loop {
+            let why = match self.target.ask(Method::GET, place, None).await {
+                Ok(said) if said.status < 500 => return said.document(),
+                Ok(said) => said.document().err(),
+                Err(error) => Some(error),
+            };
+            let why = why.context("no answer").unwrap_or_else(|error| error);
+            if began.elapsed() > AWAY {
+                return Err(why);
+            }
+            if !complained {
+                eprintln!("       waits for a server: {why:#}");
+            }
+            complained = true;
+            tokio::time::sleep(LOOK).await;
+        }
     }
 }

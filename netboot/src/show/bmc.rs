@@ -20,7 +20,8 @@ pub fn bmcs(all: &[(String, Result<Shown, String>)]) -> String {
         let reading = shown.reading.as_ref();
         let wish = shown.task.as_ref().map(|task| {
             let how = if task.hard { " hard" } else { "" };
-            let end = task.end.as_deref().unwrap_or("under way");
+            let at = task.server.as_deref().unwrap_or("no server");
+            let end = task.end.clone().unwrap_or_else(|| format!("under way at {at}"));
             format!("{}{how}: {end}, {} ({})", task.wish, task.says, span(task.seconds))
         });
         lines.add_row([

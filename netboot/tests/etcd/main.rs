@@ -11,6 +11,7 @@
 #[path = "../store/contract.rs"]
 mod contract;
 mod history;
+mod power;
 mod servers;
 mod tls;
 

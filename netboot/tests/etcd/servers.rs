@@ -21,7 +21,7 @@ const WRITES: u32 = 20;
 /// What a change of state writes: the record of a machine with some history, and its audit entry.
 const CHANGE_OCTETS: usize = 2_500;
 
-fn actor() -> Actor {
+pub(super) fn actor() -> Actor {
     Actor { name: "test".to_owned(), access: Access::Admin, via: "test".to_owned() }
 }
 

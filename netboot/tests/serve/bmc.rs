@@ -182,6 +182,48 @@ async fn power_is_wished_confirmed_and_in_the_audit_log() {
     }
 }
 
+/// Killed after the soft power-off was taken: it starts anew, goes on, and whoever waits waits through it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_outlives_its_server() {
+    let (mut server, controller) = with_bmc("bmc-outlives", 11, &json!({})).await;
+    {
+        let mut machine = controller.0.lock().unwrap();
+        (machine.on, machine.deaf) = (true, true);
+    }
+    let said = server.path("said");
+    let mut waits = std::process::Command::new(super::BINARY)
+        .arg("--socket")
+        .arg(server.path("s"))
+        .args(["bmc", "power", "off", "m0", "--wait"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::fs::File::create(&said).unwrap())
+        .spawn()
+        .unwrap();
+    let resets = || {
+        let machine = controller.0.lock().unwrap();
+        machine.asked.iter().filter(|(_, what)| what.ends_with("ComputerSystem.Reset")).count()
+    };
+    let until = async |words: &str| {
+        let deadline = Instant::now() + LIMIT;
+        while !std::fs::read_to_string(&said).unwrap().contains(words) {
+            assert!(Instant::now() < deadline, "`{words}` is not said");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    until("soft power-off: taken").await;
+    server.kill();
+    assert_eq!(resets(), 1);
+    until("waits for a server").await;
+    server.start().await;
+    assert_eq!(ended(&server).await["end"], "done");
+    let code = tokio::task::spawn_blocking(move || waits.wait()).await.unwrap().unwrap();
+    assert!(code.success(), "{}", std::fs::read_to_string(&said).unwrap());
+    assert_eq!(resets(), 2, "soft once and hard once");
+    let (_, shown) = server.get("/v1/bmc/m0").await;
+    let steps = shown["task"]["steps"].as_array().unwrap();
+    assert!(steps.iter().any(|step| step["says"].as_str().unwrap().starts_with("taken from")), "{shown}");
+}
+
 /// siderolabs/omni#785: bursts make controllers hang.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn however_many_ask_there_is_one_connection_and_a_gap_between_requests() {

@@ -3,26 +3,26 @@
 use super::*;
 
 /// A machine and its controller, as they are and as they say.
-struct Model {
-    on: bool,
+pub(in crate::bmc) struct Model {
+    pub(in crate::bmc) on: bool,
     /// The operating system shuts down this long after it was asked; never if it hangs.
-    obeys: Option<u64>,
+    pub(in crate::bmc) obeys: Option<u64>,
     /// A press has its effect this long after it was taken.
-    lag: u64,
+    pub(in crate::bmc) lag: u64,
     /// Presses that are taken and come to nothing.
-    swallows: u32,
-    knows_soft: bool,
+    pub(in crate::bmc) swallows: u32,
+    pub(in crate::bmc) knows_soft: bool,
     /// Says On for this long after a press, whatever is true.
-    boasts: u64,
+    pub(in crate::bmc) boasts: u64,
     /// Does not answer from, until.
-    away: (u64, u64),
-    coming: Option<(u64, bool)>,
-    boast_until: u64,
-    presses: Vec<(u64, Press)>,
+    pub(in crate::bmc) away: (u64, u64),
+    pub(in crate::bmc) coming: Option<(u64, bool)>,
+    pub(in crate::bmc) boast_until: u64,
+    pub(in crate::bmc) presses: Vec<(u64, Press)>,
 }
 
 impl Model {
-    fn new(on: bool) -> Self {
+    pub(in crate::bmc) fn new(on: bool) -> Self {
         Self {
             on,
             obeys: Some(20),
@@ -41,7 +41,7 @@ impl Model {
         (self.away.0..self.away.1).contains(&now)
     }
 
-    fn read(&mut self, now: u64) -> Result<Power, Trouble> {
+    pub(in crate::bmc) fn read(&mut self, now: u64) -> Result<Power, Trouble> {
         if let Some((at, on)) = self.coming
             && at <= now
         {
@@ -53,7 +53,7 @@ impl Model {
         Ok(if self.on || now < self.boast_until { Power::On } else { Power::Off })
     }
 
-    fn press(&mut self, now: u64, press: Press) -> Result<(), Trouble> {
+    pub(in crate::bmc) fn press(&mut self, now: u64, press: Press) -> Result<(), Trouble> {
         if self.is_away(now) {
             return Err(Trouble::Silent("timeout".to_owned()));
         }
@@ -74,7 +74,7 @@ impl Model {
         Ok(())
     }
 
-    fn pressed(&self) -> Vec<Press> {
+    pub(in crate::bmc) fn pressed(&self) -> Vec<Press> {
         self.presses.iter().map(|(_, press)| *press).collect()
     }
 

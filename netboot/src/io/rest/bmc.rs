@@ -64,7 +64,6 @@ impl From<NotTaken> for Failure {
                 Refusal::conflict("", why, "`weft-netboot check` says what `bmc` in its configuration is to have")
                     .into()
             }
-            NotTaken::Other(why) => Refusal::conflict("", why, "wait for its end").into(),
             NotTaken::Trouble(trouble) => NetbootError::Bmc(trouble.to_string()).into(),
         }
     }
@@ -103,11 +102,8 @@ async fn power(
 ) -> Reply {
     actor.needs(Access::Operator, "wish power")?;
     let (bmcs, machine) = (bmcs(&api)?, machine(&api, &serial)?);
-    bmcs.check(&machine, wish)?;
-    let how = if hard { " (hard)" } else { "" };
-    audited(&api, &actor, &serial, format!("power {wish}{how}")).await?;
-    let shown = bmcs.wish(&machine, wish, hard, &actor.name)?;
-    Ok(json(StatusCode::OK, &shown))
+    api.service.run(&bmcs.power(&machine, wish, hard)?, &actor).await?;
+    Ok(json(StatusCode::OK, &bmcs.wished(&machine)?))
 }
 
 async fn boot(

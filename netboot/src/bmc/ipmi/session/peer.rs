@@ -28,6 +28,10 @@ pub(super) struct Peer {
     /// Completion code of everything that is asked, once.
     pub(super) code: u8,
     pub(super) seen: Vec<u8>,
+    /// Whether its operating system does not listen.
+    pub(super) deaf: bool,
+    /// Chassis controls, as they came (table 28-4).
+    pub(super) controls: Vec<u8>,
 }
 
 impl Peer {
@@ -36,7 +40,24 @@ impl Peer {
         let (sidm, rm, k2) = ([0; 4], [0; 16], [0; 16]);
         let (who, k1, seen) = (Vec::new(), Vec::new(), Vec::new());
         let (chooses, sequence, newest, on, flags, code) = (None, 0, 0, false, [0; 5], 0);
-        Self { sha256, password, chooses, sidm, rm, who, k1, k2, sequence, newest, on, flags, code, seen }
+        Self {
+            sha256,
+            password,
+            chooses,
+            sidm,
+            rm,
+            who,
+            k1,
+            k2,
+            sequence,
+            newest,
+            on,
+            flags,
+            code,
+            seen,
+            deaf: false,
+            controls: Vec::new(),
+        }
     }
 
     fn hash(&self, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
@@ -164,7 +185,8 @@ impl Peer {
             }
             (0, 0x01) => (0, vec![u8::from(self.on), 0, 0]),
             (0, 0x02) => {
-                self.on = data[0] == 1;
+                self.controls.push(data[0]);
+                self.on = data[0] == 1 || (self.on && self.deaf && data[0] == 5);
                 (0, Vec::new())
             }
             (0, 0x08) if data[0] == 5 => {
