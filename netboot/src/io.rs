@@ -6,6 +6,7 @@
     reason = "tasks, threads and clocks are what this module is for"
 )]
 
+pub mod apart;
 pub mod bmc;
 pub mod boot;
 pub mod certificates;

@@ -34,7 +34,7 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use weft_netboot::config::{self, Config};
 use weft_netboot::io::client::NobodyThere;
-use weft_netboot::io::{server, service::Service};
+use weft_netboot::io::{apart, server, service::Service};
 use weft_netboot::store::Store;
 
 /// Wait before a store that does not answer is asked again.
@@ -47,6 +47,9 @@ fn main() -> ExitCode {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Arguments::command(), "weft-netboot", &mut script);
         return if std::io::stdout().write_all(&script).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    if let Verb::RenderTemplates = arguments.verb {
+        return if apart::run().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -96,6 +99,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         | Verb::Liveness(_)
         | Verb::Audit { .. }
         | Verb::Sabakan(_)
+        | Verb::RenderTemplates
         | Verb::Completions { .. }) => ask::run(&arguments.target.target()?, verb, arguments.output).await,
     }
 }

@@ -58,6 +58,8 @@ struct Api {
     report: Semaphore,
     /// What the times of `rate` count from.
     started: Instant,
+    /// Renders templates apart, if somebody is to.
+    renders: Option<std::path::PathBuf>,
     /// Judges machines by their routes, if somebody is to.
     liveness: Option<Arc<Watcher>>,
     /// Gives addresses, if this server is to.
@@ -86,11 +88,13 @@ pub struct Parts {
     pub bmcs: Option<Arc<Bmcs>>,
     /// Gives disk keys out.
     pub keyring: Option<Arc<Keyring>>,
+    /// The program that renders templates apart; nobody: they are rendered here.
+    pub renders: Option<std::path::PathBuf>,
 }
 
 /// All routes.
 pub fn router(service: Arc<Service>, counts: Arc<Counts>, parts: Parts) -> Router {
-    let Parts { liveness, dhcp, dhcp6, boot, bmcs, keyring } = parts;
+    let Parts { liveness, dhcp, dhcp6, boot, bmcs, keyring, renders } = parts;
     let about = "This document";
     let mut all = vec![openapi::on(Method::GET, "/v1/openapi.json", get(document), about).gives::<serde_json::Value>()];
     all.extend(page::operations());
@@ -123,6 +127,7 @@ pub fn router(service: Arc<Service>, counts: Arc<Counts>, parts: Parts) -> Route
         dhcp6,
         boot,
         bmcs,
+        renders,
         keyring,
     };
     openapi::router(&all)

@@ -87,7 +87,9 @@ impl Server {
         let keyring = config.disk_keys.as_ref();
         let makes_files = config.boot.as_ref().is_some_and(|rules| rules.uki.is_some());
         let keyring = keyring.map(|rules| rest::Keyring::new(rules, makes_files)).transpose()?.map(Arc::new);
-        let parts = Parts { liveness, dhcp, dhcp6, boot, bmcs, keyring };
+        // This program, also when there is a newer file of its name.
+        let renders = Some(PathBuf::from("/proc/self/exe"));
+        let parts = Parts { liveness, dhcp, dhcp6, boot, bmcs, keyring, renders };
         let bmcs = parts.bmcs.clone();
         let router = rest::router(service.clone(), counts.clone(), parts);
         let local = listen_local(&config.socket).await?;

@@ -168,6 +168,9 @@ pub(crate) enum Verb {
     /// The store itself, without a server
     #[command(subcommand)]
     Store(Store),
+    /// What a server starts to have templates rendered with bounds: reads what is to be done, and says what came of it
+    #[command(hide = true)]
+    RenderTemplates,
     /// Print the completion script of a shell
     Completions {
         /// Which shell

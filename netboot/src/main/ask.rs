@@ -88,6 +88,7 @@ pub(crate) async fn run(target: &Target, verb: Verb, output: Output) -> anyhow::
         | Verb::Check { .. }
         | Verb::Agent { .. }
         | Verb::Store(_)
+        | Verb::RenderTemplates
         | Verb::Tls(_)
         | Verb::Completions { .. } => Ok(()),
     }

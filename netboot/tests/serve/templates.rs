@@ -114,3 +114,31 @@ async fn what_a_machine_could_not_read_is_refused_before_it_can_boot_it() {
     assert_eq!(http(port, "GET /boot/cloud-init/m1/user-data", "").await.status, 503);
     assert_eq!(set(&server, "other", "part", "x").0, 0);
 }
+
+/// Steps are few and short, and what they make is not: 40 doublings, a list of 10^10 entries, a text that is a thousand times in one that is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_template_that_runs_away_takes_nobody_along() {
+    let (server, port) = with_machines("templates-run-away").await;
+    assert_eq!(set(&server, "cs", "user-data", USER.replace("{% include 'base' %}\n", "").as_str()).0, 0);
+    ok(&server, &["template", "pin", "cs", "--kind", "user-data", "--role", "cs"]);
+    let before = http(port, "GET /boot/cloud-init/m0/user-data", "").await;
+    let doubled = format!(
+        "{{% set x0 = 'x' * 1000 %}}{}",
+        (0..40).map(|at| format!("{{% set x{} = x{at} ~ x{at} %}}", at + 1)).collect::<String>()
+    );
+    let captured = "{% set x %}{{ serial * 99999 }}{% endset %}{% set y %}{% for a in range(9999) %}{{ x }}{% endfor %}{% endset %}";
+    for text in [doubled.as_str(), captured, "{{ ([0] * 10000000000) | join }}"] {
+        let (code, said) = set(&server, "cs", "user-data", &format!("#cloud-config\n{text}hostname: {{{{ name }}}}\n"));
+        assert!(
+            code == 1 && said.contains("template cs: it takes more than 512 MiB of memory, or more time"),
+            "{said}"
+        );
+        assert!(said.contains("nothing was changed"), "{said}");
+    }
+    assert_eq!(http(port, "GET /boot/cloud-init/m0/user-data", "").await.text(), before.text());
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let most: u64 =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok()).unwrap();
+    assert!(most < 400_000, "the server took {most} kB itself");
+    assert!(ok(&server, &["template", "check"]).contains("configurations of 3 machines are made"));
+}

@@ -6,7 +6,7 @@ use super::{Kind, Pins, Templates};
 use crate::inventory::machine::Machine;
 use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// Steps of one rendering: a loop over all that is known of a machine takes hundreds.
@@ -45,7 +45,7 @@ pub fn boot_servers<'m>(machines: impl Iterator<Item = &'m Machine>) -> Vec<Boot
 }
 
 /// Why there is no text for a machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Wrong {
     /// Whose it would be; empty: of no machine, the template itself.
     pub serial: String,
@@ -123,10 +123,19 @@ impl<'t> Renderer<'t> {
     }
 
     /// Renders all that machines get: how many texts came, and up to `most` that did not.
-    pub fn all<'m>(&self, machines: impl Iterator<Item = &'m Machine>, most: usize) -> (usize, Vec<Wrong>) {
+    /// `begins` hears before each whose it is, and of which template.
+    pub fn all<'m>(
+        &self,
+        machines: impl Iterator<Item = &'m Machine>,
+        most: usize,
+        mut begins: impl FnMut(&str, &str),
+    ) -> (usize, Vec<Wrong>) {
         let (mut count, mut all) = (0, Vec::new());
         for machine in machines {
             for kind in Kind::ALL {
+                if let Some((name, _)) = self.templates.pins.of(machine, kind) {
+                    begins(&machine.serial, name);
+                }
                 match self.render(machine, kind) {
                     Ok(text) => count += usize::from(text.is_some()),
                     Err(wrong) if all.len() < most => all.push(wrong),

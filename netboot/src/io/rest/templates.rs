@@ -11,6 +11,7 @@ use crate::error::{NetbootError, Refusal};
 use crate::inventory::access::{Access, Actor};
 use crate::inventory::command::Command;
 use crate::inventory::machine::Machine;
+use crate::io::apart;
 use crate::io::service::now;
 use axum::extract::State as Shared;
 use axum::http::{Method, StatusCode};
@@ -109,15 +110,20 @@ fn machines(api: &Api) -> Vec<Arc<Machine>> {
 }
 
 /// Renders away from those who wait for sockets, and without holding what others want to change.
-async fn render(templates: Templates, machines: Vec<Arc<Machine>>) -> Result<(usize, Vec<Wrong>), Failure> {
+async fn render(api: &Api, templates: Templates) -> Result<(usize, Vec<Wrong>), Failure> {
+    let (machines, program) = (machines(api), api.renders.clone());
     let work = tokio::task::spawn_blocking(move || {
-        let all = || machines.iter().map(Arc::as_ref);
-        match Renderer::new(&templates, boot_servers(all())) {
-            Ok(renderer) => renderer.all(all(), WRONG_MAX),
-            Err(wrong) => (0, vec![wrong]),
+        if let Some(program) = program {
+            return apart::all(&program, &templates, &machines, WRONG_MAX);
         }
+        let all = || machines.iter().map(Arc::as_ref);
+        Ok(match Renderer::new(&templates, boot_servers(all())) {
+            Ok(renderer) => renderer.all(all(), WRONG_MAX, |_, _| {}),
+            Err(wrong) => (0, vec![wrong]),
+        })
     });
-    work.await.map_err(|error| NetbootError::Store(format!("templates were not rendered: {error}")).into())
+    let done = work.await.map_err(anyhow::Error::from).flatten();
+    done.map_err(|error| NetbootError::Store(format!("templates were not rendered: {error:#}")).into())
 }
 
 /// Carries out a change, unless a machine could not be served by what comes of it.
@@ -125,8 +131,8 @@ async fn change(api: &Api, actor: &Actor, change: Change) -> Result<(), Failure>
     let command = Command::Template { change: change.clone() };
     actor.may(&command, None)?;
     let before = api.service.inventory().templates();
-    let (_, known) = render(before.clone(), machines(api)).await?;
-    let (_, wrong) = render(before.after(&change)?, machines(api)).await?;
+    let (_, known) = render(api, before.clone()).await?;
+    let (_, wrong) = render(api, before.after(&change)?).await?;
     // What was wrong before is not this change's fault, and must not keep anybody from mending the rest.
     let new = wrong.iter().find(|wrong| !known.iter().any(|known| same(known, wrong)));
     if let Some(wrong) = new {
@@ -187,9 +193,9 @@ async fn pin(Shared(api): Shared<Arc<Api>>, Who(actor): Who, Input(Pin { whom, k
 
 async fn check(Shared(api): Shared<Arc<Api>>, Who(actor): Who) -> Reply {
     actor.may_read(None)?;
-    let (templates, machines) = (api.service.inventory().templates(), machines(&api));
-    let count = machines.len();
-    let (made, wrong) = render(templates, machines).await?;
+    let count = machines(&api).len();
+    let templates = api.service.inventory().templates();
+    let (made, wrong) = render(&api, templates).await?;
     Ok(json(StatusCode::OK, &Checked { machines: count, made, wrong }))
 }
 
