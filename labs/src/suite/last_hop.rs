@@ -58,8 +58,13 @@ fn reached(lab: &Lab<'_>, outcome: &mut Outcome, [first, second]: [&str; 2]) -> 
     Ok(())
 }
 
-/// A daemon that begins anew knows who is where.
+/// A daemon that begins anew knows who is where, but for what it heard in its last second.
 fn restarted(lab: &Lab<'_>, outcome: &mut Outcome, addresses: [&str; 2]) -> io::Result<()> {
+    for address in addresses {
+        until(outcome, "a lease is kept over a restart", || {
+            Ok(lab.shell("tor", "cat /run/weft/leases.json")?.contains(&format!("\"{address}\"")))
+        })?;
+    }
     lab.node("kill", "tor")?;
     for address in addresses {
         outcome.add(&Outcome::check(routed(lab, address, "eth4")?, "the route stays without the daemon"));
