@@ -46,7 +46,7 @@ const SECURE: Way = Way {
 /// The same by PXE: iPXE, signed by the server, gets the image as one signed file, too.
 const SECURE_PXE: Way = Way { name: "secure-pxe", says: ">>Start PXE over IPv4", ..SECURE };
 /// Programs and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("etcd", "etcd-server"),
     ("busybox", "busybox-static"),
@@ -54,6 +54,7 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("sbverify", "sbsigntool"),
     ("swtpm", "swtpm"),
     ("cert-to-efi-sig-list", "efitools"),
+    ("ipmi_sim", "openipmi"),
     ("sfdisk", "fdisk"),
     ("mke2fs", "e2fsprogs"),
 ];

@@ -1,4 +1,5 @@
-//! Power by the machine's controller, in lab `boot`: the boot server speaks Redfish to `weft-lab bmc`, which has QEMU behind it and faults before it.
+//! Power by the machine's controller, in lab `boot`: the boot server speaks Redfish to `weft-lab bmc`, which has QEMU behind it and faults before it,
+//! then IPMI to `ipmi_sim` of OpenIPMI in its place.
 
 use std::io;
 use std::time::Instant;
@@ -31,7 +32,8 @@ pub(crate) fn scenario(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     let once = status.contains("as set up") && status.contains(" on ");
     outcome.add(&Outcome::check(once, format!("`once` was not once: {status}")));
     off(lab, outcome)?;
-    through_faults(lab, outcome)
+    through_faults(lab, outcome)?;
+    by_ipmi(lab, outcome)
 }
 
 /// The machine's operating system hears no button: soft, then hard.
@@ -57,5 +59,21 @@ fn through_faults(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
     let told = audit.contains("bmc power off") && audit.contains("bmc boot http once");
     outcome.add(&Outcome::check(told, format!("not in the audit log: {audit}")));
     lab.shell("machine", "rm -f /run/faults; sh /etc/lab/power.sh off")?;
+    Ok(())
+}
+
+/// Another controller at the same address, which has no Redfish: it is asked by IPMI once the certificate of the old one is forgotten.
+fn by_ipmi(lab: &Lab<'_>, outcome: &mut Outcome) -> io::Result<()> {
+    lab.shell("machine", "sh /etc/lab/bmc.sh ipmi")?;
+    lab.shell("boot1", "weft-netboot bmc forget N1")?;
+    for (wish, power) in [("on", "power:1"), ("off --hard", "power:0")] {
+        let said = lab.shell("boot1", &format!("weft-netboot bmc power {wish} N1 --wait 2>&1"))?;
+        outcome.add(&Outcome::check(
+            said.contains(": done") && said.contains("10.72.17.39:623"),
+            format!("bmc power {wish} by IPMI: {said}"),
+        ));
+        let truth = lab.shell("machine", TRUTH)?;
+        outcome.add(&Outcome::check(truth.contains(power), format!("by IPMI the machine is not {wish}: {truth}")));
+    }
     Ok(())
 }
